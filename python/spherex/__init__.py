@@ -1,0 +1,1 @@
+"""SPHEREx in the stock Rubin/LSST Butler."""

@@ -1,0 +1,162 @@
+"""Structure of a FITS file, found without parsing more than it takes.
+
+Opening a file with astropy parses every card of every header. Ingest needs
+one header of it and a cutout a few rows, so the few cards that lay out the
+file are read here, and astropy is handed the rest when somebody asks for it.
+"""
+
+from __future__ import annotations
+
+__all__ = ["BLOCK", "HDUInfo", "scan_hdus"]
+
+import dataclasses
+import functools
+import math
+
+from astropy.io import fits
+
+from .cards import CARD, Cards
+from .errors import ProductError
+from .sources import ByteSource
+
+BLOCK = 2880
+"""Bytes of a FITS block (FITS standard 4.0, section 3.1)."""
+
+_END = b"END".ljust(CARD)
+# Holds the longest header seen in a SPHEREx Level 2 file (PSF, 509 cards), so
+# that a remote header costs one request.
+_FIRST_READ = 15 * BLOCK
+_LONGEST_HEADER = 2000 * BLOCK
+
+
+@dataclasses.dataclass(frozen=True)
+class HDUInfo:
+    """Place and kind of one HDU.
+
+    Parameters
+    ----------
+    index
+        Position in the file, 0 for the primary HDU.
+    name
+        EXTNAME in upper case; ``PRIMARY`` for the primary HDU, else empty if
+        the card is missing.
+    kind
+        ``image``, ``table`` or ``compressed`` (an image in a table).
+    shape
+        Shape of the array, slowest axis first; of the table's bytes if it is
+        a table.
+    bitpix
+        BITPIX of the array.
+    scaled
+        Whether BSCALE, BZERO or BLANK are in force.
+    header_bytes
+        Cards up to and without END, a multiple of 80 bytes.
+    header_offset
+        Where the header begins.
+    data_offset
+        Where the data begin.
+    data_size
+        Length of the data in bytes, without the fill to a whole block.
+    """
+
+    index: int
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    bitpix: int
+    scaled: bool
+    header_bytes: bytes
+    header_offset: int
+    data_offset: int
+    data_size: int
+
+    @property
+    def end(self) -> int:
+        """Where the next HDU begins."""
+        return self.data_offset + -(-self.data_size // BLOCK) * BLOCK
+
+    @functools.cached_property
+    def header(self) -> fits.Header:
+        """The header, parsed by astropy."""
+        return fits.Header.fromstring(self.header_bytes)
+
+
+def scan_hdus(source: ByteSource, *, last: str | None = None) -> list[HDUInfo]:
+    """Find the HDUs of a file.
+
+    Parameters
+    ----------
+    source
+        The file.
+    last
+        Stop after the HDU of this name; by default all are found.
+
+    Returns
+    -------
+    hdus : `list` [`HDUInfo`]
+        In the order of the file.
+
+    Raises
+    ------
+    ProductError
+        If the file is empty, not FITS, damaged, or ends before its data do.
+    """
+    if source.size == 0:
+        raise ProductError("the file is empty")
+    hdus: list[HDUInfo] = []
+    offset = 0
+    while source.size is None or offset < source.size:
+        chunk = source.read_at(offset, _FIRST_READ)
+        if hdus and (not chunk or not chunk.startswith(b"XTENSION")):
+            # What follows the last extension is not part of the file's
+            # content (FITS standard, section 3.5), unless it is a lone fill.
+            break
+        hdu = _read_hdu(source, offset, chunk, len(hdus))
+        hdus.append(hdu)
+        if source.size is not None and hdu.data_offset + hdu.data_size > source.size:
+            raise ProductError(
+                f"the file is cut short: it ends at byte {source.size}, the data of HDU {hdu.index} "
+                f"({hdu.name or 'unnamed'}) at byte {hdu.data_offset + hdu.data_size}"
+            )
+        if last is not None and hdu.name == last:
+            break
+        offset = hdu.end
+    return hdus
+
+
+def _read_hdu(source: ByteSource, offset: int, chunk: bytes, index: int) -> HDUInfo:
+    if index == 0 and not chunk.startswith(b"SIMPLE  ="):
+        raise ProductError("the file is not FITS: it does not begin with a SIMPLE card")
+    length = _find_end(chunk)
+    while length is None:
+        more = source.read_at(offset + len(chunk), len(chunk)) if len(chunk) < _LONGEST_HEADER else b""
+        if not more:
+            raise ProductError(f"the file is cut short or damaged: the header of HDU {index} has no END card")
+        chunk += more
+        length = _find_end(chunk)
+    header = chunk[:length]
+    data_offset = offset + (length // BLOCK + 1) * BLOCK
+    try:
+        cards = Cards(header)
+        shape = tuple(int(cards[f"NAXIS{axis}"]) for axis in range(int(cards["NAXIS"]), 0, -1))
+        bitpix = int(cards["BITPIX"])
+        elements = int(cards.get("PCOUNT", 0)) + (math.prod(shape) if shape else 0)
+        size = int(cards.get("GCOUNT", 1)) * elements * abs(bitpix) // 8
+        scaled = cards.get("BSCALE", 1) != 1 or cards.get("BZERO", 0) != 0 or "BLANK" in cards
+        name = str(cards.get("EXTNAME", "PRIMARY" if index == 0 else "")).strip().upper()
+        kind = "image"
+        if index > 0 and str(cards.get("XTENSION")).strip() != "IMAGE":
+            kind = "compressed" if cards.get("ZIMAGE") is True else "table"
+    except (KeyError, ValueError, TypeError) as error:
+        raise ProductError(f"the header of HDU {index} is damaged: {error}") from None
+    if size < 0:
+        raise ProductError(f"the header of HDU {index} is damaged: its data would have {size} bytes")
+    return HDUInfo(index, name, kind, shape, bitpix, scaled, header, offset, data_offset, size)
+
+
+def _find_end(chunk: bytes) -> int | None:
+    """Return where the END card begins, `None` if it is not in the chunk."""
+    place = chunk.find(_END)
+    while place >= 0 and place % CARD:
+        place = chunk.find(_END, place + 1)
+    return place if place >= 0 else None

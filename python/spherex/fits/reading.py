@@ -1,0 +1,203 @@
+"""From a file to an image, or to one of its components."""
+
+from __future__ import annotations
+
+__all__ = ["ProductFile", "open_product", "read_product"]
+
+import contextlib
+import os
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+from astropy.io import fits
+from astropy.nddata import CCDData
+from astropy.units import Quantity, Unit, UnitBase
+
+from ..image import Box, FlagPlane, Plane, SPHERExImage, shifted_header
+from .arrays import array_header, hdu_bytes, read_array
+from .errors import ProductError
+from .flag_cards import read_flag_table
+from .hdus import HDUInfo, scan_hdus
+from .names import FLAGS, IMAGE, MASK, PRIMARY, UNIT_CARD, VARIANCE
+from .sources import ByteSource, open_source
+
+if TYPE_CHECKING:
+    from astropy.wcs import WCS
+    from lsst.resources import ResourcePath
+
+_OWN_HDUS = (IMAGE, FLAGS, VARIANCE, MASK)
+_SIDE_HEADERS = (PRIMARY, FLAGS, VARIANCE)
+
+
+class ProductFile:
+    """An open product, of which only what is asked for is read.
+
+    HDUs are found by name, not by place. Every method raises `ProductError`
+    if the file is damaged or lacks what is asked for.
+
+    Parameters
+    ----------
+    source
+        The file.
+    """
+
+    def __init__(self, source: ByteSource) -> None:
+        self._source = source
+        self._hdus: list[HDUInfo] = []
+
+    def _hdu(self, name: str) -> HDUInfo:
+        # The scan goes no further than the HDU that is wanted.
+        hdu = self._find(name)
+        if hdu is None:
+            self._hdus = scan_hdus(self._source, last=name)
+            hdu = self._find(name)
+        if hdu is None:
+            names = ", ".join(one.name or "(unnamed)" for one in self._hdus)
+            raise ProductError(f"it has no HDU {name}; it has {names}")
+        return hdu
+
+    def _find(self, name: str) -> HDUInfo | None:
+        return next((one for one in self._hdus if one.name == name), None)
+
+    def image(self, box: Box | None = None) -> Quantity:
+        """Pixels with their unit, shape (rows, columns)."""
+        return self._with_unit(self._hdu(IMAGE), box)
+
+    def variance(self, box: Box | None = None) -> Quantity:
+        """Variance with its unit, shape (rows, columns)."""
+        return self._with_unit(self._hdu(VARIANCE), box)
+
+    def flags(self, box: Box | None = None) -> FlagPlane:
+        """Flags with their names, shape (rows, columns)."""
+        hdu = self._hdu(FLAGS)
+        return FlagPlane(read_array(self._source, hdu, box), read_flag_table(hdu.header))
+
+    def header(self, box: Box | None = None) -> fits.Header:
+        """Header of the image, for the whole or for a cut of it."""
+        return self._skeleton(box).header
+
+    def wcs(self, box: Box | None = None) -> WCS:
+        """Celestial coordinates, for the whole image or for a cut of it."""
+        wcs = self._skeleton(box).wcs
+        if wcs is None:
+            raise ProductError("its header has no celestial coordinate system")
+        return wcs
+
+    def read(self, box: Box | None = None, planes: Collection[str] | None = None) -> SPHERExImage:
+        """Everything, for the whole image or for a cut of it.
+
+        Parameters
+        ----------
+        box
+            Part that is wanted; by default all.
+        planes
+            Names of the further planes that are wanted; by default all.
+        """
+        self._hdus = scan_hdus(self._source)
+        hdu = self._hdu(IMAGE)
+        shape = self._shape_of(hdu)
+        box = None if box is None else box.clipped(shape)
+        variance, flags, mask = self._find(VARIANCE), self._find(FLAGS), self._find(MASK)
+        return SPHERExImage(
+            read_array(self._source, hdu, box),
+            unit=_unit(hdu),
+            variance=None if variance is None else read_array(self._source, variance, box),
+            mask=None if mask is None else read_array(self._source, mask, box).astype(bool),
+            flags=None if flags is None else read_array(self._source, flags, box),
+            flag_table=None if flags is None else read_flag_table(flags.header),
+            header=self._header_of(hdu, box),
+            side_headers={one.name: self._header_of(one, box) for one in self._hdus if one.name in _SIDE_HEADERS},
+            planes=self._planes(box, shape, planes),
+        )
+
+    def _planes(self, box: Box | None, shape: tuple[int, ...], wanted: Collection[str] | None) -> dict[str, Plane]:
+        planes: dict[str, Plane] = {}
+        for hdu in self._hdus[1:]:
+            if hdu.name in _OWN_HDUS:
+                continue
+            name = hdu.name or f"HDU{hdu.index}"
+            name = name if name not in planes else f"{name},{hdu.index}"
+            if wanted is not None and name not in wanted:
+                continue
+            if box is not None and hdu.kind == "image" and hdu.shape == shape:
+                pixels = read_array(self._source, hdu, box)
+                planes[name] = Plane(fits.ImageHDU(pixels, header=self._header_of(hdu, box)))
+            else:
+                plane = Plane(hdu_bytes(self._source, hdu))
+                planes[name] = plane if box is None else plane.cutout(box, shape)
+        if missing := set(wanted or ()) - planes.keys():
+            raise ProductError(f"it has no plane {', '.join(sorted(missing))}")
+        return planes
+
+    def _header_of(self, hdu: HDUInfo, box: Box | None) -> fits.Header:
+        header = array_header(self._source, hdu)
+        return header if box is None else shifted_header(header, box.x0, box.y0)
+
+    def _shape_of(self, hdu: HDUInfo) -> tuple[int, ...]:
+        if hdu.kind != "compressed":
+            return hdu.shape
+        header = array_header(self._source, hdu)
+        return header["NAXIS2"], header["NAXIS1"]
+
+    def _with_unit(self, hdu: HDUInfo, box: Box | None) -> Quantity:
+        return Quantity(read_array(self._source, hdu, box), _unit(hdu), copy=False, dtype=None)
+
+    def _skeleton(self, box: Box | None) -> SPHERExImage:
+        """Return an image of the header alone, without its pixels."""
+        hdu = self._hdu(IMAGE)
+        empty = np.broadcast_to(np.float32(0), self._shape_of(hdu))
+        image = SPHERExImage(empty, unit="", header=self._header_of(hdu, None))
+        return image if box is None else image.cutout(box)
+
+
+def _unit(hdu: HDUInfo) -> UnitBase:
+    name = str(hdu.header.get(UNIT_CARD, "")).strip()
+    try:
+        return Unit(CCDData.known_invalid_fits_unit_strings.get(name, name))
+    except ValueError:
+        raise ProductError(f"{UNIT_CARD} of HDU {hdu.name} is {name!r}, which is no unit that astropy knows") from None
+
+
+@contextlib.contextmanager
+def open_product(location: str | os.PathLike[str] | ResourcePath) -> Iterator[ProductFile]:
+    """Open a product to read some of it.
+
+    Parameters
+    ----------
+    location
+        Local path, or anything that `lsst.resources.ResourcePath` reads.
+
+    Raises
+    ------
+    ProductError
+        If the file is damaged; the message names it.
+    OSError
+        If the file does not exist or may not be read.
+    """
+    with open_source(location) as source:
+        try:
+            yield ProductFile(source)
+        except ProductError as error:
+            raise ProductError(f"Cannot read {location}: {error}.") from None
+
+
+def read_product(location: str | os.PathLike[str] | ResourcePath, box: Box | None = None) -> SPHERExImage:
+    """Read a product.
+
+    Parameters
+    ----------
+    location
+        Local path, or anything that `lsst.resources.ResourcePath` reads.
+    box
+        Part that is wanted; by default all.
+
+    Raises
+    ------
+    ProductError
+        If the file is damaged; the message names it.
+    OSError
+        If the file does not exist or may not be read.
+    """
+    with open_product(location) as product:
+        return product.read(box)

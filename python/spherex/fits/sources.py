@@ -1,0 +1,122 @@
+"""Bytes of a file, wherever it is."""
+
+from __future__ import annotations
+
+__all__ = ["ByteSource", "open_source"]
+
+import contextlib
+import mmap
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .errors import ProductError
+
+if TYPE_CHECKING:
+    from lsst.resources import ResourcePath
+
+
+class ByteSource(Protocol):
+    """A file that can be read at any place."""
+
+    size: int | None
+    """Size of the file in bytes, `None` if it is not known."""
+
+    is_local: bool
+    """Whether many small reads are as good as one large one."""
+
+    def read_at(self, offset: int, nbytes: int) -> bytes:
+        """Return up to ``nbytes`` bytes; fewer only at the end of the file."""
+        ...
+
+    def map(self, offset: int, nbytes: int) -> memoryview:
+        """Return exactly ``nbytes`` bytes, without a copy where possible.
+
+        Raises
+        ------
+        ProductError
+            If the file ends before.
+        """
+        ...
+
+
+class _LocalSource:
+    """A file of the local file system."""
+
+    is_local = True
+
+    def __init__(self, path: str) -> None:
+        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self.size: int | None = os.fstat(self._fd).st_size
+        self._map: mmap.mmap | None = None
+
+    def close(self) -> None:
+        # The map itself is closed when the last array that looks into it
+        # goes, so that nothing can be left pointing nowhere.
+        os.close(self._fd)
+
+    def read_at(self, offset: int, nbytes: int) -> bytes:
+        return os.pread(self._fd, nbytes, offset)
+
+    def map(self, offset: int, nbytes: int) -> memoryview:
+        _require(offset + nbytes <= (self.size or 0), offset, nbytes, self.size)
+        if not nbytes:
+            return memoryview(b"")
+        if self._map is None:
+            self._map = mmap.mmap(self._fd, 0, access=mmap.ACCESS_READ)
+        return memoryview(self._map)[offset : offset + nbytes]
+
+
+class _RemoteSource:
+    """An open handle of lsst.resources, which reads by byte ranges."""
+
+    is_local = False
+
+    def __init__(self, handle: Any, size: int | None) -> None:
+        self._handle = handle
+        self.size = size
+
+    def read_at(self, offset: int, nbytes: int) -> bytes:
+        self._handle.seek(offset)
+        return bytes(self._handle.read(nbytes))
+
+    def map(self, offset: int, nbytes: int) -> memoryview:
+        content = self.read_at(offset, nbytes) if nbytes else b""
+        _require(len(content) == nbytes, offset, nbytes, offset + len(content))
+        return memoryview(content)
+
+
+def _require(complete: bool, offset: int, nbytes: int, size: int | None) -> None:
+    if not complete:
+        raise ProductError(f"the file is cut short: it ends at byte {size}, its data at byte {offset + nbytes}")
+
+
+@contextlib.contextmanager
+def open_source(location: str | os.PathLike[str] | ResourcePath) -> Iterator[ByteSource]:
+    """Open a file for reading by byte ranges.
+
+    Parameters
+    ----------
+    location
+        Local path, or anything that `lsst.resources.ResourcePath` reads.
+
+    Raises
+    ------
+    OSError
+        If the file does not exist or may not be read.
+    """
+    if isinstance(location, str | os.PathLike) and "://" not in str(location):
+        source = _LocalSource(os.fspath(location))
+    else:
+        from lsst.resources import ResourcePath
+
+        uri = ResourcePath(location)
+        if not uri.isLocal:
+            with uri.open("rb") as handle:
+                yield _RemoteSource(handle, uri.size())
+            return
+        source = _LocalSource(uri.ospath)
+    try:
+        yield source
+    finally:
+        source.close()

@@ -1,0 +1,111 @@
+"""Formatter of SPHEREx images."""
+
+from __future__ import annotations
+
+__all__ = ["SPHERExImageFormatter"]
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from lsst.daf.butler import DatasetProvenance, FormatterV2
+
+# The classes of images and files load astropy.nddata. They are imported when a
+# file is read or written: ingest needs this class, but none of them.
+if TYPE_CHECKING:
+    from lsst.resources import ResourcePath
+
+    from ..image import SPHERExImage
+
+_MOST_INPUTS_IN_HEADER = 3000
+
+
+class SPHERExImageFormatter(FormatterV2):
+    """Reads and writes `spherex.image.SPHERExImage` as FITS.
+
+    Components are image, flags, variance, wcs and header. Parameters are
+    ``box``, a `spherex.image.Box` or the four integers x0, x1, y0, y1 (0-based,
+    upper limits exclusive), and, for a whole image, ``planes``, the names of
+    the further planes that are wanted. Only the HDUs and rows that are
+    needed are read, from remote files too. The write parameter ``recipe``
+    names one of the write recipes of the configuration.
+    """
+
+    default_extension: ClassVar[str | None] = ".fits"
+    supported_extensions: ClassVar[frozenset[str]] = frozenset({".fits", ".fits.fz", ".fit", ".FITS"})
+    supported_write_parameters: ClassVar[frozenset[str] | None] = frozenset({"recipe"})
+    can_read_from_uri: ClassVar[bool] = True
+
+    def read_from_uri(self, uri: ResourcePath, component: str | None = None, expected_size: int = -1) -> Any:
+        """Read the image or a component; see `lsst.daf.butler.FormatterV2`.
+
+        Raises
+        ------
+        spherex.fits.ProductError
+            If the file is damaged or lacks what is asked for.
+        """
+        from ..fits import open_product
+        from ..image import Box
+
+        parameters = dict(self.file_descriptor.parameters or {})
+        if component is None and not parameters and not uri.isLocal:
+            # All of it is wanted: let the Butler download it, and keep it.
+            return NotImplemented
+        box = Box.parse(parameters.pop("box")) if parameters.get("box") is not None else None
+        with open_product(uri) as product:
+            if component is None:
+                return product.read(box, parameters.get("planes"))
+            return getattr(product, component)(box)
+
+    def add_provenance(
+        self, in_memory_dataset: SPHERExImage, /, *, provenance: DatasetProvenance | None = None
+    ) -> SPHERExImage:
+        """Return the image with its dataset and inputs named in the header.
+
+        The cards begin with ``HIERARCH LSST BUTLER``, as those of lsst.images
+        do. Cards of an earlier dataset are removed.
+        """
+        from ..fits.names import PROVENANCE_PREFIX
+        from ..image import SPHERExImage
+
+        header = in_memory_dataset.header.copy()
+        for keyword in [keyword for keyword in header if keyword.startswith(f"{PROVENANCE_PREFIX} ")]:
+            del header[keyword]
+        cards = (provenance or DatasetProvenance()).to_flat_dict(
+            self.dataset_ref,
+            prefix=f"HIERARCH {PROVENANCE_PREFIX}",
+            sep=" ",
+            simple_types=True,
+            max_inputs=_MOST_INPUTS_IN_HEADER,
+        )
+        for keyword, value in cards.items():
+            header[keyword] = value
+        return SPHERExImage(in_memory_dataset, header=header)
+
+    def write_local_file(self, in_memory_dataset: SPHERExImage, uri: ResourcePath) -> None:
+        """Write the image; see `lsst.daf.butler.FormatterV2`.
+
+        Raises
+        ------
+        RuntimeError
+            If the configuration has no recipe of the name asked for.
+        """
+        from ..fits import WriteRecipe, write_product
+
+        name = self.write_parameters.get("recipe", "default")
+        recipes: Mapping[str, Any] = {"default": WriteRecipe()} | dict(self.write_recipes)
+        if name not in recipes:
+            raise RuntimeError(f"The configuration has no write recipe {name!r}; it has {', '.join(recipes)}.")
+        write_product(in_memory_dataset, uri.ospath, recipes[name], overwrite=True)
+
+    @classmethod
+    def validate_write_recipes(cls, recipes: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        """Check the write recipes of the configuration.
+
+        Raises
+        ------
+        RuntimeError
+            If one is wrong.
+        """
+        from ..fits import parse_recipes
+
+        return parse_recipes(recipes or {})

@@ -1,0 +1,109 @@
+"""Rectangles of pixels."""
+
+from __future__ import annotations
+
+__all__ = ["Box"]
+
+import dataclasses
+import operator
+from collections.abc import Sequence
+
+
+@dataclasses.dataclass(frozen=True)
+class Box:
+    """A rectangle of pixels, 0-based, with exclusive upper limits.
+
+    Parameters
+    ----------
+    x0, x1
+        Columns from ``x0`` up to but not including ``x1``.
+    y0, y1
+        Rows from ``y0`` up to but not including ``y1``.
+
+    Raises
+    ------
+    ValueError
+        If the rectangle is empty.
+    """
+
+    x0: int
+    x1: int
+    y0: int
+    y1: int
+
+    def __post_init__(self) -> None:
+        if self.x1 <= self.x0 or self.y1 <= self.y0:
+            raise ValueError(f"{self} is empty: the upper limits are exclusive and must exceed the lower ones.")
+
+    @classmethod
+    def parse(cls, value: Box | Sequence[int]) -> Box:
+        """Make a box of what a user gave.
+
+        Parameters
+        ----------
+        value
+            A box or the four integers x0, x1, y0, y1.
+
+        Raises
+        ------
+        ValueError
+            If ``value`` is neither.
+        """
+        if isinstance(value, cls):
+            return value
+        try:
+            x0, x1, y0, y1 = (operator.index(limit) for limit in value)  # type: ignore[union-attr]
+        except (TypeError, ValueError):
+            raise ValueError(f"A box is four integers (x0, x1, y0, y1), not {value!r}.") from None
+        return cls(x0, x1, y0, y1)
+
+    @classmethod
+    def from_slices(cls, item: object, shape: tuple[int, ...]) -> Box:
+        """Make a box of an index expression.
+
+        Parameters
+        ----------
+        item
+            What stands between the brackets of ``image[...]``.
+        shape
+            Shape of the image, rows first.
+
+        Raises
+        ------
+        IndexError
+            If ``item`` is not made of slices with step 1.
+        """
+        items = item if isinstance(item, tuple) else (item,)
+        items = items + (slice(None),) * (2 - len(items))
+        if len(items) != 2 or not all(isinstance(one, slice) and one.step in (None, 1) for one in items):
+            raise IndexError(f"An image is cut by up to two slices of step 1, not by {item!r}; use .data for the rest.")
+        (y0, y1, _), (x0, x1, _) = (one.indices(size) for one, size in zip(items, shape, strict=True))
+        return cls(x0, x1, y0, y1)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the box."""
+        return self.y1 - self.y0, self.x1 - self.x0
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Index expression that cuts the box from an array."""
+        return slice(self.y0, self.y1), slice(self.x0, self.x1)
+
+    def clipped(self, shape: Sequence[int]) -> Box:
+        """Return the part of the box inside of an image.
+
+        Parameters
+        ----------
+        shape
+            Shape of the image, rows first.
+
+        Raises
+        ------
+        ValueError
+            If the box lies outside of the image.
+        """
+        rows, columns = shape
+        if self.x0 >= columns or self.y0 >= rows or self.x1 <= 0 or self.y1 <= 0:
+            raise ValueError(f"{self} lies outside of the image of {rows} rows and {columns} columns.")
+        return Box(max(self.x0, 0), min(self.x1, columns), max(self.y0, 0), min(self.y1, rows))

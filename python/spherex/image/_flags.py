@@ -1,0 +1,211 @@
+"""Flags of pixels: which bit of an integer plane means what."""
+
+from __future__ import annotations
+
+__all__ = ["SPHEREX_FLAGS", "FlagPlane", "FlagTable"]
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from ._box import Box
+
+_BITS_OF_A_PLANE = 32
+
+
+class FlagTable(Mapping[str, int]):
+    """Names of the flags of one image and the bits that hold them.
+
+    The table differs between releases of the archive and even inside one, so
+    each image carries the one that its file gave.
+
+    Parameters
+    ----------
+    bits
+        Bit number, 0 to 31, of each flag name.
+
+    Raises
+    ------
+    ValueError
+        If a bit is out of range or two names share one.
+    """
+
+    def __init__(self, bits: Mapping[str, int]) -> None:
+        self._bits = {str(name): int(bit) for name, bit in bits.items()}
+        names: dict[int, str] = {}
+        for name, bit in self._bits.items():
+            if not 0 <= bit < _BITS_OF_A_PLANE:
+                raise ValueError(f"Flag {name} is given bit {bit}; a flag plane has the bits 0 to 31.")
+            if bit in names:
+                raise ValueError(f"Flags {names[bit]} and {name} share bit {bit}.")
+            names[bit] = name
+
+    def __getitem__(self, name: str) -> int:
+        try:
+            return self._bits[name]
+        except KeyError:
+            raise KeyError(f"No flag {name!r} in this image; it has {', '.join(self._bits) or 'none'}.") from None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._bits
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._bits)
+
+    def __len__(self) -> int:
+        return len(self._bits)
+
+    def __repr__(self) -> str:
+        return f"FlagTable({self._bits})"
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._bits.items()))
+
+    def __eq__(self, other: object) -> bool:
+        return self._bits == other._bits if isinstance(other, FlagTable) else NotImplemented
+
+    def bits(self, *names: str) -> np.int32:
+        """Return the integer that has the bits of the named flags set.
+
+        Raises
+        ------
+        KeyError
+            If the table has no such flag.
+        """
+        return np.uint32(sum(1 << self[name] for name in set(names))).view(np.int32)
+
+    def merged(self, other: FlagTable) -> FlagTable:
+        """Return a table that has the flags of both.
+
+        Names of this table keep their bits. Names that only the other one has
+        keep theirs where they are free, else they get the lowest free bit.
+
+        Raises
+        ------
+        ValueError
+            If the two have more than 32 different names.
+        """
+        bits = dict(self._bits)
+        # Names whose own bit is free come first, or a displaced name could
+        # take that bit from them.
+        missing = [(name, bit) for name, bit in other._bits.items() if name not in bits]
+        used = set(bits.values())
+        displaced = []
+        for name, bit in missing:
+            if bit in used:
+                displaced.append(name)
+            else:
+                bits[name] = bit
+                used.add(bit)
+        free = iter(sorted(set(range(_BITS_OF_A_PLANE)) - used))
+        for name in displaced:
+            try:
+                bits[name] = next(free)
+            except StopIteration:
+                raise ValueError(
+                    f"The two flag tables have more than {_BITS_OF_A_PLANE} names together; no bit is left for {name}."
+                ) from None
+        return FlagTable(bits)
+
+
+@dataclasses.dataclass(frozen=True)
+class FlagPlane:
+    """The flags of all pixels, together with what the bits mean.
+
+    Parameters
+    ----------
+    array
+        Flags, int32, shape (rows, columns).
+    table
+        Names and bits.
+    """
+
+    array: np.ndarray
+    table: FlagTable
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.array, dtype=dtype, copy=copy)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, FlagPlane):
+            return NotImplemented
+        return self.table == other.table and np.array_equal(self.array, other.array)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Rows and columns."""
+        return self.array.shape
+
+    def has(self, *names: str) -> np.ndarray:
+        """Return where at least one of the named flags is set.
+
+        Returns
+        -------
+        mask : `numpy.ndarray`
+            Boolean, shape (rows, columns).
+        """
+        return (self.array & self.table.bits(*names)) != 0
+
+    def cutout(self, box: Box) -> FlagPlane:
+        """Return the part inside of a box, a view of this plane."""
+        return FlagPlane(self.array[box.clipped(self.shape).slices], self.table)
+
+    def combined(self, other: FlagPlane) -> FlagPlane:
+        """Return the union of two planes of flags, matched by name.
+
+        Parameters
+        ----------
+        other
+            Flags of the same shape.
+
+        Raises
+        ------
+        ValueError
+            If the shapes differ, if there are more names than bits, or if the
+            other plane has bits set that its differing table does not name.
+        """
+        if self.shape != other.shape:
+            raise ValueError(f"Flags of shape {other.shape} cannot be joined with flags of shape {self.shape}.")
+        if self.table == other.table:
+            return FlagPlane(self.array | other.array, self.table)
+        table = self.table.merged(other.table)
+        for plane in (self, other):
+            unnamed = int(np.bitwise_or.reduce(plane.array, axis=None) & ~plane.table.bits(*plane.table))
+            if unnamed:
+                bits = [bit for bit in range(_BITS_OF_A_PLANE) if unnamed >> bit & 1]
+                raise ValueError(f"Bits {bits} are set but not named in {plane.table}: they cannot be matched by name.")
+        array = self.array.copy()
+        same = [name for name in other.table if other.table[name] == table[name]]
+        array |= other.array & other.table.bits(*same)
+        for name in other.table.keys() - set(same):
+            array[other.has(name)] |= table.bits(name)
+        return FlagPlane(array, table)
+
+
+SPHEREX_FLAGS = FlagTable(
+    {
+        "TRANSIENT": 0,
+        "OVERFLOW": 1,
+        "SUR_ERROR": 2,
+        "PHANTOM": 4,
+        "REFERENCE": 5,
+        "NONFUNC": 6,
+        "DICHROIC": 7,
+        "MISSING_DATA": 9,
+        "HOT": 10,
+        "COLD": 11,
+        "FULLSAMPLE": 12,
+        "PHANMISS": 14,
+        "NONLINEAR": 15,
+        "PERSIST": 17,
+        "OUTLIER": 19,
+        "SOURCE": 21,
+    }
+)
+"""Flags of new images: those of Level 2 files of Quick Release 2 (pipeline run
+l2b-v20), as read from their FLAGS headers in the IRSA tutorials.
+"""

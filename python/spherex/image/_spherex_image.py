@@ -1,0 +1,265 @@
+"""A SPHEREx image: pixels, variance, flags and what belongs to them."""
+
+from __future__ import annotations
+
+__all__ = ["SPHERExImage"]
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from astropy.nddata import CCDData, VarianceUncertainty
+from astropy.units import Unit, UnitBase
+from astropy.wcs import WCS
+
+from ._box import Box
+from ._flags import SPHEREX_FLAGS, FlagPlane, FlagTable
+from ._plane import Plane
+from ._wcs import alternative_wcs, celestial_wcs, shifted_header
+
+
+class SPHERExImage(CCDData):
+    """One image of one detector.
+
+    It is a `~astropy.nddata.CCDData`, so that astropy, photutils and ccdproc
+    take it, with a variance, named flags and further planes. Arithmetic
+    keeps variance and flags; the header, WCS and planes of the result are
+    those of the first operand.
+
+    Parameters
+    ----------
+    data
+        Pixels, shape (rows, columns), or another image whose content is
+        taken over where nothing else is given.
+    unit
+        Unit of the pixels; by default BUNIT of the header.
+    variance
+        Variance of the pixels in the square of ``unit``, same shape.
+    flags
+        Flags of the pixels, int32, same shape; a `FlagPlane` brings its own
+        ``flag_table``.
+    flag_table
+        Names of the flags; by default those of `SPHEREX_FLAGS`.
+    header
+        Header of the image, `astropy.io.fits.Header` or any mapping.
+    wcs
+        Celestial coordinates. By default they are built from the header when
+        they are first asked for.
+    planes
+        Further planes by name, in the order in which they are written.
+    side_headers
+        Headers of the primary HDU and of the FLAGS and VARIANCE planes as
+        their file had them, by name.
+    **kwargs
+        Passed to `~astropy.nddata.CCDData`: ``mask``, ``uncertainty``, ``copy``.
+
+    Raises
+    ------
+    ValueError
+        If the image is not two-dimensional, has no unit, or the shapes of
+        the planes differ.
+    """
+
+    def __init__(
+        self,
+        data: Any,
+        *,
+        unit: str | UnitBase | None = None,
+        variance: np.ndarray | None = None,
+        flags: np.ndarray | FlagPlane | None = None,
+        flag_table: FlagTable | None = None,
+        header: Mapping[str, Any] | None = None,
+        wcs: WCS | None = None,
+        planes: Mapping[str, Plane] | None = None,
+        side_headers: Mapping[str, fits.Header] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        header = kwargs.pop("meta", None) if header is None else header
+        self._wcs_is_in_header = wcs is None
+        if isinstance(data, SPHERExImage):
+            source = data
+            kwargs.setdefault("uncertainty", source.uncertainty)
+            kwargs.setdefault("mask", source.mask)
+            unit = source.unit if unit is None else unit
+            header = source.header if header is None else header
+            flags = source.flag_plane if flags is None else flags
+            planes = source.planes if planes is None else planes
+            side_headers = source.side_headers if side_headers is None else side_headers
+            if wcs is None and not source._wcs_is_in_header:
+                wcs, self._wcs_is_in_header = source._wcs, False
+            data = source.data
+        if isinstance(flags, FlagPlane):
+            flags, flag_table = flags.array, flags.table
+        flags = None if flags is None else _as_int32(flags)
+        if kwargs.get("copy", False):
+            flags = None if flags is None else np.array(flags)
+            planes = {name: plane.copy() for name, plane in (planes or {}).items()}
+            side_headers = {name: one.copy() for name, one in (side_headers or {}).items()}
+        header = fits.Header() if header is None else header
+        if not isinstance(header, fits.Header):
+            header = fits.Header(list(header.items()))
+        if unit is None and header.get("BUNIT", "").strip():
+            unit = Unit(self.known_invalid_fits_unit_strings.get(header["BUNIT"], header["BUNIT"]))
+        if variance is not None:
+            kwargs["uncertainty"] = VarianceUncertainty(np.asanyarray(variance))
+        self.flag_table = SPHEREX_FLAGS if flag_table is None else flag_table
+        self.planes: dict[str, Plane] = dict(planes or {})
+        self.side_headers: dict[str, fits.Header] = dict(side_headers or {})
+        super().__init__(data, unit=unit, meta=header, wcs=wcs, flags=flags, **kwargs)
+        self._wcs_is_built = not self._wcs_is_in_header
+        if self.data.ndim != 2:
+            raise ValueError(f"A SPHERExImage is two-dimensional, not of shape {self.data.shape}.")
+
+    @property
+    def uncertainty(self) -> VarianceUncertainty | None:
+        """Uncertainty of the pixels, always as a variance."""
+        return self._uncertainty
+
+    @uncertainty.setter
+    def uncertainty(self, value: Any) -> None:
+        if value is not None and not isinstance(value, VarianceUncertainty):
+            if not hasattr(value, "represent_as"):
+                raise TypeError("The uncertainty of a SPHERExImage must say its kind, as VarianceUncertainty(array) does.")
+            value = value.represent_as(VarianceUncertainty)
+        if value is not None and value.array is not None and value.array.shape != self.data.shape:
+            raise ValueError(f"The variance has shape {value.array.shape}, the image {self.data.shape}.")
+        CCDData.uncertainty.fset(self, value)
+
+    @property
+    def variance(self) -> np.ndarray | None:
+        """Variance of the pixels in the square of the unit, shape (rows, columns)."""
+        return None if self._uncertainty is None else self._uncertainty.array
+
+    @property
+    def wcs(self) -> WCS | None:
+        """Celestial coordinates; `None` if the header has none."""
+        if self._wcs_is_in_header and not self._wcs_is_built:
+            self._wcs = celestial_wcs(self.header)
+            self._wcs_is_built = True
+        return self._wcs
+
+    @wcs.setter
+    def wcs(self, value: WCS | None) -> None:
+        CCDData.wcs.fset(self, value)
+        self._wcs_is_in_header = False
+        self._wcs_is_built = True
+
+    @property
+    def wcs_is_in_header(self) -> bool:
+        """Whether the WCS is the one of the header cards, not one set by hand."""
+        return self._wcs_is_in_header
+
+    @property
+    def flag_plane(self) -> FlagPlane | None:
+        """Flags together with their names."""
+        return None if self.flags is None else FlagPlane(self.flags, self.flag_table)
+
+    def alternative_wcs(self, key: str) -> WCS:
+        """Return an alternative coordinate system.
+
+        Parameters
+        ----------
+        key
+            A for the pixels of the whole frame (of which this image may be a
+            cut), W for wavelength and bandwidth in um.
+
+        Raises
+        ------
+        KeyError
+            If the header has no such system.
+        """
+        tables = {name: plane.hdu for name, plane in self.planes.items() if name == "WCS-WAVE"}
+        return alternative_wcs(self.header, key, tables)
+
+    def __getitem__(self, item: Any) -> SPHERExImage:
+        return self.cutout(Box.from_slices(item, self.data.shape))
+
+    def cutout(self, box: Box) -> SPHERExImage:
+        """Return a part of the image; pixels, variance and flags are views.
+
+        Parameters
+        ----------
+        box
+            The part wanted. What hangs over the edge is left away.
+
+        Raises
+        ------
+        ValueError
+            If the box lies outside of the image.
+        """
+        box = box.clipped(self.data.shape)
+        header = shifted_header(self.header, box.x0, box.y0)
+        flags = self.flag_plane
+        cut = SPHERExImage(
+            self.data[box.slices],
+            unit=self.unit,
+            variance=None if self.variance is None else self.variance[box.slices],
+            mask=None if self.mask is None else self.mask[box.slices],
+            flags=None if flags is None else flags.cutout(box),
+            flag_table=self.flag_table,
+            header=header,
+            planes={name: plane.cutout(box, self.data.shape) for name, plane in self.planes.items()},
+            side_headers={name: shifted_header(one, box.x0, box.y0) for name, one in self.side_headers.items()},
+        )
+        if not self._wcs_is_in_header:
+            cut.wcs = None if self._wcs is None else self._wcs[box.slices]
+        return cut
+
+    def add(self, operand: Any, operand2: Any = None, **kwargs: Any) -> SPHERExImage:
+        """Add; see `astropy.nddata.NDArithmeticMixin.add`. Flags are joined."""
+        return self._with_annotations(super().add, operand, operand2, kwargs)
+
+    def subtract(self, operand: Any, operand2: Any = None, **kwargs: Any) -> SPHERExImage:
+        """Subtract; see `astropy.nddata.NDArithmeticMixin.subtract`. Flags are joined."""
+        return self._with_annotations(super().subtract, operand, operand2, kwargs)
+
+    def multiply(self, operand: Any, operand2: Any = None, **kwargs: Any) -> SPHERExImage:
+        """Multiply; see `astropy.nddata.NDArithmeticMixin.multiply`. Flags are joined."""
+        return self._with_annotations(super().multiply, operand, operand2, kwargs)
+
+    def divide(self, operand: Any, operand2: Any = None, **kwargs: Any) -> SPHERExImage:
+        """Divide; see `astropy.nddata.NDArithmeticMixin.divide`. Flags are joined."""
+        return self._with_annotations(super().divide, operand, operand2, kwargs)
+
+    def _with_annotations(
+        self, operation: Callable[..., Any], operand: Any, operand2: Any, kwargs: dict[str, Any]
+    ) -> SPHERExImage:
+        if operand2 is not None:
+            raise TypeError("Call the operation on one image with the other as its only operand.")
+        flags = self.flag_plane
+        others = operand.flag_plane if isinstance(operand, SPHERExImage) else None
+        if flags is not None and others is not None:
+            flags = flags.combined(others)
+        elif others is not None:
+            flags = FlagPlane(others.array.copy(), others.table)
+        elif flags is not None:
+            flags = FlagPlane(flags.array.copy(), flags.table)
+        kwargs.setdefault("compare_wcs", None)
+        result = operation(operand, **kwargs)
+        header = self.header.copy()
+        if "BUNIT" in header:
+            header["BUNIT"] = result.unit.to_string()
+        annotated = SPHERExImage(
+            result,
+            flags=flags,
+            flag_table=self.flag_table if flags is None else flags.table,
+            header=header,
+            planes=self.planes,
+            side_headers=self.side_headers,
+        )
+        if not self._wcs_is_in_header:
+            annotated.wcs = self._wcs
+        return annotated
+
+
+def _as_int32(flags: Any) -> np.ndarray:
+    """Return flags as int32, without a copy where they are."""
+    flags = np.asarray(flags)
+    if flags.dtype == np.int32:
+        return flags
+    if flags.dtype.kind not in "iu":
+        raise ValueError(f"Flags are integers, not {flags.dtype}.")
+    if flags.dtype.itemsize > 4 and flags.size and not -(2**31) <= flags.min() <= flags.max() < 2**32:
+        raise ValueError(f"Flags have 32 bits; the {flags.dtype} array given uses more.")
+    return flags.astype(np.uint32).view(np.int32)

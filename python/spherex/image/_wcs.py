@@ -1,0 +1,124 @@
+"""World coordinates of an image, from its header."""
+
+from __future__ import annotations
+
+__all__ = ["alternative_wcs", "celestial_wcs", "replace_celestial_wcs", "shifted_header"]
+
+import re
+import warnings
+from collections.abc import Mapping
+
+from astropy.io import fits
+from astropy.wcs import WCS, FITSFixedWarning
+
+_PIXEL_CARD = re.compile(r"CRPIX[12][A-Z]?$")
+_CELESTIAL_CARD = re.compile(
+    r"(?:WCSAXES|WCSNAME|RADESYS|EQUINOX|LONPOLE|LATPOLE|MJDREF|(?:CRPIX|CDELT|CUNIT|CTYPE|CRVAL|CNAME|CROTA)[12]"
+    r"|(?:PC|CD|PV|PS)[12]_\d+|(?:A|B|AP|BP)_(?:ORDER|DMAX|\d_\d))$"
+)
+
+
+def celestial_wcs(header: fits.Header) -> WCS | None:
+    """Return the celestial coordinate system of a header.
+
+    Parameters
+    ----------
+    header
+        Header of the image.
+
+    Returns
+    -------
+    wcs : `astropy.wcs.WCS` or `None`
+        `None` if the header has no celestial coordinate system.
+    """
+    if "CTYPE1" not in header:
+        return None
+    # Only the cards of this coordinate system are handed over: reading the
+    # whole header takes three times as long, and astropy would comment on the
+    # SIP polynomial for each of the alternative systems.
+    cards = [card for card in header.cards if _CELESTIAL_CARD.match(card.keyword)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FITSFixedWarning)
+        wcs = WCS(fits.Header(cards), naxis=2)
+    return wcs if wcs.has_celestial else None
+
+
+def alternative_wcs(header: fits.Header, key: str, tables: Mapping[str, fits.BinTableHDU]) -> WCS:
+    """Return an alternative coordinate system of a header.
+
+    Parameters
+    ----------
+    header
+        Header of the image.
+    key
+        Letter of the system, such as A (pixels of the whole frame) or W
+        (wavelength and bandwidth).
+    tables
+        Look-up tables that a -TAB system refers to, by EXTNAME.
+
+    Raises
+    ------
+    KeyError
+        If the header has no such system.
+    """
+    if f"CTYPE1{key}" not in header:
+        raise KeyError(f"The header has no coordinate system {key!r} (no card CTYPE1{key}).")
+    hdus = fits.HDUList([fits.PrimaryHDU(), *tables.values()])
+    # The SIP polynomial belongs to the celestial system alone: left on, it
+    # shifts the wavelengths (astropy issue 13105).
+    header = fits.Header([card for card in header.cards if not re.match(r"(?:A|B|AP|BP)_", card.keyword)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FITSFixedWarning)
+        wcs = WCS(header, fobj=hdus, key=key)
+    wcs.sip = None
+    return wcs
+
+
+def shifted_header(header: fits.Header, x0: int, y0: int) -> fits.Header:
+    """Return a header for the cut of an image.
+
+    Parameters
+    ----------
+    header
+        Header of the whole image.
+    x0, y0
+        First column and row of the cut, 0-based.
+
+    Returns
+    -------
+    header : `astropy.io.fits.Header`
+        A copy in which every coordinate system, the alternative ones too,
+        gives each pixel the same coordinates as before.
+    """
+    header = header.copy()
+    for keyword in {keyword for keyword in header if _PIXEL_CARD.match(keyword)}:
+        header[keyword] -= x0 if keyword[5] == "1" else y0
+    return header
+
+
+def replace_celestial_wcs(header: fits.Header, wcs: WCS | None) -> None:
+    """Write a celestial coordinate system into a header, in place.
+
+    Parameters
+    ----------
+    header
+        Header that may hold another one, which is removed.
+    wcs
+        New system, or `None`.
+
+    Raises
+    ------
+    ValueError
+        If cards cannot hold ``wcs`` (look-up tables, distortion paper
+        tables).
+    """
+    for keyword in {keyword for keyword in header if _CELESTIAL_CARD.match(keyword)}:
+        header.remove(keyword, remove_all=True)
+    if wcs is None:
+        return
+    if wcs.wcs.tab or wcs.cpdis1 or wcs.cpdis2 or wcs.det2im1 or wcs.det2im2:
+        raise ValueError("The WCS of the image uses look-up tables, which header cards cannot hold; use TAN or TAN-SIP.")
+    for card in wcs.to_header(relax=True).cards:
+        # Times belong to the exposure; wcslib repeats them.
+        if _CELESTIAL_CARD.match(card.keyword):
+            header[card.keyword] = (card.value, card.comment)

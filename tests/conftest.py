@@ -1,0 +1,127 @@
+"""What the tests share: repositories, simulated files, the archive's samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from lsst.daf.butler import Butler, Config, DatasetType
+
+from spherex.image import Plane, SPHERExImage
+from spherex.instrument import SimulatorInstrument
+
+SEED = "resource://spherex/configs/butler.yaml"
+DIMENSIONS = "resource://spherex/configs/dimensions.yaml"
+SAMPLES = Path(__file__).parents[2] / "shared" / "samples" / "level2_qr1"
+
+
+@pytest.fixture
+def make_repo() -> Callable[..., Path]:
+    """Return a function that makes an empty repository of the shipped configuration."""
+
+    def make(path: Path, **overrides: object) -> Path:
+        seed = Config(SEED)
+        for key, value in overrides.items():
+            seed["." + key.replace("__", ".")] = value
+        Butler.makeRepo(str(path), config=seed, dimensionConfig=DIMENSIONS, forceConfigRoot=False)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def repo_root(tmp_path: Path, make_repo: Callable[..., Path]) -> Path:
+    """Return the path of an empty repository."""
+    return make_repo(tmp_path / "repo")
+
+
+@pytest.fixture
+def butler(repo_root: Path) -> Iterator[Butler]:
+    """Return a writeable Butler with the simulator's detectors and one exposure."""
+    with Butler.from_config(str(repo_root), writeable=True, run="run") as butler:
+        SimulatorInstrument().register(butler.registry)
+        butler.registry.insertDimensionData(
+            "exposure", {"instrument": "simulator", "id": 1, "name": "sim_000001", "group_name": "20261123"}
+        )
+        for detector in range(1, 7):
+            butler.registry.insertDimensionData(
+                "exposure_detector_region", {"instrument": "simulator", "exposure": 1, "detector": detector}
+            )
+        yield butler
+
+
+@pytest.fixture
+def register(butler: Butler) -> Callable[[str, str], DatasetType]:
+    """Return a function that registers a dataset type of exposure and detector."""
+
+    def make(name: str, storage_class: str) -> DatasetType:
+        dataset_type = DatasetType(
+            name, ("instrument", "exposure", "detector"), storage_class, universe=butler.dimensions
+        )
+        butler.registry.registerDatasetType(dataset_type)
+        return dataset_type
+
+    return make
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Return a generator of the same random numbers each time."""
+    return np.random.default_rng(20261123)
+
+
+@pytest.fixture
+def header() -> fits.Header:
+    """Return the header of an image with a TAN-SIP, a pixel and a wavelength coordinate system."""
+    header = fits.Header({"BUNIT": "electron/s", "DETECTOR": 3, "XPOSURE": 113.5826})
+    header.update({"CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP", "CRVAL1": 30.0, "CRVAL2": 40.0})
+    header.update({"CRPIX1": 10.5, "CRPIX2": 20.5, "CDELT1": 1.0, "CDELT2": 1.0, "CUNIT1": "deg", "CUNIT2": "deg"})
+    header.update({"PC1_1": -0.0015, "PC1_2": -0.0008, "PC2_1": -0.0008, "PC2_2": 0.0014})
+    header.update({"A_ORDER": 2, "B_ORDER": 2, "A_2_0": 1e-6, "A_0_0": 0.4, "B_0_2": 2e-6})
+    header.update({"WCSAXESA": 2, "WCSNAMEA": "0-based active pixel coordinates", "CTYPE1A": "LINEAR"})
+    header.update({"CTYPE2A": "LINEAR", "CRPIX1A": 1.0, "CRPIX2A": 1.0, "CRVAL1A": 0.0, "CRVAL2A": 0.0})
+    header.update({"WCSAXESW": 2, "CTYPE1W": "WAVE-TAB", "CTYPE2W": "WAVE-TAB", "CUNIT1W": "um", "CUNIT2W": "um"})
+    header.update({"CRPIX1W": 1.0, "CRPIX2W": 1.0, "CRVAL1W": 1.0, "CRVAL2W": 1.0, "CDELT1W": 1, "CDELT2W": 1})
+    header.update({"PS1_0W": "WCS-WAVE", "PS2_0W": "WCS-WAVE", "PS1_1W": "VALUES", "PS2_1W": "VALUES"})
+    header.update({"PS1_2W": "X", "PS2_2W": "Y", "PV1_3W": 1, "PV2_3W": 2})
+    return header
+
+
+@pytest.fixture
+def image(rng: np.random.Generator, header: fits.Header) -> SPHERExImage:
+    """Return an image of 60 rows and 50 columns with all that an image can have."""
+    shape = (60, 50)
+    values = np.stack([np.full((2, 2), 1.7) + [[0.0], [0.4]], np.full((2, 2), 0.04)], axis=-1).astype(np.float32)
+    wave = fits.BinTableHDU.from_columns(
+        [
+            fits.Column("X", "2J", array=np.array([[1, 50]])),
+            fits.Column("Y", "2J", array=np.array([[1, 60]])),
+            fits.Column("VALUES", "8E", dim="(2,2,2)", array=values[np.newaxis]),
+        ],
+        name="WCS-WAVE",
+    )
+    pixels = rng.normal(5, 2, shape).astype(np.float32)
+    pixels[3, 4] = np.nan
+    return SPHERExImage(
+        pixels,
+        variance=rng.uniform(1, 2, shape).astype(np.float32),
+        flags=rng.integers(0, 2**20, shape).astype(np.int32),
+        header=header,
+        planes={
+            "ZODI": Plane(fits.ImageHDU(rng.uniform(0, 1, shape).astype(np.float32), name="ZODI")),
+            "PSF": Plane(fits.ImageHDU(rng.uniform(0, 1, (4, 11, 11)).astype(np.float32), name="PSF")),
+            "WCS-WAVE": Plane(wave),
+        },
+    )
+
+
+@pytest.fixture
+def archive_samples() -> list[Path]:
+    """Return the genuine Level 2 cutouts, where they lie beside the clone."""
+    files = sorted(SAMPLES.glob("*.fits"))
+    if not files:
+        pytest.skip(f"no genuine SPHEREx files beside the clone ({'/'.join(SAMPLES.parts[-3:])})")
+    return files
