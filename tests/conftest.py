@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -125,3 +127,12 @@ def archive_samples() -> list[Path]:
     if not files:
         pytest.skip(f"no genuine SPHEREx files beside the clone ({'/'.join(SAMPLES.parts[-3:])})")
     return files
+
+
+@pytest.fixture(scope="session")
+def simulated_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of two simulated exposures, raws and darks; not to be changed."""
+    folder = tmp_path_factory.mktemp("simulated")
+    command = [sys.executable, Path(__file__).parents[1] / "bin" / "spherex-simulate", folder]
+    subprocess.run([*command, "--exposures", "2", "--shape", "64"], check=True, capture_output=True)
+    return folder

@@ -90,9 +90,7 @@ def test_a_cutout_equals_the_cut_of_the_whole(butler: Butler, ref: DatasetRef, i
     np.testing.assert_array_equal(got.planes["ZODI"].data, expected.planes["ZODI"].data)
     assert got.planes["PSF"].data.shape == (4, 11, 11)
     here, there = [[0, 0]], [[max(box.x0, 0), max(box.y0, 0)]]
-    np.testing.assert_allclose(
-        got.wcs.all_pix2world(here, 0), image.wcs.all_pix2world(there, 0), rtol=0, atol=1e-11
-    )
+    np.testing.assert_allclose(got.wcs.all_pix2world(here, 0), image.wcs.all_pix2world(there, 0), rtol=0, atol=1e-11)
     np.testing.assert_array_equal(got.alternative_wcs("A").wcs_pix2world(here, 0), there)
 
 

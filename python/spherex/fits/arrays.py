@@ -14,6 +14,10 @@ from .errors import ProductError
 from .hdus import BLOCK, HDUInfo
 from .sources import ByteSource
 
+_DTYPES = {
+    bitpix: np.dtype(name)
+    for bitpix, name in ((8, "u1"), (16, ">i2"), (32, ">i4"), (64, ">i8"), (-32, ">f4"), (-64, ">f8"))
+}
 _EMPTY_PRIMARY = fits.PrimaryHDU().header.tostring().encode("ascii")
 
 
@@ -47,7 +51,7 @@ def read_array(source: ByteSource, hdu: HDUInfo, box: Box | None = None) -> np.n
         raise ProductError(f"HDU {hdu.index} ({hdu.name or 'unnamed'}) holds no image")
     if hdu.kind == "compressed" or hdu.scaled:
         return _read_with_astropy(source, hdu, box)
-    dtype = np.dtype(f">{'f' if hdu.bitpix < 0 else 'i'}{abs(hdu.bitpix) // 8}")
+    dtype = _DTYPES[hdu.bitpix]
     native = dtype.newbyteorder("=")
     if box is None:
         pixels = np.frombuffer(source.map(hdu.data_offset, hdu.data_size), dtype)

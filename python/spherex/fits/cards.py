@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 CARD = 80
 """Bytes of a header card (FITS standard 4.0, section 4.1)."""
 
+_STANDARD_KEYWORD = 8
 _LOGICAL = {b"T": True, b"F": False}
 
 CardValue = str | int | float | bool
@@ -34,13 +35,28 @@ class Cards(Mapping[str, CardValue]):
         self._places = {header[at : at + 8]: at for at in range(len(header) - CARD, -1, -CARD)}
 
     def __getitem__(self, keyword: str) -> CardValue:
-        at = self._places[keyword.encode("ascii").ljust(8)]
+        if len(keyword) > _STANDARD_KEYWORD:
+            return self._long(keyword)
+        at = self._places[keyword.encode("ascii").ljust(_STANDARD_KEYWORD)]
         if self._header[at + 8 : at + 10] != b"= ":
             raise KeyError(keyword)
         value = _parse(self._header, at)
         if value is None:
             raise KeyError(keyword)
         return value
+
+    def _long(self, keyword: str) -> CardValue:
+        """Return the value of a HIERARCH card, which astropy parses: few are asked for."""
+        from astropy.io import fits
+
+        start = f"HIERARCH {keyword}".encode("ascii")
+        at = self._header.find(start)
+        while at >= 0:
+            card = self._header[at : at + CARD]
+            if at % CARD == 0 and card[len(start) :].lstrip().startswith(b"="):
+                return fits.Card.fromstring(card).value
+            at = self._header.find(start, at + 1)
+        raise KeyError(keyword)
 
     def __iter__(self) -> Iterator[str]:
         return (key.decode("ascii", "replace").rstrip() for key in self._places)
@@ -57,7 +73,7 @@ def card_values(header: bytes, keywords: Iterable[str]) -> dict[str, CardValue]:
     header
         Bytes of the cards, without END.
     keywords
-        Keywords wanted, at most eight characters.
+        Keywords wanted; longer than eight characters those of HIERARCH cards.
 
     Returns
     -------

@@ -26,6 +26,7 @@ _END = b"END".ljust(CARD)
 # Holds the longest header seen in a SPHEREx Level 2 file (PSF, 509 cards), so
 # that a remote header costs one request.
 _FIRST_READ = 15 * BLOCK
+_BITPIX = (8, 16, 32, 64, -32, -64)
 _LONGEST_HEADER = 2000 * BLOCK
 
 
@@ -149,6 +150,8 @@ def _read_hdu(source: ByteSource, offset: int, chunk: bytes, index: int) -> HDUI
             kind = "compressed" if cards.get("ZIMAGE") is True else "table"
     except (KeyError, ValueError, TypeError) as error:
         raise ProductError(f"the header of HDU {index} is damaged: {error}") from None
+    if bitpix not in _BITPIX:
+        raise ProductError(f"the header of HDU {index} is damaged: BITPIX is {bitpix}")
     if size < 0:
         raise ProductError(f"the header of HDU {index} is damaged: its data would have {size} bytes")
     return HDUInfo(index, name, kind, shape, bitpix, scaled, header, offset, data_offset, size)

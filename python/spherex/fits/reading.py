@@ -61,31 +61,31 @@ class ProductFile:
         return next((one for one in self._hdus if one.name == name), None)
 
     def image(self, box: Box | None = None) -> Quantity:
-        """Pixels with their unit, shape (rows, columns)."""
+        """Return the pixels with their unit, shape (rows, columns)."""
         return self._with_unit(self._hdu(IMAGE), box)
 
     def variance(self, box: Box | None = None) -> Quantity:
-        """Variance with its unit, shape (rows, columns)."""
+        """Return the variance with its unit, shape (rows, columns)."""
         return self._with_unit(self._hdu(VARIANCE), box)
 
     def flags(self, box: Box | None = None) -> FlagPlane:
-        """Flags with their names, shape (rows, columns)."""
+        """Return the flags with their names, shape (rows, columns)."""
         hdu = self._hdu(FLAGS)
         return FlagPlane(read_array(self._source, hdu, box), read_flag_table(hdu.header))
 
     def header(self, box: Box | None = None) -> fits.Header:
-        """Header of the image, for the whole or for a cut of it."""
+        """Return the header of the image, for the whole or for a cut of it."""
         return self._skeleton(box).header
 
     def wcs(self, box: Box | None = None) -> WCS:
-        """Celestial coordinates, for the whole image or for a cut of it."""
+        """Return the celestial coordinates, for the whole image or for a cut of it."""
         wcs = self._skeleton(box).wcs
         if wcs is None:
             raise ProductError("its header has no celestial coordinate system")
         return wcs
 
     def read(self, box: Box | None = None, planes: Collection[str] | None = None) -> SPHERExImage:
-        """Everything, for the whole image or for a cut of it.
+        """Return everything, for the whole image or for a cut of it.
 
         Parameters
         ----------

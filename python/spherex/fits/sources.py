@@ -110,7 +110,7 @@ def open_source(location: str | os.PathLike[str] | ResourcePath) -> Iterator[Byt
     else:
         from lsst.resources import ResourcePath
 
-        uri = ResourcePath(location)
+        uri = location if isinstance(location, ResourcePath) else ResourcePath(os.fspath(location))
         if not uri.isLocal:
             with uri.open("rb") as handle:
                 yield _RemoteSource(handle, uri.size())

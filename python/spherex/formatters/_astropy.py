@@ -4,7 +4,8 @@ from __future__ import annotations
 
 __all__ = ["CCDDataFormatter", "HDUListFormatter"]
 
-from typing import TYPE_CHECKING, Any, ClassVar
+import io
+from typing import TYPE_CHECKING, ClassVar
 
 from lsst.daf.butler import FormatterV2
 
@@ -40,10 +41,16 @@ class CCDDataFormatter(FormatterV2):
         from astropy.io import fits
         from astropy.nddata import CCDData
 
-        with fits.open(path, memmap=False) as hdus:
-            has_unit = any("BUNIT" in hdu.header for hdu in hdus)
-        unit = None if has_unit else units.dimensionless_unscaled
+        from ..image import replace_celestial_wcs
+
+        header = fits.getheader(path)
+        unit = None if "BUNIT" in header else units.dimensionless_unscaled
         image = CCDData.read(path, format="fits", unit=unit, hdu_flags=_FLAGS, memmap=False)
+        if image.wcs is not None:
+            # astropy takes every card that the WCS repeats out of the header,
+            # exposure time and observatory among them.
+            replace_celestial_wcs(header, None)
+            image.header = header
         if not image.data.dtype.isnative:
             image.data = image.data.astype(image.data.dtype.newbyteorder("="))
         return image
@@ -87,11 +94,7 @@ class HDUListFormatter(FormatterV2):
             return NotImplemented
         # The whole is taken into memory, changeable: a file that came from
         # far away is removed as soon as it has been read.
-        hdus = fits.HDUList.fromstring(bytearray(uri.read()))
-        if not hdus:
-            raise OSError(f"{uri} is not a FITS file.")
-        len(hdus)
-        return hdus
+        return fits.open(io.BytesIO(uri.read()), memmap=False, lazy_load_hdus=False)
 
     def write_local_file(self, in_memory_dataset: HDUList, uri: ResourcePath) -> None:
         """Write the HDUs; see `lsst.daf.butler.FormatterV2`."""

@@ -154,13 +154,16 @@ class FlagPlane:
         """Return the part inside of a box, a view of this plane."""
         return FlagPlane(self.array[box.clipped(self.shape).slices], self.table)
 
-    def combined(self, other: FlagPlane) -> FlagPlane:
+    def combined(self, other: FlagPlane, out: np.ndarray | None = None) -> FlagPlane:
         """Return the union of two planes of flags, matched by name.
 
         Parameters
         ----------
         other
             Flags of the same shape.
+        out
+            Where to put the result, such as the array of this plane itself;
+            by default into new memory.
 
         Raises
         ------
@@ -171,16 +174,15 @@ class FlagPlane:
         if self.shape != other.shape:
             raise ValueError(f"Flags of shape {other.shape} cannot be joined with flags of shape {self.shape}.")
         if self.table == other.table:
-            return FlagPlane(self.array | other.array, self.table)
+            return FlagPlane(np.bitwise_or(self.array, other.array, out=out), self.table)
         table = self.table.merged(other.table)
         for plane in (self, other):
             unnamed = int(np.bitwise_or.reduce(plane.array, axis=None) & ~plane.table.bits(*plane.table))
             if unnamed:
                 bits = [bit for bit in range(_BITS_OF_A_PLANE) if unnamed >> bit & 1]
                 raise ValueError(f"Bits {bits} are set but not named in {plane.table}: they cannot be matched by name.")
-        array = self.array.copy()
         same = [name for name in other.table if other.table[name] == table[name]]
-        array |= other.array & other.table.bits(*same)
+        array = np.bitwise_or(self.array, other.array & other.table.bits(*same), out=out)
         for name in other.table.keys() - set(same):
             array[other.has(name)] |= table.bits(name)
         return FlagPlane(array, table)

@@ -87,13 +87,13 @@ class SPHERExImage(CCDData):
             planes = source.planes if planes is None else planes
             side_headers = source.side_headers if side_headers is None else side_headers
             if wcs is None and not source._wcs_is_in_header:
-                wcs, self._wcs_is_in_header = source._wcs, False
+                wcs, self._wcs_is_in_header = source.wcs, False
             data = source.data
         if isinstance(flags, FlagPlane):
-            flags, flag_table = flags.array, flags.table
-        flags = None if flags is None else _as_int32(flags)
+            flag_table = flags.table
+        pixel_flags = None if flags is None else _as_int32(flags)
         if kwargs.get("copy", False):
-            flags = None if flags is None else np.array(flags)
+            pixel_flags = None if pixel_flags is None else pixel_flags.copy()
             planes = {name: plane.copy() for name, plane in (planes or {}).items()}
             side_headers = {name: one.copy() for name, one in (side_headers or {}).items()}
         header = fits.Header() if header is None else header
@@ -106,9 +106,10 @@ class SPHERExImage(CCDData):
         self.flag_table = SPHEREX_FLAGS if flag_table is None else flag_table
         self.planes: dict[str, Plane] = dict(planes or {})
         self.side_headers: dict[str, fits.Header] = dict(side_headers or {})
-        super().__init__(data, unit=unit, meta=header, wcs=wcs, flags=flags, **kwargs)
+        super().__init__(data, unit=unit, meta=header, wcs=wcs, flags=pixel_flags, **kwargs)
         self._wcs_is_built = not self._wcs_is_in_header
-        if self.data.ndim != 2:
+        # Arithmetic with a number makes an image of it on the way.
+        if self.data.ndim not in (0, 2):
             raise ValueError(f"A SPHERExImage is two-dimensional, not of shape {self.data.shape}.")
 
     @property
@@ -120,7 +121,9 @@ class SPHERExImage(CCDData):
     def uncertainty(self, value: Any) -> None:
         if value is not None and not isinstance(value, VarianceUncertainty):
             if not hasattr(value, "represent_as"):
-                raise TypeError("The uncertainty of a SPHERExImage must say its kind, as VarianceUncertainty(array) does.")
+                raise TypeError(
+                    "The uncertainty of a SPHERExImage must say its kind, as VarianceUncertainty(array) does."
+                )
             value = value.represent_as(VarianceUncertainty)
         if value is not None and value.array is not None and value.array.shape != self.data.shape:
             raise ValueError(f"The variance has shape {value.array.shape}, the image {self.data.shape}.")
@@ -255,7 +258,7 @@ class SPHERExImage(CCDData):
 
 def _as_int32(flags: Any) -> np.ndarray:
     """Return flags as int32, without a copy where they are."""
-    flags = np.asarray(flags)
+    flags = np.asarray(flags.array if isinstance(flags, FlagPlane) else flags)
     if flags.dtype == np.int32:
         return flags
     if flags.dtype.kind not in "iu":

@@ -1,0 +1,17 @@
+"""The SPHEREx simulator: images as the real telescope could take them, with the truth beside."""
+
+from ._files import FileNames
+from ._frame import Frame, simulate_frame
+from ._settings import DEFAULT_START, FULL_SIDE, Settings
+from ._survey import SurveyError, simulate_survey
+
+__all__ = [
+    "DEFAULT_START",
+    "FULL_SIDE",
+    "FileNames",
+    "Frame",
+    "Settings",
+    "SurveyError",
+    "simulate_frame",
+    "simulate_survey",
+]

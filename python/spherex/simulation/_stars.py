@@ -1,0 +1,186 @@
+"""The stars and galaxies of the simulated sky, and their images."""
+
+from __future__ import annotations
+
+__all__ = ["Stars", "add_images", "limiting_magnitude", "stars_around"]
+
+import dataclasses
+import functools
+import math
+
+import numpy as np
+from scipy.special import erf
+
+from ._settings import Settings, Stream
+from ._spectra import black_body
+
+_REFERENCE_WAVELENGTH = 1.6  # um, of the magnitudes
+_BRIGHTEST, _FAINTEST = 7.0, 17.0  # AB magnitudes
+_DENSITY = 4000.0  # per square degree down to the faintest
+_SLOPE = 0.4  # of the logarithm of the number per magnitude
+_GALAXIES = 0.2  # share of sources whose spectrum is a power law
+
+_HALO_SHARE, _HALO_SIZE = 0.08, 3.0
+"""Share of the light in the wings of the point spread function, and their width over that of the core."""
+
+_REACH = 5.0  # standard deviations that are drawn
+_BATCH = 10_000  # sources drawn at once, to bound memory
+
+
+@dataclasses.dataclass(frozen=True)
+class Stars:
+    """Point sources, one array element each.
+
+    Parameters
+    ----------
+    cell
+        Cell of the sky that the source belongs to.
+    number
+        Number of the source in its cell.
+    ra, dec
+        Position, ICRS, deg.
+    magnitude
+        AB magnitude at 1.6 um.
+    temperature
+        Temperature of a black body, K; infinite for a power law.
+    slope
+        Exponent of wavelength in the flux density of a power law.
+    """
+
+    cell: np.ndarray
+    number: np.ndarray
+    ra: np.ndarray
+    dec: np.ndarray
+    magnitude: np.ndarray
+    temperature: np.ndarray
+    slope: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ra)
+
+    def __getitem__(self, chosen: np.ndarray) -> Stars:
+        return Stars(*(getattr(self, field.name)[chosen] for field in dataclasses.fields(self)))
+
+    @property
+    def names(self) -> list[str]:
+        """Names, the same in every exposure."""
+        return [f"S{cell:05d}-{number:05d}" for cell, number in zip(self.cell, self.number, strict=True)]
+
+    def flux_density(self, wavelength: np.ndarray) -> np.ndarray:
+        """Return flux densities.
+
+        Parameters
+        ----------
+        wavelength
+            Wavelength for each source, um.
+
+        Returns
+        -------
+        flux_density : `numpy.ndarray`
+            In Jy.
+        """
+        shape = (wavelength / _REFERENCE_WAVELENGTH) ** self.slope
+        star = np.isfinite(self.temperature)
+        shape[star] = black_body(wavelength[star], self.temperature[star], _REFERENCE_WAVELENGTH)
+        return 3631.0 * 10 ** (-0.4 * self.magnitude) * shape
+
+
+def limiting_magnitude(settings: Settings) -> float:
+    """Return the magnitude down to which the sky is drawn: a miniature sees less far."""
+    return _FAINTEST + 5 * math.log10(settings.miniature)
+
+
+def stars_around(ra: float, dec: float, radius: float, settings: Settings) -> Stars:
+    """Return all sources of the sky in a circle, and some around it.
+
+    The sky is divided into cells of about a square degree, each with random
+    numbers of its own, so that every exposure finds the same sources.
+
+    Parameters
+    ----------
+    ra, dec
+        Centre of the circle, deg.
+    radius
+        Radius of the circle, deg.
+    settings
+        The survey.
+    """
+    west, east, south, north = _cells()
+    middle_ra, middle_dec = np.radians((west + east) / 2), np.radians((south + north) / 2)
+    cosine = np.sin(middle_dec) * math.sin(math.radians(dec)) + np.cos(middle_dec) * math.cos(
+        math.radians(dec)
+    ) * np.cos(middle_ra - math.radians(ra))
+    cell_radius = 1.0  # deg, more than the half diagonal of any cell
+    near = np.flatnonzero(cosine >= math.cos(math.radians(radius + cell_radius)))
+    parts = [_stars_of_cell(int(cell), settings) for cell in near]
+    fields = [field.name for field in dataclasses.fields(Stars)]
+    return Stars(*(np.concatenate([getattr(part, field) for part in parts]) for field in fields))
+
+
+def add_images(image: np.ndarray, x: np.ndarray, y: np.ndarray, flux: np.ndarray, sigma: np.ndarray) -> None:
+    """Add the images of point sources, integrated over pixels, in place.
+
+    Parameters
+    ----------
+    image
+        Rate of each pixel, float64.
+    x, y
+        Positions, 0-based pixels; may lie outside of the image.
+    flux
+        Rates of the sources, in the unit of the image.
+    sigma
+        Widths of the core of their images, pixels.
+    """
+    for share, size in ((1 - _HALO_SHARE, 1.0), (_HALO_SHARE, _HALO_SIZE)):
+        for first in range(0, len(x), _BATCH):
+            batch = slice(first, first + _BATCH)
+            _add_gaussians(image, x[batch], y[batch], share * flux[batch], size * sigma[batch])
+
+
+def _add_gaussians(
+    image: np.ndarray, x: np.ndarray, y: np.ndarray, flux: np.ndarray, sigma: np.ndarray
+) -> None:
+    reach = math.ceil(_REACH * sigma.max() + 0.5)
+    pixels = np.arange(-reach, reach + 1)
+    edges = np.append(pixels - 0.5, reach + 0.5)
+    indices, weights = [], []
+    for centre in (y, x):
+        nearest = np.floor(centre + 0.5).astype(int)
+        distance = nearest[:, np.newaxis] + edges - centre[:, np.newaxis]
+        weights.append(np.diff(erf(distance / (math.sqrt(2) * sigma[:, np.newaxis]))) / 2)
+        indices.append(nearest[:, np.newaxis] + pixels)
+    for index, weight, length in zip(indices, weights, image.shape, strict=True):
+        outside = (index < 0) | (index >= length)
+        weight[outside] = 0.0
+        index[outside] = 0
+    place = indices[0][:, :, np.newaxis] * image.shape[1] + indices[1][:, np.newaxis, :]
+    light = (flux[:, np.newaxis] * weights[0])[:, :, np.newaxis] * weights[1][:, np.newaxis, :]
+    image += np.bincount(place.ravel(), light.ravel(), image.size).reshape(image.shape)
+
+
+@functools.cache
+def _cells() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return the limits of the cells, deg: west, east, south, north."""
+    limits = []
+    for south in range(-90, 90):
+        cells = max(round(360 * math.cos(math.radians(south + 0.5))), 1)
+        edges = np.linspace(0.0, 360.0, cells + 1)
+        limits.append([edges[:-1], edges[1:], np.full(cells, float(south)), np.full(cells, south + 1.0)])
+    west, east, south_edges, north_edges = (np.concatenate(parts) for parts in zip(*limits, strict=True))
+    return west, east, south_edges, north_edges
+
+
+def _stars_of_cell(cell: int, settings: Settings) -> Stars:
+    west, east, south, north = (float(edge[cell]) for edge in _cells())
+    low, high = math.sin(math.radians(south)), math.sin(math.radians(north))
+    rng = settings.rng(Stream.SKY, cell)
+    count = rng.poisson(_DENSITY * math.degrees(high - low) * (east - west))
+    ra = rng.uniform(west, east, count)
+    dec = np.degrees(np.arcsin(rng.uniform(low, high, count)))
+    rarest = 10 ** (_SLOPE * (_BRIGHTEST - _FAINTEST))
+    magnitude = _FAINTEST + np.log10(rng.uniform(rarest, 1.0, count)) / _SLOPE
+    temperature = rng.uniform(3000.0, 9000.0, count)
+    slope = rng.normal(1.0, 0.7, count)
+    temperature[rng.uniform(size=count) < _GALAXIES] = np.inf
+    stars = Stars(np.full(count, cell), np.arange(count), ra, dec, magnitude, temperature, slope)
+    return stars[magnitude < limiting_magnitude(settings)]

@@ -1,0 +1,131 @@
+"""Products at a real S3 endpoint: only what is needed is fetched."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from lsst.resources import ResourcePath
+
+from spherex.fits import ProductError, open_product, read_product, sources, write_product
+from spherex.image import Box, SPHERExImage
+
+pytest.importorskip("moto", reason="moto[server] is not installed")
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[ResourcePath]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {
+        "S3_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    before = {name: os.environ.get(name) for name in environment}
+    os.environ.update(environment)
+    server = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        import boto3
+
+        client = boto3.client("s3", endpoint_url=environment["S3_ENDPOINT_URL"])
+        for _ in range(100):
+            try:
+                client.create_bucket(Bucket="spherex")
+                break
+            except Exception:  # noqa: BLE001 -- whatever the client says while the server starts
+                time.sleep(0.2)
+        yield ResourcePath("s3://spherex/", forceDirectory=True)
+    finally:
+        server.terminate()
+        server.wait()
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@pytest.fixture
+def remote(bucket, tmp_path, rng) -> tuple[ResourcePath, SPHERExImage]:
+    shape = (600, 500)
+    image = SPHERExImage(
+        rng.normal(size=shape).astype(np.float32),
+        unit="MJy/sr",
+        variance=rng.uniform(1, 2, shape).astype(np.float32),
+        flags=rng.integers(0, 2**20, shape).astype(np.int32),
+    )
+    write_product(image, tmp_path / "a.fits")
+    uri = bucket.join("a.fits")
+    uri.transfer_from(ResourcePath(str(tmp_path / "a.fits")), "copy", overwrite=True)
+    return uri, image
+
+
+@pytest.fixture
+def fetched(monkeypatch) -> list[int]:
+    """Return a list that receives the size of every read of a remote file."""
+    sizes: list[int] = []
+    read_at = sources._RemoteSource.read_at
+
+    def counted(self, offset, nbytes):
+        content = read_at(self, offset, nbytes)
+        sizes.append(len(content))
+        return content
+
+    monkeypatch.setattr(sources._RemoteSource, "read_at", counted)
+    return sizes
+
+
+def test_a_cutout_fetches_its_rows_only(remote, fetched):
+    uri, image = remote
+    got = read_product(uri, Box(100, 140, 300, 310))
+    expected = image[300:310, 100:140]
+    np.testing.assert_array_equal(got.data, expected.data)
+    np.testing.assert_array_equal(got.flags, expected.flags)
+    np.testing.assert_array_equal(got.variance, expected.variance)
+    rows = 3 * 10 * 500 * 4
+    headers = 4 * 15 * 2880
+    assert sum(fetched) <= rows + headers
+    assert len(fetched) <= 3 + 5
+
+
+def test_a_component_fetches_its_plane_only(remote, fetched):
+    uri, image = remote
+    with open_product(uri) as product:
+        np.testing.assert_array_equal(product.image().value, image.data)
+    assert sum(fetched) <= image.data.nbytes + 2 * 15 * 2880
+    fetched.clear()
+    with open_product(uri) as product:
+        assert product.header()["BUNIT"] == "MJy / sr"
+    assert len(fetched) == 2
+
+
+def test_the_whole_is_read_from_afar(remote):
+    uri, image = remote
+    got = read_product(uri)
+    np.testing.assert_array_equal(got.data, image.data)
+    assert got.flag_table == image.flag_table
+
+
+def test_a_missing_remote_file_is_an_error(bucket):
+    with pytest.raises(FileNotFoundError):
+        read_product(bucket.join("absent.fits"))
+
+
+def test_a_remote_file_that_is_cut_short_is_named(remote):
+    uri, _ = remote
+    uri.write(uri.read(200_000))
+    with pytest.raises(ProductError, match="s3://spherex/a.fits.*cut short"):
+        read_product(uri)

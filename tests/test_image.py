@@ -1,0 +1,191 @@
+"""SPHERExImage and what it is made of, in memory."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+from astropy import units
+from astropy.io import fits
+from astropy.nddata import CCDData, Cutout2D, StdDevUncertainty
+from astropy.wcs import WCS
+
+from spherex.image import SPHEREX_FLAGS, Box, FlagPlane, FlagTable, SPHERExImage
+
+
+def test_the_unit_comes_from_the_header_or_is_given(header):
+    pixels = np.zeros((3, 3), np.float32)
+    assert SPHERExImage(pixels, header=header).unit == units.electron / units.s
+    assert SPHERExImage(pixels, unit="MJy/sr", header=header).unit == units.MJy / units.sr
+    with pytest.raises(ValueError, match="unit"):
+        SPHERExImage(pixels)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"data": np.zeros(4)}, "two-dimensional"),
+        ({"data": np.zeros((2, 2)), "variance": np.zeros((3, 2))}, "variance has shape"),
+        ({"data": np.zeros((2, 2)), "flags": np.zeros((3, 2), int)}, "flags"),
+        ({"data": np.zeros((2, 2)), "flags": np.zeros((2, 2))}, "integers"),
+        ({"data": np.zeros((2, 2)), "flags": np.full((2, 2), 2**40)}, "32 bits"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        SPHERExImage(**arguments, unit="adu")
+
+
+def test_a_standard_deviation_becomes_a_variance():
+    image = SPHERExImage(np.zeros((2, 2)), unit="adu", uncertainty=StdDevUncertainty(np.full((2, 2), 3.0)))
+    np.testing.assert_array_equal(image.variance, 9)
+
+
+@pytest.mark.parametrize(
+    ("operation", "expected", "variance"),
+    [("add", 8, 5), ("subtract", 4, 5), ("multiply", 12, 6**2 * 4 + 2**2 * 1), ("divide", 3, None)],
+)
+def test_arithmetic_keeps_variance_flags_and_header(image, operation, expected, variance):
+    first = SPHERExImage(
+        np.full(image.shape, 6.0, np.float32),
+        unit="adu",
+        variance=np.full(image.shape, 1.0, np.float32),
+        flags=np.full(image.shape, 0b01, np.int32),
+        header=image.header,
+        planes=image.planes,
+    )
+    second = SPHERExImage(
+        np.full(image.shape, 2.0, np.float32),
+        unit="adu",
+        variance=np.full(image.shape, 4.0, np.float32),
+        flags=np.full(image.shape, 0b10, np.int32),
+    )
+    result = getattr(first, operation)(second)
+    assert isinstance(result, SPHERExImage)
+    np.testing.assert_allclose(result.data, expected)
+    if variance is not None:
+        np.testing.assert_allclose(result.variance, variance)
+    np.testing.assert_array_equal(result.flags, 0b11)
+    np.testing.assert_array_equal(first.flags, 0b01)
+    assert list(result.planes) == list(image.planes)
+    assert result.header["XPOSURE"] == image.header["XPOSURE"]
+    np.testing.assert_array_equal(result.wcs.wcs.crval, image.wcs.wcs.crval)
+
+
+def test_arithmetic_with_a_number_keeps_the_flags(image):
+    result = image.multiply(2)
+    np.testing.assert_array_equal(result.flags, image.flags)
+    np.testing.assert_allclose(result.variance, 4 * image.variance)
+    assert not np.shares_memory(result.flags, image.flags)
+
+
+def test_other_packages_take_it(image):
+    assert CCDData(image).flags is not None
+    np.testing.assert_array_equal(np.asarray(Cutout2D(image.data, (10, 10), 4).data), image.data[8:12, 8:12])
+    for clone in (copy.deepcopy(image), pickle.loads(pickle.dumps(image)), image.copy()):
+        np.testing.assert_array_equal(clone.data, image.data)
+        np.testing.assert_array_equal(clone.flags, image.flags)
+        assert clone.flag_table == image.flag_table
+        assert list(clone.planes) == list(image.planes)
+        assert not np.shares_memory(clone.data, image.data)
+        assert not np.shares_memory(clone.flags, image.flags)
+
+
+def test_photutils_measures_it(image):
+    from photutils.aperture import CircularAperture, aperture_photometry
+
+    table = aperture_photometry(image, CircularAperture([(20, 30)], 3))
+    rows, columns = np.mgrid[:60, :50]
+    inside = np.hypot(columns - 20, rows - 30) < 2
+    assert table["aperture_sum"].unit == image.unit
+    assert table["aperture_sum"][0].value > image.data[inside].sum()
+
+
+def test_a_cut_shows_the_same_sky(image):
+    cut = image[10:40, 5:25]
+    assert cut.shape == (30, 20)
+    assert np.shares_memory(cut.data, image.data)
+    for x, y in ((0, 0), (19, 29)):
+        np.testing.assert_allclose(
+            cut.wcs.all_pix2world([[x, y]], 0), image.wcs.all_pix2world([[x + 5, y + 10]], 0), rtol=0, atol=1e-11
+        )
+        for key in "AW":
+            np.testing.assert_allclose(
+                cut.alternative_wcs(key).wcs_pix2world([[x, y]], 0),
+                image.alternative_wcs(key).wcs_pix2world([[x + 5, y + 10]], 0),
+            )
+    assert cut.planes["ZODI"].data.shape == (30, 20)
+    assert image.header["CRPIX1"] == 10.5
+
+
+@pytest.mark.parametrize("item", [3, (slice(0, 4, 2), slice(None)), (slice(0, 3), 2), Ellipsis])
+def test_other_indices_are_refused(image, item):
+    with pytest.raises(IndexError, match="two slices of step 1"):
+        image[item]
+
+
+def test_a_wcs_set_by_hand_wins_over_the_header(image):
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = "RA---TAN", "DEC--TAN"
+    wcs.wcs.crval = 100.0, -20.0
+    wcs.wcs.crpix = 5.0, 6.0
+    wcs.wcs.cdelt = -0.001, 0.001
+    image.wcs = wcs
+    assert image.copy().wcs.wcs.crval[0] == 100
+    cut = image[4:10, 3:9]
+    np.testing.assert_allclose(cut.wcs.all_pix2world([[0, 0]], 0), wcs.all_pix2world([[3, 4]], 0))
+
+
+def test_there_may_be_no_wcs():
+    image = SPHERExImage(np.zeros((3, 3)), unit="adu")
+    assert image.wcs is None
+    assert image[:2].wcs is None
+    with pytest.raises(KeyError, match="CTYPE1A"):
+        image.alternative_wcs("A")
+
+
+def test_flag_tables_refuse_contradictions():
+    with pytest.raises(ValueError, match="share bit 3"):
+        FlagTable({"A": 3, "B": 3})
+    with pytest.raises(ValueError, match="bit 32"):
+        FlagTable({"A": 32})
+    with pytest.raises(KeyError, match="No flag 'SATURATED'"):
+        SPHEREX_FLAGS.bits("HOT", "SATURATED")
+
+
+def test_flags_are_found_by_name():
+    plane = FlagPlane(np.array([[0, 1 << 10, 1 << 11, -(2**31)]], np.int32), SPHEREX_FLAGS.merged(FlagTable({"X": 31})))
+    assert plane.has("HOT").tolist() == [[False, True, False, False]]
+    assert plane.has("HOT", "COLD").tolist() == [[False, True, True, False]]
+    assert plane.has("X").tolist() == [[False, False, False, True]]
+    assert not plane.has().any()
+
+
+def test_merging_displaces_a_name_only_from_a_bit_that_is_taken():
+    merged = FlagTable({"A": 0}).merged(FlagTable({"B": 0, "C": 1, "A": 5}))
+    assert dict(merged) == {"A": 0, "C": 1, "B": 2}
+
+
+def test_merging_ends_at_32_names():
+    with pytest.raises(ValueError, match="no bit is left"):
+        FlagTable({f"A{bit}": bit for bit in range(32)}).merged(FlagTable({"B": 0}))
+
+
+def test_bits_without_a_name_cannot_be_matched():
+    first = FlagPlane(np.array([[1]], np.int32), FlagTable({"A": 0}))
+    second = FlagPlane(np.array([[0b110]], np.int32), FlagTable({"B": 1}))
+    with pytest.raises(ValueError, match=r"Bits \[2\]"):
+        first.combined(second)
+
+
+@pytest.mark.parametrize("value", [(1, 2, 3), "1,2,3,4", (0, 4, 0, 2.5), None])
+def test_a_box_is_four_integers(value):
+    with pytest.raises(ValueError, match="four integers"):
+        Box.parse(value)
+
+
+def test_no_header_gives_an_empty_one():
+    assert isinstance(SPHERExImage(np.zeros((2, 2)), unit="adu").header, fits.Header)
+    assert SPHERExImage(np.zeros((2, 2)), unit="adu", header={"A": 1}).header["A"] == 1
