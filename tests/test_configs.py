@@ -284,19 +284,15 @@ def test_no_formatter_of_a_repository_is_unsafe(repo_root):
         assert "pickle" not in text.lower(), name
 
 
-@pytest.mark.parametrize("action", ["put", "ingest", "get"])
+@pytest.mark.parametrize("action", ["write", "validate_extension", "read"])
 def test_what_has_no_safe_form_is_shut_out(butler, register, tmp_path, action):
     ref = DatasetRef(register("x", "StructuredDataDict"), butler.registry.expandDataId(**DATA_ID), run="run")
-    (tmp_path / "x.pickle").write_bytes(pickle.dumps({}))
     location = Location(str(tmp_path), "x.pickle")
+    (tmp_path / "x.pickle").write_bytes(pickle.dumps({}))
     formatter = RefusedFormatter(FileDescriptor(location, StorageClass("SkyMap", dict)), ref=ref)
+    arguments = {"write": [{}], "validate_extension": [location], "read": []}[action]
     with pytest.raises(RuntimeError, match="pickle or unsafe YAML"):
-        if action == "put":
-            formatter.write({})
-        elif action == "ingest":
-            RefusedFormatter.validate_extension(location)
-        else:
-            formatter.read()
+        getattr(formatter, action)(*arguments)
 
 
 def test_the_stock_command_makes_a_repository(tmp_path):

@@ -121,9 +121,7 @@ class SPHERExImage(CCDData):
     def uncertainty(self, value: Any) -> None:
         if value is not None and not isinstance(value, VarianceUncertainty):
             if not hasattr(value, "represent_as"):
-                raise TypeError(
-                    "The uncertainty of a SPHERExImage must say its kind, as VarianceUncertainty(array) does."
-                )
+                raise TypeError("An uncertainty must say its kind, as VarianceUncertainty(array) does.")
             value = value.represent_as(VarianceUncertainty)
         if value is not None and value.array is not None and value.array.shape != self.data.shape:
             raise ValueError(f"The variance has shape {value.array.shape}, the image {self.data.shape}.")

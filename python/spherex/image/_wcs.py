@@ -117,9 +117,7 @@ def replace_celestial_wcs(header: fits.Header, wcs: WCS | None) -> None:
     if wcs is None:
         return
     if wcs.wcs.tab or wcs.cpdis1 or wcs.cpdis2 or wcs.det2im1 or wcs.det2im2:
-        raise ValueError(
-            "The WCS of the image uses look-up tables, which header cards cannot hold; use TAN or TAN-SIP."
-        )
+        raise ValueError("The WCS of the image uses look-up tables, which cards cannot hold; use TAN or TAN-SIP.")
     for card in wcs.to_header(relax=True).cards:
         # Times belong to the exposure; wcslib repeats them.
         if _CELESTIAL_CARD.match(card.keyword):

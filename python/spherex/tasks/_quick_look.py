@@ -27,8 +27,8 @@ class QuickLookConnections(pipeBase.PipelineTaskConnections, dimensions=_DIMENSI
 class QuickLookConfig(pipeBase.PipelineTaskConfig, pipelineConnections=QuickLookConnections):
     """Configuration of `QuickLookTask`."""
 
-    contrast = pexConfig.RangeField[float](
-        default=0.25, min=0.0, inclusiveMin=False, doc="Contrast of the zscale stretch."
+    contrast = pexConfig.RangeField(
+        dtype=float, default=0.25, min=0.0, inclusiveMin=False, doc="Contrast of the zscale stretch."
     )
     colormap = pexConfig.Field[str](default="inferno", doc="Name of the matplotlib colour map.")
     hiddenFlags = pexConfig.ListField[str](
