@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["array_header", "hdu_bytes", "read_array"]
+__all__ = ["DTYPES", "array_header", "hdu_bytes", "read_array"]
 
 import io
 
@@ -14,10 +14,12 @@ from .errors import ProductError
 from .hdus import BLOCK, HDUInfo
 from .sources import ByteSource
 
-_DTYPES = {
+DTYPES = {
     bitpix: np.dtype(name)
     for bitpix, name in ((8, "u1"), (16, ">i2"), (32, ">i4"), (64, ">i8"), (-32, ">f4"), (-64, ">f8"))
 }
+"""Type of the numbers that each BITPIX stands for (FITS standard 4.0, table 8)."""
+
 _EMPTY_PRIMARY = fits.PrimaryHDU().header.tostring().encode("ascii")
 
 
@@ -51,7 +53,7 @@ def read_array(source: ByteSource, hdu: HDUInfo, box: Box | None = None) -> np.n
         raise ProductError(f"HDU {hdu.index} ({hdu.name or 'unnamed'}) holds no image")
     if hdu.kind == "compressed" or hdu.scaled:
         return _read_with_astropy(source, hdu, box)
-    dtype = _DTYPES[hdu.bitpix]
+    dtype = DTYPES[hdu.bitpix]
     native = dtype.newbyteorder("=")
     if box is None:
         pixels = np.frombuffer(source.map(hdu.data_offset, hdu.data_size), dtype)

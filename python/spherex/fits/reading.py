@@ -123,6 +123,8 @@ class ProductFile:
             if box is not None and hdu.kind == "image" and hdu.shape == shape:
                 pixels = read_array(self._source, hdu, box)
                 planes[name] = Plane(fits.ImageHDU(pixels, header=self._header_of(hdu, box)))
+            elif hdu.kind == "image" and hdu.shape and not hdu.scaled:
+                planes[name] = Plane.from_pixels(hdu.header_bytes, read_array(self._source, hdu))
             else:
                 plane = Plane(hdu_bytes(self._source, hdu))
                 planes[name] = plane if box is None else plane.cutout(box, shape)

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["Plane"]
 
 import copy
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from astropy.io import fits
@@ -19,8 +19,8 @@ _EMPTY_PRIMARY = fits.PrimaryHDU().header.tostring().encode("ascii")
 class Plane:
     """One further plane of a product, such as ZODI, PSF or WCS-WAVE.
 
-    It is parsed when it is first looked at. Until then it is the bytes that
-    were in the file, and is written back as such.
+    Its header is parsed when it is first looked at. Until then the plane is
+    written back as it came, card by card.
 
     Parameters
     ----------
@@ -32,21 +32,44 @@ class Plane:
     def __init__(self, hdu: fits.ImageHDU | fits.BinTableHDU | fits.CompImageHDU | bytes) -> None:
         self._raw = hdu if isinstance(hdu, bytes) else None
         self._hdu = None if isinstance(hdu, bytes) else hdu
+        self._cards: bytes | None = None
+        self._pixels: np.ndarray | None = None
+
+    @classmethod
+    def from_pixels(cls, cards: bytes, pixels: np.ndarray) -> Self:
+        """Return a plane of pixels whose header is not parsed yet.
+
+        Parameters
+        ----------
+        cards
+            Bytes of the header's cards, without END.
+        pixels
+            Pixels in native byte order, of the shape and type that the cards
+            tell, not scaled.
+        """
+        plane = cls(b"")
+        plane._raw, plane._cards, plane._pixels = None, cards, pixels
+        return plane
 
     @property
     def raw(self) -> bytes | None:
-        """Bytes of the unopened plane; `None` once it has been looked at."""
+        """Bytes of the unopened plane, `None` if there are none to be had."""
         return self._raw
+
+    @property
+    def unparsed(self) -> tuple[bytes, np.ndarray] | None:
+        """Cards and pixels of a plane whose header nobody has looked at."""
+        return None if self._cards is None or self._pixels is None else (self._cards, self._pixels)
 
     @property
     def hdu(self) -> Any:
         """The plane as an astropy HDU, with numbers in native byte order."""
         if self._hdu is None:
-            hdu = fits.HDUList.fromstring(_EMPTY_PRIMARY + self._raw)[1]
-            if isinstance(hdu, fits.ImageHDU) and hdu.data is not None and not hdu.data.dtype.isnative:
-                hdu.data = hdu.data.astype(hdu.data.dtype.newbyteorder("="))
-            self._hdu = hdu
-            self._raw = None
+            if self._cards is not None:
+                self._hdu = fits.ImageHDU(self._pixels, header=fits.Header.fromstring(self._cards))
+            else:
+                self._hdu = fits.HDUList.fromstring(_EMPTY_PRIMARY + (self._raw or b""))[1]
+            self._raw = self._cards = self._pixels = None
         return self._hdu
 
     @property
@@ -57,11 +80,17 @@ class Plane:
     @property
     def data(self) -> np.ndarray:
         """Pixels or table rows of the plane."""
-        return self.hdu.data
+        return self.hdu.data if self._pixels is None else self._pixels
 
     def copy(self) -> Plane:
         """Return an independent copy."""
-        return Plane(self._raw if self._raw is not None else self.hdu.copy())
+        return copy.deepcopy(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Plane:
+        clone = Plane(b"" if self._hdu is None else self._hdu.copy())
+        clone._raw, clone._cards = self._raw, self._cards
+        clone._pixels = None if self._pixels is None else self._pixels.copy()
+        return clone
 
     def cutout(self, box: Box, shape: tuple[int, ...]) -> Plane:
         """Return the part of the plane that belongs to a cut of the image.
@@ -77,4 +106,4 @@ class Plane:
         if not self.hdu.is_image or self.hdu.shape != shape:
             return self
         header = shifted_header(self.header, box.x0, box.y0)
-        return Plane(fits.ImageHDU(np.array(self.data[box.slices]), header=copy.copy(header)))
+        return Plane(fits.ImageHDU(np.array(self.data[box.slices]), header=header))

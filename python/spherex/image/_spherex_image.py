@@ -102,7 +102,7 @@ class SPHERExImage(CCDData):
         if unit is None and header.get("BUNIT", "").strip():
             unit = Unit(self.known_invalid_fits_unit_strings.get(header["BUNIT"], header["BUNIT"]))
         if variance is not None:
-            kwargs["uncertainty"] = VarianceUncertainty(np.asanyarray(variance))
+            kwargs["uncertainty"] = VarianceUncertainty(np.asanyarray(variance), copy=False)
         self.flag_table = SPHEREX_FLAGS if flag_table is None else flag_table
         self.planes: dict[str, Plane] = dict(planes or {})
         self.side_headers: dict[str, fits.Header] = dict(side_headers or {})
