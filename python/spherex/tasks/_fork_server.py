@@ -25,7 +25,6 @@ PRELOADED = [
     "lsst.daf.butler.registry.attributes",
     "lsst.daf.butler.registry.bridge.monolithic",
     "lsst.daf.butler.registry.collections.synthIntKey",
-    "lsst.daf.butler.registry.databases.postgresql",
     "lsst.daf.butler.registry.databases.sqlite",
     "lsst.daf.butler.registry.datasets.byDimensions",
     "lsst.daf.butler.registry.dimensions.static",
