@@ -109,7 +109,7 @@ def test_a_component_fetches_its_plane_only(remote, fetched):
     fetched.clear()
     with open_product(uri) as product:
         assert product.header()["BUNIT"] == "MJy / sr"
-    assert len(fetched) == 2
+    assert len(fetched) == 1
 
 
 def test_the_whole_is_read_from_afar(remote):

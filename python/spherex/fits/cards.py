@@ -4,13 +4,17 @@ from __future__ import annotations
 
 __all__ = ["CARD", "CardValue", "Cards", "card_values"]
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 CARD = 80
 """Bytes of a header card (FITS standard 4.0, section 4.1)."""
 
-_STANDARD_KEYWORD = 8
+_KEYWORD = 8
+_VALUE = 10
 _LOGICAL = {b"T": True, b"F": False}
+_UNREAD: Any = object()
 
 CardValue = str | int | float | bool
 
@@ -29,40 +33,49 @@ class Cards(Mapping[str, CardValue]):
     """
 
     def __init__(self, header: bytes) -> None:
-        self._header = header
+        self.header = header
         # The whole header is indexed once: that costs less than searching it
         # for more than a handful of keywords.
-        self._places = {header[at : at + 8]: at for at in range(len(header) - CARD, -1, -CARD)}
+        self._places = {header[at : at + _KEYWORD]: at for at in range(len(header) - CARD, -1, -CARD)}
+        self._values: dict[str, CardValue | None] = {}
+
+    # The methods that Mapping would derive raise and catch an exception for
+    # every card that is not there; ingest asks for many of those.
+    def get(self, keyword: str, default: Any = None) -> Any:
+        """Return the value of a card, or the default if there is none."""
+        value = self._values.get(keyword, _UNREAD)
+        if value is _UNREAD:
+            value = self._values[keyword] = self._read(keyword)
+        return default if value is None else value
 
     def __getitem__(self, keyword: str) -> CardValue:
-        if len(keyword) > _STANDARD_KEYWORD:
-            return self._long(keyword)
-        at = self._places[keyword.encode("ascii").ljust(_STANDARD_KEYWORD)]
-        if self._header[at + 8 : at + 10] != b"= ":
-            raise KeyError(keyword)
-        value = _parse(self._header, at)
+        value = self.get(keyword)
         if value is None:
             raise KeyError(keyword)
         return value
 
-    def _long(self, keyword: str) -> CardValue:
-        """Return the value of a HIERARCH card, which astropy parses: few are asked for."""
-        from astropy.io import fits
-
-        start = f"HIERARCH {keyword}".encode("ascii")
-        at = self._header.find(start)
-        while at >= 0:
-            card = self._header[at : at + CARD]
-            if at % CARD == 0 and card[len(start) :].lstrip().startswith(b"="):
-                return fits.Card.fromstring(card).value
-            at = self._header.find(start, at + 1)
-        raise KeyError(keyword)
+    def __contains__(self, keyword: object) -> bool:
+        return isinstance(keyword, str) and self.get(keyword) is not None
 
     def __iter__(self) -> Iterator[str]:
         return (key.decode("ascii", "replace").rstrip() for key in self._places)
 
     def __len__(self) -> int:
         return len(self._places)
+
+    def _read(self, keyword: str) -> CardValue | None:
+        header = self.header
+        if len(keyword) <= _KEYWORD:
+            at = self._places.get(_padded(keyword))
+            return None if at is None or header[at + 8 : at + 10] != b"= " else _parse(header, at, at + _VALUE)
+        start = _padded(f"HIERARCH {keyword}")
+        at = header.find(start)
+        while at >= 0:
+            rest = header[at + len(start) : at + CARD].lstrip()
+            if at % CARD == 0 and rest.startswith(b"="):
+                return _parse(header, at, at + CARD - len(rest) + 1)
+            at = header.find(start, at + 1)
+        return None
 
 
 def card_values(header: bytes, keywords: Iterable[str]) -> dict[str, CardValue]:
@@ -90,12 +103,17 @@ def card_values(header: bytes, keywords: Iterable[str]) -> dict[str, CardValue]:
     return {keyword: value for keyword, value in values if value is not None}
 
 
-def _parse(header: bytes, at: int) -> CardValue | None:
-    text = header[at + 10 : at + CARD]
-    stripped = text.lstrip()
-    if stripped.startswith(b"'"):
-        return _parse_string(header, at)
-    token = text.partition(b"/")[0].strip()
+@functools.cache
+def _padded(keyword: str) -> bytes:
+    return keyword.encode("ascii").ljust(_KEYWORD)
+
+
+def _parse(header: bytes, at: int, start: int) -> CardValue | None:
+    """Return the value of the card at a place, whose value begins at another."""
+    text = header[start : at + CARD].lstrip()
+    if text.startswith(b"'"):
+        return _parse_string(header, at, text)
+    token = text.partition(b"/")[0].rstrip()
     if not token:
         return None
     if token in _LOGICAL:
@@ -106,11 +124,9 @@ def _parse(header: bytes, at: int) -> CardValue | None:
         return float(token.replace(b"D", b"E").replace(b"d", b"e"))
 
 
-def _parse_string(header: bytes, at: int) -> str:
-    following = header[at + CARD : at + CARD + 8]
-    text = header[at + 10 : at + CARD].lstrip()
+def _parse_string(header: bytes, at: int, text: bytes) -> str:
     end = text.find(b"'", 1)
-    if following != b"CONTINUE" and end > 0 and text[end + 1 : end + 2] != b"'":
+    if end > 0 and text[end + 1 : end + 2] != b"'" and header[at + CARD : at + CARD + 8] != b"CONTINUE":
         return text[1:end].decode("ascii").rstrip()
     # Doubled quotes and strings that go on in the next card are rare enough
     # to leave them to astropy.

@@ -23,9 +23,12 @@ BLOCK = 2880
 """Bytes of a FITS block (FITS standard 4.0, section 3.1)."""
 
 _END = b"END".ljust(CARD)
-# Holds the longest header seen in a SPHEREx Level 2 file (PSF, 509 cards), so
-# that a remote header costs one request.
-_FIRST_READ = 15 * BLOCK
+# A remote header should cost one request: this holds the longest seen in a
+# SPHEREx Level 2 file (PSF, 509 cards). Of a local file the primary header and
+# that of the image (240 cards) come together, the others a little at a time.
+_REMOTE_READ = 15 * BLOCK
+_LOCAL_FIRST_READ = 10 * BLOCK
+_LOCAL_READ = 2 * BLOCK
 _BITPIX = (8, 16, 32, 64, -32, -64)
 _LONGEST_HEADER = 2000 * BLOCK
 
@@ -50,8 +53,8 @@ class HDUInfo:
         BITPIX of the array.
     scaled
         Whether BSCALE, BZERO or BLANK are in force.
-    header_bytes
-        Cards up to and without END, a multiple of 80 bytes.
+    cards
+        Values of single cards.
     header_offset
         Where the header begins.
     data_offset
@@ -66,7 +69,7 @@ class HDUInfo:
     shape: tuple[int, ...]
     bitpix: int
     scaled: bool
-    header_bytes: bytes
+    cards: Cards
     header_offset: int
     data_offset: int
     data_size: int
@@ -75,6 +78,20 @@ class HDUInfo:
     def end(self) -> int:
         """Where the next HDU begins."""
         return self.data_offset + -(-self.data_size // BLOCK) * BLOCK
+
+    @property
+    def header_bytes(self) -> bytes:
+        """Cards up to and without END, a multiple of 80 bytes."""
+        return self.cards.header
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Shape of the pixels, slowest axis first; empty if there are none."""
+        if self.kind == "table":
+            return ()
+        if self.kind == "image":
+            return self.shape
+        return tuple(int(self.cards[f"ZNAXIS{axis}"]) for axis in range(int(self.cards["ZNAXIS"]), 0, -1))
 
     @functools.cached_property
     def header(self) -> fits.Header:
@@ -106,8 +123,10 @@ def scan_hdus(source: ByteSource, *, last: str | None = None) -> list[HDUInfo]:
         raise ProductError("the file is empty")
     hdus: list[HDUInfo] = []
     offset = 0
+    first = source.read_at(0, _LOCAL_FIRST_READ if source.is_local else _REMOTE_READ)
     while source.size is None or offset < source.size:
-        chunk = source.read_at(offset, _FIRST_READ)
+        chunk = first[offset:] if offset < len(first) else b""
+        chunk = chunk or source.read_at(offset, _LOCAL_READ if source.is_local else _REMOTE_READ)
         if hdus and (not chunk or not chunk.startswith(b"XTENSION")):
             # What follows the last extension is not part of the file's
             # content (FITS standard, section 3.5), unless it is a lone fill.
@@ -154,7 +173,7 @@ def _read_hdu(source: ByteSource, offset: int, chunk: bytes, index: int) -> HDUI
         raise ProductError(f"the header of HDU {index} is damaged: BITPIX is {bitpix}")
     if size < 0:
         raise ProductError(f"the header of HDU {index} is damaged: its data would have {size} bytes")
-    return HDUInfo(index, name, kind, shape, bitpix, scaled, header, offset, data_offset, size)
+    return HDUInfo(index, name, kind, shape, bitpix, scaled, cards, offset, data_offset, size)
 
 
 def _find_end(chunk: bytes) -> int | None:

@@ -96,7 +96,7 @@ class ProductFile:
         """
         self._hdus = scan_hdus(self._source)
         hdu = self._hdu(IMAGE)
-        shape = self._shape_of(hdu)
+        shape = hdu.image_shape
         box = None if box is None else box.clipped(shape)
         variance, flags, mask = self._find(VARIANCE), self._find(FLAGS), self._find(MASK)
         return SPHERExImage(
@@ -136,19 +136,13 @@ class ProductFile:
         header = array_header(self._source, hdu)
         return header if box is None else shifted_header(header, box.x0, box.y0)
 
-    def _shape_of(self, hdu: HDUInfo) -> tuple[int, ...]:
-        if hdu.kind != "compressed":
-            return hdu.shape
-        header = array_header(self._source, hdu)
-        return header["NAXIS2"], header["NAXIS1"]
-
     def _with_unit(self, hdu: HDUInfo, box: Box | None) -> Quantity:
         return Quantity(read_array(self._source, hdu, box), _unit(hdu), copy=False, dtype=None)
 
     def _skeleton(self, box: Box | None) -> SPHERExImage:
         """Return an image of the header alone, without its pixels."""
         hdu = self._hdu(IMAGE)
-        empty = np.broadcast_to(np.float32(0), self._shape_of(hdu))
+        empty = np.broadcast_to(np.float32(0), hdu.image_shape)
         image = SPHERExImage(empty, unit="", header=self._header_of(hdu, None))
         return image if box is None else image.cutout(box)
 
