@@ -1,0 +1,100 @@
+"""What all ingest commands have in common."""
+
+from __future__ import annotations
+
+__all__ = ["run_ingest"]
+
+import contextlib
+import re
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from spherex.ingest import IngestError, IngestOptions, IngestReport, ingest
+from spherex.ingest.repository import open_repository, register_instrument
+from spherex.ingest.statistics import refresh_statistics
+
+if TYPE_CHECKING:
+    from spherex.ingest import Describer
+
+_MANY = 1000
+"""Number of new files from which on the database is told to look at itself."""
+
+
+def run_ingest(
+    repo: str, describer: Describer, locations: Sequence[str], regex: str, **choices: Any
+) -> bool:
+    """Ingest files and tell the user what came of it.
+
+    Parameters
+    ----------
+    repo
+        Path, URI or label of the repository.
+    describer
+        Knows the kind of file.
+    locations
+        Paths or URIs of files and directories.
+    regex
+        Searched for in names of files.
+    **choices
+        Fields of `IngestOptions`.
+
+    Returns
+    -------
+    bool
+        Whether every file is in the repository now.
+    """
+    try:
+        pattern = re.compile(regex)
+    except re.error as error:
+        raise click.BadParameter(f"{regex!r} is not a regular expression: {error}.", param_hint="--regex") from None
+    options = IngestOptions(**choices)
+    try:
+        with _orderly_termination(), open_repository(repo, describer, not options.dry_run) as butler:
+            if not options.dry_run:
+                register_instrument(butler, repo, describer.instrument)
+            report = ingest(butler, describer, locations, pattern, options)
+    except IngestError as error:
+        raise click.ClickException(str(error)) from None
+    if report.ingested >= _MANY and not options.dry_run:
+        _try_refresh(repo)
+    _print(report)
+    return report.is_success
+
+
+def _print(report: IngestReport) -> None:
+    for line in report.failure_lines():
+        click.echo(line, err=True)
+    for line in report.summary_lines():
+        click.echo(line)
+    if report.not_tried:
+        click.echo("Give the same command again to go on.")
+
+
+def _try_refresh(repo: str) -> None:
+    import sqlalchemy.exc
+
+    try:
+        refresh_statistics(repo)
+    except sqlalchemy.exc.SQLAlchemyError as error:
+        click.echo(f"All is well, but searches may be slow: ANALYZE failed ({str(error).splitlines()[0]}).", err=True)
+
+
+@contextlib.contextmanager
+def _orderly_termination() -> Iterator[None]:
+    """Turn SIGTERM into an exception, so that a transaction is undone."""
+
+    def leave(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

@@ -1,0 +1,9 @@
+"""Where a detector frame lies on the sky, from header cards alone."""
+
+from __future__ import annotations
+
+__all__ = ["WCS_CARDS", "FrameError", "frame_corners", "polygon_of"]
+
+from .cards import WCS_CARDS, FrameError
+from .corners import frame_corners
+from .regions import polygon_of

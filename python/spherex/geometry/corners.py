@@ -1,0 +1,142 @@
+"""Outer corners of a detector frame on the sky.
+
+SPHEREx images use the gnomonic projection with SIP distortions, which is
+evaluated here by hand: building a WCS object costs fifty times as much, and an
+ingest does it for every file. All other projections are left to astropy.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Corners", "frame_corners"]
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from .cards import MAX_SIP_ORDER, UNUSUAL_CARDS, FrameError, has_celestial_wcs, number
+
+Corners = tuple[tuple[float, float, float], ...]
+"""Unit vectors (x, y, z) in ICRS."""
+
+
+def frame_corners(cards: Mapping[str, Any], shape: tuple[int, int]) -> Corners | None:
+    """Positions of the outer corners of the corner pixels.
+
+    Parameters
+    ----------
+    cards
+        Card values by keyword, at least those of `WCS_CARDS` that the header
+        has.
+    shape
+        Number of pixels along the first and second FITS axis, NAXIS1 and
+        NAXIS2.
+
+    Returns
+    -------
+    tuple [ tuple [ float, float, float ] ] or None
+        ICRS unit vectors of the four corners, going round the frame, or None
+        if the header has no celestial WCS.
+
+    Raises
+    ------
+    FrameError
+        Raised if cards of the WCS are missing, are not finite numbers or
+        cannot be inverted.
+    """
+    if not has_celestial_wcs(cards):
+        return None
+    for key in ("CTYPE1", "CTYPE2"):
+        if cards.get(key) is None:
+            raise FrameError(f"the WCS is incomplete: {key} is missing")
+    if not _is_tan(cards):
+        from .general import general_corners
+
+        return general_corners(cards, shape)
+    return _tan_corners(cards, shape)
+
+
+def _is_tan(cards: Mapping[str, Any]) -> bool:
+    """Whether `_tan_corners` knows everything that these cards may say."""
+    return (
+        str(cards["CTYPE1"]).strip() in ("RA---TAN-SIP", "RA---TAN")
+        and str(cards["CTYPE2"]).strip() in ("DEC--TAN-SIP", "DEC--TAN")
+        and str(cards.get("RADESYS", "ICRS")).strip() == "ICRS"
+        and all(str(cards.get(key, "deg")).strip() in ("deg", "") for key in ("CUNIT1", "CUNIT2"))
+        and cards.get("WCSAXES", 2) == 2
+        and all(cards.get(key) is None for key in UNUSUAL_CARDS)
+    )
+
+
+def _tan_corners(cards: Mapping[str, Any], shape: tuple[int, int]) -> Corners:
+    """Evaluate the gnomonic projection with SIP at the four corners."""
+    crpix1, crpix2 = number(cards, "CRPIX1"), number(cards, "CRPIX2")
+    m11, m12, m21, m22 = _linear_matrix(cards)
+    pole = _Pole(number(cards, "CRVAL1"), number(cards, "CRVAL2"), cards)
+    exponents, a_terms, b_terms = _sip_terms(cards)
+    # FITS counts pixel centres from 1, so that the frame begins at 0.5.
+    left, right = 0.5 - crpix1, shape[0] + 0.5 - crpix1
+    bottom, top = 0.5 - crpix2, shape[1] + 0.5 - crpix2
+    corners = []
+    for u, v in ((left, bottom), (right, bottom), (right, top), (left, top)):
+        powers = [u**p * v**q for p, q in exponents]
+        f = u + sum([c * power for c, power in zip(a_terms, powers, strict=True)])
+        g = v + sum([c * power for c, power in zip(b_terms, powers, strict=True)])
+        corners.append(pole.direction(m11 * f + m12 * g, m21 * f + m22 * g))
+    return tuple(corners)
+
+
+def _linear_matrix(cards: Mapping[str, Any]) -> tuple[float, float, float, float]:
+    """Degrees per pixel, row by row."""
+    if any(cards.get(key) is not None for key in ("CD1_1", "CD1_2", "CD2_1", "CD2_2")):
+        m11, m12, m21, m22 = (number(cards, key, 0.0) for key in ("CD1_1", "CD1_2", "CD2_1", "CD2_2"))
+    else:
+        cdelt1, cdelt2 = number(cards, "CDELT1", 1.0), number(cards, "CDELT2", 1.0)
+        m11, m12 = cdelt1 * number(cards, "PC1_1", 1.0), cdelt1 * number(cards, "PC1_2", 0.0)
+        m21, m22 = cdelt2 * number(cards, "PC2_1", 0.0), cdelt2 * number(cards, "PC2_2", 1.0)
+    if m11 * m22 == m12 * m21:
+        raise FrameError("the matrix of the WCS is singular")
+    return m11, m12, m21, m22
+
+
+def _sip_terms(cards: Mapping[str, Any]) -> tuple[list[tuple[int, int]], list[float], list[float]]:
+    """Exponents of the SIP polynomials and their coefficients in A and B."""
+    orders = [cards.get("A_ORDER"), cards.get("B_ORDER")]
+    if orders == [None, None]:
+        return [], [], []
+    for name, order in zip("AB", orders, strict=True):
+        if order is None:
+            raise FrameError(f"the WCS is incomplete: {name}_ORDER is missing")
+        if not isinstance(order, int) or not 0 <= order <= MAX_SIP_ORDER:
+            raise FrameError(f"{name}_ORDER of the WCS is not a number from 0 to {MAX_SIP_ORDER}: {order!r}")
+    exponents = [(p, q) for p in range(max(orders) + 1) for q in range(max(orders) + 1 - p)]
+    a_terms, b_terms = (
+        [number(cards, f"{name}_{p}_{q}", 0.0) if p + q <= order else 0.0 for p, q in exponents]
+        for name, order in zip("AB", orders, strict=True)
+    )
+    return exponents, a_terms, b_terms
+
+
+class _Pole:
+    """Reference point of a zenithal projection and the directions at it."""
+
+    def __init__(self, ra: float, dec: float, cards: Mapping[str, Any]):
+        if not -90.0 <= dec <= 90.0:
+            raise FrameError(f"CRVAL2 of the WCS is not a declination: {dec!r}")
+        lonpole = math.radians(number(cards, "LONPOLE", 180.0 if dec < 90.0 else 0.0))
+        cos_ra, sin_ra = math.cos(math.radians(ra)), math.sin(math.radians(ra))
+        cos_dec, sin_dec = math.cos(math.radians(dec)), math.sin(math.radians(dec))
+        self._sin_lonpole, self._cos_lonpole = math.sin(lonpole), math.cos(lonpole)
+        self._centre = (cos_dec * cos_ra, cos_dec * sin_ra, sin_dec)
+        self._east = (-sin_ra, cos_ra)
+        self._north = (-sin_dec * cos_ra, -sin_dec * sin_ra, cos_dec)
+
+    def direction(self, x: float, y: float) -> tuple[float, float, float]:
+        """Unit vector at the gnomonic plane coordinates x and y in degrees."""
+        x, y = math.radians(x), math.radians(y)
+        xi = -self._cos_lonpole * x - self._sin_lonpole * y
+        eta = self._sin_lonpole * x - self._cos_lonpole * y
+        vx = self._centre[0] + xi * self._east[0] + eta * self._north[0]
+        vy = self._centre[1] + xi * self._east[1] + eta * self._north[1]
+        vz = self._centre[2] + eta * self._north[2]
+        length = math.sqrt(vx * vx + vy * vy + vz * vz)
+        return vx / length, vy / length, vz / length

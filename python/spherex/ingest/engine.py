@@ -1,0 +1,257 @@
+"""From files to datasets, whatever the kind of file.
+
+Files are taken in batches of whole exposures. Each batch is read, compared
+with the repository by a few queries, and written in one transaction, so that
+a process that dies at any moment leaves no exposure partly ingested, and the
+next one finds out what is left to do.
+"""
+
+from __future__ import annotations
+
+__all__ = ["ingest"]
+
+import itertools
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from lsst.daf.butler.progress import Progress
+
+from .addresses import name_of
+from .batch import BatchWriter, DescribedFile
+from .description import DescriptionError
+from .errors import explain, is_fatal
+from .finding import find_files
+from .options import IngestError, IngestOptions
+from .reading import read_structures
+from .report import IngestReport
+
+if TYPE_CHECKING:
+    from lsst.daf.butler import Butler
+
+    from .description import DatasetKey, Describer, FileKey
+
+# Loggers outside of lsst.* show warnings only, unless the user says more.
+_PROGRESS = Progress("spherex.ingest", level=30)
+
+_Found = tuple["FileKey", str]
+
+
+class _Stop(Exception):  # noqa: N818
+    """Nothing more is to be tried."""
+
+
+def ingest(
+    butler: Butler,
+    describer: Describer,
+    locations: Iterable[str],
+    pattern: re.Pattern[str],
+    options: IngestOptions | None = None,
+) -> IngestReport:
+    """Ingest files.
+
+    Parameters
+    ----------
+    butler
+        The repository, writeable unless it is a dry run. The instrument must
+        be registered.
+    describer
+        Knows the kind of file.
+    locations
+        Paths or URIs of files and directories.
+    pattern
+        Searched for in names of files in directories.
+    options
+        What the user chose.
+
+    Returns
+    -------
+    IngestReport
+        What came of it. Bad files are among its failures; after a full disk
+        or with ``fail_fast`` some may not have been tried.
+
+    Raises
+    ------
+    IngestError
+        Raised if the repository does not fit.
+    """
+    options = options or IngestOptions()
+    report = IngestReport(dry_run=options.dry_run)
+    run = _Run(butler, describer, options, report)
+    try:
+        run.ingest(find_files(locations, pattern, report))
+    except _Stop:
+        pass
+    return report
+
+
+class _Run:
+    """One ingest on its way."""
+
+    def __init__(
+        self, butler: Butler, describer: Describer, options: IngestOptions, report: IngestReport
+    ) -> None:
+        self._describer = describer
+        self._options = options
+        self._report = report
+        self._writer = BatchWriter(butler, describer, options)
+
+    def ingest(self, addresses: Iterable[str]) -> None:
+        """Ingest the files at these addresses."""
+        found = self._identify(addresses)
+        self._report.not_tried = len(found)
+        self._look_for_failures()
+        # A file counts when it is read and again when it is written.
+        with _PROGRESS.bar(desc="Ingesting files", total=2 * len(found)) as bar:
+            for batch in _batches(found, self._options.batch_size):
+                files = self._describe(batch)
+                bar.update(len(batch))
+                self._write(files)
+                bar.update(len(batch))
+
+    def _identify(self, addresses: Iterable[str]) -> list[_Found]:
+        """Files by exposure, as far as their names can be understood."""
+        found = []
+        for address in addresses:
+            self._report.found += 1
+            try:
+                found.append((self._describer.identify(name_of(address)), address))
+            except DescriptionError as error:
+                self._report.fail(address, error)
+        found.sort(key=lambda item: (item[0].group, item[0].member, item[1]))
+        return found
+
+    def _describe(self, batch: list[_Found]) -> list[DescribedFile]:
+        """Read the headers of a batch, and report files that are bad."""
+        if self._options.skip_existing:
+            batch = self._skip_present(batch)
+        files = []
+        structures = read_structures([address for _, address in batch], self._options.threads)
+        for (key, address), structure in zip(batch, structures, strict=True):
+            try:
+                if isinstance(structure, DescriptionError):
+                    raise structure
+                description = self._describer.describe(key, structure)
+            except DescriptionError as error:
+                self._fail(address, error)
+            else:
+                files.append(DescribedFile(address, structure.size, key.group, description))
+        return self._drop_twins(files)
+
+    def _skip_present(self, batch: list[_Found]) -> list[_Found]:
+        """Leave out files whose dataset is there, without a look into them."""
+        present = self._writer.find_present({key.dataset for key, _ in batch if key.dataset is not None})
+        left = [(key, address) for key, address in batch if key.dataset not in present]
+        self._report.skipped += len(batch) - len(left)
+        self._report.not_tried -= len(batch) - len(left)
+        return left
+
+    def _drop_twins(self, files: list[DescribedFile]) -> list[DescribedFile]:
+        """Leave out different files for one dataset, and repetitions of a file."""
+        by_dataset: dict[DatasetKey, list[DescribedFile]] = {}
+        for file in files:
+            by_dataset.setdefault(file.description.dataset, []).append(file)
+        if len(by_dataset) == len(files):
+            return files
+        left = []
+        for twins in by_dataset.values():
+            if all(_is_same_file(twins[0].address, twin.address) for twin in twins[1:]):
+                left.append(twins[0])
+                self._report.skipped += len(twins) - 1
+                self._report.not_tried -= len(twins) - 1
+                continue
+            for twin in twins:
+                other = next(other.address for other in twins if other is not twin)
+                self._fail(
+                    twin.address,
+                    f"{other} is for the same dataset {twin.description.dataset.values}; "
+                    "name only one of them, or tell them apart by --regex and --ingest-type",
+                )
+        return left
+
+    def _write(self, files: list[DescribedFile]) -> None:
+        """Write a batch; if that fails, find out what is to blame."""
+        if not files:
+            return
+        try:
+            part = self._writer.write(files)
+        except IngestError:
+            raise
+        except Exception:
+            for _, group in itertools.groupby(files, key=lambda file: file.group):
+                self._write_group(list(group))
+        else:
+            self._account(part, len(files))
+
+    def _write_group(self, files: list[DescribedFile]) -> None:
+        """Write one exposure, without those of its files that are to blame."""
+        try:
+            part = self._writer.write(files)
+        except Exception as error:
+            if is_fatal(error):
+                self._stop(files, error)
+            self._write_good(files)
+        else:
+            self._account(part, len(files))
+
+    def _write_good(self, files: list[DescribedFile]) -> None:
+        """Try the files of an exposure one by one, then write the good ones together."""
+        good = []
+        for file in files:
+            try:
+                self._writer.write([file], rehearse=True)
+            except Exception as error:
+                self._fail(file.address, explain(error))
+            else:
+                good.append(file)
+        if not good:
+            return
+        try:
+            part = self._writer.write(good)
+        except Exception as error:
+            for file in good:
+                self._fail(file.address, explain(error))
+        else:
+            self._account(part, len(good))
+
+    def _account(self, part: IngestReport, count: int) -> None:
+        self._report.add(part)
+        self._report.not_tried -= count
+        self._look_for_failures()
+
+    def _fail(self, address: str, reason: object) -> None:
+        self._report.fail(address, reason)
+        self._report.not_tried -= 1
+        self._look_for_failures()
+
+    def _look_for_failures(self) -> None:
+        if self._options.fail_fast and self._report.failures:
+            raise _Stop
+
+    def _stop(self, files: Sequence[DescribedFile], error: Exception) -> None:
+        """Give up where nothing else can succeed either."""
+        for file in files:
+            self._report.fail(file.address, explain(error))
+        self._report.not_tried -= len(files)
+        raise _Stop from error
+
+
+def _batches(found: list[_Found], size: int) -> Iterator[list[_Found]]:
+    """Cut a sorted list between exposures."""
+    batch: list[_Found] = []
+    for _, group in itertools.groupby(found, key=lambda item: item[0].group):
+        files = list(group)
+        if batch and len(batch) + len(files) > size:
+            yield batch
+            batch = []
+        batch.extend(files)
+    if batch:
+        yield batch
+
+
+def _is_same_file(one: str, other: str) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return False

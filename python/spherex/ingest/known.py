@@ -1,0 +1,117 @@
+"""What the repository holds of the files that are to be ingested."""
+
+from __future__ import annotations
+
+__all__ = ["KnownDataset", "change_of", "find_known"]
+
+import dataclasses
+import os
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from lsst.resources import ResourcePath
+
+from .addresses import uri_of
+
+if TYPE_CHECKING:
+    import uuid
+
+    from lsst.daf.butler import Butler, DatasetRef
+
+_PIECE = 2880
+_PIECES = 24
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class KnownDataset:
+    """A dataset that the datastore has.
+
+    Parameters
+    ----------
+    uri
+        Where its file is.
+    size
+        Size of its file as recorded (bytes); negative if it was not recorded.
+    """
+
+    uri: ResourcePath
+    size: int
+
+
+def find_known(butler: Butler, refs: Collection[DatasetRef]) -> dict[uuid.UUID, KnownDataset]:
+    """Find out which datasets are there already, by a few queries for all.
+
+    Parameters
+    ----------
+    butler
+        The repository.
+    refs
+        Datasets that may be there.
+
+    Returns
+    -------
+    dict [ uuid.UUID, KnownDataset ]
+        Those that are, by dataset id. Datasets without a file (``butler
+        prune-datasets --unstore``) are not among them.
+    """
+    registered = butler.get_many_datasets([ref.id for ref in refs])
+    if not registered:
+        return {}
+    uris = butler.get_many_uris(registered, predict=False, allow_missing=True)
+    sizes: dict[uuid.UUID, int] = {}
+    # Recorded sizes are to be had in no other way. They are the only cheap
+    # sign that a file was changed that the repository merely points to.
+    for data in butler._datastore.export_records(list(uris)).values():
+        for dataset_id, tables in data.records.items():
+            for infos in tables.values():
+                sizes[dataset_id] = getattr(infos[0], "file_size", -1)
+    return {
+        ref.id: KnownDataset(uri.primaryURI, sizes.get(ref.id, -1))
+        for ref, uri in uris.items()
+        if uri.primaryURI is not None
+    }
+
+
+def change_of(address: str, size: int | None, known: KnownDataset) -> str | None:
+    """Find out whether a file is still the one that was ingested.
+
+    Its size is compared with the recorded one. If the repository has a copy,
+    the headers and samples of the data are compared too, a few blocks of each.
+
+    Parameters
+    ----------
+    address
+        Path or URI of the file at hand.
+    size
+        Its size (bytes), None if its server does not tell.
+    known
+        The dataset of the same data ID.
+
+    Returns
+    -------
+    str or None
+        How they differ; None if no difference was found.
+    """
+    if size is not None and known.size >= 0 and size != known.size:
+        return f"it has {size} bytes, the ingested file had {known.size}"
+    given = uri_of(address)
+    if not (given.isLocal and known.uri.isLocal):
+        return None
+    ours, stored = given.ospath, known.uri.ospath
+    try:
+        if os.path.samefile(ours, stored):
+            return None
+    except OSError:
+        return f"it is ingested, but the repository's file {stored} is gone or out of reach"
+    if _sample(ours) != _sample(stored):
+        return f"its content is not that of the ingested file {stored}"
+    return None
+
+
+def _sample(path: str) -> tuple[int, list[bytes]]:
+    """Size of a file and evenly spaced blocks, first and last among them."""
+    with open(path, "rb", buffering=0) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        last = max(size - _PIECE, 0)
+        places = sorted({last * i // (_PIECES - 1) // _PIECE * _PIECE for i in range(_PIECES)} | {last})
+        return size, [os.pread(stream.fileno(), _PIECE, place) for place in places]

@@ -1,0 +1,99 @@
+"""What came of an ingest."""
+
+from __future__ import annotations
+
+__all__ = ["IngestReport"]
+
+import collections
+import dataclasses
+
+
+@dataclasses.dataclass
+class IngestReport:
+    """Counts and failures of an ingest."""
+
+    found: int = 0
+    """Files that were found."""
+
+    ingested: int = 0
+    """Files that became datasets."""
+
+    present: int = 0
+    """Files that were looked at and found in the repository, unchanged."""
+
+    skipped: int = 0
+    """Files passed over because their dataset is in the repository."""
+
+    not_tried: int = 0
+    """Files left alone because the ingest had to stop before."""
+
+    new_records: int = 0
+    """Dimension records that were inserted."""
+
+    changed_records: int = 0
+    """Dimension records that were completed or updated."""
+
+    unknown: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    """Files that were ingested although they do not tell something, by what
+    they do not tell.
+    """
+
+    failures: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    """Address and reason of each failure."""
+
+    dry_run: bool = False
+    """Whether nothing was written."""
+
+    @property
+    def is_success(self) -> bool:
+        """Whether all that was found is in the repository now."""
+        return not self.failures and not self.not_tried
+
+    def fail(self, address: str, reason: object) -> None:
+        """Note that a file, or a place to look for files, failed.
+
+        Parameters
+        ----------
+        address
+            Path or URI.
+        reason
+            What was wrong and what to do about it.
+        """
+        self.failures.append((address, " ".join(str(reason).split())))
+
+    def add(self, other: IngestReport) -> None:
+        """Add the counts and failures of a part of the ingest.
+
+        Parameters
+        ----------
+        other
+            Report on that part.
+        """
+        for field in ("ingested", "present", "skipped", "not_tried", "new_records", "changed_records"):
+            setattr(self, field, getattr(self, field) + getattr(other, field))
+        self.unknown.update(other.unknown)
+        self.failures.extend(other.failures)
+
+    def failure_lines(self) -> list[str]:
+        """One line for each failure."""
+        return [f"failed: {address}: {reason}" for address, reason in self.failures]
+
+    def summary_lines(self) -> list[str]:
+        """The closing lines."""
+        counts = [
+            f"{self.ingested} {'would be ingested' if self.dry_run else 'ingested'}",
+            f"{self.present} already there",
+            f"{self.skipped} skipped",
+            f"{len(self.failures)} failed",
+        ]
+        if self.not_tried:
+            counts.append(f"{self.not_tried} not tried")
+        lines = [f"{'dry run, ' if self.dry_run else ''}{self.found} files found: {', '.join(counts)}"]
+        lines += [
+            f"{count} of them without {name}: left unknown in the repository"
+            for name, count in sorted(self.unknown.items())
+        ]
+        if self.changed_records:
+            verb = "would be changed" if self.dry_run else "changed"
+            lines.append(f"{self.changed_records} dimension records {verb}")
+        return lines

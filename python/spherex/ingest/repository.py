@@ -1,0 +1,128 @@
+"""The repository that files are to go into."""
+
+from __future__ import annotations
+
+__all__ = ["open_repository", "register_instrument"]
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import sqlalchemy.exc
+from lsst.daf.butler import Butler
+from lsst.daf.butler.registry import ConflictingDefinitionError
+from lsst.utils.introspection import get_full_type_name
+
+from .options import IngestError
+
+if TYPE_CHECKING:
+    from lsst.pipe.base import Instrument
+
+    from .description import Describer
+
+_NAMESPACE = "spherex"
+_CREATE = (
+    "butler create --override --seed-config resource://spherex/configs/butler.yaml "
+    "--dimension-config resource://spherex/configs/dimensions.yaml"
+)
+
+
+@contextlib.contextmanager
+def open_repository(repo: str, describer: Describer, writeable: bool) -> Iterator[Butler]:
+    """Open a repository that is fit for files of SPHEREx.
+
+    Parameters
+    ----------
+    repo
+        Path, URI or label.
+    describer
+        Knows which dimension records are wanted.
+    writeable
+        Whether something is to be written.
+
+    Yields
+    ------
+    lsst.daf.butler.Butler
+        The repository.
+
+    Raises
+    ------
+    IngestError
+        Raised if it does not exist, was made with another universe, or may
+        not be written.
+    """
+    try:
+        butler = Butler.from_config(repo, writeable=writeable)
+    except FileNotFoundError as error:
+        raise IngestError(
+            f"{repo} is not a repository of the Butler ({_first_line(error)}). Make one by: {_CREATE} {repo}"
+        ) from error
+    except PermissionError as error:
+        raise IngestError(f"{repo} cannot be read ({_first_line(error)}): ask its owner.") from error
+    except Exception as error:
+        raise IngestError(f"{repo} cannot be opened ({_first_line(error)}).") from error
+    with butler:
+        _check_universe(butler, repo, describer.fields)
+        if writeable:
+            _check_writeable(butler, repo)
+        yield butler
+
+
+def _check_universe(butler: Butler, repo: str, fields: Mapping[str, frozenset[str]]) -> None:
+    universe = butler.dimensions
+    name = f"{universe.namespace!r} version {universe.version}"
+    if universe.namespace != _NAMESPACE:
+        raise IngestError(
+            f"{repo} was made with the dimension universe {name}, not {_NAMESPACE!r}. "
+            f"Make another repository by: {_CREATE} NEW_REPO"
+        )
+    for element, wanted in fields.items():
+        have = universe[element].schema.names if element in universe.elements.names else ()
+        missing = sorted(wanted.difference(have))
+        if missing or not have:
+            raise IngestError(
+                f"{repo} was made with the dimension universe {name}, which lacks "
+                f"{', '.join(f'{element}.{field}' for field in missing) or element}. "
+                f"Make another repository by: {_CREATE} NEW_REPO"
+            )
+
+
+def _check_writeable(butler: Butler, repo: str) -> None:
+    for root in butler.get_datastore_roots().values():
+        if root is None or not root.isLocal:
+            continue
+        if not os.access(root.ospath, os.W_OK):
+            raise IngestError(f"{repo} is read-only for you ({root.ospath}): ask its owner, or use --dry-run.")
+
+
+def register_instrument(butler: Butler, repo: str, instrument: type[Instrument]) -> None:
+    """Register an instrument with its detectors; that it is there is fine.
+
+    Parameters
+    ----------
+    butler
+        The repository, writeable.
+    repo
+        Its name for messages.
+    instrument
+        The instrument.
+
+    Raises
+    ------
+    IngestError
+        Raised if the repository knows it differently or cannot be written.
+    """
+    try:
+        instrument().register(butler.registry)
+    except ConflictingDefinitionError as error:
+        raise IngestError(
+            f"{repo} knows instrument {instrument.getName()!r} differently. If this version of spherex_butler is "
+            f"right: butler register-instrument --update {repo} {get_full_type_name(instrument)}"
+        ) from error
+    except sqlalchemy.exc.SQLAlchemyError as error:
+        raise IngestError(f"The database of {repo} cannot be written ({_first_line(error)}).") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

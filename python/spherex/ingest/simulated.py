@@ -1,0 +1,199 @@
+"""Files of the SPHEREx simulator: names, headers, records."""
+
+from __future__ import annotations
+
+__all__ = ["DARK_REGEX", "RAW_REGEX", "STORAGE_CLASS", "SimulatedDescriber"]
+
+import datetime
+import functools
+import math
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from lsst.daf.butler import Timespan
+
+from spherex.fits.cards import Cards
+from spherex.fits.names import IMAGE
+from spherex.geometry import FrameError, frame_corners, polygon_of
+from spherex.instrument import SimulatorInstrument
+
+from .description import (
+    DatasetKey,
+    DatasetKind,
+    DescriptionError,
+    FileDescription,
+    FileKey,
+    RecordDescription,
+)
+from .times import exposure_times, observation_date, timespan_of
+
+if TYPE_CHECKING:
+    from spherex.fits.hdus import HDUInfo
+
+    from .reading import FileStructure
+
+_STEM = r"^sim_exposure_(?P<exposure>[0-9]+)_array_(?P<detector>[0-9]+)"
+_DARK = r"_dark_current"
+RAW_REGEX = rf"{_STEM}\.fits$"
+"""Names of raw images."""
+DARK_REGEX = rf"{_STEM}{_DARK}\.fits$"
+"""Names of dark current maps."""
+_NAME = re.compile(rf"{_STEM}({_DARK})?\.fits$")
+
+STORAGE_CLASS = "SPHERExImage"
+_DIMENSIONS = ("instrument", "exposure", "detector")
+
+_NUMBERS = {
+    "exposure_time": "XPOSURE",
+    "ra_boresight": "RA_BORE",
+    "dec_boresight": "DEC_BORE",
+    "roll": "ROLL",
+    "gaussian_jitter": "JITTER",
+}
+"""Fields of an exposure and the cards that hold them, if they are numbers."""
+
+_TEXTS = {"survey": "SPS_FLAGS", "target_name": "SPS_TARG"}
+"""Fields of an exposure and the cards that hold them, if they are names."""
+
+
+class SimulatedDescriber:
+    """Describes simulated raw images and dark current maps.
+
+    Parameters
+    ----------
+    dataset_type
+        Name of the dataset type that files become.
+    run
+        Name of the RUN collection that they go to.
+    group
+        Name of the group of their exposures. By default it is the date of the
+        observation, or for files that do not tell it ``today``.
+    today
+        Date of this ingest, YYYYMMDD; by default that of the clock, UTC.
+    """
+
+    instrument = SimulatorInstrument
+
+    fields: Mapping[str, frozenset[str]] = {
+        "exposure": frozenset({"name", "group_name", "group_id", *_NUMBERS, *_TEXTS}),
+        "exposure_detector_region": frozenset(),
+    }
+
+    def __init__(
+        self, dataset_type: str, run: str, group: str | None = None, today: str | None = None
+    ) -> None:
+        formatter = self.instrument().getRawFormatter({})
+        self._kind = DatasetKind(dataset_type, _DIMENSIONS, STORAGE_CLASS, formatter=formatter)
+        self._run = run
+        self._group = None if group is None else _group_fields(group)
+        self.last_resorts: Mapping[str, Mapping[str, Any]] = {
+            "exposure": _group_fields(today or f"{datetime.datetime.now(datetime.UTC):%Y%m%d}")
+        }
+
+    def identify(self, name: str) -> FileKey:
+        # Docstring inherited.
+        match = _NAME.search(name)
+        if match is None:
+            raise DescriptionError(
+                "its name is not sim_exposure_<exposure>_array_<detector>.fits or the same with _dark_current; "
+                "rename it, or leave it out with --regex"
+            )
+        exposure, detector = int(match["exposure"]), int(match["detector"])
+        if not 1 <= detector < self.instrument.detector_max:
+            raise DescriptionError(
+                f"there is no detector {detector}, only 1 to {self.instrument.detector_max - 1}; rename the file"
+            )
+        if exposure >= self.instrument.exposure_max:
+            raise DescriptionError(
+                f"exposure {exposure} is beyond the last one, {self.instrument.exposure_max - 1}; rename the file"
+            )
+        dataset = DatasetKey(self._kind, self._run, (self.instrument.name, exposure, detector))
+        return FileKey(exposure, detector, dataset)
+
+    def describe(self, key: FileKey, structure: FileStructure) -> FileDescription:
+        # Docstring inherited.
+        hdu = next((hdu for hdu in structure.hdus if hdu.name == IMAGE), None)
+        if hdu is None or len(hdu.shape) != 2 or 0 in hdu.shape or hdu.kind == "table":
+            raise DescriptionError("it has no HDU IMAGE with an image in it; replace it by a SPHEREx product")
+        cards = Cards(hdu.header_bytes)
+        try:
+            self._check_identity(key, cards)
+            exposure = self._exposure(key, cards)
+            region = self._region(cards, hdu)
+        except ValueError as error:
+            raise DescriptionError(f"{error}; mend the header or leave the file out") from None
+        unknown = [name for name, value in (("WCS", region), ("time", exposure.values["timespan"])) if value is None]
+        place = RecordDescription(
+            "exposure_detector_region",
+            {
+                "instrument": self.instrument.name,
+                "exposure": key.group,
+                "detector": key.member,
+                "region": region,
+            },
+        )
+        assert key.dataset is not None, "identify always tells the dataset"
+        return FileDescription(key.dataset, (exposure, place), tuple(unknown))
+
+    def _check_identity(self, key: FileKey, cards: Mapping[str, Any]) -> None:
+        for card, expected in (
+            ("INSTRUME", self.instrument.name),
+            ("EXPOSURE", key.group),
+            ("DETECTOR", key.member),
+        ):
+            value = cards.get(card)
+            if value is not None and value != expected:
+                raise ValueError(f"{card} in the header is {value!r}, but its name says {expected!r}")
+
+    def _exposure(self, key: FileKey, cards: Mapping[str, Any]) -> RecordDescription:
+        values: dict[str, Any] = {
+            "instrument": self.instrument.name,
+            "id": key.group,
+            "name": _text(cards, "OBSID") or f"sim_{key.group:06d}",
+        }
+        for field, card in _NUMBERS.items():
+            values[field] = _number(cards, card)
+        for field, card in _TEXTS.items():
+            values[field] = _text(cards, card)
+        times = exposure_times(cards)
+        defaults: Mapping[str, Any] = {}
+        if times is None:
+            values["timespan"] = None
+        else:
+            values["timespan"] = _timespan(*times, str(cards.get("TIMESYS", "UTC")).upper())
+            defaults = _group_fields(observation_date(times[0]))
+        if self._group is not None:
+            values.update(self._group)
+        return RecordDescription("exposure", values, defaults)
+
+    def _region(self, cards: Mapping[str, Any], hdu: HDUInfo) -> Any:
+        try:
+            corners = frame_corners(cards, (hdu.shape[1], hdu.shape[0]))
+        except FrameError as error:
+            raise ValueError(str(error)) from None
+        return None if corners is None else polygon_of(corners)
+
+
+@functools.lru_cache(64)
+def _timespan(begin: float, end: float, scale: str) -> Timespan:
+    # The detectors of an exposure share their times.
+    return timespan_of(begin, end, scale)
+
+
+def _group_fields(name: str) -> Mapping[str, Any]:
+    return {"group_name": name, "group_id": int(name) if name.isascii() and name.isdigit() else None}
+
+
+def _number(cards: Mapping[str, Any], key: str) -> float | None:
+    value = cards.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{key} in the header is not a number: {value!r}")
+    return float(value)
+
+
+def _text(cards: Mapping[str, Any], key: str) -> str | None:
+    value = cards.get(key)
+    return None if value is None or value == "" else str(value)

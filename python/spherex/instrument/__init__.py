@@ -1,0 +1,27 @@
+"""Instruments of SPHEREx data for the Butler."""
+
+from __future__ import annotations
+
+__all__ = ["DETECTORS", "DICHROIC_PAIRS", "DetectorDescription", "SPHERExInstrument", "SimulatorInstrument"]
+
+from typing import TYPE_CHECKING, Any
+
+from .detectors import DETECTORS, DICHROIC_PAIRS, DetectorDescription
+
+if TYPE_CHECKING:
+    from .base import SPHERExInstrument
+    from .simulator import SimulatorInstrument
+
+
+def __getattr__(name: str) -> Any:
+    # The table of detectors is wanted without lsst.pipe.base, which takes
+    # more than a second to import.
+    if name == "SPHERExInstrument":
+        from .base import SPHERExInstrument
+
+        return SPHERExInstrument
+    if name == "SimulatorInstrument":
+        from .simulator import SimulatorInstrument
+
+        return SimulatorInstrument
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,81 @@
+"""What all instruments with SPHEREx detectors have in common."""
+
+from __future__ import annotations
+
+__all__ = ["SPHERExInstrument"]
+
+from typing import TYPE_CHECKING, ClassVar
+
+from lsst.pipe.base import Instrument
+
+from .detectors import DETECTORS
+
+if TYPE_CHECKING:
+    from lsst.daf.butler import DataId, FormatterV2
+    from lsst.daf.butler.registry import Registry
+
+
+class SPHERExInstrument(Instrument):
+    """An instrument that reads out the six SPHEREx detectors.
+
+    Subclasses set the class attributes; construction is that of
+    `lsst.pipe.base.Instrument`.
+    """
+
+    name: ClassVar[str]
+    """Name of the instrument in data IDs."""
+
+    exposure_max: ClassVar[int]
+    """Upper bound of exposure ids (exclusive)."""
+
+    detector_max: ClassVar[int] = max(detector.id for detector in DETECTORS) + 1
+    """Upper bound of detector ids (exclusive)."""
+
+    detector_name: ClassVar[str] = "array{id}"
+    """Format of the full names of detectors."""
+
+    @classmethod
+    def getName(cls) -> str:  # noqa: N802
+        # Docstring inherited.
+        return cls.name
+
+    def register(self, registry: Registry, *, update: bool = False) -> None:
+        # Docstring inherited.
+        if "lmin" not in registry.dimensions["detector"].metadata.names:
+            raise RuntimeError(
+                f"Instrument {self.name!r} cannot be registered: the repository was made with the dimension "
+                f"universe {registry.dimensions.namespace!r}, not 'spherex'. Make one with 'butler create "
+                "--override --seed-config resource://spherex/configs/butler.yaml "
+                "--dimension-config resource://spherex/configs/dimensions.yaml REPO'."
+            )
+        with registry.transaction():
+            registry.syncDimensionData(
+                "instrument",
+                {
+                    "name": self.name,
+                    "exposure_max": self.exposure_max,
+                    "detector_max": self.detector_max,
+                    "class_name": f"spherex.instrument.{type(self).__name__}",
+                },
+                update=update,
+            )
+            for detector in DETECTORS:
+                registry.syncDimensionData(
+                    "detector",
+                    {
+                        "instrument": self.name,
+                        "id": detector.id,
+                        "full_name": self.detector_name.format(id=detector.id),
+                        "lmin": detector.lmin,
+                        "lmax": detector.lmax,
+                        "r": detector.r,
+                        "desc": detector.desc,
+                    },
+                    update=update,
+                )
+
+    def getRawFormatter(self, dataId: DataId) -> type[FormatterV2]:  # noqa: N802, N803
+        # Docstring inherited.
+        from spherex.formatters import SPHERExImageFormatter
+
+        return SPHERExImageFormatter

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import astropy.time
+import pytest
+from lsst.daf.butler import Timespan
+
+from spherex.ingest import DescriptionError, FileDescription
+from spherex.ingest.reading import FileStructure, read_structure, read_structures
+from spherex.ingest.simulated import SimulatedDescriber
+from spherex.ingest.times import exposure_times, observation_date, timespan_of
+
+from ingest_helpers import FIRST_MJD, Bare, write_file
+
+
+def describe(path: Path, **options: Any) -> FileDescription:
+    """Describe a file, raising what is wrong with it."""
+    describer = SimulatedDescriber("rawexp", "rawexpr", **options)
+    structure = read_structure(str(path))
+    if isinstance(structure, DescriptionError):
+        raise structure
+    return describer.describe(describer.identify(path.name), structure)
+
+
+def test_what_a_raw_tells(tmp_path: Path) -> None:
+    description = describe(write_file(tmp_path, 3, 2))
+    assert description.unknown == ()
+    assert (description.dataset.kind.name, description.dataset.run) == ("rawexp", "rawexpr")
+    assert description.dataset.values == ("simulator", 3, 2)
+    exposure, place = description.records
+    begin = FIRST_MJD + 0.03
+    times = astropy.time.Time([begin, begin + 0.001], format="mjd", scale="utc")
+    expected = Timespan(times[0], times[1])
+    assert all(abs(a - b) < 1000 for a, b in zip(exposure.values["timespan"].nsec, expected.nsec, strict=True))
+    assert exposure.defaults == {"group_name": "20261123", "group_id": 20261123}
+    values = {key: value for key, value in exposure.values.items() if key != "timespan"}
+    assert values == {
+        "instrument": "simulator",
+        "id": 3,
+        "name": "sim_000003",
+        "exposure_time": 113.58,
+        "ra_boresight": 31.0,
+        "dec_boresight": 41.0,
+        "roll": 12.5,
+        "gaussian_jitter": 1.1,
+        "survey": "all_sky",
+        "target_name": "42",
+    }
+    assert place.values["region"].getVertices()
+
+
+def test_what_a_dark_tells(tmp_path: Path) -> None:
+    description = describe(write_file(tmp_path, 3, 2, dark=True))
+    assert description.unknown == ("WCS",)
+    assert description.records[1].values["region"] is None
+    assert description.records[0].values["timespan"] is not None
+
+
+def test_what_a_bare_file_tells(tmp_path: Path) -> None:
+    cards = ("OBSID", "MJD-BEG", "MJD-END", "XPOSURE", "RA_BORE", "SPS_FLAGS", "EXPOSURE", "DETECTOR", "INSTRUME")
+    description = describe(write_file(tmp_path, 3, 2, dark=True, change=dict.fromkeys(cards)))
+    assert description.unknown == ("WCS", "time")
+    values = description.records[0].values
+    assert values["name"] == "sim_000003"
+    assert values["timespan"] is values["exposure_time"] is values["ra_boresight"] is values["survey"] is None
+    assert description.records[0].defaults == {}
+
+
+def test_group_of_the_user(tmp_path: Path) -> None:
+    exposure = describe(write_file(tmp_path), group="campaign_7").records[0]
+    assert (exposure.values["group_name"], exposure.values["group_id"]) == ("campaign_7", None)
+
+
+def test_dates_instead_of_numbers(tmp_path: Path) -> None:
+    change = {"MJD-BEG": None, "MJD-END": None, "DATE-BEG": "2026-11-23T00:00:00.000", "DATE-END": "2026-11-23T00:01:26.400"}
+    by_date = describe(write_file(tmp_path, change=change)).records[0].values["timespan"]
+    assert by_date == describe(write_file(tmp_path)).records[0].values["timespan"]
+
+
+def test_tai_is_not_converted() -> None:
+    tai, utc = timespan_of(61000.0, 61000.5, "TAI"), timespan_of(61000.0, 61000.5, "UTC")
+    assert [b - a for a, b in zip(tai.nsec, utc.nsec, strict=True)] == [37_000_000_000] * 2
+
+
+@pytest.mark.parametrize("mjd", [41317.0, 57753.999999, 61367.123456789, 65000.0])
+def test_timespans_agree_with_astropy(mjd: float) -> None:
+    times = astropy.time.Time([mjd, mjd + 1.0], format="mjd", scale="utc")
+    ours = timespan_of(mjd, mjd + 1.0)
+    assert all(abs(a - b) < 1000 for a, b in zip(ours.nsec, Timespan(*times).nsec, strict=True))
+
+
+@pytest.mark.parametrize(("mjd", "date"), [(61367.0, "20261123"), (61366.99999, "20261122"), (40587.5, "19700101")])
+def test_observation_date(mjd: float, date: str) -> None:
+    assert observation_date(mjd) == date
+
+
+def test_no_times() -> None:
+    assert exposure_times({}) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("sim_exposure_1_array_1.fit", "its name is not"),
+        ("raw.fits", "its name is not"),
+        ("sim_exposure_000001_array_1_dark.fits", "its name is not"),
+        ("my_sim_exposure_000001_array_1.fits", "its name is not"),
+        ("sim_exposure_000001_array_0.fits", "there is no detector 0"),
+        ("sim_exposure_000001_array_7.fits", "there is no detector 7"),
+        ("sim_exposure_1000000_array_1.fits", "exposure 1000000 is beyond the last one, 999999"),
+    ],
+)
+def test_bad_names(name: str, message: str) -> None:
+    with pytest.raises(DescriptionError, match=message):
+        SimulatedDescriber("rawexp", "rawexpr").identify(name)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"EXPOSURE": 5}, "EXPOSURE in the header is 5, but its name says 0"),
+        ({"DETECTOR": 2}, "DETECTOR in the header is 2, but its name says 1"),
+        ({"DETECTOR": "one"}, "DETECTOR in the header is 'one'"),
+        ({"INSTRUME": "SPHEREx"}, "INSTRUME in the header is 'SPHEREx'"),
+        ({"MJD-END": None}, "MJD-END is missing"),
+        ({"MJD-BEG": None}, "MJD-BEG is missing"),
+        ({"MJD-BEG": Bare("NaN")}, "MJD-BEG|nan"),
+        ({"MJD-BEG": "yesterday"}, "MJD-BEG is not a date: 'yesterday'"),
+        ({"MJD-BEG": FIRST_MJD + 1}, "is not after the begin"),
+        ({"MJD-BEG": 0.0}, "is not a modified Julian date"),
+        ({"TIMESYS": "TDB"}, "the time scale 'TDB' is neither UTC nor TAI"),
+        ({"MJD-BEG": None, "MJD-END": None, "DATE-BEG": "2026-13-01", "DATE-END": "2026-11-23"}, "DATE-BEG is not a date"),
+        ({"XPOSURE": Bare("NaN")}, "XPOSURE"),
+        ({"RA_BORE": "left"}, "RA_BORE in the header is not a number: 'left'"),
+        ({"CRVAL1": None}, "CRVAL1 is missing"),
+        ({"CRVAL1": Bare("NaN")}, "CRVAL1"),
+        ({"A_2_0": Bare("NaN")}, "A_2_0"),
+        ({"CTYPE2": None}, "CTYPE2 is missing"),
+        ({"PC1_1": 0, "PC1_2": 0}, "singular"),
+        ({"CRPIX1": Bare("8.5 8.5")}, "8.5 8.5"),
+    ],
+    ids=str,
+)
+def test_bad_headers(tmp_path: Path, change: dict, message: str) -> None:
+    with pytest.raises(DescriptionError, match=f"({message}).*mend the header or leave the file out"):
+        describe(write_file(tmp_path, change=change))
+
+
+@pytest.mark.parametrize("extname", ["SCIENCE", ""])
+def test_no_image(tmp_path: Path, extname: str) -> None:
+    with pytest.raises(DescriptionError, match="no HDU IMAGE"):
+        describe(write_file(tmp_path, change={"EXTNAME": extname}))
+
+
+def test_threads_keep_the_order(tmp_path: Path) -> None:
+    paths = [str(write_file(tmp_path, exposure, side=8 + exposure)) for exposure in range(20)] + [str(tmp_path / "none")]
+    for threads in (1, 4):
+        *structures, last = read_structures(paths, threads)
+        assert [s.hdus[1].shape for s in structures if isinstance(s, FileStructure)] == [(8 + e,) * 2 for e in range(20)]
+        assert isinstance(last, DescriptionError)
