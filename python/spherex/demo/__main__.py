@@ -1,0 +1,100 @@
+"""Check and show the repository that bin/spherex-demo has made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from astropy.io.fits import Header
+    from lsst.daf.butler import Butler, DatasetRef
+
+_RAW, _OUTPUT = "rawexp", "postDark"
+
+
+@click.group()
+def main() -> None:
+    """Check and show the repository that bin/spherex-demo has made."""
+
+
+@main.command()
+@click.argument("repo")
+@click.argument("collection")
+@click.argument("files", type=click.Path(exists=True, file_okay=False, path_type=Path))
+def check(repo: str, collection: str, files: Path) -> None:
+    """Compare the images of COLLECTION in REPO with the truth beside the simulated FILES."""
+    from astropy.io import fits
+    from astropy.table import Table
+    from lsst.daf.butler import Butler
+
+    from ..simulation import FileNames
+    from . import check_image
+
+    names = FileNames(files)
+    complaints = []
+    click.echo("   exposure detector  pixels   mean pull  scatter  stars  measured/true")
+    with Butler.from_config(repo, collections=collection) as butler:
+        refs = _output_images(butler)
+        expected = len(list(files.glob("sim_exposure_*_array_?.fits")))
+        if len(refs) != expected:
+            complaints.append(f"{collection} has {len(refs)} {_OUTPUT} images of {expected} raw ones.")
+        for ref in refs:
+            exposure, detector = int(ref.dataId["exposure"]), int(ref.dataId["detector"])
+            result = check_image(
+                butler.get(ref),
+                fits.getdata(names.sky(exposure, detector)),
+                Table.read(names.sources(exposure, detector)),
+            )
+            click.echo(
+                f"   {exposure:8d} {detector:8d} {result.pixels:7d} {result.mean:11.4f} {result.scatter:8.3f} "
+                f"{result.stars:6d} {result.flux_ratio:14.3f}"
+            )
+            complaints += [f"exposure {exposure}, detector {detector}: {text}." for text in result.complaints()]
+    if complaints:
+        raise click.ClickException("The images are not what the simulation put in:\n" + "\n".join(complaints))
+    click.echo("   All images are what the simulation put in, within their noise.")
+
+
+@main.command()
+@click.argument("repo")
+@click.argument("collection")
+@click.argument("output", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--exposure", default=0, show_default=True, help="Number of the exposure to draw.")
+def picture(repo: str, collection: str, output: Path, exposure: int) -> None:
+    """Draw an exposure of COLLECTION in REPO before and after the dark subtraction into the PNG file OUTPUT."""
+    from lsst.daf.butler import Butler
+
+    from . import draw_before_and_after
+
+    with Butler.from_config(repo, collections=collection) as butler:
+        refs = [ref for ref in _output_images(butler) if ref.dataId["exposure"] == exposure]
+        if not refs:
+            raise click.ClickException(f"{collection} in {repo} has no {_OUTPUT} image of exposure {exposure}.")
+        before = {int(ref.dataId["detector"]): butler.get(_RAW, ref.dataId) for ref in refs}
+        after = {int(ref.dataId["detector"]): butler.get(ref) for ref in refs}
+    header = next(iter(before.values())).header
+    title = f"SPHEREx exposure {header['OBSID']} before and after dark subtraction"
+    draw_before_and_after(before, after, output, title, _describe(header))
+
+
+def _output_images(butler: Butler) -> list[DatasetRef]:
+    from lsst.daf.butler import MissingCollectionError, MissingDatasetTypeError
+
+    try:
+        refs = butler.query_datasets(_OUTPUT, explain=False)
+    except (MissingCollectionError, MissingDatasetTypeError) as error:
+        raise click.ClickException(f"{error} Run pipelines/ExamplePipeline.yaml first.") from None
+    return sorted(refs, key=lambda ref: (ref.dataId["exposure"], ref.dataId["detector"]))
+
+
+def _describe(header: Header) -> str:
+    return (
+        f"Simulated. Boresight at RA {header['RA_BORE']:.2f}°, Dec {header['DEC_BORE']:+.2f}°; "
+        f"{header['DATE-BEG'][:16].replace('T', ' ')} UTC, {header['XPOSURE']:.0f} s. The same stretch everywhere."
+    )
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m spherex.demo")

@@ -1,0 +1,100 @@
+"""The EUPS table, pyproject.toml and the imports of the code tell the same."""
+
+import ast
+import re
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.version import InvalidVersion, Version
+
+ROOT = Path(__file__).parents[1]
+TABLE = ROOT / "ups" / "spherex_butler.table"
+
+
+def table_lines():
+    """Give the statements of the table as (function, arguments)."""
+    statements = []
+    for line in TABLE.read_text().splitlines():
+        text = line.split("#")[0].strip()
+        if text:
+            match = re.fullmatch(r"(\w+)\((.*)\)", text)
+            assert match, f"{TABLE}: not a statement: {line}"
+            statements.append((match[1], [argument.strip() for argument in match[2].split(",")]))
+    return statements
+
+
+def table_products():
+    return {arguments[0] for function, arguments in table_lines() if function == "setupRequired"}
+
+
+def requirements():
+    with open(ROOT / "pyproject.toml", "rb") as stream:
+        return [Requirement(line) for line in tomllib.load(stream)["project"]["dependencies"]]
+
+
+def imported_products():
+    """Give the EUPS products whose packages python/spherex imports."""
+    products = set()
+    for path in (ROOT / "python" / "spherex").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names = [node.module]
+            else:
+                continue
+            for name in names:
+                parts = name.split(".")
+                if parts[0] == "lsst":
+                    length = 3 if parts[1] in ("daf", "pipe", "pex", "ctrl") else 2
+                    products.add("_".join(parts[1:length]))
+    return products
+
+
+def test_one_table():
+    # With two, `setup -r .` cannot tell which product it is.
+    assert list((ROOT / "ups").glob("*.table")) == [TABLE]
+
+
+def test_paths_exist():
+    paths = {arguments[0]: arguments[1] for function, arguments in table_lines() if function == "envPrepend"}
+    assert paths == {
+        "PATH": "${PRODUCT_DIR}/bin",
+        "PYTHONPATH": "${PRODUCT_DIR}/python",
+        "DAF_BUTLER_PLUGINS": "${PRODUCT_DIR}/python/spherex/cli/resources.yaml",
+    }
+    for path in paths.values():
+        assert Path(path.replace("${PRODUCT_DIR}", str(ROOT))).exists()
+
+
+def test_table_and_pyproject_agree():
+    names = [requirement.name for requirement in requirements() if requirement.name.startswith("lsst-")]
+    products = {name.removeprefix("lsst-").replace("-", "_") for name in names}
+    assert products | {"sconsUtils"} == table_products()
+
+
+def test_table_names_what_is_imported():
+    # Nothing is imported from ctrl_mpexec: it has the command pipetask.
+    assert imported_products() | {"ctrl_mpexec", "sconsUtils"} == table_products()
+
+
+def test_every_supported_python_has_each_requirement_once():
+    for python in ("3.11", "3.12", "3.13"):
+        names = [
+            requirement.name
+            for requirement in requirements()
+            if requirement.marker is None or requirement.marker.evaluate({"python_version": python})
+        ]
+        assert sorted(names) == sorted({requirement.name for requirement in requirements()})
+
+
+def test_installed_lsst_packages_are_one_weekly():
+    versions = {name: version(name) for name in ("lsst-daf-butler", "lsst-pipe-base", "lsst-ctrl-mpexec")}
+    try:
+        weeklies = {Version(text) for text in versions.values()}
+    except InvalidVersion:
+        pytest.skip("the LSST packages were built by EUPS, which sees to their versions")
+    assert len(weeklies) == 1, f"not of one weekly: {versions}"
