@@ -1,0 +1,1 @@
+"""Digitized photographic plates in the Butler."""

@@ -1,0 +1,230 @@
+"""The commands and examples of README.md and doc/, run as they stand there."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib.util
+import os
+import re
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "doc").rglob("*.md"))]
+UNIVERSE = ROOT / "doc" / "example_universe"
+PATIENCE = 300
+"""Seconds that a script may take."""
+
+_BLOCK = re.compile(r"^```(?P<info>[^\n]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks_of(page: Path, info: str) -> list[str]:
+    """Return the fenced blocks of a page that are marked so."""
+    return [match["text"] for match in _BLOCK.finditer(page.read_text()) if match["info"] == info]
+
+
+def names_of(paths: list[Path]) -> list[str]:
+    """Return the paths as they are known in the clone."""
+    return [str(path.relative_to(ROOT)) for path in paths]
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """Return the environment of a user who has installed this clone with this interpreter."""
+    path = os.pathsep.join([str(ROOT / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]])
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("S3_", "AWS_"))}
+    return kept | {"PATH": path, "PYTHONDONTWRITEBYTECODE": "1"} | variables
+
+
+def run(arguments: list[str], folder: Path, env: Mapping[str, str]) -> str:
+    """Run a program and return all that it prints; fail if it does."""
+    done = subprocess.run(
+        arguments, cwd=folder, env=env, text=True, timeout=PATIENCE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    if done.returncode != 0:
+        pytest.fail(f"{' '.join(arguments)}\nends with status {done.returncode}:\n{done.stdout}", pytrace=False)
+    return done.stdout
+
+
+def run_blocks(blocks: list[str], folder: Path, env: Mapping[str, str]) -> str:
+    """Run shell blocks one after the other in one shell; return all that it prints."""
+    script = folder / "commands.sh"
+    script.write_text("set -e -o pipefail\n" + "\n".join(blocks))
+    return run(["bash", str(script)], folder, env)
+
+
+def run_examples(page: Path, folder: Path, env: Mapping[str, str]) -> None:
+    """Run the Python examples of a page and compare what they print with what the page says."""
+    keep = [match.span("text") for match in _BLOCK.finditer(page.read_text()) if match["info"] == "python example"]
+    assert keep
+    text = page.read_text()
+    # All else is blanked, so that complaints have the line numbers of the page.
+    ends = [0, *(end for _, end in keep)]
+    starts = [*(start for start, _ in keep), len(text)]
+    examples = ""
+    for index, (end, start) in enumerate(zip(ends, starts, strict=True)):
+        examples += "\n" * text.count("\n", end, start)
+        if index < len(keep):
+            examples += text[slice(*keep[index])]
+    copy = folder / f"{page.stem}.txt"
+    copy.write_text(examples)
+    run([sys.executable, "-m", "doctest", "-f", "-o", "NORMALIZE_WHITESPACE", str(copy)], folder, env)
+
+
+def make_folder(base: Path) -> Path:
+    """Return an empty folder next to a clone."""
+    shutil.rmtree(base, ignore_errors=True)
+    folder = base / "work"
+    folder.mkdir(parents=True)
+    (base / "spherex_butler").symlink_to(ROOT)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def walkthrough(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Return the folder in which the walkthrough has been done, and what it printed."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        # It takes half a minute: the first worker does it for all.
+        base = base.parent
+    folder, printed = base / "walkthrough" / "work", base / "walkthrough.txt"
+    with open(base / "walkthrough.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not printed.exists():
+            make_folder(folder.parent)
+            missing = [program for program in ("dot", "sqlite3") if shutil.which(program) is None]
+            lines = "".join(blocks_of(README, "sh walkthrough")).splitlines()
+            lines = [line for line in lines if line.split(" ")[0] not in missing]
+            printed.write_text(run_blocks(lines, folder, environment()))
+    return folder, printed.read_text()
+
+
+@pytest.fixture
+def s3() -> Iterator[dict[str, str]]:
+    """Return the environment for an object store on this machine."""
+    if importlib.util.find_spec("moto") is None:
+        pytest.skip("there is no moto to stand in for S3: pip install 'moto[server]'")
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as free:
+        port = free.getsockname()[1]
+    env = environment(
+        S3_ENDPOINT_URL=f"http://127.0.0.1:{port}",
+        AWS_ACCESS_KEY_ID="test",
+        AWS_SECRET_ACCESS_KEY="test",
+        AWS_DEFAULT_REGION="us-east-1",
+    )
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        try:
+            _wait_for(server, port)
+            yield env
+        finally:
+            server.terminate()
+
+
+def _wait_for(server: subprocess.Popen[bytes], port: int) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            assert server.poll() is None, "moto has ended"
+            assert time.monotonic() < deadline, "moto does not answer"
+            time.sleep(0.2)
+        else:
+            return
+
+
+def test_the_walkthrough_subtracts_all_images(walkthrough: tuple[Path, str]) -> None:
+    folder, printed = walkthrough
+    assert printed.count("12 files found: 12 ingested, 0 already there, 0 skipped, 0 failed") == 2
+    assert printed.count("Executed 12 quanta successfully, 0 failed") == 2
+    assert len(list(folder.glob("DATA/rawexpr/rawexp/?/20261123/*.fits"))) == 12
+    # --prune-replaced=purge has left no files but those of the second run.
+    assert len(list(folder.glob("DATA/subtractr/*/postDark/?/20261123/*.fits"))) == 12
+
+
+def test_the_walkthrough_lists_collections_and_images(walkthrough: tuple[Path, str]) -> None:
+    _, printed = walkthrough
+    # Once as a whole, once alone; in the flattened list it does not stand.
+    assert len(re.findall(r"^subtractr +CHAINED *$", printed, re.MULTILINE)) == 2
+    # Twice indented in the chain, twice by itself.
+    assert len(re.findall(r"^ *subtractr/\d{8}T\d{6}Z +RUN *$", printed, re.MULTILINE)) == 4
+    # Two by the detector, four by the place on the sky.
+    assert len(re.findall(r"^postDark .* simulator +[36] +[01]\b", printed, re.MULTILINE)) == 6
+
+
+def test_the_walkthrough_draws_the_graph(walkthrough: tuple[Path, str]) -> None:
+    folder, _ = walkthrough
+    assert (folder / "qgraph.dot").read_text().startswith("digraph")
+    if shutil.which("dot") is None:
+        pytest.skip("there is no dot here: install graphviz (Debian, Ubuntu: apt-get install graphviz)")
+    assert (folder / "qgraph.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_the_walkthrough_shows_the_database(walkthrough: tuple[Path, str]) -> None:
+    folder, printed = walkthrough
+    with contextlib.closing(sqlite3.connect(folder / "DATA" / "spherex.sqlite3")) as database:
+        tables = {name for (name,) in database.execute("select name from sqlite_schema where type = 'table'")}
+    assert {"exposure", "exposure_detector_region", "target", "file_datastore_records"} <= tables
+    if shutil.which("sqlite3") is None:
+        pytest.skip("there is no sqlite3 here: install it (Debian, Ubuntu: apt-get install sqlite3)")
+    assert all(re.search(rf"\b{table}\b", printed) for table in tables)
+    assert len(re.findall(r"^[0-9a-f]{32}\|(?:rawexpr|darkr)/", printed, re.MULTILINE)) == 24
+
+
+def test_the_walkthrough_works_with_s3(walkthrough: tuple[Path, str], s3: dict[str, str]) -> None:
+    folder, _ = walkthrough
+    pages = [README, ROOT / "doc" / "remote.md"]
+    printed = run_blocks([block for page in pages for block in blocks_of(page, "sh walkthrough-s3")], folder, s3)
+    assert "Executed 12 quanta successfully, 0 failed" in printed
+    assert len(re.findall(r"s3://spherex/DATA_S3/subtractr/\S+/postDark/\S+\.fits", printed)) == 12
+    assert len(re.findall(r"s3://spherex/REPO/rawexpr/rawexp/\S+\.fits", printed)) == 12
+    assert {path.name for path in folder.glob("DATA_S3/*")} == {"butler.yaml", "spherex.sqlite3"}
+
+
+@pytest.mark.parametrize(
+    "page", names_of([page for page in PAGES if page.parent != UNIVERSE and blocks_of(page, "python example")])
+)
+def test_python_examples_print_what_the_page_says(page: str, walkthrough: tuple[Path, str]) -> None:
+    run_examples(ROOT / page, walkthrough[0], environment())
+
+
+def test_the_universe_of_ones_own_works(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "user")
+    page = UNIVERSE / "README.md"
+    printed = run_blocks(blocks_of(page, "sh walkthrough"), folder, environment())
+    assert "2 plates registered" in printed
+    assert re.findall(r"^scan +scans +\S+ +Tautenburg +(\d+)", printed, re.MULTILINE) == ["7"]
+    assert "Executed 2 quanta successfully, 0 failed" in printed
+    assert len(re.findall(r"^cleanScan .*\.fits *$", printed, re.MULTILINE)) == 2
+    path = os.pathsep.join(filter(None, [str(UNIVERSE / "python"), os.environ.get("PYTHONPATH")]))
+    run_examples(page, folder, environment(PYTHONPATH=path))
+
+
+@pytest.mark.parametrize("page", names_of(PAGES))
+def test_links_lead_somewhere(page: str) -> None:
+    text = _BLOCK.sub("", (ROOT / page).read_text())
+    broken = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        place = (ROOT / page).parent / path if path else ROOT / page
+        if not place.exists() or (anchor and anchor not in anchors_of(place)):
+            broken.append(target)
+    assert not broken
+
+
+def anchors_of(page: Path) -> set[str]:
+    """Return the anchors that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", _BLOCK.sub("", page.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
