@@ -73,9 +73,9 @@ def read_array(source: ByteSource, hdu: HDUInfo, box: Box | None = None) -> np.n
 
 
 def array_header(source: ByteSource, hdu: HDUInfo) -> fits.Header:
-    """Return the header of an image HDU; of a compressed one that of its image."""
+    """Return the header of an image HDU, newly read; of a compressed one that of its image."""
     if hdu.kind != "compressed":
-        return hdu.header
+        return fits.Header.fromstring(hdu.header_bytes)
     with io.BufferedReader(_Window(source, hdu)) as window, fits.open(window, memmap=False) as hdus:
         return hdus[1].header
 

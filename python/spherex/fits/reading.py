@@ -5,16 +5,16 @@ from __future__ import annotations
 __all__ = ["ProductFile", "open_product", "read_product"]
 
 import contextlib
+import functools
 import os
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
-import numpy as np
 from astropy.io import fits
 from astropy.nddata import CCDData
 from astropy.units import Quantity, Unit, UnitBase
 
-from ..image import Box, FlagPlane, Plane, SPHERExImage, shifted_header
+from ..image import Box, FlagPlane, Plane, SPHERExImage, celestial_cards, celestial_wcs, shift_header
 from .arrays import array_header, hdu_bytes, read_array
 from .errors import ProductError
 from .flag_cards import read_flag_table
@@ -75,11 +75,17 @@ class ProductFile:
 
     def header(self, box: Box | None = None) -> fits.Header:
         """Return the header of the image, for the whole or for a cut of it."""
-        return self._skeleton(box).header
+        hdu = self._hdu(IMAGE)
+        return self._header_of(hdu, None if box is None else box.clipped(hdu.image_shape))
 
     def wcs(self, box: Box | None = None) -> WCS:
         """Return the celestial coordinates, for the whole image or for a cut of it."""
-        wcs = self._skeleton(box).wcs
+        hdu = self._hdu(IMAGE)
+        header = fits.Header.fromstring(celestial_cards(hdu.header_bytes))
+        if box is not None:
+            box = box.clipped(hdu.image_shape)
+            shift_header(header, box.x0, box.y0)
+        wcs = celestial_wcs(header)
         if wcs is None:
             raise ProductError("its header has no celestial coordinate system")
         return wcs
@@ -134,25 +140,25 @@ class ProductFile:
 
     def _header_of(self, hdu: HDUInfo, box: Box | None) -> fits.Header:
         header = array_header(self._source, hdu)
-        return header if box is None else shifted_header(header, box.x0, box.y0)
+        if box is not None:
+            shift_header(header, box.x0, box.y0)
+        return header
 
     def _with_unit(self, hdu: HDUInfo, box: Box | None) -> Quantity:
         return Quantity(read_array(self._source, hdu, box), _unit(hdu), copy=False, dtype=None)
 
-    def _skeleton(self, box: Box | None) -> SPHERExImage:
-        """Return an image of the header alone, without its pixels."""
-        hdu = self._hdu(IMAGE)
-        empty = np.broadcast_to(np.float32(0), hdu.image_shape)
-        image = SPHERExImage(empty, unit="", header=self._header_of(hdu, None))
-        return image if box is None else image.cutout(box)
-
 
 def _unit(hdu: HDUInfo) -> UnitBase:
-    name = str(hdu.header.get(UNIT_CARD, "")).strip()
+    name = str(hdu.cards.get(UNIT_CARD, "")).strip()
     try:
-        return Unit(CCDData.known_invalid_fits_unit_strings.get(name, name))
+        return _unit_of(name)
     except ValueError:
         raise ProductError(f"{UNIT_CARD} of HDU {hdu.name} is {name!r}, which is no unit that astropy knows") from None
+
+
+@functools.lru_cache(32)
+def _unit_of(name: str) -> UnitBase:
+    return Unit(CCDData.known_invalid_fits_unit_strings.get(name, name))
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ from ._box import Box
 from ._flags import SPHEREX_FLAGS, FlagPlane, FlagTable
 from ._plane import Plane
 from ._spherex_image import SPHERExImage
-from ._wcs import replace_celestial_wcs, shifted_header
+from ._wcs import celestial_cards, celestial_wcs, replace_celestial_wcs, shift_header
 
 __all__ = [
     "SPHEREX_FLAGS",
@@ -13,6 +13,8 @@ __all__ = [
     "FlagTable",
     "Plane",
     "SPHERExImage",
+    "celestial_cards",
+    "celestial_wcs",
     "replace_celestial_wcs",
-    "shifted_header",
+    "shift_header",
 ]

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["alternative_wcs", "celestial_wcs", "replace_celestial_wcs", "shifted_header"]
+__all__ = [
+    "alternative_wcs",
+    "celestial_cards",
+    "celestial_wcs",
+    "replace_celestial_wcs",
+    "shift_header",
+    "shifted_header",
+]
 
 import re
 import warnings
@@ -12,10 +19,13 @@ from astropy.io import fits
 from astropy.wcs import WCS, FITSFixedWarning
 
 _PIXEL_CARD = re.compile(r"CRPIX[12][A-Z]?$")
-_CELESTIAL_CARD = re.compile(
+_CARD = 80
+_CELESTIAL = (
     r"(?:WCSAXES|WCSNAME|RADESYS|EQUINOX|LONPOLE|LATPOLE|MJDREF|(?:CRPIX|CDELT|CUNIT|CTYPE|CRVAL|CNAME|CROTA)[12]"
-    r"|(?:PC|CD|PV|PS)[12]_\d+|(?:A|B|AP|BP)_(?:ORDER|DMAX|\d_\d))$"
+    r"|(?:PC|CD|PV|PS)[12]_\d+|(?:A|B|AP|BP)_(?:ORDER|DMAX|\d_\d))"
 )
+_CELESTIAL_CARD = re.compile(_CELESTIAL + "$")
+_CELESTIAL_BYTES = re.compile(_CELESTIAL.encode("ascii") + rb" *$")
 
 
 def celestial_wcs(header: fits.Header) -> WCS | None:
@@ -74,26 +84,34 @@ def alternative_wcs(header: fits.Header, key: str, tables: Mapping[str, fits.Bin
     return wcs
 
 
+def celestial_cards(cards: bytes) -> bytes:
+    """Return those cards of a header that make its celestial coordinate system."""
+    places = range(0, len(cards), _CARD)
+    return b"".join(cards[at : at + _CARD] for at in places if _CELESTIAL_BYTES.match(cards, at, at + 8))
+
+
 def shifted_header(header: fits.Header, x0: int, y0: int) -> fits.Header:
-    """Return a header for the cut of an image.
+    """Return a copy of a header for the cut of an image; see `shift_header`."""
+    header = header.copy()
+    shift_header(header, x0, y0)
+    return header
+
+
+def shift_header(header: fits.Header, x0: int, y0: int) -> None:
+    """Change the header of an image to that of a cut of it.
+
+    Every coordinate system, the alternative ones too, then gives each pixel
+    the same coordinates as before.
 
     Parameters
     ----------
     header
-        Header of the whole image.
+        Header of the whole image, which is changed.
     x0, y0
         First column and row of the cut, 0-based.
-
-    Returns
-    -------
-    header : `astropy.io.fits.Header`
-        A copy in which every coordinate system, the alternative ones too,
-        gives each pixel the same coordinates as before.
     """
-    header = header.copy()
     for keyword in {keyword for keyword in header if _PIXEL_CARD.match(keyword)}:
         header[keyword] -= x0 if keyword[5] == "1" else y0
-    return header
 
 
 def replace_celestial_wcs(header: fits.Header, wcs: WCS | None) -> None:
