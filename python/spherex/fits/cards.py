@@ -1,12 +1,14 @@
-"""Values of single header cards, without a header object."""
+"""Header cards as bytes: values of single ones, and changes, without a header object."""
 
 from __future__ import annotations
 
-__all__ = ["CARD", "CardValue", "Cards", "card_values"]
+__all__ = ["CARD", "CardValue", "Cards", "card_images", "card_values", "header_bytes", "with_card"]
 
 import functools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+
+from astropy.io import fits
 
 CARD = 80
 """Bytes of a header card (FITS standard 4.0, section 4.1)."""
@@ -63,6 +65,10 @@ class Cards(Mapping[str, CardValue]):
     def __len__(self) -> int:
         return len(self._places)
 
+    def place_of(self, keyword: str) -> int | None:
+        """Return where a card of a keyword of up to eight characters begins."""
+        return self._places.get(_padded(keyword))
+
     def _read(self, keyword: str) -> CardValue | None:
         header = self.header
         if len(keyword) <= _KEYWORD:
@@ -103,6 +109,42 @@ def card_values(header: bytes, keywords: Iterable[str]) -> dict[str, CardValue]:
     return {keyword: value for keyword, value in values if value is not None}
 
 
+def card_images(cards: bytes) -> list[bytes]:
+    """Return the cards of a header one by one, 80 bytes each."""
+    return [cards[at : at + CARD] for at in range(0, len(cards), CARD)]
+
+
+def header_bytes(header: fits.Header) -> bytes:
+    """Return the cards of an astropy header, without END."""
+    return "".join([str(card) for card in header.cards]).encode("ascii")
+
+
+def with_card(cards: bytes, keyword: str, value: CardValue, comment: str = "") -> bytes:
+    """Return cards in which a keyword has a value.
+
+    Parameters
+    ----------
+    cards
+        Cards of a header, without END. If they say so already they are
+        returned as they are.
+    keyword
+        Keyword of at most eight characters.
+    value
+        Its value.
+    comment
+        Comment of the card, if it is new.
+    """
+    known = Cards(cards)
+    if known.get(keyword) == value:
+        return cards
+    at = known.place_of(keyword)
+    if at is None:
+        return cards + fits.Card(keyword, value, comment).image.encode("ascii")
+    card = fits.Card.fromstring(cards[at : at + CARD])
+    card.value = value
+    return cards[:at] + card.image.encode("ascii") + cards[at + CARD :]
+
+
 @functools.cache
 def _padded(keyword: str) -> bytes:
     return keyword.encode("ascii").ljust(_KEYWORD)
@@ -130,8 +172,6 @@ def _parse_string(header: bytes, at: int, text: bytes) -> str:
         return text[1:end].decode("ascii").rstrip()
     # Doubled quotes and strings that go on in the next card are rare enough
     # to leave them to astropy.
-    from astropy.io import fits
-
     stop = at + CARD
     while header[stop : stop + 8] == b"CONTINUE":
         stop += CARD

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-__all__ = ["read_flag_table", "write_flag_table"]
+__all__ = ["flag_table_of", "with_flag_table"]
 
+import functools
 import re
 
 from astropy.io import fits
 
 from ..image import FlagTable
+from .cards import card_images, with_card
 from .errors import ProductError
 
 # Quick Releases 1 and 2 and LSST's afw write MP_<NAME> = bit; Quick Release 3
 # and lsst.images write MSKNnnnn = '<NAME>' with the bit as nnnn.
 _BY_NAME = re.compile(r"MP_(?P<name>.+)$")
 _BY_BIT = re.compile(r"MSKN(?P<bit>\d{4})$")
+_NAMING = re.compile(rb"(?:HIERARCH +)?MP_|MSKN\d{4}")
+_DESCRIBING = re.compile(rb"MSK[MD]\d{4}")
 
 
-def read_flag_table(header: fits.Header) -> FlagTable:
+def flag_table_of(cards: bytes) -> FlagTable:
     """Read which bit means what.
 
     Parameters
     ----------
-    header
-        Header of the FLAGS HDU.
+    cards
+        Cards of the FLAGS header.
 
     Returns
     -------
@@ -35,9 +39,15 @@ def read_flag_table(header: fits.Header) -> FlagTable:
     ProductError
         If the cards contradict each other.
     """
+    # Most files have the same names, whatever else their headers say.
+    return _parse(b"".join(card for card in card_images(cards) if _NAMING.match(card)))
+
+
+@functools.lru_cache(64)
+def _parse(cards: bytes) -> FlagTable:
     bits: dict[str, int] = {}
     try:
-        for card in header.cards:
+        for card in fits.Header.fromstring(cards).cards:
             if match := _BY_NAME.match(card.keyword):
                 name, bit = match["name"], int(card.value)
             elif match := _BY_BIT.match(card.keyword):
@@ -51,19 +61,24 @@ def read_flag_table(header: fits.Header) -> FlagTable:
         raise ProductError(f"the header of the flags is damaged: {error}") from None
 
 
-def write_flag_table(header: fits.Header, table: FlagTable) -> None:
-    """Write which bit means what into a FLAGS header, in place.
+def with_flag_table(cards: bytes, table: FlagTable) -> bytes:
+    """Return the cards of a FLAGS header that say which bit means what.
 
     Cards that say so already stay as they are, in either convention. Others
     are replaced by ``MP_<NAME>`` cards, which Firefly and ds9 show.
     """
-    if "EXTTYPE" not in header:
-        header["EXTTYPE"] = ("MASK", "each bit of a pixel is a flag")
-    if read_flag_table(header) == table:
-        return
-    for keyword in {card.keyword for card in header.cards}:
-        if _BY_NAME.match(keyword) or re.match(r"MSK[NMD]\d{4}$", keyword):
-            header.remove(keyword, remove_all=True)
+    if b"EXTTYPE =" not in cards:
+        cards = with_card(cards, "EXTTYPE", "MASK", "each bit of a pixel is a flag")
+    if flag_table_of(cards) == table:
+        return cards
+    kept = [card for card in card_images(cards) if not (_NAMING.match(card) or _DESCRIBING.match(card))]
+    return b"".join(kept) + _written(table)
+
+
+@functools.lru_cache(64)
+def _written(table: FlagTable) -> bytes:
+    cards = []
     for name, bit in sorted(table.items(), key=lambda item: item[1]):
         keyword = f"MP_{name}"
-        header[keyword if len(keyword) <= 8 else f"HIERARCH {keyword}"] = (bit, "bit number")
+        cards.append(fits.Card(keyword if len(keyword) <= 8 else f"HIERARCH {keyword}", bit, "bit number"))
+    return "".join(card.image for card in cards).encode("ascii")

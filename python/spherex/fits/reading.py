@@ -5,29 +5,29 @@ from __future__ import annotations
 __all__ = ["ProductFile", "open_product", "read_product"]
 
 import contextlib
-import functools
 import os
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
 from astropy.io import fits
-from astropy.nddata import CCDData
-from astropy.units import Quantity, Unit, UnitBase
+from astropy.units import Quantity, UnitBase
 
-from ..image import Box, FlagPlane, Plane, SPHERExImage, celestial_cards, celestial_wcs, shift_header
+from ..image import Box, FlagPlane, Plane, SPHERExImage, celestial_cards, celestial_wcs, shift_header, shifted_cards
 from .arrays import array_header, hdu_bytes, read_array
+from .cards import header_bytes
 from .errors import ProductError
-from .flag_cards import read_flag_table
+from .flag_cards import flag_table_of
 from .hdus import HDUInfo, scan_hdus
 from .names import FLAGS, IMAGE, MASK, PRIMARY, UNIT_CARD, VARIANCE
 from .sources import ByteSource, open_source
+from .units import unit_of
 
 if TYPE_CHECKING:
     from astropy.wcs import WCS
     from lsst.resources import ResourcePath
 
 _OWN_HDUS = (IMAGE, FLAGS, VARIANCE, MASK)
-_SIDE_HEADERS = (PRIMARY, FLAGS, VARIANCE)
+_SIDE_HDUS = (PRIMARY, FLAGS, VARIANCE)
 
 
 class ProductFile:
@@ -71,7 +71,7 @@ class ProductFile:
     def flags(self, box: Box | None = None) -> FlagPlane:
         """Return the flags with their names, shape (rows, columns)."""
         hdu = self._hdu(FLAGS)
-        return FlagPlane(read_array(self._source, hdu, box), read_flag_table(hdu.header))
+        return FlagPlane(read_array(self._source, hdu, box), flag_table_of(hdu.header_bytes))
 
     def header(self, box: Box | None = None) -> fits.Header:
         """Return the header of the image, for the whole or for a cut of it."""
@@ -111,9 +111,9 @@ class ProductFile:
             variance=None if variance is None else read_array(self._source, variance, box),
             mask=None if mask is None else read_array(self._source, mask, box).astype(bool),
             flags=None if flags is None else read_array(self._source, flags, box),
-            flag_table=None if flags is None else read_flag_table(flags.header),
+            flag_table=None if flags is None else flag_table_of(flags.header_bytes),
             header=self._header_of(hdu, box),
-            side_headers={one.name: self._header_of(one, box) for one in self._hdus if one.name in _SIDE_HEADERS},
+            side_cards={one.name: self._cards_of(one, box) for one in self._hdus if one.name in _SIDE_HDUS},
             planes=self._planes(box, shape, planes),
         )
 
@@ -144,6 +144,10 @@ class ProductFile:
             shift_header(header, box.x0, box.y0)
         return header
 
+    def _cards_of(self, hdu: HDUInfo, box: Box | None) -> bytes:
+        cards = header_bytes(array_header(self._source, hdu)) if hdu.kind == "compressed" else hdu.header_bytes
+        return cards if box is None else shifted_cards(cards, box.x0, box.y0)
+
     def _with_unit(self, hdu: HDUInfo, box: Box | None) -> Quantity:
         return Quantity(read_array(self._source, hdu, box), _unit(hdu), copy=False, dtype=None)
 
@@ -151,14 +155,9 @@ class ProductFile:
 def _unit(hdu: HDUInfo) -> UnitBase:
     name = str(hdu.cards.get(UNIT_CARD, "")).strip()
     try:
-        return _unit_of(name)
+        return unit_of(name)
     except ValueError:
         raise ProductError(f"{UNIT_CARD} of HDU {hdu.name} is {name!r}, which is no unit that astropy knows") from None
-
-
-@functools.lru_cache(32)
-def _unit_of(name: str) -> UnitBase:
-    return Unit(CCDData.known_invalid_fits_unit_strings.get(name, name))
 
 
 @contextlib.contextmanager

@@ -4,33 +4,55 @@ from __future__ import annotations
 
 __all__ = ["write_product"]
 
-import contextlib
 import io
 import os
+from collections.abc import Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
 from astropy.io import fits
-from astropy.units import Unit, UnitBase
+from astropy.units import UnitBase
 
 from ..image import Plane, SPHERExImage, replace_celestial_wcs
 from .arrays import DTYPES
-from .cards import CARD
-from .flag_cards import write_flag_table
+from .cards import CARD, Cards, CardValue, card_images, header_bytes, with_card
+from .flag_cards import with_flag_table
 from .hdus import BLOCK
-from .names import FLAGS, IMAGE, MASK, PRIMARY, UNIT_CARD, VARIANCE
+from .names import FLAGS, IMAGE, MASK, PRIMARY, PROVENANCE_PREFIX, UNIT_CARD, VARIANCE
 from .recipes import Compression, WriteRecipe
+from .units import unit_name
 
 # Cards that say how an array is stored; they follow from the array itself.
-_STORAGE_CARDS = ("BSCALE", "BZERO", "BLANK", "CHECKSUM", "DATASUM")
+_STORAGE_CARDS = {
+    keyword.encode("ascii").ljust(8)
+    for keyword in (
+        *("SIMPLE", "XTENSION", "EXTEND", "GROUPS", "BITPIX", "NAXIS", *(f"NAXIS{axis}" for axis in range(1, 10))),
+        *("PCOUNT", "GCOUNT", "BSCALE", "BZERO", "BLANK", "CHECKSUM", "DATASUM"),
+    )
+}
 _BITPIX = {dtype.newbyteorder("="): bitpix for bitpix, dtype in DTYPES.items()}
+_EMPTY_PRIMARY = b"".join(
+    card.ljust(CARD)
+    for card in (
+        b"SIMPLE  =                    T / conforms to FITS standard",
+        b"BITPIX  =                    8 / array data type",
+        b"NAXIS   =                    0 / number of array dimensions",
+        b"EXTEND  =                    T",
+    )
+)
+_PROVENANCE = f"HIERARCH {PROVENANCE_PREFIX} ".encode("ascii")
 # Pixels that are swapped and written at a time: they stay in the processor's
 # cache.
 _PIECE = 2**18
 
 
 def write_product(
-    image: SPHERExImage, path: str | os.PathLike[str], recipe: WriteRecipe | None = None, *, overwrite: bool = False
+    image: SPHERExImage,
+    path: str | os.PathLike[str],
+    recipe: WriteRecipe | None = None,
+    *,
+    overwrite: bool = False,
+    provenance: Mapping[str, Any] | None = None,
 ) -> None:
     """Write an image to a local file.
 
@@ -47,6 +69,9 @@ def write_product(
         Compression of the planes and checksums; by default neither.
     overwrite
         Whether an existing file is replaced.
+    provenance
+        Cards of the Butler's provenance, keywords without HIERARCH. They take
+        the place of those that the image came with.
 
     Raises
     ------
@@ -56,67 +81,85 @@ def write_product(
         If the image holds something that the product has no place for.
     """
     recipe = recipe or WriteRecipe()
-    own = _own_planes(image, recipe)
+    own = _own_planes(image, recipe, provenance)
     exclusive = 0 if overwrite else os.O_EXCL
     with open(path, "wb", opener=lambda name, flags: os.open(name, flags | exclusive, 0o666)) as stream:
-        stream.write(_through_astropy(None, recipe.checksum, image.side_headers.get(PRIMARY)))
-        for name, pixels, header, compression in own:
-            if compression is None and not recipe.checksum and _is_plain(pixels):
-                _write_pixels(stream, _cards(name, pixels, header), pixels)
-            else:
-                stream.write(_through_astropy(_hdu(name, pixels, header, compression), recipe.checksum))
+        stream.write(_primary(image.side_cards.get(PRIMARY), recipe.checksum))
+        for name, pixels, cards, compression in own:
+            _write_plane(stream, name, pixels, cards, compression, recipe.checksum)
         for name, plane in image.planes.items():
-            _write_plane(stream, name, plane, recipe.checksum)
+            _write_further_plane(stream, name, plane, recipe.checksum)
 
 
-def _own_planes(image: SPHERExImage, recipe: WriteRecipe) -> list[tuple[str, np.ndarray, Any, Compression | None]]:
-    """Return name, pixels, header and compression of the planes that every image may have."""
+def _own_planes(
+    image: SPHERExImage, recipe: WriteRecipe, provenance: Mapping[str, Any] | None
+) -> list[tuple[str, np.ndarray, bytes, Compression | None]]:
+    """Return name, pixels, cards and compression of the planes that every image may have."""
     if image.psf is not None:
         raise ValueError("A SPHERExImage keeps its PSF among its planes; .psf has no place in the file.")
-    header = image.header.copy()
+    header = image.header
     if not image.wcs_is_in_header:
+        header = header.copy()
         replace_celestial_wcs(header, image.wcs)
-    header[UNIT_CARD] = _unit_name(image.unit, header.get(UNIT_CARD))
-    header.setdefault("EXTTYPE", "IMAGE")
-    own = [(IMAGE, image.data, header, recipe.image)]
+    cards = header_bytes(header)
+    if provenance is not None:
+        kept = [card for card in card_images(cards) if not card.startswith(_PROVENANCE)]
+        cards = b"".join(kept) + b"".join(_provenance_card(*item) for item in provenance.items())
+    cards = _with_unit(cards, image.unit)
+    if b"EXTTYPE =" not in cards:
+        cards = with_card(cards, "EXTTYPE", IMAGE)
+    own = [(IMAGE, image.data, cards, recipe.image)]
     if image.flags is not None:
-        header = image.side_headers.get(FLAGS, fits.Header()).copy()
-        write_flag_table(header, image.flag_table)
-        own.append((FLAGS, image.flags, header, recipe.flags))
+        cards = with_flag_table(image.side_cards.get(FLAGS, b""), image.flag_table)
+        own.append((FLAGS, image.flags, cards, recipe.flags))
     if image.variance is not None:
-        header = image.side_headers.get(VARIANCE, fits.Header()).copy()
-        header[UNIT_CARD] = _unit_name(image.unit**2, header.get(UNIT_CARD))
-        own.append((VARIANCE, image.variance, header, recipe.variance))
+        cards = _with_unit(image.side_cards.get(VARIANCE, b""), image.unit**2)
+        own.append((VARIANCE, image.variance, cards, recipe.variance))
     if image.mask is not None:
-        mask = np.broadcast_to(image.mask, image.shape).astype(np.uint8)
-        own.append((MASK, mask, fits.Header(), None))
-    for _, _, header, _ in own:
-        for keyword in _STORAGE_CARDS:
-            header.remove(keyword, ignore_missing=True)
+        own.append((MASK, np.broadcast_to(image.mask, image.shape).astype(np.uint8), b"", None))
     return own
 
 
-def _cards(name: str, pixels: np.ndarray, header: fits.Header) -> bytes:
-    """Return the cards of an image extension, those that lay out its data first."""
-    structure = [
-        ("XTENSION", "IMAGE", "Image extension"),
-        ("BITPIX", _BITPIX[pixels.dtype.newbyteorder("=")], "array data type"),
-        ("NAXIS", pixels.ndim, "number of array dimensions"),
-        *((f"NAXIS{axis + 1}", size) for axis, size in enumerate(reversed(pixels.shape))),
-        ("PCOUNT", 0, "number of parameters"),
-        ("GCOUNT", 1, "number of groups"),
-    ]
-    written = {keyword for keyword, *_ in structure} | {"SIMPLE", "EXTEND", "GROUPS"}
-    cards = [fits.Card(*card) for card in structure]
-    cards += [card for card in header.cards if card.keyword not in written]
-    if "EXTNAME" not in header:
-        cards.append(fits.Card("EXTNAME", name, "extension name"))
-    return "".join(card.image for card in cards).encode("ascii")
+def _with_unit(cards: bytes, unit: UnitBase) -> bytes:
+    return with_card(cards, UNIT_CARD, unit_name(unit, str(Cards(cards).get(UNIT_CARD, "")).strip()))
 
 
-def _hdu(name: str, pixels: np.ndarray, header: fits.Header, compression: Compression | None) -> Any:
+def _provenance_card(keyword: str, value: CardValue) -> bytes:
+    text = f"'{value}'" if isinstance(value, str) else str(value)
+    image = f"HIERARCH {keyword} = {text}"
+    if type(value) in (str, int) and len(image) <= CARD and image.isascii() and image.count("'") in (0, 2):
+        return image.ljust(CARD).encode("ascii")
+    return fits.Card(f"HIERARCH {keyword}", value).image.encode("ascii")
+
+
+def _primary(cards: bytes | None, checksum: bool) -> bytes:
+    """Return the primary HDU, which holds no data."""
+    if cards is None or Cards(cards).get("NAXIS") != 0:
+        cards = _EMPTY_PRIMARY
+    if not checksum:
+        return _filled(cards + b"END".ljust(CARD), b" ")
+    return _through_astropy(fits.PrimaryHDU(header=fits.Header.fromstring(cards)), checksum)
+
+
+def _write_plane(
+    stream: BinaryIO, name: str, pixels: np.ndarray, cards: bytes, compression: Compression | None, checksum: bool
+) -> None:
+    cards = b"".join(card for card in card_images(cards) if card[:8] not in _STORAGE_CARDS)
+    if b"EXTNAME =" not in cards:
+        cards += f"EXTNAME = '{name:8}'           / extension name".ljust(CARD).encode("ascii")
+    bitpix = _BITPIX.get(pixels.dtype.newbyteorder("="))
+    if compression is None and not checksum and bitpix is not None:
+        _write_pixels(stream, _structure(bitpix, pixels.shape) + cards, pixels)
+        return
+    header = fits.Header.fromstring(cards)
     if compression is None:
-        return fits.ImageHDU(pixels, header=header, name=name)
+        hdu = fits.ImageHDU(pixels, header=header, name=name)
+    else:
+        hdu = fits.CompImageHDU(pixels, header=header, name=name, **_options(pixels, compression))
+    stream.write(_through_astropy(hdu, checksum))
+
+
+def _options(pixels: np.ndarray, compression: Compression) -> dict[str, Any]:
     options: dict[str, Any] = {"compression_type": compression.algorithm, "tile_shape": compression.tile}
     if np.issubdtype(pixels.dtype, np.floating):
         if compression.quantize_level is None:
@@ -126,34 +169,39 @@ def _hdu(name: str, pixels: np.ndarray, header: fits.Header, compression: Compre
             options["quantize_level"] = compression.quantize_level
             options["quantize_method"] = 2
             options["dither_seed"] = -1
-    return fits.CompImageHDU(pixels, header=header, name=name, **options)
+    return options
 
 
-def _write_plane(stream: BinaryIO, name: str, plane: Plane, checksum: bool) -> None:
+def _write_further_plane(stream: BinaryIO, name: str, plane: Plane, checksum: bool) -> None:
     if not checksum and plane.raw is not None:
         stream.write(plane.raw)
     elif not checksum and plane.unparsed is not None:
         _write_pixels(stream, *plane.unparsed)
+    elif type(plane.hdu) is fits.ImageHDU and plane.hdu.data is not None:
+        _write_plane(stream, plane.hdu.name or name, plane.hdu.data, header_bytes(plane.hdu.header), None, checksum)
     else:
-        hdu = plane.hdu
-        if not hdu.name:
-            hdu.name = name
-        # astropy has taken cards for scaled pixels out of the header.
-        if type(hdu) is fits.ImageHDU and not checksum and hdu.data is not None and _is_plain(hdu.data):
-            _write_pixels(stream, _cards(name, hdu.data, hdu.header), hdu.data)
-            return
-        stream.write(_through_astropy(hdu, checksum))
+        plane.hdu.name = plane.hdu.name or name
+        stream.write(_through_astropy(plane.hdu, checksum))
 
 
-def _is_plain(pixels: np.ndarray) -> bool:
-    """Return whether FITS has a type for these numbers, so that they need no BZERO."""
-    return pixels.dtype.newbyteorder("=") in _BITPIX
+def _structure(bitpix: int, shape: tuple[int, ...]) -> bytes:
+    """Return the cards that lay out an image extension, in the order that FITS wants."""
+    axes = [(f"NAXIS{axis}", size, "") for axis, size in enumerate(reversed(shape), start=1)]
+    cards = ["XTENSION= 'IMAGE   '           / Image extension"]
+    for keyword, value, comment in (
+        ("BITPIX", bitpix, " / array data type"),
+        ("NAXIS", len(shape), " / number of array dimensions"),
+        *axes,
+        ("PCOUNT", 0, " / number of parameters"),
+        ("GCOUNT", 1, " / number of groups"),
+    ):
+        cards.append(f"{keyword:8}= {value:20}{comment}")
+    return "".join(card.ljust(CARD) for card in cards).encode("ascii")
 
 
 def _write_pixels(stream: BinaryIO, cards: bytes, pixels: np.ndarray) -> None:
     """Write an image HDU, twice as fast as astropy, which swaps bytes back and forth."""
-    cards += b"END".ljust(CARD)
-    stream.write(cards + b" " * (-len(cards) % BLOCK))
+    stream.write(_filled(cards + b"END".ljust(CARD), b" "))
     flat = np.ascontiguousarray(pixels).reshape(-1)
     swapped = np.empty(min(_PIECE, flat.size), pixels.dtype.newbyteorder(">"))
     for start in range(0, flat.size, _PIECE):
@@ -163,24 +211,13 @@ def _write_pixels(stream: BinaryIO, cards: bytes, pixels: np.ndarray) -> None:
     stream.write(b"\0" * (-pixels.nbytes % BLOCK))
 
 
-def _through_astropy(hdu: Any, checksum: bool, primary: fits.Header | None = None) -> bytes:
-    """Return the bytes of one HDU, or of the primary HDU if none is given."""
-    first = fits.PrimaryHDU(header=primary)
-    # The primary HDU says that extensions follow, here as in the whole file.
-    first.header.setdefault("EXTEND", True)
+def _filled(content: bytes, fill: bytes) -> bytes:
+    return content + fill * (-len(content) % BLOCK)
+
+
+def _through_astropy(hdu: Any, checksum: bool) -> bytes:
+    """Return the bytes of one HDU as astropy writes it."""
+    hdus = fits.HDUList([hdu] if isinstance(hdu, fits.PrimaryHDU) else [fits.PrimaryHDU(), hdu])
     buffer = io.BytesIO()
-    fits.HDUList([first] if hdu is None else [first, hdu]).writeto(buffer, checksum=checksum)
-    return buffer.getvalue()[0 if hdu is None else _length(first) :]
-
-
-def _length(hdu: fits.PrimaryHDU) -> int:
-    return len(hdu.header.tostring())
-
-
-def _unit_name(unit: UnitBase, name: str | None) -> str:
-    """Return the unit as text; as the header has it if that means the same."""
-    if name is not None and name.strip():
-        with contextlib.suppress(ValueError):
-            if Unit(name) == unit:
-                return name
-    return unit.to_string()
+    hdus.writeto(buffer, checksum=checksum)
+    return buffer.getvalue()[0 if hdus[0] is hdu else BLOCK :]

@@ -34,6 +34,7 @@ class SPHERExImageFormatter(FormatterV2):
     supported_extensions: ClassVar[frozenset[str]] = frozenset({".fits", ".fits.fz", ".fit", ".FITS"})
     supported_write_parameters: ClassVar[frozenset[str] | None] = frozenset({"recipe"})
     can_read_from_uri: ClassVar[bool] = True
+    _provenance: Mapping[str, Any] | None = None
 
     def read_from_uri(self, uri: ResourcePath, component: str | None = None, expected_size: int = -1) -> Any:
         """Read the image or a component; see `lsst.daf.butler.FormatterV2`.
@@ -59,27 +60,22 @@ class SPHERExImageFormatter(FormatterV2):
     def add_provenance(
         self, in_memory_dataset: SPHERExImage, /, *, provenance: DatasetProvenance | None = None
     ) -> SPHERExImage:
-        """Return the image with its dataset and inputs named in the header.
+        """Remember what the header has to say of the dataset and its inputs.
 
         The cards begin with ``HIERARCH LSST BUTLER``, as those of lsst.images
-        do. Cards of an earlier dataset are removed.
+        do. Cards of an earlier dataset are not written.
         """
         from ..fits.names import PROVENANCE_PREFIX
-        from ..image import SPHERExImage
 
-        header = in_memory_dataset.header.copy()
-        for keyword in [keyword for keyword in header if keyword.startswith(f"{PROVENANCE_PREFIX} ")]:
-            del header[keyword]
-        cards = (provenance or DatasetProvenance()).to_flat_dict(
+        # A formatter writes one dataset. The image itself is left as it is.
+        self._provenance = (provenance or DatasetProvenance()).to_flat_dict(
             self.dataset_ref,
-            prefix=f"HIERARCH {PROVENANCE_PREFIX}",
+            prefix=PROVENANCE_PREFIX,
             sep=" ",
             simple_types=True,
             max_inputs=_MOST_INPUTS_IN_HEADER,
         )
-        for keyword, value in cards.items():
-            header[keyword] = value
-        return SPHERExImage(in_memory_dataset, header=header)
+        return in_memory_dataset
 
     def write_local_file(self, in_memory_dataset: SPHERExImage, uri: ResourcePath) -> None:
         """Write the image; see `lsst.daf.butler.FormatterV2`.
@@ -95,7 +91,7 @@ class SPHERExImageFormatter(FormatterV2):
         recipes: Mapping[str, Any] = {"default": WriteRecipe()} | dict(self.write_recipes)
         if name not in recipes:
             raise RuntimeError(f"The configuration has no write recipe {name!r}; it has {', '.join(recipes)}.")
-        write_product(in_memory_dataset, uri.ospath, recipes[name], overwrite=True)
+        write_product(in_memory_dataset, uri.ospath, recipes[name], overwrite=True, provenance=self._provenance)
 
     @classmethod
     def validate_write_recipes(cls, recipes: Mapping[str, Any] | None) -> Mapping[str, Any] | None:

@@ -4,7 +4,7 @@ from ._box import Box
 from ._flags import SPHEREX_FLAGS, FlagPlane, FlagTable
 from ._plane import Plane
 from ._spherex_image import SPHERExImage
-from ._wcs import celestial_cards, celestial_wcs, replace_celestial_wcs, shift_header
+from ._wcs import celestial_cards, celestial_wcs, replace_celestial_wcs, shift_header, shifted_cards
 
 __all__ = [
     "SPHEREX_FLAGS",
@@ -17,4 +17,5 @@ __all__ = [
     "celestial_wcs",
     "replace_celestial_wcs",
     "shift_header",
+    "shifted_cards",
 ]

@@ -16,7 +16,7 @@ from astropy.wcs import WCS
 from ._box import Box
 from ._flags import SPHEREX_FLAGS, FlagPlane, FlagTable
 from ._plane import Plane
-from ._wcs import alternative_wcs, celestial_wcs, shifted_header
+from ._wcs import alternative_wcs, celestial_wcs, shifted_cards, shifted_header
 
 
 class SPHERExImage(CCDData):
@@ -48,9 +48,9 @@ class SPHERExImage(CCDData):
         they are first asked for.
     planes
         Further planes by name, in the order in which they are written.
-    side_headers
-        Headers of the primary HDU and of the FLAGS and VARIANCE planes as
-        their file had them, by name.
+    side_cards
+        Header cards of the primary HDU and of the FLAGS and VARIANCE planes
+        as their file had them, by name, to be written back.
     **kwargs
         Passed to `~astropy.nddata.CCDData`: ``mask``, ``uncertainty``, ``copy``.
 
@@ -72,7 +72,7 @@ class SPHERExImage(CCDData):
         header: Mapping[str, Any] | None = None,
         wcs: WCS | None = None,
         planes: Mapping[str, Plane] | None = None,
-        side_headers: Mapping[str, fits.Header] | None = None,
+        side_cards: Mapping[str, bytes] | None = None,
         **kwargs: Any,
     ) -> None:
         header = kwargs.pop("meta", None) if header is None else header
@@ -85,7 +85,7 @@ class SPHERExImage(CCDData):
             header = source.header if header is None else header
             flags = source.flag_plane if flags is None else flags
             planes = source.planes if planes is None else planes
-            side_headers = source.side_headers if side_headers is None else side_headers
+            side_cards = source.side_cards if side_cards is None else side_cards
             if wcs is None and not source._wcs_is_in_header:
                 wcs, self._wcs_is_in_header = source.wcs, False
             data = source.data
@@ -95,7 +95,6 @@ class SPHERExImage(CCDData):
         if kwargs.get("copy", False):
             pixel_flags = None if pixel_flags is None else pixel_flags.copy()
             planes = {name: plane.copy() for name, plane in (planes or {}).items()}
-            side_headers = {name: one.copy() for name, one in (side_headers or {}).items()}
         header = fits.Header() if header is None else header
         if not isinstance(header, fits.Header):
             header = fits.Header(list(header.items()))
@@ -105,7 +104,7 @@ class SPHERExImage(CCDData):
             kwargs["uncertainty"] = VarianceUncertainty(np.asanyarray(variance), copy=False)
         self.flag_table = SPHEREX_FLAGS if flag_table is None else flag_table
         self.planes: dict[str, Plane] = dict(planes or {})
-        self.side_headers: dict[str, fits.Header] = dict(side_headers or {})
+        self.side_cards: dict[str, bytes] = dict(side_cards or {})
         super().__init__(data, unit=unit, meta=header, wcs=wcs, flags=pixel_flags, **kwargs)
         self._wcs_is_built = not self._wcs_is_in_header
         # Arithmetic with a number makes an image of it on the way.
@@ -201,7 +200,7 @@ class SPHERExImage(CCDData):
             flag_table=self.flag_table,
             header=header,
             planes={name: plane.cutout(box, self.data.shape) for name, plane in self.planes.items()},
-            side_headers={name: shifted_header(one, box.x0, box.y0) for name, one in self.side_headers.items()},
+            side_cards={name: shifted_cards(one, box.x0, box.y0) for name, one in self.side_cards.items()},
         )
         if not self._wcs_is_in_header:
             cut.wcs = None if self._wcs is None else self._wcs[box.slices]
@@ -247,7 +246,7 @@ class SPHERExImage(CCDData):
             flag_table=self.flag_table if flags is None else flags.table,
             header=header,
             planes=self.planes,
-            side_headers=self.side_headers,
+            side_cards=self.side_cards,
         )
         if not self._wcs_is_in_header:
             annotated.wcs = self._wcs

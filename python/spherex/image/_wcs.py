@@ -8,6 +8,7 @@ __all__ = [
     "celestial_wcs",
     "replace_celestial_wcs",
     "shift_header",
+    "shifted_cards",
     "shifted_header",
 ]
 
@@ -95,6 +96,15 @@ def shifted_header(header: fits.Header, x0: int, y0: int) -> fits.Header:
     header = header.copy()
     shift_header(header, x0, y0)
     return header
+
+
+def shifted_cards(cards: bytes, x0: int, y0: int) -> bytes:
+    """Return the cards of a header for the cut of an image; see `shift_header`."""
+    if b"CRPIX" not in cards:
+        return cards
+    header = fits.Header.fromstring(cards)
+    shift_header(header, x0, y0)
+    return "".join(str(card) for card in header.cards).encode("ascii")
 
 
 def shift_header(header: fits.Header, x0: int, y0: int) -> None:

@@ -73,8 +73,8 @@ class SubtractTask(pipeBase.PipelineTask):
         Parameters
         ----------
         inputImage
-            Image to subtract from. Its arrays are overwritten: the result
-            takes over their memory, which saves half of the time.
+            Image to subtract from. The result takes over its arrays and
+            header and overwrites them, which saves half of the time.
         subtractImage
             Image to subtract; left as it is.
 
@@ -107,7 +107,6 @@ class SubtractTask(pipeBase.PipelineTask):
             variance=variance,
             mask=np.logical_or.reduce(masks) if masks else None,
             flags=flags,
-            header=inputImage.header.copy(),
         )
         output.data = data
         output.header.add_history(f"Subtract image, spherex SubtractTask, factor {scale:.9g}")
