@@ -15,6 +15,8 @@ CARD = 80
 
 _KEYWORD = 8
 _VALUE = 10
+_FIXED = 20
+_AFTER_FIXED = b" /"
 _LOGICAL = {b"T": True, b"F": False}
 _UNREAD: Any = object()
 
@@ -64,6 +66,10 @@ class Cards(Mapping[str, CardValue]):
 
     def __len__(self) -> int:
         return len(self._places)
+
+    def lacks(self, keywords: frozenset[str]) -> bool:
+        """Return whether none of these keywords is there."""
+        return self._places.keys().isdisjoint(_all_padded(keywords))
 
     def place_of(self, keyword: str) -> int | None:
         """Return where a card of a keyword of up to eight characters begins."""
@@ -150,8 +156,20 @@ def _padded(keyword: str) -> bytes:
     return keyword.encode("ascii").ljust(_KEYWORD)
 
 
+@functools.cache
+def _all_padded(keywords: frozenset[str]) -> frozenset[bytes]:
+    return frozenset(map(_padded, keywords))
+
+
 def _parse(header: bytes, at: int, start: int) -> CardValue | None:
     """Return the value of the card at a place, whose value begins at another."""
+    if header[start + _FIXED] in _AFTER_FIXED:
+        # Nearly all numbers stand in columns 11 to 30 (section 4.2).
+        token = header[start : start + _FIXED]
+        try:
+            return float(token) if b"." in token else int(token)
+        except ValueError:
+            pass
     text = header[start : at + CARD].lstrip()
     if text.startswith(b"'"):
         return _parse_string(header, at, text)

@@ -30,10 +30,11 @@ _REMOTE_READ = 15 * BLOCK
 _LOCAL_FIRST_READ = 10 * BLOCK
 _LOCAL_READ = 2 * BLOCK
 _BITPIX = (8, 16, 32, 64, -32, -64)
+_SCALING = frozenset({"BSCALE", "BZERO", "BLANK"})
 _LONGEST_HEADER = 2000 * BLOCK
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(eq=False)
 class HDUInfo:
     """Place and kind of one HDU.
 
@@ -162,7 +163,9 @@ def _read_hdu(source: ByteSource, offset: int, chunk: bytes, index: int) -> HDUI
         bitpix = int(cards["BITPIX"])
         elements = int(cards.get("PCOUNT", 0)) + (math.prod(shape) if shape else 0)
         size = int(cards.get("GCOUNT", 1)) * elements * abs(bitpix) // 8
-        scaled = cards.get("BSCALE", 1) != 1 or cards.get("BZERO", 0) != 0 or "BLANK" in cards
+        scaled = not cards.lacks(_SCALING) and (
+            cards.get("BSCALE", 1) != 1 or cards.get("BZERO", 0) != 0 or "BLANK" in cards
+        )
         name = str(cards.get("EXTNAME", "PRIMARY" if index == 0 else "")).strip().upper()
         kind = "image"
         if index > 0 and str(cards.get("XTENSION")).strip() != "IMAGE":
