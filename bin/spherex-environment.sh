@@ -143,7 +143,7 @@ spherex_use_environment() {
             export PYTHONPATH="$spherex_root/python${PYTHONPATH:+:$PYTHONPATH}"
             export PATH="$spherex_root/bin:$PATH"
             export DAF_BUTLER_PLUGINS="$spherex_root/python/spherex/cli/resources.yaml"
-            spherex_activate="export PYTHONPATH=$spherex_root/python DAF_BUTLER_PLUGINS=$DAF_BUTLER_PLUGINS"
+            spherex_activate=$(printf 'export PYTHONPATH=%q DAF_BUTLER_PLUGINS=%q' "$PYTHONPATH" "$DAF_BUTLER_PLUGINS")
             python -c 'import sys; print("Python", sys.version.split()[0], "of the active environment", sys.prefix)'
             return
         fi
@@ -155,7 +155,7 @@ spherex_use_environment() {
     fingerprint=$(spherex_fingerprint "$python")
     venv="$spherex_root/.venv-$version"
     # shellcheck disable=SC2034 # for the scripts that source this file
-    spherex_activate="source $venv/bin/activate"
+    spherex_activate="source $(printf '%q' "$venv/bin/activate")"
     unset PYTHONHOME PYTHONPATH
 
     # The stamps of all extras also say that the plain requirements are there.
@@ -170,6 +170,7 @@ spherex_use_environment() {
             spherex_fail "pip could not install what pyproject.toml names (see above). Is the network there?"
         echo "$fingerprint" >"$venv/spherex-installed${extra:+-$extra}"
     fi
-    export VIRTUAL_ENV="$venv" PATH="$venv/bin:$PATH"
+    # The clone's own bin first: pip writes a script that cannot run if there is a space in the path.
+    export VIRTUAL_ENV="$venv" PATH="$spherex_root/bin:$venv/bin:$PATH"
     echo "Python $version of $venv"
 }

@@ -150,7 +150,7 @@ def test_bad_headers(tmp_path: Path, change: dict, message: str) -> None:
 
 @pytest.mark.parametrize("extname", ["SCIENCE", ""])
 def test_no_image(tmp_path: Path, extname: str) -> None:
-    with pytest.raises(DescriptionError, match="no HDU IMAGE"):
+    with pytest.raises(DescriptionError, match="no image in an HDU IMAGE"):
         describe(write_file(tmp_path, change={"EXTNAME": extname}))
 
 

@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+import sqlalchemy.exc
 from lsst.daf.butler import (
     CollectionType,
     DataCoordinate,
@@ -21,6 +22,7 @@ from lsst.daf.butler import (
 
 from .addresses import uri_of
 from .description import DescriptionError
+from .errors import explain
 from .known import KnownDataset, change_of, find_known
 from .options import IngestError
 from .records import RecordBook
@@ -239,6 +241,8 @@ class BatchWriter:
                 self._butler.registry.registerDatasetType(dataset_type)
             # Storage classes are looked up in the configuration of the repository.
             assert dataset_type.storageClass.name == kind.storage_class
+        except sqlalchemy.exc.SQLAlchemyError as error:
+            raise IngestError(f"Dataset type {kind.name!r} cannot be registered: {explain(error)}.") from error
         except (ValueError, KeyError) as error:
             raise IngestError(
                 f"Dataset type {kind.name!r} cannot be used in this repository: {error}. Choose another name by "
@@ -261,7 +265,10 @@ class BatchWriter:
             collection_type = self._butler.collections.get_info(run).type
         except MissingCollectionError:
             if not self._options.dry_run:
-                self._butler.collections.register(run)
+                try:
+                    self._butler.collections.register(run)
+                except sqlalchemy.exc.SQLAlchemyError as error:
+                    raise IngestError(f"Run {run!r} cannot be registered: {explain(error)}.") from error
         else:
             if collection_type is not CollectionType.RUN:
                 raise IngestError(

@@ -96,12 +96,20 @@ def _search_local(path: str, pattern: re.Pattern[str], report: IngestReport) -> 
             visited.add((status.st_dev, status.st_ino))
             with os.scandir(directory) as entries:
                 for entry in entries:
-                    if entry.is_dir():
+                    if _is_directory(entry):
                         waiting.append(entry.path)
                     elif pattern.search(entry.name):
                         yield entry.path
         except OSError as error:
             report.fail(directory, f"the directory cannot be searched ({error.strerror}); ask its owner or use chmod")
+
+
+def _is_directory(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        # A link to itself, for instance: whoever opens it will say so.
+        return False
 
 
 def _mismatch(pattern: re.Pattern[str]) -> str:

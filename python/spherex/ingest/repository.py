@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING
 import sqlalchemy.exc
 from lsst.daf.butler import Butler
 from lsst.daf.butler.registry import ConflictingDefinitionError
+from lsst.resources import ResourcePath
 from lsst.utils.introspection import get_full_type_name
 
+from .database import has_room, protected_path, recover, repository_config
+from .errors import explain, is_fatal
 from .options import IngestError
 
 if TYPE_CHECKING:
+    from lsst.daf.butler import ButlerConfig
     from lsst.pipe.base import Instrument
 
     from .description import Describer
@@ -53,19 +57,22 @@ def open_repository(repo: str, describer: Describer, writeable: bool) -> Iterato
         not be written.
     """
     try:
-        butler = Butler.from_config(repo, writeable=writeable)
+        config = repository_config(repo)
+        if writeable:
+            _check_writeable(config, repo)
+        recover(config)
+        butler = Butler.from_config(config, writeable=writeable)
+    except IngestError:
+        raise
     except FileNotFoundError as error:
         raise IngestError(
             f"{repo} is not a repository of the Butler ({_first_line(error)}). Make one by: {_CREATE} {repo}"
         ) from error
-    except PermissionError as error:
-        raise IngestError(f"{repo} cannot be read ({_first_line(error)}): ask its owner.") from error
     except Exception as error:
-        raise IngestError(f"{repo} cannot be opened ({_first_line(error)}).") from error
+        reason = explain(error) if is_fatal(error) else f"{_first_line(error)}; ask its owner"
+        raise IngestError(f"{repo} cannot be opened: {reason}.") from error
     with butler:
         _check_universe(butler, repo, describer.fields)
-        if writeable:
-            _check_writeable(butler, repo)
         yield butler
 
 
@@ -88,12 +95,16 @@ def _check_universe(butler: Butler, repo: str, fields: Mapping[str, frozenset[st
             )
 
 
-def _check_writeable(butler: Butler, repo: str) -> None:
-    for root in butler.get_datastore_roots().values():
-        if root is None or not root.isLocal:
-            continue
-        if not os.access(root.ospath, os.W_OK):
-            raise IngestError(f"{repo} is read-only for you ({root.ospath}): ask its owner, or use --dry-run.")
+def _check_writeable(config: ButlerConfig, repo: str) -> None:
+    """Find out before the Butler does, which logs more than one line."""
+    path = protected_path(config)
+    root = ResourcePath(config.configDir, forceDirectory=True)
+    if path is None and root.isLocal and not os.access(root.ospath, os.W_OK):
+        path = root.ospath
+    if path is not None:
+        raise IngestError(f"{repo} is read-only for you ({path}): ask its owner, or use --dry-run.")
+    if not has_room(config):
+        raise IngestError(f"{repo} has no space left for its database: make room and give the same command again.")
 
 
 def register_instrument(butler: Butler, repo: str, instrument: type[Instrument]) -> None:
@@ -121,7 +132,7 @@ def register_instrument(butler: Butler, repo: str, instrument: type[Instrument])
             f"right: butler register-instrument --update {repo} {get_full_type_name(instrument)}"
         ) from error
     except sqlalchemy.exc.SQLAlchemyError as error:
-        raise IngestError(f"The database of {repo} cannot be written ({_first_line(error)}).") from error
+        raise IngestError(f"The instrument cannot be registered in {repo}: {explain(error)}.") from error
 
 
 def _first_line(error: BaseException) -> str:

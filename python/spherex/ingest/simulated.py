@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lsst.daf.butler import Timespan
 
 from spherex.fits.cards import Cards
-from spherex.fits.names import IMAGE
+from spherex.fits.names import FLAGS, IMAGE, VARIANCE
 from spherex.geometry import FrameError, frame_corners, polygon_of
 from spherex.instrument import SimulatorInstrument
 
@@ -113,9 +113,12 @@ class SimulatedDescriber:
 
     def describe(self, key: FileKey, structure: FileStructure) -> FileDescription:
         # Docstring inherited.
-        hdu = next((hdu for hdu in structure.hdus if hdu.name == IMAGE), None)
-        if hdu is None or len(hdu.shape) != 2 or 0 in hdu.shape or hdu.kind == "table":
-            raise DescriptionError("it has no HDU IMAGE with an image in it; replace it by a SPHEREx product")
+        hdus = {hdu.name: hdu for hdu in structure.hdus}
+        for name in (IMAGE, FLAGS, VARIANCE):
+            # A file that was cut between two HDUs has no other sign of it.
+            if name not in hdus or len(hdus[name].shape) != 2 or hdus[name].kind == "table":
+                raise DescriptionError(f"it has no image in an HDU {name}; replace it by a good copy")
+        hdu = hdus[IMAGE]
         cards = Cards(hdu.header_bytes)
         try:
             self._check_identity(key, cards)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from spherex.ingest import IngestError, IngestOptions, IngestReport, ingest
+from spherex.ingest.database import refresh_statistics
 from spherex.ingest.repository import open_repository, register_instrument
-from spherex.ingest.statistics import refresh_statistics
 
 if TYPE_CHECKING:
     from spherex.ingest import Describer

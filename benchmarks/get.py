@@ -1,0 +1,150 @@
+"""``butler.get`` against reading the same bytes into memory in native order."""
+
+from __future__ import annotations
+
+__all__ = ["run"]
+
+import os
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lsst.daf.butler import Butler, DatasetRef, FileDataset
+
+from spherex.fits import ProductFile
+from spherex.fits.hdus import HDUInfo, scan_hdus
+from spherex.fits.sources import ByteSource, open_source
+from spherex.image import Box, SPHERExImage
+
+from .measure import cost_of, take_turns
+from .products import full_image, new_repository, reference
+from .report import Row, ratio_row
+from .scale import Scale
+
+_COMPONENTS = {"image": "IMAGE", "flags": "FLAGS", "variance": "VARIANCE"}
+_CARD_COMPONENTS = {"header": ("FITSHeader", "HeaderFormatter"), "wcs": ("AstropyWCS", "WCSFormatter")}
+
+
+def run(scratch: Path, scale: Scale) -> list[Row]:
+    """Measure; see `benchmarks.__main__`."""
+    with new_repository(scratch / "repo") as butler:
+        ref = butler.put(full_image(scratch, scale), reference(butler, "level2"))
+        path = butler.getURI(ref).ospath
+        with open_source(path) as source:
+            hdus = {hdu.name: hdu for hdu in scan_hdus(source)}
+        middle = scale.side // 2
+        box = (middle, middle + scale.cutout, middle, middle + scale.cutout)
+        cut = {"box": box, "planes": []}
+
+        def whole() -> list[Any]:
+            image = butler.get(ref)
+            return [
+                image,
+                image.data,
+                image.variance,
+                image.flags,
+                *(one.data for one in image.planes.values()),
+            ]
+
+        arrays = [hdu for hdu in hdus.values() if hdu.kind == "image" and hdu.shape]
+        works: dict[str, Callable[[], Any]] = {
+            "whole": whole,
+            "whole floor": partial(_read, path, arrays),
+            "cutout": partial(butler.get, ref, parameters=cut),
+        }
+        for name, hdu in _COMPONENTS.items():
+            works[name] = partial(butler.get, ref.makeComponentRef(name))
+            works[f"{name} floor"] = partial(_read, path, [hdus[hdu]])
+        for name, (storage_class, formatter) in _CARD_COMPONENTS.items():
+            plain = _plain(butler, path, f"plain_{name}", storage_class, formatter)
+            works[name] = partial(butler.get, ref.makeComponentRef(name))
+            works[f"{name} floor"] = partial(butler.get, plain)
+        for work in works.values():
+            work()
+        costs = take_turns({name: partial(cost_of, work) for name, work in works.items()}, scale.short_rounds)
+        size = os.path.getsize(path)
+        rows = [
+            ratio_row(f"get of {size / 1e6:.0f} MB, all planes", costs["whole"], costs["whole floor"], 1.15)
+        ]
+        for name in _COMPONENTS:
+            rows.append(ratio_row(f"component {name}", costs[name], costs[f"{name} floor"], 1.3))
+        for name in _CARD_COMPONENTS:
+            label = f"component {name}, against a get that knows its place"
+            rows.append(ratio_row(label, costs[name], costs[f"{name} floor"], 1.3))
+        side = scale.cutout
+        rows.append(
+            ratio_row(
+                f"cutout {side} x {side} of 3 planes, against the whole", costs["cutout"], costs["whole"], 0.3
+            )
+        )
+        read = _bytes_read(works["cutout"])
+        rows.append(_bytes_row("bytes read for the cutout, by the system's count", read, size))
+        rows.append(_bytes_row("bytes asked for by the cutout", _bytes_asked(path, Box.parse(box)), size))
+    shutil.rmtree(scratch / "repo")
+    return rows
+
+
+def _read(path: str, hdus: list[HDUInfo]) -> list[np.ndarray]:
+    """Read arrays in the plainest way there is."""
+    arrays = []
+    with open(path, "rb") as stream:
+        for hdu in hdus:
+            stream.seek(hdu.data_offset)
+            array = np.fromfile(stream, "i4" if hdu.bitpix > 0 else "f4", hdu.data_size // 4)
+            arrays.append(array.byteswap(inplace=True).reshape(hdu.shape))
+    return arrays
+
+
+def _plain(butler: Butler, path: str, name: str, storage_class: str, formatter: str) -> DatasetRef:
+    """Put the file into the repository once more, to be read by a formatter of ours."""
+    ref = reference(butler, name, storage_class)
+    butler.ingest(FileDataset(path, [ref], formatter=f"benchmarks.formatters.{formatter}"), transfer="direct")
+    return ref
+
+
+def _bytes_read(work: Callable[[], object]) -> int:
+    """Bytes that this process got from read calls while it worked."""
+
+    def count() -> int:
+        with open("/proc/self/io") as stream:
+            return int(stream.readline().split()[1])
+
+    base = count()
+    own = count() - base
+    begin = count()
+    work()
+    return count() - begin - own
+
+
+def _bytes_row(name: str, part: int, size: int) -> Row:
+    return Row(name, f"{part / 1e3:.0f} kB", f"{size / 1e6:.1f} MB", part / size, target=0.02)
+
+
+class _Counter:
+    """Passes on what is read from a file, and counts the bytes."""
+
+    def __init__(self, source: ByteSource) -> None:
+        self._source = source
+        self.size = source.size
+        self.is_local = source.is_local
+        self.total = 0
+
+    def read_at(self, offset: int, nbytes: int) -> bytes:
+        self.total += nbytes
+        return self._source.read_at(offset, nbytes)
+
+    def map(self, offset: int, nbytes: int) -> memoryview:
+        self.total += nbytes
+        return self._source.map(offset, nbytes)
+
+
+def _bytes_asked(path: str, box: Box) -> int:
+    """Bytes of the file that a cutout asks for, mapped ones too."""
+    with open_source(path) as source:
+        counter = _Counter(source)
+        image = ProductFile(counter).read(box, [])
+        assert isinstance(image, SPHERExImage)
+        return counter.total

@@ -1,0 +1,123 @@
+"""One ingest in a process of its own: ours, or the least that can be done.
+
+It prints the cost of the work alone, without the start of the process, as JSON.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from lsst.daf.butler import (
+    Butler,
+    DataCoordinate,
+    DatasetIdGenEnum,
+    DatasetRef,
+    DatasetType,
+    DimensionRecord,
+    FileDataset,
+)
+from lsst.resources import ResourcePath
+
+import spherex.formatters  # noqa: F401
+from spherex.cli.script import ingest_simulated
+from spherex.ingest.reading import FileStructure, read_structure
+from spherex.ingest.simulated import SimulatedDescriber
+from spherex.instrument import SimulatorInstrument
+
+from .measure import cost_of
+
+
+def prepare_ours(repo: str, folders: list[str]) -> Callable[[], Any]:
+    """Return what ``butler ingest-simulated`` does once its options are parsed."""
+
+    def work() -> None:
+        if not ingest_simulated(
+            repo=repo,
+            locations=folders,
+            regex=None,
+            ingest_type="rawexp",
+            output_run=None,
+            group=None,
+            transfer="direct",
+            processes=1,
+            fail_fast=False,
+            skip_existing=False,
+            update_records=False,
+            dry_run=False,
+            track_file_attrs=True,
+        ):
+            raise RuntimeError("the ingest failed")
+
+    return work
+
+
+@dataclasses.dataclass
+class Prepared:
+    """Records and files that lie ready for a repository."""
+
+    butler: Butler
+    records: dict[str, list[DimensionRecord]]
+    datasets: list[FileDataset]
+
+    def insert_records(self) -> None:
+        """Insert the dimension records."""
+        for element, records in self.records.items():
+            self.butler.registry.insertDimensionData(element, *records)
+
+    def insert_all(self) -> None:
+        """Insert the records and ingest the files, in one transaction."""
+        with self.butler.transaction():
+            self.insert_records()
+            self.butler.ingest(*self.datasets, transfer="direct")
+
+
+def prepare(repo: str, folders: list[str]) -> Prepared:
+    """Read all that has to be known of the files, and register what they belong to."""
+    butler = Butler.from_config(repo, writeable=True)
+    SimulatorInstrument().register(butler.registry)
+    dataset_type = DatasetType(
+        "rawexp", ("instrument", "exposure", "detector"), "SPHERExImage", universe=butler.dimensions
+    )
+    butler.registry.registerDatasetType(dataset_type)
+    butler.collections.register("rawexpr")
+    describer = SimulatedDescriber("rawexp", "rawexpr")
+    records: dict[str, dict[tuple[Any, ...], Any]] = {"exposure": {}, "exposure_detector_region": {}}
+    datasets = []
+    for path in sorted(entry.path for folder in folders for entry in os.scandir(folder)):
+        structure = read_structure(path)
+        assert isinstance(structure, FileStructure)
+        description = describer.describe(describer.identify(os.path.basename(path)), structure)
+        for record in description.records:
+            element = butler.dimensions[record.element]
+            complete = element.RecordClass(**{**record.defaults, **record.values})
+            records[record.element].setdefault(complete.dataId.required_values, complete)
+        values = dict(zip(description.dataset.kind.dimensions, description.dataset.values, strict=True))
+        data_id = DataCoordinate.standardize(values, dimensions=dataset_type.dimensions)
+        ref = DatasetRef(
+            dataset_type, data_id, "rawexpr", id_generation_mode=DatasetIdGenEnum.DATAID_TYPE_RUN
+        )
+        datasets.append(FileDataset(ResourcePath(path, forceDirectory=False), [ref]))
+
+    return Prepared(butler, {element: list(found.values()) for element, found in records.items()}, datasets)
+
+
+def main() -> None:
+    kind, repo, *folders = sys.argv[1:]
+    work = prepare_ours(repo, folders) if kind == "ours" else prepare(repo, folders).insert_all
+    # What is imported on first use, and what was prepared, is not to count.
+    with Butler.from_config(repo, writeable=True):
+        pass
+    gc.collect()
+    gc.freeze()
+    cost = cost_of(work)
+    print(json.dumps({"cpu": cost.cpu, "wall": cost.wall}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""How much the benchmarks measure."""
+
+from __future__ import annotations
+
+__all__ = ["FULL", "TINY", "Scale"]
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """Sizes and numbers of repetitions.
+
+    Parameters
+    ----------
+    files
+        Files of an ingest, a multiple of ``few_files``.
+    few_files, many_files
+        Files of the ingests that show how cost grows: whole exposures, and a
+        multiple of that.
+    side
+        Rows and columns of a full image (pixels).
+    psf_shape
+        Shape of the PSF plane.
+    cutout
+        Rows and columns of a cutout (pixels).
+    quanta
+        Numbers of quanta whose difference gives the cost of one.
+    busy
+        Seconds of a quantum, each with the number of quanta to run.
+    skypix
+        Candidates for the common pixelization.
+    points
+        Positions that are looked up.
+    rounds
+        Repetitions of work that takes seconds.
+    short_rounds
+        Repetitions of work that takes milliseconds.
+    start_rounds
+        Repetitions of starts of a command.
+    """
+
+    files: int = 12_000
+    few_files: int = 6_000
+    many_files: int = 60_000
+    side: int = 2040
+    psf_shape: tuple[int, int, int] = (121, 101, 101)
+    cutout: int = 100
+    quanta: tuple[int, int] = (6, 198)
+    busy: tuple[tuple[float, int], ...] = ((0.05, 24), (0.5, 24), (5.0, 12))
+    skypix: tuple[str, ...] = ("htm4", "htm5", "healpix4", "healpix5")
+    points: int = 50
+    rounds: int = 5
+    short_rounds: int = 31
+    start_rounds: int = 31
+
+
+FULL = Scale()
+"""What the figures of the documentation were taken with."""
+
+TINY = Scale(
+    files=12,
+    few_files=6,
+    many_files=18,
+    side=64,
+    psf_shape=(4, 11, 11),
+    cutout=8,
+    quanta=(1, 6),
+    busy=((0.01, 2),),
+    skypix=("htm4", "healpix4"),
+    points=2,
+    rounds=1,
+    short_rounds=2,
+    start_rounds=1,
+)
+"""To see whether the benchmarks run; the figures mean nothing."""

@@ -1,0 +1,158 @@
+import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from spherex.fits.hdus import scan_hdus
+from spherex.fits.sources import open_source
+from spherex.ingest.reading import FileStructure, read_structure
+from spherex.ingest.simulated import SimulatedDescriber
+
+ROOT = Path(__file__).parents[1]
+
+QUICK = {
+    "get": [
+        "get of 0 MB, all planes",
+        "component image",
+        "component flags",
+        "component variance",
+        "component header, against a get that knows its place",
+        "component wcs, against a get that knows its place",
+        "cutout 8 x 8 of 3 planes, against the whole",
+        "bytes read for the cutout, by the system's count",
+        "bytes asked for by the cutout",
+    ],
+    "put": ["put of 0 MB, against tofile into a new file", "the same, against tofile over an existing file"],
+    "subtract": [
+        "SubtractTask.run, against three ufuncs with out=",
+        "the same, against three ufuncs in place",
+    ],
+}
+SLOW = {
+    "command_help": ["butler --help with the plugin, against without"],
+    "ingest": [
+        "ingest of 12 files, per file",
+        "ingest of 18 files, per file, against 6",
+        "memory, 18 files against 6",
+    ],
+    "quantum": ["SubtractTask, per quantum (from 1 and 6), against a task that writes a note"],
+    "fork_server": [
+        "2 quanta of 0.01 s, -j 1",
+        "2 quanta of 0.01 s, -j 2 forkserver",
+        "2 quanta of 0.01 s, -j 2 spawn",
+    ],
+    "common_skypix": [
+        f"{name}, {what}"
+        for name in ("htm4", "healpix4")
+        for what in (
+            "overlap rows per image",
+            "database",
+            "insertion",
+            "images at a point",
+            "images in a pixel",
+        )
+    ],
+}
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "benchmarks", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def row_names(output: str) -> list[str]:
+    rows = [line.split(" | ")[0].removeprefix("| ") for line in output.splitlines() if line.startswith("| ")]
+    return rows[1:]
+
+
+@pytest.fixture
+def part(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT))
+    return importlib.import_module("benchmarks.report")
+
+
+def test_quick_benchmarks_print_their_rows(tmp_path: Path) -> None:
+    result = run(*QUICK, "--tiny", "--scratch", str(tmp_path))
+    assert result.returncode == 0, result.stderr
+    tables = re.findall(
+        r"^(\w+): .*\n\(.* s, load .* before and .* after\)\n\n((?:\|.*\n)+)", result.stdout, re.M
+    )
+    assert {name: row_names(table) for name, table in tables} == QUICK
+    assert [path.name for path in sorted(tmp_path.iterdir())] == sorted(QUICK)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SLOW)
+def test_slow_benchmark_prints_its_rows(name: str) -> None:
+    result = run(name, "--tiny")
+    assert result.returncode == 0, result.stderr
+    assert row_names(result.stdout) == SLOW[name]
+
+
+def test_every_benchmark_is_tested(part: ModuleType) -> None:
+    names = importlib.import_module("benchmarks.__main__").BENCHMARKS
+    assert set(names) == QUICK.keys() | SLOW.keys()
+
+
+def test_unknown_benchmark_is_refused() -> None:
+    result = run("nonsense")
+    assert result.returncode == 2
+    assert "no benchmark nonsense; there are ingest, get" in result.stderr
+
+
+def test_rounds_must_be_positive() -> None:
+    assert "--rounds must be at least 1" in run("get", "--rounds", "0").stderr
+
+
+@pytest.mark.parametrize(("ratio", "verdict"), [(1.99, "met"), (2.01, "MISSED")])
+def test_ratio_is_judged_by_the_target(part: ModuleType, ratio: float, verdict: str) -> None:
+    cost = importlib.import_module("benchmarks.measure").Cost
+    row = part.ratio_row("work", [cost(9.0, 9.0), cost(ratio, 3.0), cost(0.1, 0.1)], [cost(1.0, 1.0)], 2.0)
+    line = part.format_rows([row]).splitlines()[-1]
+    assert line.startswith("| work |")
+    assert line.endswith(f"| {ratio:.2f} | 3.00 | 2 | {verdict} |")
+
+
+def test_turns_alternate(part: ModuleType) -> None:
+    measure = importlib.import_module("benchmarks.measure")
+    calls: list[str] = []
+
+    def work(name: str) -> object:
+        calls.append(name)
+        return measure.Cost(1.0, 1.0)
+
+    costs = measure.take_turns({"a": lambda: work("a"), "b": lambda: work("b")}, 3)
+    assert calls == ["a", "b", "b", "a", "a", "b"]
+    assert [len(one) for one in costs.values()] == [3, 3]
+
+
+def test_failing_process_shows_what_it_printed(part: ModuleType) -> None:
+    measure = importlib.import_module("benchmarks.measure")
+    with pytest.raises(RuntimeError, match="status 3:\nno luck"):
+        measure.run_process([sys.executable, "-c", "print('no luck'); raise SystemExit(3)"])
+
+
+def test_raw_files_are_told_apart_and_take_no_room(part: ModuleType, tmp_path: Path) -> None:
+    files = importlib.import_module("benchmarks.files")
+    folders = files.make_raw_files(tmp_path, 12, 6, 1024)
+    paths = sorted(path for folder in folders for path in folder.iterdir())
+    assert [len(list(folder.iterdir())) for folder in folders] == [6, 6]
+    describer = SimulatedDescriber("rawexp", "rawexpr")
+    regions, times = set(), set()
+    for path in paths:
+        structure = read_structure(str(path))
+        assert isinstance(structure, FileStructure)
+        exposure, place = describer.describe(describer.identify(path.name), structure).records
+        times.add(exposure.values["timespan"])
+        regions.add(place.values["region"].encode())
+        assert path.stat().st_size > 12 * 1024**2 > 100 * path.stat().st_blocks * 512 // 2
+    assert len(regions) == 12
+    assert len(times) == 2
+    with open_source(paths[0]) as source:
+        hdus = scan_hdus(source)
+    assert [hdu.name for hdu in hdus] == ["PRIMARY", "IMAGE", "FLAGS", "VARIANCE", "WCS-WAVE"]
+    assert len(hdus[1].header_bytes) == 199 * 80

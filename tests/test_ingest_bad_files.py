@@ -1,0 +1,316 @@
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from lsst.daf.butler import Butler
+
+from ingest_helpers import (
+    Bare,
+    datasets,
+    exposure_record,
+    ingest,
+    ingest_bound,
+    ingest_darks,
+    region,
+    snapshot,
+    write_file,
+    write_files,
+)
+
+
+def not_fits(path: Path) -> None:
+    path.write_text("not FITS at all " * 400)
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def cut(size: int) -> Callable[[Path], None]:
+    def shorten(path: Path) -> None:
+        os.truncate(path, size)
+
+    shorten.__name__ = f"cut_at_{size}"
+    return shorten
+
+
+def dangling(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(path.parent / "nowhere")
+
+
+def directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+    (path / "sim_exposure_000000_array_0.fits").write_bytes(b"")
+
+
+DAMAGES = [
+    (not_fits, "not FITS.*good copy"),
+    (empty, "the file is empty.*good copy"),
+    (cut(1000), "cut short.*good copy"),
+    (cut(4000), "cut short or damaged.*good copy"),
+    (cut(12000), "cut short.*good copy"),
+    (cut(7 * 2880 + 500), "cut short.*good copy"),
+    (cut(6 * 2880), "no image in an HDU VARIANCE.*good copy"),
+    (dangling, "does not exist; check its name"),
+    (directory, "no detector 0"),
+]
+
+
+@pytest.mark.parametrize(("damage", "message"), DAMAGES, ids=lambda value: getattr(value, "__name__", ""))
+def test_damaged_file(repo_root: Path, tmp_path: Path, damage: Callable[[Path], None], message: str) -> None:
+    paths = write_files(tmp_path / "in", 1)
+    damage(paths[2])
+    outcome = ingest(repo_root, tmp_path / "in")
+    assert outcome.code == 1
+    assert outcome.counts["ingested"] == 5
+    assert len(outcome.failures) == 1
+    assert outcome.failures[0].startswith(f"failed: {paths[2]}")
+    assert re.search(message, outcome.failures[0]), outcome.failures
+    assert datasets(repo_root).keys() == {(0, detector) for detector in (1, 2, 4, 5, 6)}
+
+
+BAD_CARDS = [
+    ({"EXPOSURE": 7}, "EXPOSURE in the header is 7, but its name says 0"),
+    ({"DETECTOR": 6}, "DETECTOR in the header is 6, but its name says 3"),
+    ({"MJD-BEG": Bare("NaN")}, "nan"),
+    ({"MJD-END": None}, "MJD-END is missing"),
+    ({"CRVAL1": Bare("NaN")}, "CRVAL1 of the WCS is not a number: nan"),
+    ({"CRVAL2": None}, "the WCS is incomplete: CRVAL2 is missing"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), BAD_CARDS, ids=str)
+def test_bad_header(repo_root: Path, tmp_path: Path, change: dict, message: str) -> None:
+    write_files(tmp_path / "in", 1)
+    path = write_file(tmp_path / "in", 0, 3, change=change)
+    outcome = ingest(repo_root, tmp_path / "in")
+    assert outcome.code == 1
+    assert outcome.counts["ingested"] == 5
+    assert outcome.failures[0].startswith(f"failed: {path}: ")
+    assert message in outcome.failures[0]
+    assert "mend the header" in outcome.failures[0]
+    with Butler.from_config(str(repo_root)) as butler:
+        regions = butler.query_dimension_records("exposure_detector_region", instrument="simulator")
+        assert {record.detector for record in regions} == {1, 2, 4, 5, 6}
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("sim_exposure_000000_array_0.fits", "there is no detector 0, only 1 to 6"),
+        ("sim_exposure_000000_array_7.fits", "there is no detector 7, only 1 to 6"),
+        ("sim_exposure_1000000_array_1.fits", "exposure 1000000 is beyond the last one, 999999"),
+    ],
+)
+def test_bad_numbers(repo_root: Path, tmp_path: Path, name: str, message: str) -> None:
+    write_files(tmp_path / "in", 1)
+    path = write_file(tmp_path / "in", name=name)
+    outcome = ingest(repo_root, tmp_path / "in")
+    assert outcome.code == 1
+    assert outcome.counts["ingested"] == 6
+    assert outcome.failures[0].startswith(f"failed: {path}: {message}")
+
+
+def test_name_that_does_not_match(repo_root: Path, tmp_path: Path) -> None:
+    path = write_file(tmp_path / "in", name="image.fits")
+    write_file(tmp_path / "in")
+    assert ingest(repo_root, tmp_path / "in").code == 0
+    named = ingest(repo_root, path)
+    assert named.code == 1
+    assert "its name does not match" in named.failures[0]
+    searched = ingest(repo_root, "--regex", r"\.fits$", tmp_path / "in")
+    assert searched.code == 1
+    assert searched.counts["already there"] == 1
+    assert "its name is not sim_exposure_<exposure>_array_<detector>.fits" in searched.failures[0]
+
+
+def test_without_wcs_or_time(repo_root: Path, tmp_path: Path) -> None:
+    write_files(tmp_path / "in", 1, dark=True)
+    write_file(tmp_path / "in", 1, 1, dark=True, change={"MJD-BEG": None, "MJD-END": None})
+    outcome = ingest_darks(repo_root, tmp_path / "in")
+    assert outcome.code == 0
+    assert "7 of them without WCS" in outcome.output
+    assert "1 of them without time" in outcome.output
+    assert region(repo_root, 1, 1) is None
+    assert exposure_record(repo_root, 1).timespan is None
+
+
+def test_the_same_dataset_twice(repo_root: Path, tmp_path: Path) -> None:
+    first = write_file(tmp_path / "a")
+    second = write_file(tmp_path / "b", seed=5)
+    write_file(tmp_path / "b", 0, 2)
+    outcome = ingest(repo_root, tmp_path / "a", tmp_path / "b")
+    assert outcome.code == 1
+    assert outcome.counts["ingested"] == 1
+    assert {line.split(": ")[1] for line in outcome.failures} == {str(first), str(second)}
+    assert all(str(first) in line and str(second) in line for line in outcome.failures)
+
+
+def test_raws_and_darks_mixed_up(repo_root: Path, tmp_path: Path) -> None:
+    write_file(tmp_path / "in")
+    write_file(tmp_path / "in", dark=True)
+    outcome = ingest(repo_root, "--regex", ".", tmp_path / "in")
+    assert outcome.code == 1
+    assert "--ingest-type" in outcome.failures[0]
+    assert datasets_or_none(repo_root) == {}
+
+
+def test_the_same_file_by_two_names(repo_root: Path, tmp_path: Path) -> None:
+    path = write_file(tmp_path / "a")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / path.name).symlink_to(path)
+    outcome = ingest(repo_root, tmp_path / "a", tmp_path / "b")
+    assert outcome.code == 0
+    assert outcome.counts["ingested"] == outcome.counts["skipped"] == 1
+
+
+def grow(path: Path) -> None:
+    with path.open("ab") as stream:
+        stream.write(bytes(2880))
+
+
+def other_pixels(path: Path) -> None:
+    write_file(path.parent, seed=99)
+
+
+def other_header(path: Path) -> None:
+    write_file(path.parent, change={"XPOSURE": 50.0})
+
+
+@pytest.mark.parametrize(
+    ("mode", "change", "message"),
+    [
+        ("copy", grow, "the ingested file had"),
+        ("copy", other_pixels, "its content is not that of the ingested file"),
+        ("copy", other_header, "its content is not that of the ingested file"),
+        ("direct", grow, "the ingested file had"),
+        ("direct", other_header, "exposure_time of exposure (id 0) is 50.0"),
+        ("symlink", grow, "the ingested file had"),
+    ],
+)
+def test_changed_file_under_a_known_name(
+    repo_root: Path, tmp_path: Path, mode: str, change: Callable[[Path], None], message: str
+) -> None:
+    path = write_file(tmp_path / "in")
+    write_file(tmp_path / "in", 0, 2)
+    ingest(repo_root, "--transfer", mode, tmp_path / "in")
+    before = snapshot(repo_root)
+    change(path)
+    outcome = ingest(repo_root, "--transfer", mode, tmp_path / "in")
+    assert outcome.code == 1
+    assert outcome.counts["already there"] == 1
+    assert outcome.failures[0].startswith(f"failed: {path}: ")
+    assert message in outcome.failures[0]
+    assert "prune-datasets" in outcome.failures[0] or "--update-records" in outcome.failures[0]
+    assert snapshot(repo_root) == before
+    assert ingest(repo_root, "--skip-existing", tmp_path / "in").code == 0
+
+
+def test_file_of_the_repository_is_gone(repo_root: Path, tmp_path: Path) -> None:
+    write_file(tmp_path / "in")
+    ingest(repo_root, "--transfer", "copy", tmp_path / "in")
+    os.remove(datasets(repo_root)[0, 1].ospath)
+    outcome = ingest(repo_root, tmp_path / "in")
+    assert outcome.code == 1
+    assert "is gone or out of reach" in outcome.failures[0]
+
+
+def test_two_exposures_of_one_name(repo_root: Path, tmp_path: Path) -> None:
+    write_files(tmp_path / "in", 2, [1])
+    path = write_file(tmp_path / "in", 2, 1, change={"OBSID": "sim_000000"})
+    outcome = ingest(repo_root, tmp_path / "in")
+    assert outcome.code == 1
+    assert outcome.counts["ingested"] == 2
+    assert outcome.failures[0].startswith(f"failed: {path}: another record has the same name")
+
+
+@pytest.mark.parametrize("location", ["empty", "missing"])
+def test_empty_or_missing_directory(repo_root: Path, tmp_path: Path, location: str) -> None:
+    (tmp_path / "empty").mkdir()
+    write_file(tmp_path / "in")
+    outcome = ingest(repo_root, tmp_path / location, tmp_path / "in")
+    assert outcome.code == 1
+    assert outcome.counts["ingested"] == 1
+    assert str(tmp_path / location) in outcome.failures[0]
+
+
+def test_link_loop(repo_root: Path, tmp_path: Path) -> None:
+    write_files(tmp_path / "in", 1)
+    (tmp_path / "in" / "loop").symlink_to(tmp_path / "in")
+    outcome = ingest(repo_root, tmp_path / "in")
+    assert outcome.code == 0
+    assert outcome.counts["found"] == 6
+
+
+def test_fail_fast(repo_root: Path, tmp_path: Path) -> None:
+    write_files(tmp_path / "in", 2)
+    write_file(tmp_path / "in", 0, 2).write_bytes(b"")
+    outcome = ingest(repo_root, "--fail-fast", tmp_path / "in")
+    assert outcome.code == 1
+    assert outcome.counts["ingested"] == 0
+    assert outcome.counts["not tried"] == 11
+    assert len(outcome.failures) == 1
+    assert datasets_or_none(repo_root) == {}
+
+
+def datasets_or_none(repo: Path) -> dict:
+    with Butler.from_config(str(repo)) as butler:
+        if not list(butler.registry.queryDatasetTypes("rawexp")):
+            return {}
+    return datasets(repo)
+
+
+def test_vanishing_file(repo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file goes between the reading of its header and the transfer."""
+    from spherex.ingest import engine
+
+    paths = write_files(tmp_path / "in", 2)
+    read = engine.read_structures
+
+    def read_and_remove(*args: object) -> object:
+        yield from read(*args)  # type: ignore[arg-type]
+        paths[3].unlink(missing_ok=True)
+
+    monkeypatch.setattr(engine, "read_structures", read_and_remove)
+    outcome = ingest(repo_root, "--transfer", "copy", tmp_path / "in")
+    assert outcome.code == 1
+    assert outcome.counts["ingested"] == 11
+    assert outcome.failures[0].startswith(f"failed: {paths[3]}: it has vanished")
+    assert (0, 4) not in datasets(repo_root)
+
+
+def test_without_permission(repo_root: Path, tmp_path: Path) -> None:
+    paths = write_files(tmp_path / "in", 1)
+    os.chmod(paths[1], 0)
+    outcome = ingest_bound(repo_root, tmp_path / "in")
+    assert outcome.code == 1
+    assert outcome.counts["ingested"] == 5
+    (failure,) = outcome.failures
+    assert failure.startswith(f"failed: {paths[1]}: no permission to read it; ask its owner or use chmod")
+
+
+def test_directory_without_permission(repo_root: Path, tmp_path: Path) -> None:
+    write_files(tmp_path / "in", 1)
+    write_files(tmp_path / "in" / "closed", 1)
+    os.chmod(tmp_path / "in" / "closed", 0)
+    outcome = ingest_bound(repo_root, tmp_path / "in")
+    os.chmod(tmp_path / "in" / "closed", 0o755)
+    assert outcome.code == 1
+    assert outcome.counts["ingested"] == 6
+    assert f"{tmp_path / 'in' / 'closed'}: the directory cannot be searched (Permission denied)" in outcome.failures[0]
+
+
+def test_move_out_of_a_protected_directory(repo_root: Path, tmp_path: Path) -> None:
+    paths = write_files(tmp_path / "in", 1)
+    os.chmod(tmp_path / "in", 0o555)
+    outcome = ingest_bound(repo_root, "--transfer", "move", tmp_path / "in")
+    os.chmod(tmp_path / "in", 0o755)
+    assert outcome.code == 1
+    assert "its directory is write-protected, so it cannot be moved; use --transfer copy" in outcome.failures[0]
+    assert all(path.exists() for path in paths)
