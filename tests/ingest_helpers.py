@@ -118,7 +118,9 @@ def write_file(
     return path
 
 
-def write_files(directory: Path, exposures: int, detectors: Sequence[int] = range(1, 7), dark: bool = False) -> list[Path]:
+def write_files(
+    directory: Path, exposures: int, detectors: Sequence[int] = range(1, 7), dark: bool = False
+) -> list[Path]:
     """Write all files of some exposures."""
     return [write_file(directory, e, d, dark, seed=e) for e in range(exposures) for d in detectors]
 
@@ -150,7 +152,9 @@ class Outcome:
         """Numbers of the closing line by name."""
         line = next(line for line in self.output.splitlines() if "files found:" in line)
         counts = {"found": int(re.search(r"(\d+) files found", line)[1])}
-        for number, name in re.findall(r"(\d+) (ingested|would be ingested|already there|skipped|failed|not tried)", line):
+        for number, name in re.findall(
+            r"(\d+) (ingested|would be ingested|already there|skipped|failed|not tried)", line
+        ):
             counts[name] = int(number)
         return counts
 

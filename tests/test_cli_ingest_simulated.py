@@ -1,16 +1,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import click
 import pytest
+from ingest_helpers import butler_command, ingest, write_file, write_files
 
 from spherex.cli import get_cli_subcommands
-
-from ingest_helpers import butler_command, ingest, write_file, write_files
 
 BUTLER = Path(sys.executable).parent / "butler"
 MANIFEST = Path(__file__).parents[1] / "python" / "spherex" / "cli" / "resources.yaml"
@@ -21,12 +21,12 @@ def run_butler(*args: object, plugins: str | None = None) -> subprocess.Complete
     environment = {key: value for key, value in os.environ.items() if key != "DAF_BUTLER_PLUGINS"}
     if plugins is not None:
         environment["DAF_BUTLER_PLUGINS"] = plugins
-    return subprocess.run(
-        [str(BUTLER), *map(str, args)], env=environment, capture_output=True, text=True, check=False
-    )
+    return subprocess.run([str(BUTLER), *map(str, args)], env=environment, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("plugins", [None, "", str(MANIFEST), f"{MANIFEST}:", f":{MANIFEST.parent}/../cli/resources.yaml"])
+@pytest.mark.parametrize(
+    "plugins", [None, "", str(MANIFEST), f"{MANIFEST}:", f":{MANIFEST.parent}/../cli/resources.yaml"]
+)
 def test_command_is_there_once(plugins: str | None) -> None:
     done = run_butler("--help", plugins=plugins)
     assert done.returncode == 0, done.stderr
@@ -114,3 +114,19 @@ def test_whole_walk_in_processes(repo_root: Path, tmp_path: Path) -> None:
     assert "7 files found: 6 ingested, 0 already there, 0 skipped, 1 failed" in done.stdout
     assert "the file is empty" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_first_signal_is_a_request_and_the_second_ends() -> None:
+    code = """
+import os, signal
+from spherex.cli.script._run import _StopRequest
+with _StopRequest() as stop:
+    assert not stop()
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert stop()
+    print("first", flush=True)
+    os.kill(os.getpid(), signal.SIGTERM)
+    print("second", flush=True)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == ("first\n", -signal.SIGTERM)

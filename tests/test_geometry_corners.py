@@ -9,12 +9,11 @@ import pytest
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.wcs import WCS
+from ingest_helpers import SIDE, cards_of
+from ingest_helpers import WCS as TAN_SIP
 
 from spherex.fits.cards import Cards
 from spherex.geometry import FrameError, frame_corners, polygon_of
-
-from ingest_helpers import WCS as TAN_SIP
-from ingest_helpers import SIDE, cards_of
 
 TOLERANCE = 0.1  # arcsec
 
@@ -74,7 +73,14 @@ def test_tan_sip_forms(change: dict) -> None:
     [
         {"CTYPE1": "RA---SIN", "CTYPE2": "DEC--SIN", "A_ORDER": None, "B_ORDER": None},
         {"CTYPE1": "RA---ARC", "CTYPE2": "DEC--ARC", "A_ORDER": None, "B_ORDER": None},
-        {"CUNIT1": "arcsec", "CUNIT2": "arcsec", "CRVAL1": 108000.0, "CRVAL2": 144000.0, "CDELT1": 3600.0, "CDELT2": 3600.0},
+        {
+            "CUNIT1": "arcsec",
+            "CUNIT2": "arcsec",
+            "CRVAL1": 108000.0,
+            "CRVAL2": 144000.0,
+            "CDELT1": 3600.0,
+            "CDELT2": 3600.0,
+        },
     ],
     ids=str,
 )
@@ -114,7 +120,15 @@ def test_real_headers(archive_samples: list[Path]) -> None:
 
 
 def test_corners_are_pixel_edges_in_order(tmp_path: Path) -> None:
-    cards = TAN_SIP | {"A_ORDER": 0, "B_ORDER": 0, "A_0_0": 0.0, "PC1_1": -0.1, "PC1_2": 0.0, "PC2_1": 0.0, "PC2_2": 0.1}
+    cards = TAN_SIP | {
+        "A_ORDER": 0,
+        "B_ORDER": 0,
+        "A_0_0": 0.0,
+        "PC1_1": -0.1,
+        "PC1_2": 0.0,
+        "PC2_1": 0.0,
+        "PC2_2": 0.1,
+    }
     corners = frame_corners(cards | {"CRVAL1": 0.0, "CRVAL2": 0.0, "CRPIX1": 1.5, "CRPIX2": 1.5}, (2, 2))
     assert corners is not None
     lonlat = [(math.degrees(math.atan2(y, x)), math.degrees(math.asin(z))) for x, y, z in corners]
@@ -129,7 +143,9 @@ def test_polygon_contains_the_centre() -> None:
     assert len(polygon.getVertices()) == 4
 
 
-@pytest.mark.parametrize("cards", [{}, {"CTYPE1": "LINEAR", "CTYPE2": "LINEAR", "CRVAL1": 0.0}, cards_of(0, 1, dark=True)])
+@pytest.mark.parametrize(
+    "cards", [{}, {"CTYPE1": "LINEAR", "CTYPE2": "LINEAR", "CRVAL1": 0.0}, cards_of(0, 1, dark=True)]
+)
 def test_no_celestial_wcs(cards: dict) -> None:
     assert frame_corners(cards, (SIDE, SIDE)) is None
 

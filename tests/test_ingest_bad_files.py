@@ -6,8 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from lsst.daf.butler import Butler
-
 from ingest_helpers import (
     Bare,
     datasets,
@@ -20,6 +18,7 @@ from ingest_helpers import (
     write_file,
     write_files,
 )
+from lsst.daf.butler import Butler
 
 
 def not_fits(path: Path) -> None:

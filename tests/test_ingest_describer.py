@@ -5,14 +5,13 @@ from typing import Any
 
 import astropy.time
 import pytest
+from ingest_helpers import FIRST_MJD, Bare, write_file
 from lsst.daf.butler import Timespan
 
 from spherex.ingest import DescriptionError, FileDescription
 from spherex.ingest.reading import FileStructure, read_structure, read_structures
 from spherex.ingest.simulated import SimulatedDescriber
 from spherex.ingest.times import exposure_times, observation_date, timespan_of
-
-from ingest_helpers import FIRST_MJD, Bare, write_file
 
 
 def describe(path: Path, **options: Any) -> FileDescription:
@@ -74,7 +73,12 @@ def test_group_of_the_user(tmp_path: Path) -> None:
 
 
 def test_dates_instead_of_numbers(tmp_path: Path) -> None:
-    change = {"MJD-BEG": None, "MJD-END": None, "DATE-BEG": "2026-11-23T00:00:00.000", "DATE-END": "2026-11-23T00:01:26.400"}
+    change = {
+        "MJD-BEG": None,
+        "MJD-END": None,
+        "DATE-BEG": "2026-11-23T00:00:00.000",
+        "DATE-END": "2026-11-23T00:01:26.400",
+    }
     by_date = describe(write_file(tmp_path, change=change)).records[0].values["timespan"]
     assert by_date == describe(write_file(tmp_path)).records[0].values["timespan"]
 
@@ -131,7 +135,10 @@ def test_bad_names(name: str, message: str) -> None:
         ({"MJD-BEG": FIRST_MJD + 1}, "is not after the begin"),
         ({"MJD-BEG": 0.0}, "is not a modified Julian date"),
         ({"TIMESYS": "TDB"}, "the time scale 'TDB' is neither UTC nor TAI"),
-        ({"MJD-BEG": None, "MJD-END": None, "DATE-BEG": "2026-13-01", "DATE-END": "2026-11-23"}, "DATE-BEG is not a date"),
+        (
+            {"MJD-BEG": None, "MJD-END": None, "DATE-BEG": "2026-13-01", "DATE-END": "2026-11-23"},
+            "DATE-BEG is not a date",
+        ),
         ({"XPOSURE": Bare("NaN")}, "XPOSURE"),
         ({"RA_BORE": "left"}, "RA_BORE in the header is not a number: 'left'"),
         ({"CRVAL1": None}, "CRVAL1 is missing"),
@@ -155,8 +162,12 @@ def test_no_image(tmp_path: Path, extname: str) -> None:
 
 
 def test_threads_keep_the_order(tmp_path: Path) -> None:
-    paths = [str(write_file(tmp_path, exposure, side=8 + exposure)) for exposure in range(20)] + [str(tmp_path / "none")]
+    paths = [str(write_file(tmp_path, exposure, side=8 + exposure)) for exposure in range(20)] + [
+        str(tmp_path / "none")
+    ]
     for threads in (1, 4):
         *structures, last = read_structures(paths, threads)
-        assert [s.hdus[1].shape for s in structures if isinstance(s, FileStructure)] == [(8 + e,) * 2 for e in range(20)]
+        assert [s.hdus[1].shape for s in structures if isinstance(s, FileStructure)] == [
+            (8 + e,) * 2 for e in range(20)
+        ]
         assert isinstance(last, DescriptionError)

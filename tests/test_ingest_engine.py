@@ -1,11 +1,11 @@
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from lsst.daf.butler import Butler
-
 from ingest_helpers import (
     butler_command,
     datasets,
@@ -17,6 +17,10 @@ from ingest_helpers import (
     write_file,
     write_files,
 )
+from lsst.daf.butler import Butler
+
+from spherex.ingest import IngestOptions, engine
+from spherex.ingest.simulated import RAW_REGEX, SimulatedDescriber
 
 ALL = {(exposure, detector) for exposure in range(2) for detector in range(1, 7)}
 
@@ -72,16 +76,13 @@ def test_uuids_are_repeatable(tmp_path: Path, make_repo: Callable[..., Path]) ->
     assert len(set(ids[0])) == 6
 
 
-def test_batches_hold_whole_exposures(repo_root: Path, tmp_path: Path) -> None:
-    from spherex.ingest.engine import _batches
-    from spherex.ingest.simulated import SimulatedDescriber
-
+def test_batches_hold_whole_exposures() -> None:
     describer = SimulatedDescriber("rawexp", "rawexpr")
     found = [(describer.identify(f"sim_exposure_{e:06d}_array_{d}.fits"), "") for e in range(7) for d in range(1, 7)]
-    batches = list(_batches(found, 20))
+    batches = list(engine._batches(found, 20))
     assert [len(batch) for batch in batches] == [18, 18, 6]
     assert all({key.group for key, _ in batch} for batch in batches)
-    assert [len(batch) for batch in _batches(found, 1)] == [6] * 7
+    assert [len(batch) for batch in engine._batches(found, 1)] == [6] * 7
 
 
 def test_dry_run_writes_nothing(repo_root: Path, tmp_path: Path) -> None:
@@ -114,3 +115,37 @@ def test_other_names(repo_root: Path, tmp_path: Path) -> None:
     write_files(tmp_path / "in", 1)
     assert ingest(repo_root, "--ingest-type", "science", "--output-run", "u/me/run", tmp_path / "in").code == 0
     assert datasets(repo_root, "science", "u/me/run").keys() == {(0, detector) for detector in range(1, 7)}
+
+
+def test_stop_between_exposures(repo_root: Path, tmp_path: Path) -> None:
+    write_files(tmp_path / "in", 3)
+    answers = itertools.chain([False] * 20, itertools.repeat(True))
+    describer = SimulatedDescriber("rawexp", "rawexpr")
+    with Butler.from_config(str(repo_root), writeable=True) as butler:
+        describer.instrument().register(butler.registry)
+        report = engine.ingest(
+            butler,
+            describer,
+            [str(tmp_path / "in")],
+            re.compile(RAW_REGEX),
+            IngestOptions(batch_size=6),
+            answers.__next__,
+        )
+    assert (report.ingested, report.not_tried, report.failures) == (12, 6, [])
+    assert not report.is_success
+    assert {exposure for exposure, _ in datasets(repo_root)} == {0, 1}
+
+
+def test_large_files_are_copied_in_portions(repo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "_COPIED_AT_ONCE", 100_000)
+    write_files(tmp_path / "in", 3)
+    outcome = ingest(repo_root, "--transfer", "copy", tmp_path / "in")
+    assert outcome.counts["ingested"] == 18
+    assert "Importing 18 datasets" not in outcome.output
+
+
+def test_progress_bar(repo_root: Path, tmp_path: Path) -> None:
+    write_files(tmp_path / "in", 1)
+    outcome = butler_command("--progress", "ingest-simulated", repo_root, tmp_path / "in")
+    assert outcome.code == 0
+    assert "Ingesting files" in outcome.output

@@ -14,9 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from lsst.daf.butler import Butler
-
 from ingest_helpers import BUTLER, datasets, ingest, snapshot, write_files
+from lsst.daf.butler import Butler
 
 EXPOSURES = 30
 FILES = 6 * EXPOSURES
@@ -38,7 +37,9 @@ def start(repo: Path, source: Path, mode: str) -> subprocess.Popen:
     code = RUN.format(batch=30)
     args = ["ingest-simulated", "--transfer", mode, str(repo), str(source)]
     python = BUTLER.parent / "python"
-    return subprocess.Popen([str(python), "-c", code, *args], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [str(python), "-c", code, *args], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
 
 
 def check_consistency(repo: Path, source: Path, contents: dict[str, bytes]) -> int:

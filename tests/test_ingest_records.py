@@ -3,8 +3,6 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from lsst.daf.butler import Butler, Timespan
-
 from ingest_helpers import (
     datasets,
     exposure_record,
@@ -14,6 +12,7 @@ from ingest_helpers import (
     write_file,
     write_files,
 )
+from lsst.daf.butler import Butler, Timespan
 
 
 def test_group_is_the_date_of_the_observation(repo_root: Path, tmp_path: Path) -> None:

@@ -12,13 +12,12 @@ from pathlib import Path
 import pytest
 import sqlalchemy.exc
 import yaml
+from ingest_helpers import Outcome, butler_command, datasets, ingest, ingest_bound, write_file, write_files
 from lsst.daf.butler import Butler, Config, DatasetType
 from lsst.resources import ResourcePath
 
 from spherex.ingest.database import refresh_statistics
 from spherex.ingest.errors import explain, is_fatal
-
-from ingest_helpers import Outcome, butler_command, datasets, ingest, ingest_bound, write_file, write_files
 
 CREATE = "butler create --override --seed-config resource://spherex/configs/butler.yaml"
 
@@ -67,7 +66,9 @@ def test_universe_without_a_field_that_is_needed(tmp_path: Path) -> None:
     universe["version"] = 9001
     (tmp_path / "old.yaml").write_text(yaml.safe_dump(universe))
     seed = Config("resource://spherex/configs/butler.yaml")
-    Butler.makeRepo(str(tmp_path / "old"), config=seed, dimensionConfig=str(tmp_path / "old.yaml"), forceConfigRoot=False)
+    Butler.makeRepo(
+        str(tmp_path / "old"), config=seed, dimensionConfig=str(tmp_path / "old.yaml"), forceConfigRoot=False
+    )
     write_file(tmp_path / "in")
     assert_one_line(ingest(tmp_path / "old", tmp_path / "in"), "version 9001, which lacks exposure.roll", CREATE)
 
@@ -224,9 +225,7 @@ def test_disk_full_for_the_database(small_disk: Path, tmp_path: Path, make_repo:
 
 def ingest_limited(repo: Path, directory: Path, limit: int) -> Outcome:
     """Ingest in a process that may not write larger files."""
-    return ingest_bound(
-        repo, "--transfer", "copy", directory, limits=[(resource.RLIMIT_FSIZE, limit)]
-    )
+    return ingest_bound(repo, "--transfer", "copy", directory, limits=[(resource.RLIMIT_FSIZE, limit)])
 
 
 def test_limit_of_file_sizes(repo_root: Path, tmp_path: Path) -> None:

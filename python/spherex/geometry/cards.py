@@ -24,12 +24,7 @@ WCS_CARDS = frozenset(
     + [f"{name}{i}_{j}" for name in ("PC", "CD") for i in (1, 2) for j in (1, 2)]
     + ["WCSAXES", "LONPOLE", "LATPOLE", "RADESYS", "EQUINOX", "A_ORDER", "B_ORDER"]
     + sorted(UNUSUAL_CARDS)
-    + [
-        f"{name}_{p}_{q}"
-        for name in ("A", "B")
-        for p in range(MAX_SIP_ORDER + 1)
-        for q in range(MAX_SIP_ORDER + 1 - p)
-    ]
+    + [f"{name}_{p}_{q}" for name in ("A", "B") for p in range(MAX_SIP_ORDER + 1) for q in range(MAX_SIP_ORDER + 1 - p)]
 )
 """Every card that takes part in the position of a two-dimensional frame."""
 

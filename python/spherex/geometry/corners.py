@@ -100,20 +100,24 @@ def _linear_matrix(cards: Mapping[str, Any]) -> tuple[float, float, float, float
 
 def _sip_terms(cards: Mapping[str, Any]) -> tuple[list[tuple[int, int]], list[float], list[float]]:
     """Exponents of the SIP polynomials and their coefficients in A and B."""
-    orders = [cards.get("A_ORDER"), cards.get("B_ORDER")]
-    if orders == [None, None]:
+    if cards.get("A_ORDER") is None and cards.get("B_ORDER") is None:
         return [], [], []
-    for name, order in zip("AB", orders, strict=True):
-        if order is None:
-            raise FrameError(f"the WCS is incomplete: {name}_ORDER is missing")
-        if not isinstance(order, int) or not 0 <= order <= MAX_SIP_ORDER:
-            raise FrameError(f"{name}_ORDER of the WCS is not a number from 0 to {MAX_SIP_ORDER}: {order!r}")
+    orders = [_sip_order(cards, "A"), _sip_order(cards, "B")]
     exponents = [(p, q) for p in range(max(orders) + 1) for q in range(max(orders) + 1 - p)]
     a_terms, b_terms = (
         [number(cards, f"{name}_{p}_{q}", 0.0) if p + q <= order else 0.0 for p, q in exponents]
         for name, order in zip("AB", orders, strict=True)
     )
     return exponents, a_terms, b_terms
+
+
+def _sip_order(cards: Mapping[str, Any], name: str) -> int:
+    order = cards.get(f"{name}_ORDER")
+    if order is None:
+        raise FrameError(f"the WCS is incomplete: {name}_ORDER is missing")
+    if not isinstance(order, int) or not 0 <= order <= MAX_SIP_ORDER:
+        raise FrameError(f"{name}_ORDER of the WCS is not a number from 0 to {MAX_SIP_ORDER}: {order!r}")
+    return order
 
 
 class _Pole:
@@ -131,7 +135,7 @@ class _Pole:
         self._north = (-sin_dec * cos_ra, -sin_dec * sin_ra, cos_dec)
 
     def direction(self, x: float, y: float) -> tuple[float, float, float]:
-        """Unit vector at the gnomonic plane coordinates x and y in degrees."""
+        """Return the unit vector at the gnomonic plane coordinates x and y in degrees."""
         x, y = math.radians(x), math.radians(y)
         xi = -self._cos_lonpole * x - self._sin_lonpole * y
         eta = self._sin_lonpole * x - self._cos_lonpole * y

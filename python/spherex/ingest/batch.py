@@ -30,8 +30,6 @@ from .report import IngestReport
 from .transfer import is_removable, remove_original, store
 
 if TYPE_CHECKING:
-    import uuid
-
     from lsst.daf.butler import Butler
 
     from .description import DatasetKey, DatasetKind, Describer, FileDescription
@@ -215,9 +213,7 @@ class BatchWriter:
             self._register_run(key.run)
         values = tuple([key.values[i] for i in self._orders[key.kind]])
         data_id = DataCoordinate.from_required_values(dataset_type.dimensions, values)
-        return DatasetRef(
-            dataset_type, data_id, key.run, id_generation_mode=DatasetIdGenEnum.DATAID_TYPE_RUN
-        )
+        return DatasetRef(dataset_type, data_id, key.run, id_generation_mode=DatasetIdGenEnum.DATAID_TYPE_RUN)
 
     def _dataset_type(self, kind: DatasetKind) -> DatasetType:
         """Dataset type of the repository, registered unless it is a dry run."""

@@ -13,10 +13,10 @@ __all__ = ["ingest"]
 import itertools
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from lsst.daf.butler.progress import Progress
+from lsst.daf.butler.progress import Progress, ProgressBar
 
 from .addresses import name_of
 from .batch import BatchWriter, DescribedFile
@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 # Loggers outside of lsst.* show warnings only, unless the user says more.
 _PROGRESS = Progress("spherex.ingest", level=30)
 
+_COPYING_MODES = ("auto", "copy", "move")
+_COPIED_AT_ONCE = 4 * 2**30
+"""Bytes that are copied in a transaction, more only if one exposure has more."""
+
 _Found = tuple["FileKey", str]
 
 
@@ -48,6 +52,7 @@ def ingest(
     locations: Iterable[str],
     pattern: re.Pattern[str],
     options: IngestOptions | None = None,
+    is_stopped: Callable[[], bool] = bool,
 ) -> IngestReport:
     """Ingest files.
 
@@ -64,12 +69,14 @@ def ingest(
         Searched for in names of files in directories.
     options
         What the user chose.
+    is_stopped
+        Returns true when the ingest is to stop as soon as it conveniently can.
 
     Returns
     -------
     IngestReport
-        What came of it. Bad files are among its failures; after a full disk
-        or with ``fail_fast`` some may not have been tried.
+        What came of it. Bad files are among its failures; after a full disk,
+        with ``fail_fast`` or if it was stopped some may not have been tried.
 
     Raises
     ------
@@ -78,7 +85,7 @@ def ingest(
     """
     options = options or IngestOptions()
     report = IngestReport(dry_run=options.dry_run)
-    run = _Run(butler, describer, options, report)
+    run = _Run(butler, describer, options, report, is_stopped)
     try:
         run.ingest(find_files(locations, pattern, report))
     except _Stop:
@@ -90,11 +97,17 @@ class _Run:
     """One ingest on its way."""
 
     def __init__(
-        self, butler: Butler, describer: Describer, options: IngestOptions, report: IngestReport
+        self,
+        butler: Butler,
+        describer: Describer,
+        options: IngestOptions,
+        report: IngestReport,
+        is_stopped: Callable[[], bool],
     ) -> None:
         self._describer = describer
         self._options = options
         self._report = report
+        self._is_stopped = is_stopped
         self._writer = BatchWriter(butler, describer, options)
 
     def ingest(self, addresses: Iterable[str]) -> None:
@@ -103,11 +116,13 @@ class _Run:
         self._report.not_tried = len(found)
         self._look_for_failures()
         # A file counts when it is read and again when it is written.
+        bar: ProgressBar[None]
         with _PROGRESS.bar(desc="Ingesting files", total=2 * len(found)) as bar:
             for batch in _batches(found, self._options.batch_size):
                 files = self._describe(batch)
                 bar.update(len(batch))
-                self._write(files)
+                for portion in self._portions(files):
+                    self._write(portion)
                 bar.update(len(batch))
 
     def _identify(self, addresses: Iterable[str]) -> list[_Found]:
@@ -129,6 +144,8 @@ class _Run:
         files = []
         structures = read_structures([address for _, address in batch], self._options.threads)
         for (key, address), structure in zip(batch, structures, strict=True):
+            if self._is_stopped():
+                raise _Stop
             try:
                 if isinstance(structure, DescriptionError):
                     raise structure
@@ -170,10 +187,24 @@ class _Run:
                 )
         return left
 
+    def _portions(self, files: list[DescribedFile]) -> Iterator[list[DescribedFile]]:
+        """Cut a batch further where a transaction would copy for very long."""
+        portion: list[DescribedFile] = []
+        size = 0
+        for _, group in itertools.groupby(files, key=lambda file: file.group):
+            if size > _COPIED_AT_ONCE and self._options.transfer in _COPYING_MODES:
+                yield portion
+                portion, size = [], 0
+            for file in group:
+                portion.append(file)
+                size += file.size or 0
+        if portion:
+            yield portion
+
     def _write(self, files: list[DescribedFile]) -> None:
-        """Write a batch; if that fails, find out what is to blame."""
-        if not files:
-            return
+        """Write a portion; if that fails, find out what is to blame."""
+        if self._is_stopped():
+            raise _Stop
         try:
             part = self._writer.write(files)
         except IngestError:

@@ -79,7 +79,7 @@ def explain(error: BaseException) -> str:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and what it came from."""
+    """Yield the error and what it came from."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__

@@ -58,7 +58,7 @@ def _search(location: str, pattern: re.Pattern[str], report: IngestReport) -> It
         if uri.isLocal:
             yield from _search_local(uri.ospath, pattern, report)
         elif uri.isdir():
-            for root, _, names in uri.walk(pattern):  # type: ignore[misc]
+            for root, _, names in uri.walk(pattern):
                 for name in names:
                     yield str(root.join(name, forceDirectory=False))
         elif pattern.search(uri.basename()):

@@ -50,7 +50,7 @@ def read_structure(address: str) -> FileStructure | DescriptionError:
         thread than the one that has to report it.
     """
     try:
-        with open_source(address) as source:
+        with open_source(address, sparse=True) as source:
             return FileStructure(source.size, scan_hdus(source))
     except ProductError as error:
         return DescriptionError(f"{error}; replace it by a good copy")
@@ -66,9 +66,7 @@ def read_structure(address: str) -> FileStructure | DescriptionError:
         return DescriptionError(f"it cannot be read ({text.splitlines()[0]}); check the address and try again")
 
 
-def read_structures(
-    addresses: Iterable[str], threads: int
-) -> Iterator[FileStructure | DescriptionError]:
+def read_structures(addresses: Iterable[str], threads: int) -> Iterator[FileStructure | DescriptionError]:
     """Read the headers of many files, in their order.
 
     Parameters

@@ -55,9 +55,7 @@ class RecordBook:
         Let files overwrite what differs in the repository.
     """
 
-    def __init__(
-        self, butler: Butler, last_resorts: Mapping[str, Mapping[str, Any]], update: bool
-    ) -> None:
+    def __init__(self, butler: Butler, last_resorts: Mapping[str, Mapping[str, Any]], update: bool) -> None:
         self._butler = butler
         self._last_resorts = last_resorts
         self._update = update
@@ -86,7 +84,7 @@ class RecordBook:
                     entries[key] = _Entry(values, source=None, is_new=False)
 
     def _query(self, element: str, keys: set[tuple[Any, ...]]) -> Iterator[DimensionRecord]:
-        """Records of the repository with these keys, and perhaps some more."""
+        """Find the records with these keys, and perhaps some more."""
         universe = self._butler.dimensions
         dimensions = list(universe[element].required.names)
         # A query wants governor dimensions, such as the instrument, pinned
@@ -146,7 +144,7 @@ class RecordBook:
             self._entries[record.element][key] = entry
 
     def _news(self, record: RecordDescription, entry: _Entry) -> dict[str, Any]:
-        """What a file adds to a record.
+        """Find out what a file adds to a record.
 
         Raises
         ------
@@ -169,9 +167,7 @@ class RecordBook:
             }
         return news
 
-    def _contradiction(
-        self, record: RecordDescription, name: str, old: Any, value: Any, entry: _Entry
-    ) -> str:
+    def _contradiction(self, record: RecordDescription, name: str, old: Any, value: Any, entry: _Entry) -> str:
         owner = ", ".join(f"{field} {record.values[field]!r}" for field in self._key_fields[record.element][1:])
         text = f"{name} of {record.element} ({owner}) is "
         text += "another one " if name == "region" else f"{value} "
@@ -183,7 +179,7 @@ class RecordBook:
         )
 
     def pending(self) -> Iterator[tuple[str, list[DimensionRecord], list[DimensionRecord]]]:
-        """Records to write, elements that others depend on first.
+        """List the records to write, elements that others depend on first.
 
         Yields
         ------

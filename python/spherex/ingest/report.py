@@ -75,11 +75,11 @@ class IngestReport:
         self.failures.extend(other.failures)
 
     def failure_lines(self) -> list[str]:
-        """One line for each failure."""
+        """Say one line on each failure."""
         return [f"failed: {address}: {reason}" for address, reason in self.failures]
 
     def summary_lines(self) -> list[str]:
-        """The closing lines."""
+        """Sum up in a few lines."""
         counts = [
             f"{self.ingested} {'would be ingested' if self.dry_run else 'ingested'}",
             f"{self.present} already there",

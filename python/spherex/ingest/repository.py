@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import sqlalchemy.exc
 from lsst.daf.butler import Butler
 from lsst.daf.butler.registry import ConflictingDefinitionError
-from lsst.resources import ResourcePath
 from lsst.utils.introspection import get_full_type_name
 
 from .database import has_room, protected_path, recover, repository_config
@@ -98,8 +97,8 @@ def _check_universe(butler: Butler, repo: str, fields: Mapping[str, frozenset[st
 def _check_writeable(config: ButlerConfig, repo: str) -> None:
     """Find out before the Butler does, which logs more than one line."""
     path = protected_path(config)
-    root = ResourcePath(config.configDir, forceDirectory=True)
-    if path is None and root.isLocal and not os.access(root.ospath, os.W_OK):
+    root = config.configDir
+    if path is None and root is not None and root.isLocal and not os.access(root.ospath, os.W_OK):
         path = root.ospath
     if path is not None:
         raise IngestError(f"{repo} is read-only for you ({path}): ask its owner, or use --dry-run.")

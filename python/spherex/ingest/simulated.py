@@ -80,9 +80,7 @@ class SimulatedDescriber:
         "exposure_detector_region": frozenset(),
     }
 
-    def __init__(
-        self, dataset_type: str, run: str, group: str | None = None, today: str | None = None
-    ) -> None:
+    def __init__(self, dataset_type: str, run: str, group: str | None = None, today: str | None = None) -> None:
         formatter = self.instrument().getRawFormatter({})
         self._kind = DatasetKind(dataset_type, _DIMENSIONS, STORAGE_CLASS, formatter=formatter)
         self._run = run
@@ -92,7 +90,7 @@ class SimulatedDescriber:
         }
 
     def identify(self, name: str) -> FileKey:
-        # Docstring inherited.
+        """Tell exposure, detector and dataset from a name; see `Describer`."""
         match = _NAME.search(name)
         if match is None:
             raise DescriptionError(
@@ -112,7 +110,7 @@ class SimulatedDescriber:
         return FileKey(exposure, detector, dataset)
 
     def describe(self, key: FileKey, structure: FileStructure) -> FileDescription:
-        # Docstring inherited.
+        """Tell records and region from the IMAGE header; see `Describer`."""
         hdus = {hdu.name: hdu for hdu in structure.hdus}
         for name in (IMAGE, FLAGS, VARIANCE):
             # A file that was cut between two HDUs has no other sign of it.

@@ -9,7 +9,7 @@ import math
 import warnings
 from typing import TYPE_CHECKING
 
-import erfa
+import erfa  # type: ignore[import-untyped]
 from lsst.daf.butler import Timespan
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def observation_date(mjd: float) -> str:
 
 
 def _mjd_of_iso(value: str) -> float:
-    """Modified Julian date of a date in a FITS header.
+    """Read a date of a FITS header.
 
     Parameters
     ----------

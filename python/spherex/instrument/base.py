@@ -36,11 +36,26 @@ class SPHERExInstrument(Instrument):
 
     @classmethod
     def getName(cls) -> str:  # noqa: N802
-        # Docstring inherited.
+        """Return the name of the instrument in data IDs."""
         return cls.name
 
     def register(self, registry: Registry, *, update: bool = False) -> None:
-        # Docstring inherited.
+        """Insert or compare the records of the instrument and its detectors.
+
+        Parameters
+        ----------
+        registry
+            Registry of the repository, of the universe ``spherex``.
+        update
+            Overwrite records that differ.
+
+        Raises
+        ------
+        lsst.daf.butler.registry.ConflictingDefinitionError
+            Raised if a record differs and ``update`` is not given.
+        RuntimeError
+            Raised if the repository has another universe.
+        """
         if "lmin" not in registry.dimensions["detector"].metadata.names:
             raise RuntimeError(
                 f"Instrument {self.name!r} cannot be registered: the repository was made with the dimension "
@@ -75,7 +90,7 @@ class SPHERExInstrument(Instrument):
                 )
 
     def getRawFormatter(self, dataId: DataId) -> type[FormatterV2]:  # noqa: N802, N803
-        # Docstring inherited.
+        """Return the class that reads raw images, whatever the data ID."""
         from spherex.formatters import SPHERExImageFormatter
 
         return SPHERExImageFormatter

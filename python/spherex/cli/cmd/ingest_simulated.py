@@ -24,8 +24,7 @@ from lsst.daf.butler.cli.utils import ButlerCommand
 @repo_argument(required=True, help="REPO is the URI or path of an existing repository.")
 @locations_argument(
     required=True,
-    help="LOCATIONS are files, or directories to search for files, on disk or at any URI that "
-    "lsst.resources reads.",
+    help="LOCATIONS are files, or directories to search for files, on disk or at any URI that lsst.resources reads.",
 )
 @regex_option(
     help="Regular expression that is searched for in the names of files. By default it matches the raw "
@@ -44,9 +43,7 @@ from lsst.daf.butler.cli.utils import ButlerCommand
     "header does not tell it the date of the first ingest of that exposure.",
 )
 @transfer_option()
-@processes_option(
-    help="Number of threads that read headers. More than one helps where files are slow to reach."
-)
+@processes_option(help="Number of threads that read headers. More than one helps where files are slow to reach.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first file that fails.")
 @click.option(
     "--skip-existing",

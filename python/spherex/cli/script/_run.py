@@ -4,12 +4,11 @@ from __future__ import annotations
 
 __all__ = ["run_ingest"]
 
-import contextlib
 import re
 import signal
 import threading
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 import click
 
@@ -24,9 +23,7 @@ _MANY = 1000
 """Number of new files from which on the database is told to look at itself."""
 
 
-def run_ingest(
-    repo: str, describer: Describer, locations: Sequence[str], regex: str, **choices: Any
-) -> bool:
+def run_ingest(repo: str, describer: Describer, locations: Sequence[str], regex: str, **choices: Any) -> bool:
     """Ingest files and tell the user what came of it.
 
     Parameters
@@ -53,10 +50,10 @@ def run_ingest(
         raise click.BadParameter(f"{regex!r} is not a regular expression: {error}.", param_hint="--regex") from None
     options = IngestOptions(**choices)
     try:
-        with _orderly_termination(), open_repository(repo, describer, not options.dry_run) as butler:
+        with _StopRequest() as stop, open_repository(repo, describer, not options.dry_run) as butler:
             if not options.dry_run:
                 register_instrument(butler, repo, describer.instrument)
-            report = ingest(butler, describer, locations, pattern, options)
+            report = ingest(butler, describer, locations, pattern, options, stop)
     except IngestError as error:
         raise click.ClickException(str(error)) from None
     if report.ingested >= _MANY and not options.dry_run:
@@ -83,18 +80,34 @@ def _try_refresh(repo: str) -> None:
         click.echo(f"All is well, but searches may be slow: ANALYZE failed ({str(error).splitlines()[0]}).", err=True)
 
 
-@contextlib.contextmanager
-def _orderly_termination() -> Iterator[None]:
-    """Turn SIGTERM into an exception, so that a transaction is undone."""
+class _StopRequest:
+    """Notices SIGTERM and SIGINT while it is in force.
 
-    def leave(number: int, frame: object) -> None:
-        raise SystemExit(128 + number)
+    An exception out of a signal handler may get lost in the middle of other
+    people's code. So the first signal is a request, to stop when the exposures
+    at hand are done, and a second one ends the process as usual.
+    """
 
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+    def __init__(self) -> None:
+        self._is_made = False
+        self._previous: dict[signal.Signals, Any] = {}
+
+    def __call__(self) -> bool:
+        return self._is_made
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._previous[number] = signal.signal(number, self._notice)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._restore()
+
+    def _notice(self, number: int, frame: object) -> None:
+        self._is_made = True
+        self._restore()
+
+    def _restore(self) -> None:
+        while self._previous:
+            signal.signal(*self._previous.popitem())

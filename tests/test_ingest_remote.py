@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from ingest_helpers import datasets, ingest, write_file, write_files
+from lsst.resources import ResourcePath
+
+pytest.importorskip("moto.server")
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Give an empty bucket of an S3 server in this process."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    monkeypatch.setenv("S3_ENDPOINT_URL", f"http://{host}:{port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("LSST_DISABLE_BUCKET_VALIDATION", "1")
+    from lsst.resources.s3utils import getS3Client
+
+    getS3Client().create_bucket(Bucket="spherex")
+    try:
+        yield "s3://spherex"
+    finally:
+        server.stop()
+
+
+def upload(bucket: str, paths: list[Path]) -> None:
+    for path in paths:
+        ResourcePath(f"{bucket}/in/{path.name}").write(path.read_bytes())
+
+
+@pytest.mark.parametrize(("mode", "threads"), [("direct", 1), ("copy", 4)])
+def test_files_in_a_bucket(repo_root: Path, tmp_path: Path, bucket: str, mode: str, threads: int) -> None:
+    paths = write_files(tmp_path / "in", 1)
+    upload(bucket, [*paths, write_file(tmp_path / "in", dark=True)])
+    for outcome in (
+        ingest(repo_root, "-j", threads, "--transfer", mode, f"{bucket}/in/"),
+        ingest(repo_root, "-j", threads, "--transfer", mode, f"{bucket}/in/"),
+    ):
+        assert outcome.code == 0, outcome
+    assert outcome.counts["already there"] == 6
+    stored = datasets(repo_root)
+    assert len(stored) == 6
+    assert {uri.scheme for uri in stored.values()} == {"s3" if mode == "direct" else "file"}
+
+
+def test_bad_files_in_a_bucket(repo_root: Path, tmp_path: Path, bucket: str) -> None:
+    paths = write_files(tmp_path / "in", 1)
+    paths[0].write_bytes(b"")
+    paths[1].write_bytes(paths[1].read_bytes()[:12000])
+    upload(bucket, paths)
+    missing = f"{bucket}/in/sim_exposure_000009_array_1.fits"
+    outcome = ingest(repo_root, "--transfer", "direct", f"{bucket}/in/", missing, f"{bucket}/nothing/")
+    assert outcome.code == 1
+    assert outcome.counts["ingested"] == 4
+    text = "\n".join(outcome.failures)
+    for pattern in (
+        "array_1.fits: the file is empty",
+        "array_2.fits: .*cut short",
+        "000009_array_1.fits: ",
+        "nothing/: ",
+    ):
+        assert re.search(pattern, text), text
+    assert len(outcome.failures) == 4
+
+
+def test_move_out_of_a_bucket(repo_root: Path, tmp_path: Path, bucket: str) -> None:
+    paths = write_files(tmp_path / "in", 1)
+    upload(bucket, paths)
+    assert ingest(repo_root, "--transfer", "move", f"{bucket}/in/").code == 0
+    assert len(datasets(repo_root)) == 6
+    assert not any(ResourcePath(f"{bucket}/in/{path.name}").exists() for path in paths)
+
+
+def test_repository_in_a_bucket(tmp_path: Path, bucket: str, make_repo: Callable[..., Path]) -> None:
+    write_files(tmp_path / "in", 1)
+    repo = make_repo(tmp_path / "repo", datastore__root=f"{bucket}/store")
+    for _ in range(2):
+        assert ingest(repo, "--transfer", "copy", tmp_path / "in").code == 0
+    assert {uri.scheme for uri in datasets(repo).values()} == {"s3"}
+    assert ingest(repo, "--transfer", "move", tmp_path / "in").code == 0
