@@ -92,7 +92,7 @@ def run_process(
         process.returncode = os.waitstatus_to_exitcode(status)
         cost = Cost(usage.ru_utime + usage.ru_stime, time.perf_counter() - wall, usage.ru_maxrss * 1024)
     if process.returncode:
-        raise RuntimeError(f"{' '.join(words)} ended with status {process.returncode}:\n{output[-2000:]}")
+        raise RuntimeError(f"{' '.join(words)} ended with status {process.returncode}:\n{output}")
     return cost, output
 
 

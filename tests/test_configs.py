@@ -10,6 +10,7 @@ import subprocess
 import numpy as np
 import pytest
 import yaml
+from astropy import units
 from astropy.io import fits
 from astropy.nddata import CCDData, FlagCollection, InverseVariance, StdDevUncertainty, VarianceUncertainty
 from astropy.wcs import WCS
@@ -208,6 +209,14 @@ def test_arrays_are_kept_without_pickle(butler, register, array):
     assert got.dtype == array.dtype
     np.testing.assert_array_equal(got, array)
     assert butler.getURI(ref).getExtension() == ".npy"
+
+
+@pytest.mark.parametrize("array", [np.ma.masked_array([1, 2], [True, False]), np.array([1.0]) * units.Jy])
+def test_arrays_that_are_more_than_arrays_are_refused(butler, register, array):
+    register("array", "NumpyArray")
+    with pytest.raises(RuntimeError) as caught:
+        butler.put(array, "array", DATA_ID)
+    assert "would lose" in str(caught.value.__cause__)
 
 
 class Trap:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy import units
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from spherex.fits import ProductError, open_product, read_product, write_product
+from spherex.fits import ProductError, WriteRecipe, open_product, read_product, write_product
 from spherex.fits.cards import Cards, card_values
 from spherex.fits.flag_cards import flag_table_of, with_flag_table
 from spherex.fits.hdus import scan_hdus
@@ -255,3 +256,130 @@ def test_genuine_files_show_what_astropy_shows(archive_samples):
         wavelength, bandwidth = image.alternative_wcs("W").wcs_pix2world([[3, 3]], 0)[0]
         assert 0.7 < wavelength < 5.1
         assert 0.005 < bandwidth < 0.2
+
+
+LONG_RUN = "u/somebody/spherex/dark_subtraction_v2/20261123T123456Z"
+
+
+def test_long_run_names_survive_several_generations(tmp_path, image):
+    for generation, run in enumerate([LONG_RUN, "short", LONG_RUN + "x" * 60, "gen4"]):
+        path = tmp_path / f"{generation}.fits"
+        write_product(
+            image, path, provenance={"LSST BUTLER ID": "1", "LSST BUTLER INPUT 0 RUN": run, "LSST BUTLER N": 3}
+        )
+        image = read_product(path)
+        assert image.header["LSST BUTLER INPUT 0 RUN"] == run
+        assert image.header["LSST BUTLER N"] == 3
+        assert sum(card.keyword.startswith("LSST BUTLER") for card in image.header.cards) == 3
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        (b"EXTNAME = 'VARIANCE'", b"EXTNAME = 'VARIANCE "),
+        (b"BUNIT   = 'electron/s'", b"BUNIT   = 'electron/s "),
+        (b"MP_HOT  =                   10", b"MP_HOT  =                   1x"),
+        (b"XTENSION= 'IMAGE   '", b"XTENSIOM= 'IMAGE   '"),
+        (b"NAXIS1  =                   50", b"NAXIS1  =                  '50"),
+    ],
+)
+def test_a_damaged_card_is_told_with_the_name_of_the_file(product, damage):
+    content = product.read_bytes()
+    assert damage[0] in content
+    # Of the HDUs after the first, so that none becomes a file without it.
+    at = content.rindex(damage[0])
+    product.write_bytes(content[:at] + damage[1] + content[at + len(damage[0]) :])
+    with pytest.raises(ProductError, match=str(product)):
+        read_product(product)
+
+
+def test_numbers_are_those_of_fits_not_of_python():
+    with pytest.raises(ValueError, match="not a number"):
+        Cards(b"KEY     =                1_000".ljust(80))["KEY"]
+    late = b"HIERARCH SOME VERY LONG KEYWORD THAT FILLS UP THE CARD ALMOST TOTALLY HERE = 12".ljust(80)
+    keyword = "SOME VERY LONG KEYWORD THAT FILLS UP THE CARD ALMOST TOTALLY HERE"
+    assert card_values(late, [keyword]) == {keyword: 12}
+
+
+def test_a_foreign_header_does_not_rename_the_planes(tmp_path, image):
+    image.header["EXTNAME"] = "VARIANCE"
+    image.header["COMMENT"] = "EXTTYPE = 'FOO'"
+    write_product(image, tmp_path / "a.fits")
+    got = read_product(tmp_path / "a.fits")
+    np.testing.assert_array_equal(got.data, image.data)
+    assert got.header["EXTTYPE"] == "IMAGE"
+
+
+def test_planes_keep_their_keys(tmp_path, image):
+    image.planes["NEW"] = Plane(fits.ImageHDU(np.arange(4), name="BAR"))
+    write_product(image, tmp_path / "a.fits")
+    got = read_product(tmp_path / "a.fits")
+    got.planes["OLD"] = got.planes.pop("ZODI")
+    got.planes["ZODI"] = Plane(fits.ImageHDU(np.arange(3)))
+    write_product(got, tmp_path / "b.fits")
+    again = read_product(tmp_path / "b.fits")
+    np.testing.assert_array_equal(again.planes["OLD"].data, image.planes["ZODI"].data)
+    np.testing.assert_array_equal(again.planes["ZODI"].data, np.arange(3))
+    np.testing.assert_array_equal(again.planes["NEW"].data, np.arange(4))
+
+
+@pytest.mark.parametrize("name", ["IMAGE", "FLAGS", "PRIMARY"])
+def test_planes_do_not_take_the_place_of_the_image(tmp_path, image, name):
+    image.planes[name] = Plane(fits.ImageHDU(np.arange(4)))
+    with pytest.raises(ValueError, match=f"cannot be called {name}"):
+        write_product(image, tmp_path / "a.fits")
+    assert not (tmp_path / "a.fits").exists()
+
+
+def test_what_a_product_has_no_place_for_is_not_dropped(tmp_path, product):
+    with fits.open(product) as hdus:
+        twice = fits.HDUList([*(hdu.copy() for hdu in hdus), fits.ImageHDU(np.zeros((2, 2)), name="VARIANCE")])
+        twice.writeto(tmp_path / "twice.fits")
+        pixels = fits.HDUList([fits.PrimaryHDU(np.zeros((2, 2))), *(hdu.copy() for hdu in hdus[1:])])
+        pixels.writeto(tmp_path / "pixels.fits")
+    with pytest.raises(ProductError, match="two HDUs VARIANCE"):
+        read_product(tmp_path / "twice.fits")
+    with pytest.raises(ProductError, match="primary HDU holds pixels"):
+        read_product(tmp_path / "pixels.fits")
+
+
+def test_checksums_do_not_outlive_the_data(tmp_path, image):
+    write_product(image, tmp_path / "a.fits", WriteRecipe(checksum=True))
+    got = read_product(tmp_path / "a.fits")
+    got.planes["PSF"].data[0] = 7
+    write_product(got, tmp_path / "b.fits")
+    with fits.open(tmp_path / "b.fits", checksum=True) as hdus:
+        assert "CHECKSUM" not in hdus["PSF"].header
+        assert "CHECKSUM" in hdus["ZODI"].header
+
+
+def test_a_variance_in_another_unit_is_converted(tmp_path, product, image):
+    with fits.open(product, mode="update") as hdus:
+        hdus["VARIANCE"].header["BUNIT"] = "(kiloelectron / s)2"
+        hdus["VARIANCE"].header["BUNIT"] = "1000000 electron2 / s2"
+    np.testing.assert_allclose(read_product(product).variance, image.variance * 1e6, rtol=1e-6)
+    with fits.open(product, mode="update") as hdus:
+        hdus["VARIANCE"].header["BUNIT"] = "m"
+    with pytest.raises(ProductError, match="not the square"):
+        read_product(product)
+
+
+def test_a_unit_that_cannot_come_back_is_refused(tmp_path):
+    image = SPHERExImage(np.zeros((2, 2), np.float32), unit=units.def_unit("apple"))
+    with pytest.raises(ValueError, match="apple cannot be read again"):
+        write_product(image, tmp_path / "a.fits")
+
+
+@pytest.mark.parametrize("dtype", [np.float16, bool, complex])
+def test_numbers_that_fits_lacks_are_refused(tmp_path, dtype):
+    with pytest.raises(ValueError, match="FITS has no numbers"):
+        write_product(SPHERExImage(np.zeros((2, 2), dtype), unit="adu"), tmp_path / "a.fits")
+    assert not (tmp_path / "a.fits").exists()
+
+
+def test_bytes_that_no_header_may_have_become_question_marks(tmp_path, product):
+    content = product.read_bytes()
+    product.write_bytes(content.replace(b"0-based active pixel", b"0-based activ\xe9 pixel", 1))
+    got = read_product(product)
+    assert got.header["WCSNAMEA"] == "0-based activ? pixel coordinates"
+    write_product(got, tmp_path / "b.fits")

@@ -10,6 +10,7 @@ import pytest
 from astropy.io import fits
 from astropy.units import Unit
 from lsst.daf.butler import Butler, DatasetProvenance, DatasetRef, DatasetType
+from lsst.pipe.base import InMemoryDatasetHandle
 
 from spherex.fits import ProductError, WriteRecipe, read_product, write_product
 from spherex.formatters import SPHERExImageFormatter
@@ -227,3 +228,20 @@ def test_each_shipped_recipe_is_written_and_read(tmp_path, make_repo, image, rec
     with fits.open(path, checksum=True) as hdus:
         assert [hdu.name for hdu in hdus if isinstance(hdu, fits.CompImageHDU)] == compressed
         assert all(("CHECKSUM" in hdu.header) == (recipe == "checksum") for hdu in hdus)
+
+
+@pytest.mark.parametrize("component", ["image", "variance", "flags", "wcs", "header"])
+def test_components_in_memory_are_cut_as_those_in_files(butler: Butler, ref: DatasetRef, image, component):
+    box = Box(5, 25, 10, 40)
+    expected = butler.get(f"postDark.{component}", DATA_ID, parameters={"box": box})
+    handle = InMemoryDatasetHandle(butler.get(ref), storageClass=ref.datasetType.storageClass, dataId=ref.dataId)
+    got = handle.get(component=component, parameters={"box": box})
+    if component == "wcs":
+        np.testing.assert_array_equal(got.wcs.crpix, expected.wcs.crpix)
+    elif component in ("header", "flags"):
+        assert got == expected
+    else:
+        np.testing.assert_array_equal(got, expected)
+    whole = handle.get(parameters={"box": box, "planes": ["PSF"]})
+    assert whole.shape == (30, 20)
+    assert list(whole.planes) == ["PSF"]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from astropy import units
 from astropy.io import fits
-from astropy.nddata import CCDData, Cutout2D, StdDevUncertainty
+from astropy.nddata import CCDData, Cutout2D, StdDevUncertainty, VarianceUncertainty
 from astropy.wcs import WCS
 
 from spherex.image import SPHEREX_FLAGS, Box, FlagPlane, FlagTable, SPHERExImage
@@ -189,3 +189,55 @@ def test_a_box_is_four_integers(value):
 def test_no_header_gives_an_empty_one():
     assert isinstance(SPHERExImage(np.zeros((2, 2)), unit="adu").header, fits.Header)
     assert SPHERExImage(np.zeros((2, 2)), unit="adu", header={"A": 1}).header["A"] == 1
+
+
+def test_a_wcs_changed_in_place_counts(image):
+    image.wcs.wcs.crval = [31.0, 41.0]
+    assert image.copy().wcs.wcs.crval[0] == 31
+    assert image[2:5].wcs.wcs.crval[0] == 31
+    assert not image.wcs_is_in_header
+
+
+def test_the_wcs_knows_the_shape_of_the_image(image):
+    assert image.wcs.array_shape == image.shape
+    assert image.wcs.calc_footprint() is not None
+
+
+def test_units_of_variances_are_converted():
+    pixels = np.zeros((2, 2))
+    for arguments in (
+        {"uncertainty": VarianceUncertainty(np.full((2, 2), 4.0), unit="mJy2")},
+        {"uncertainty": StdDevUncertainty(np.full((2, 2), 2.0), unit="mJy")},
+        {"variance": np.full((2, 2), 4.0) * units.mJy**2},
+    ):
+        np.testing.assert_allclose(SPHERExImage(pixels, unit="Jy", **arguments).variance, 4e-6)
+
+
+def test_ccddata_hands_over_all_it_has():
+    ccd = CCDData(np.ones((2, 2)), unit="Jy", meta={"A": 1}, mask=np.eye(2, dtype=bool))
+    image = SPHERExImage(ccd)
+    assert image.header["A"] == 1
+    assert image.unit == units.Jy
+    np.testing.assert_array_equal(image.mask, ccd.mask)
+
+
+def test_masters_with_a_standard_deviation_are_taken(image):
+    master = CCDData(np.ones(image.shape), unit=image.unit, uncertainty=StdDevUncertainty(np.full(image.shape, 2.0)))
+    np.testing.assert_allclose(image.subtract(master).variance, image.variance + 4)
+
+
+def test_flags_set_later_are_checked(image):
+    image.flags = FlagPlane(np.ones(image.shape, np.int64), FlagTable({"A": 0}))
+    assert image.flag_table == FlagTable({"A": 0})
+    assert image.flags.dtype == np.int32
+    with pytest.raises(ValueError, match="integers"):
+        image.flags = np.ones(image.shape)
+    with pytest.raises(ValueError, match="flags have shape"):
+        image.flags = np.ones((2, 2), int)
+
+
+def test_the_reader_and_writer_of_ccddata_are_refused(image, tmp_path):
+    with pytest.raises(NotImplementedError, match="write_product"):
+        image.write(tmp_path / "a.fits")
+    with pytest.raises(NotImplementedError, match="read_product"):
+        SPHERExImage.read(tmp_path / "a.fits")

@@ -149,3 +149,31 @@ def test_on_a_repository(butler, register):
     assert f"[CALIB] dark {dark.id}" in list(output.header["HISTORY"])
     assertValidOutput(task, task.run(make(10, 4, 1), make(3, 1, 2)))
     assertValidInitOutput(task)
+
+
+@pytest.mark.parametrize(("dtype", "expected"), [(np.int16, 80), (np.uint16, 80), (np.int32, 80), (np.float64, 80)])
+def test_counts_are_scaled_without_rounding(dtype, expected):
+    images = [
+        SPHERExImage(
+            np.full((2, 2), value, dtype),
+            unit="electron",
+            variance=np.full((2, 2), 3, dtype),
+            header=fits.Header({"XPOSURE": time}),
+        )
+        for value, time in ((100, 50.0), (40, 100.0))
+    ]
+    output = SubtractTask(config=SubtractConfig(scaleByExposureTime=True)).run(*images).outputImage
+    np.testing.assert_array_equal(output.data, expected)
+    np.testing.assert_array_equal(output.variance, 3.75)
+
+
+def test_unsigned_counts_become_negative():
+    images = [SPHERExImage(np.full((2, 2), value, np.uint16), unit="adu") for value in (30, 40)]
+    np.testing.assert_array_equal(SubtractTask().run(*images).outputImage.data, -10)
+
+
+def test_flags_that_do_not_fit_leave_the_image_as_it_was():
+    first = make(10, 4, 0b1, flag_table=FlagTable({"A": 0}))
+    with pytest.raises(ValueError, match="not named"):
+        SubtractTask().run(first, make(3, 1, 0b110, flag_table=FlagTable({"B": 1})))
+    np.testing.assert_array_equal(first.data, 10)

@@ -116,8 +116,11 @@ def card_values(header: bytes, keywords: Iterable[str]) -> dict[str, CardValue]:
 
 
 def card_images(cards: bytes) -> list[bytes]:
-    """Return the cards of a header one by one, 80 bytes each."""
-    return [cards[at : at + CARD] for at in range(0, len(cards), CARD)]
+    """Return the cards of a header one by one, each with the CONTINUE cards that belong to it."""
+    if not cards:
+        return []
+    starts = [at for at in range(0, len(cards), CARD) if cards[at : at + _KEYWORD] != b"CONTINUE"]
+    return [cards[at:stop] for at, stop in zip(starts, [*starts[1:], len(cards)], strict=True)]
 
 
 def header_bytes(header: fits.Header) -> bytes:
@@ -146,9 +149,12 @@ def with_card(cards: bytes, keyword: str, value: CardValue, comment: str = "") -
     at = known.place_of(keyword)
     if at is None:
         return cards + fits.Card(keyword, value, comment).image.encode("ascii")
-    card = fits.Card.fromstring(cards[at : at + CARD])
+    stop = at + CARD
+    while cards[stop : stop + _KEYWORD] == b"CONTINUE":
+        stop += CARD
+    card = fits.Card.fromstring(cards[at:stop])
     card.value = value
-    return cards[:at] + card.image.encode("ascii") + cards[at + CARD :]
+    return cards[:at] + card.image.encode("ascii") + cards[stop:]
 
 
 @functools.cache
@@ -163,7 +169,7 @@ def _all_padded(keywords: frozenset[str]) -> frozenset[bytes]:
 
 def _parse(header: bytes, at: int, start: int) -> CardValue | None:
     """Return the value of the card at a place, whose value begins at another."""
-    if header[start + _FIXED] in _AFTER_FIXED:
+    if start + _FIXED < at + CARD and header[start + _FIXED] in _AFTER_FIXED and b"_" not in header[start : at + CARD]:
         # Nearly all numbers stand in columns 11 to 30 (section 4.2).
         token = header[start : start + _FIXED]
         try:
@@ -178,6 +184,9 @@ def _parse(header: bytes, at: int, start: int) -> CardValue | None:
         return None
     if token in _LOGICAL:
         return _LOGICAL[token]
+    if b"_" in token:
+        # Python takes 1_000 for a number, FITS does not.
+        raise ValueError(f"{token.decode('ascii', 'replace')!r} is not a number")
     try:
         return int(token)
     except ValueError:
@@ -193,7 +202,10 @@ def _parse_string(header: bytes, at: int, text: bytes) -> str:
     stop = at + CARD
     while header[stop : stop + 8] == b"CONTINUE":
         stop += CARD
-    value = fits.Card.fromstring(header[at:stop]).value
+    try:
+        value = fits.Card.fromstring(header[at:stop]).value
+    except fits.VerifyError:
+        value = None
     if not isinstance(value, str):
         raise ValueError(f"the card {header[at : at + CARD].decode('ascii', 'replace').strip()!r} is damaged")
     return value

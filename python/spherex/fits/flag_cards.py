@@ -10,7 +10,7 @@ import re
 from astropy.io import fits
 
 from ..image import FlagTable
-from .cards import card_images, with_card
+from .cards import Cards, card_images, with_card
 from .errors import ProductError
 
 # Quick Releases 1 and 2 and LSST's afw write MP_<NAME> = bit; Quick Release 3
@@ -18,6 +18,7 @@ from .errors import ProductError
 _BY_NAME = re.compile(r"MP_(?P<name>.+)$")
 _BY_BIT = re.compile(r"MSKN(?P<bit>\d{4})$")
 _NAMING = re.compile(rb"(?:HIERARCH +)?MP_|MSKN\d{4}")
+_WRITABLE = re.compile(r"[A-Z0-9_-]{1,48}$")
 _DESCRIBING = re.compile(rb"MSK[MD]\d{4}")
 
 
@@ -57,7 +58,7 @@ def _parse(cards: bytes) -> FlagTable:
             if bits.setdefault(name, bit) != bit:
                 raise ValueError(f"flag {name} has the bits {bits[name]} and {bit}")
         return FlagTable(bits)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, fits.VerifyError) as error:
         raise ProductError(f"the header of the flags is damaged: {error}") from None
 
 
@@ -67,7 +68,7 @@ def with_flag_table(cards: bytes, table: FlagTable) -> bytes:
     Cards that say so already stay as they are, in either convention. Others
     are replaced by ``MP_<NAME>`` cards, which Firefly and ds9 show.
     """
-    if b"EXTTYPE =" not in cards:
+    if "EXTTYPE" not in Cards(cards):
         cards = with_card(cards, "EXTTYPE", "MASK", "each bit of a pixel is a flag")
     if flag_table_of(cards) == table:
         return cards
@@ -79,6 +80,8 @@ def with_flag_table(cards: bytes, table: FlagTable) -> bytes:
 def _written(table: FlagTable) -> bytes:
     cards = []
     for name, bit in sorted(table.items(), key=lambda item: item[1]):
+        if not _WRITABLE.match(name):
+            raise ValueError(f"The flag name {name!r} cannot be written; use up to 48 capitals, digits, _ and -.")
         keyword = f"MP_{name}"
         cards.append(fits.Card(keyword if len(keyword) <= 8 else f"HIERARCH {keyword}", bit, "bit number"))
     return "".join(card.image for card in cards).encode("ascii")

@@ -30,6 +30,8 @@ _REMOTE_READ = 15 * BLOCK
 _LOCAL_FIRST_READ = 10 * BLOCK
 _LOCAL_READ = 2 * BLOCK
 _BITPIX = (8, 16, 32, 64, -32, -64)
+# What no header may contain, astropy shows as a question mark.
+_ASCII = bytes(code if code < 128 else ord("?") for code in range(256))
 _SCALING = frozenset({"BSCALE", "BZERO", "BLANK"})
 _LONGEST_HEADER = 2000 * BLOCK
 
@@ -128,10 +130,11 @@ def scan_hdus(source: ByteSource, *, last: str | None = None) -> list[HDUInfo]:
     while source.size is None or offset < source.size:
         chunk = first[offset:] if offset < len(first) else b""
         chunk = chunk or source.read_at(offset, _LOCAL_READ if source.is_local else _REMOTE_READ)
-        if hdus and (not chunk or not chunk.startswith(b"XTENSION")):
-            # What follows the last extension is not part of the file's
-            # content (FITS standard, section 3.5), unless it is a lone fill.
+        if hdus and not chunk.strip(b"\0 "):
+            # The fill of a tape or of a copy, which is no part of the file.
             break
+        if hdus and not chunk.startswith(b"XTENSION"):
+            raise ProductError(f"the file is damaged: what follows HDU {hdus[-1].index} at byte {offset} is no HDU")
         hdu = _read_hdu(source, offset, chunk, len(hdus))
         hdus.append(hdu)
         if source.size is not None and hdu.data_offset + hdu.data_size > source.size:
@@ -156,6 +159,8 @@ def _read_hdu(source: ByteSource, offset: int, chunk: bytes, index: int) -> HDUI
         chunk += more
         length = _find_end(chunk)
     header = chunk[:length]
+    if not header.isascii():
+        header = header.translate(_ASCII)
     data_offset = offset + (length // BLOCK + 1) * BLOCK
     try:
         cards = Cards(header)

@@ -9,8 +9,9 @@ import os
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
+import numpy as np
 from astropy.io import fits
-from astropy.units import Quantity, UnitBase
+from astropy.units import Quantity, UnitBase, UnitConversionError
 
 from ..image import Box, FlagPlane, Plane, SPHERExImage, celestial_cards, celestial_wcs, shift_header, shifted_cards
 from .arrays import array_header, hdu_bytes, read_array
@@ -84,7 +85,7 @@ class ProductFile:
         header = fits.Header.fromstring(celestial_cards(hdu.header_bytes))
         if box is not None:
             box = box.clipped(hdu.image_shape)
-            shift_header(header, box.x0, box.y0)
+            shift_header(header, box)
         wcs = celestial_wcs(header)
         if wcs is None:
             raise ProductError("its header has no celestial coordinate system")
@@ -104,11 +105,12 @@ class ProductFile:
         hdu = self._hdu(IMAGE)
         shape = hdu.image_shape
         box = None if box is None else box.clipped(shape)
+        unit = _unit(hdu)
         variance, flags, mask = self._find(VARIANCE), self._find(FLAGS), self._find(MASK)
         return SPHERExImage(
             read_array(self._source, hdu, box),
-            unit=_unit(hdu),
-            variance=None if variance is None else read_array(self._source, variance, box),
+            unit=unit,
+            variance=None if variance is None else self._variance(variance, unit, box),
             mask=None if mask is None else read_array(self._source, mask, box).astype(bool),
             flags=None if flags is None else read_array(self._source, flags, box),
             flag_table=None if flags is None else flag_table_of(flags.header_bytes),
@@ -117,10 +119,23 @@ class ProductFile:
             planes=self._planes(box, shape, planes),
         )
 
+    def _variance(self, hdu: HDUInfo, unit: UnitBase, box: Box | None) -> np.ndarray:
+        values = read_array(self._source, hdu, box)
+        if UNIT_CARD not in hdu.cards or _unit(hdu) == unit**2:
+            return values
+        try:
+            return Quantity(values, _unit(hdu), dtype=None).to_value(unit**2).astype(values.dtype)
+        except UnitConversionError:
+            raise ProductError(f"its variance is in {_unit(hdu)}, which is not the square of {unit}") from None
+
     def _planes(self, box: Box | None, shape: tuple[int, ...], wanted: Collection[str] | None) -> dict[str, Plane]:
         planes: dict[str, Plane] = {}
+        if self._hdus[0].shape:
+            raise ProductError("its primary HDU holds pixels, for which a product has no place")
         for hdu in self._hdus[1:]:
             if hdu.name in _OWN_HDUS:
+                if hdu is not self._find(hdu.name):
+                    raise ProductError(f"it has two HDUs {hdu.name}")
                 continue
             name = hdu.name or f"HDU{hdu.index}"
             name = name if name not in planes else f"{name},{hdu.index}"
@@ -128,11 +143,11 @@ class ProductFile:
                 continue
             if box is not None and hdu.kind == "image" and hdu.shape == shape:
                 pixels = read_array(self._source, hdu, box)
-                planes[name] = Plane(fits.ImageHDU(pixels, header=self._header_of(hdu, box)))
+                planes[name] = Plane(fits.ImageHDU(pixels, header=self._header_of(hdu, box)), name)
             elif hdu.kind == "image" and hdu.shape and not hdu.scaled:
-                planes[name] = Plane.from_pixels(hdu.header_bytes, read_array(self._source, hdu))
+                planes[name] = Plane.from_pixels(hdu.header_bytes, read_array(self._source, hdu), name)
             else:
-                plane = Plane(hdu_bytes(self._source, hdu))
+                plane = Plane(hdu_bytes(self._source, hdu), name)
                 planes[name] = plane if box is None else plane.cutout(box, shape)
         if missing := set(wanted or ()) - planes.keys():
             raise ProductError(f"it has no plane {', '.join(sorted(missing))}")
@@ -141,20 +156,21 @@ class ProductFile:
     def _header_of(self, hdu: HDUInfo, box: Box | None) -> fits.Header:
         header = array_header(self._source, hdu)
         if box is not None:
-            shift_header(header, box.x0, box.y0)
+            shift_header(header, box)
         return header
 
     def _cards_of(self, hdu: HDUInfo, box: Box | None) -> bytes:
         cards = header_bytes(array_header(self._source, hdu)) if hdu.kind == "compressed" else hdu.header_bytes
-        return cards if box is None else shifted_cards(cards, box.x0, box.y0)
+        return cards if box is None else shifted_cards(cards, box)
 
     def _with_unit(self, hdu: HDUInfo, box: Box | None) -> Quantity:
         return Quantity(read_array(self._source, hdu, box), _unit(hdu), copy=False, dtype=None)
 
 
 def _unit(hdu: HDUInfo) -> UnitBase:
-    name = str(hdu.cards.get(UNIT_CARD, "")).strip()
+    name = ""
     try:
+        name = str(hdu.cards.get(UNIT_CARD, "")).strip()
         return unit_of(name)
     except ValueError:
         raise ProductError(f"{UNIT_CARD} of HDU {hdu.name} is {name!r}, which is no unit that astropy knows") from None
@@ -179,7 +195,7 @@ def open_product(location: str | os.PathLike[str] | ResourcePath) -> Iterator[Pr
     with open_source(location) as source:
         try:
             yield ProductFile(source)
-        except ProductError as error:
+        except (ProductError, fits.VerifyError) as error:
             raise ProductError(f"Cannot read {location}: {error}.") from None
 
 

@@ -32,10 +32,21 @@ def unit_name(unit: UnitBase, name: str) -> str:
         The unit.
     name
         How the file had it, which is kept if it means the same; may be empty.
+
+    Raises
+    ------
+    ValueError
+        If there is no text from which astropy makes the unit again.
     """
     try:
         if name and unit_of(name) == unit:
             return name
     except ValueError:
         pass
-    return unit.to_string()
+    text = unit.to_string()
+    try:
+        if unit_of(text) == unit:
+            return text
+    except ValueError:
+        pass
+    raise ValueError(f"The unit {text} cannot be read again by astropy; convert the image to another one.")

@@ -31,6 +31,8 @@ _STORAGE_CARDS = {
     )
 }
 _BITPIX = {dtype.newbyteorder("="): bitpix for bitpix, dtype in DTYPES.items()}
+# Beyond the types that FITS has, astropy shifts these by BZERO.
+_WRITABLE = {*_BITPIX, *(np.dtype(name) for name in ("i1", "u2", "u4", "u8"))}
 _EMPTY_PRIMARY = b"".join(
     card.ljust(CARD)
     for card in (
@@ -84,11 +86,17 @@ def write_product(
     own = _own_planes(image, recipe, provenance)
     exclusive = 0 if overwrite else os.O_EXCL
     with open(path, "wb", opener=lambda name, flags: os.open(name, flags | exclusive, 0o666)) as stream:
-        stream.write(_primary(image.side_cards.get(PRIMARY), recipe.checksum))
-        for name, pixels, cards, compression in own:
-            _write_plane(stream, name, pixels, cards, compression, recipe.checksum)
-        for name, plane in image.planes.items():
-            _write_further_plane(stream, name, plane, recipe.checksum)
+        try:
+            stream.write(_primary(image.side_cards.get(PRIMARY), recipe.checksum))
+            for name, pixels, cards, compression in own:
+                _write_plane(stream, name, pixels, cards, compression, recipe.checksum)
+            for name, plane in image.planes.items():
+                _write_further_plane(stream, name, plane, recipe.checksum)
+            stream.flush()
+        except BaseException:
+            # Half a product might pass for one that lacks a plane.
+            os.unlink(path)
+            raise
 
 
 def _own_planes(
@@ -97,6 +105,8 @@ def _own_planes(
     """Return name, pixels, cards and compression of the planes that every image may have."""
     if image.psf is not None:
         raise ValueError("A SPHERExImage keeps its PSF among its planes; .psf has no place in the file.")
+    if reserved := image.planes.keys() & {PRIMARY, IMAGE, FLAGS, VARIANCE, MASK}:
+        raise ValueError(f"A further plane cannot be called {', '.join(sorted(reserved))}: the image itself has that.")
     header = image.header
     if not image.wcs_is_in_header:
         header = header.copy()
@@ -106,7 +116,7 @@ def _own_planes(
         kept = [card for card in card_images(cards) if not card.startswith(_PROVENANCE)]
         cards = b"".join(kept) + b"".join(_provenance_card(*item) for item in provenance.items())
     cards = _with_unit(cards, image.unit)
-    if b"EXTTYPE =" not in cards:
+    if "EXTTYPE" not in Cards(cards):
         cards = with_card(cards, "EXTTYPE", IMAGE)
     own = [(IMAGE, image.data, cards, recipe.image)]
     if image.flags is not None:
@@ -145,15 +155,17 @@ def _write_plane(
     stream: BinaryIO, name: str, pixels: np.ndarray, cards: bytes, compression: Compression | None, checksum: bool
 ) -> None:
     cards = b"".join(card for card in card_images(cards) if card[:8] not in _STORAGE_CARDS)
-    if b"EXTNAME =" not in cards:
-        cards += f"EXTNAME = '{name:8}'           / extension name".ljust(CARD).encode("ascii")
+    if name:
+        cards = with_card(cards, "EXTNAME", name, "extension name")
+    if pixels.dtype.newbyteorder("=") not in _WRITABLE:
+        raise ValueError(f"FITS has no numbers of type {pixels.dtype}; convert {name} to float32 or an integer type.")
     bitpix = _BITPIX.get(pixels.dtype.newbyteorder("="))
     if compression is None and not checksum and bitpix is not None:
         _write_pixels(stream, _structure(bitpix, pixels.shape) + cards, pixels)
         return
     header = fits.Header.fromstring(cards)
     if compression is None:
-        hdu = fits.ImageHDU(pixels, header=header, name=name)
+        hdu = fits.ImageHDU(pixels, header=header, name=name or None)
     else:
         hdu = fits.CompImageHDU(pixels, header=header, name=name, **_options(pixels, compression))
     stream.write(_through_astropy(hdu, checksum))
@@ -173,15 +185,22 @@ def _options(pixels: np.ndarray, compression: Compression) -> dict[str, Any]:
 
 
 def _write_further_plane(stream: BinaryIO, name: str, plane: Plane, checksum: bool) -> None:
-    if not checksum and plane.raw is not None:
+    if not checksum and plane.raw is not None and plane.file_name in (None, name):
         stream.write(plane.raw)
-    elif not checksum and plane.unparsed is not None:
+    elif not checksum and plane.unparsed is not None and plane.file_name in (None, name):
         _write_pixels(stream, *plane.unparsed)
     elif type(plane.hdu) is fits.ImageHDU and plane.hdu.data is not None:
-        _write_plane(stream, plane.hdu.name or name, plane.hdu.data, header_bytes(plane.hdu.header), None, checksum)
+        _write_plane(stream, _extname(plane, name), plane.hdu.data, header_bytes(plane.hdu.header), None, checksum)
     else:
-        plane.hdu.name = plane.hdu.name or name
-        stream.write(_through_astropy(plane.hdu, checksum))
+        hdu = plane.hdu.copy()
+        if extname := _extname(plane, name):
+            hdu.name = extname
+        stream.write(_through_astropy(hdu, checksum))
+
+
+def _extname(plane: Plane, name: str) -> str:
+    """Return EXTNAME of a plane: that of its file, unless it has got another key since."""
+    return plane.hdu.name if plane.file_name == name else name
 
 
 def _structure(bitpix: int, shape: tuple[int, ...]) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["SPHERExImageDelegate"]
+__all__ = ["BoxDelegate", "SPHERExImageDelegate"]
 
 from collections.abc import Mapping
 from typing import Any
@@ -52,3 +52,32 @@ class SPHERExImageDelegate(StorageClassDelegate):
         if planes is not None:
             image = SPHERExImage(image, planes={name: image.planes[name] for name in planes})
         return image if box is None else image.cutout(Box.parse(box))
+
+
+class BoxDelegate(StorageClassDelegate):
+    """Cuts components that are in memory."""
+
+    def handleParameters(self, inMemoryDataset: Any, parameters: Mapping[str, Any] | None = None) -> Any:  # noqa: N802, N803
+        """Apply the parameters of the storage class; see `lsst.daf.butler.StorageClassDelegate`."""
+        from astropy.io import fits
+
+        from ..image import Box, FlagPlane, shift_header
+
+        given = dict(parameters or {})
+        wanted = given.pop("box", None)
+        if given:
+            raise ValueError(f"A component is not read with {', '.join(given)}, only with box.")
+        component = inMemoryDataset
+        if wanted is None:
+            return component
+        box = Box.parse(wanted)
+        if isinstance(component, FlagPlane):
+            return component.cutout(box)
+        if isinstance(component, fits.Header):
+            header = component.copy()
+            shape = header.get("NAXIS2", box.y1), header.get("NAXIS1", box.x1)
+            shift_header(header, box.clipped(shape))
+            return header
+        # Pixels have a shape, a WCS that of its image.
+        shape = getattr(component, "array_shape", None) or getattr(component, "shape", (box.y1, box.x1))
+        return component[box.clipped(shape).slices]

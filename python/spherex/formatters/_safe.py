@@ -47,10 +47,13 @@ class NumpyFormatter(FormatterV2):
         Raises
         ------
         ValueError
-            If the array holds Python objects.
+            If the array holds Python objects or is more than a plain array.
         """
         import numpy as np
 
+        if type(in_memory_dataset) is not np.ndarray:
+            kind = type(in_memory_dataset).__name__
+            raise ValueError(f"A {kind} would lose what it has more than a numpy.ndarray (mask, unit, ...).")
         if in_memory_dataset.dtype.hasobject:
             raise ValueError("An array of Python objects cannot be stored; convert it to numbers or strings.")
         buffer = io.BytesIO()

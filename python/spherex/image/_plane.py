@@ -27,16 +27,25 @@ class Plane:
     hdu
         The FITS extension, or its bytes: header and data, each filled up to
         whole FITS blocks.
+    file_name
+        Key under which the plane was read; the file may have several HDUs of
+        one name, or without a name.
     """
 
-    def __init__(self, hdu: fits.ImageHDU | fits.BinTableHDU | fits.CompImageHDU | bytes) -> None:
+    def __init__(
+        self,
+        hdu: fits.ImageHDU | fits.BinTableHDU | fits.CompImageHDU | bytes,
+        file_name: str | None = None,
+    ) -> None:
+        self.file_name = file_name
         self._raw = hdu if isinstance(hdu, bytes) else None
         self._hdu = None if isinstance(hdu, bytes) else hdu
         self._cards: bytes | None = None
         self._pixels: np.ndarray | None = None
+        self._shown = False
 
     @classmethod
-    def from_pixels(cls, cards: bytes, pixels: np.ndarray) -> Self:
+    def from_pixels(cls, cards: bytes, pixels: np.ndarray, file_name: str | None = None) -> Self:
         """Return a plane of pixels whose header is not parsed yet.
 
         Parameters
@@ -46,8 +55,10 @@ class Plane:
         pixels
             Pixels in native byte order, of the shape and type that the cards
             tell, not scaled.
+        file_name
+            Key under which the plane was read.
         """
-        plane = cls(b"")
+        plane = cls(b"", file_name)
         plane._raw, plane._cards, plane._pixels = None, cards, pixels
         return plane
 
@@ -59,16 +70,22 @@ class Plane:
     @property
     def unparsed(self) -> tuple[bytes, np.ndarray] | None:
         """Cards and pixels of a plane whose header nobody has looked at."""
-        return None if self._cards is None or self._pixels is None else (self._cards, self._pixels)
+        if self._cards is None or self._pixels is None:
+            return None
+        # Who has the pixels may have changed them.
+        return (_without_checksums(self._cards) if self._shown else self._cards), self._pixels
 
     @property
     def hdu(self) -> Any:
-        """The plane as an astropy HDU, with numbers in native byte order."""
+        """The plane as an astropy HDU. Pixels are in native byte order."""
         if self._hdu is None:
             if self._cards is not None:
                 self._hdu = fits.ImageHDU(self._pixels, header=fits.Header.fromstring(self._cards))
             else:
                 self._hdu = fits.HDUList.fromstring(_EMPTY_PRIMARY + (self._raw or b""))[1]
+            # What the file summed up may be changed from now on.
+            for keyword in ("CHECKSUM", "DATASUM"):
+                self._hdu.header.remove(keyword, ignore_missing=True)
             self._raw = self._cards = self._pixels = None
         return self._hdu
 
@@ -80,6 +97,7 @@ class Plane:
     @property
     def data(self) -> np.ndarray:
         """Pixels or table rows of the plane."""
+        self._shown = True
         return self.hdu.data if self._pixels is None else self._pixels
 
     def copy(self) -> Plane:
@@ -87,8 +105,8 @@ class Plane:
         return copy.deepcopy(self)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Plane:
-        clone = Plane(b"" if self._hdu is None else self._hdu.copy())
-        clone._raw, clone._cards = self._raw, self._cards
+        clone = Plane(b"" if self._hdu is None else self._hdu.copy(), self.file_name)
+        clone._raw, clone._cards, clone._shown = self._raw, self._cards, self._shown
         clone._pixels = None if self._pixels is None else self._pixels.copy()
         return clone
 
@@ -105,5 +123,12 @@ class Plane:
         """
         if not self.hdu.is_image or self.hdu.shape != shape:
             return self
-        header = shifted_header(self.header, box.x0, box.y0)
-        return Plane(fits.ImageHDU(np.array(self.data[box.slices]), header=header))
+        pixels = np.array(self.data[box.slices])
+        return Plane(fits.ImageHDU(pixels, header=shifted_header(self.header, box)), self.file_name)
+
+
+def _without_checksums(cards: bytes) -> bytes:
+    header = fits.Header.fromstring(cards)
+    for keyword in ("CHECKSUM", "DATASUM"):
+        header.remove(keyword, ignore_missing=True)
+    return "".join(str(card) for card in header.cards).encode("ascii")

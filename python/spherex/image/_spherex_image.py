@@ -4,19 +4,20 @@ from __future__ import annotations
 
 __all__ = ["SPHERExImage"]
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from astropy.io import fits
-from astropy.nddata import CCDData, VarianceUncertainty
-from astropy.units import Unit, UnitBase
+from astropy.nddata import CCDData, NDData, VarianceUncertainty
+from astropy.units import Quantity, Unit, UnitBase
 from astropy.wcs import WCS
 
 from ._box import Box
 from ._flags import SPHEREX_FLAGS, FlagPlane, FlagTable
 from ._plane import Plane
-from ._wcs import alternative_wcs, celestial_wcs, shifted_cards, shifted_header
+from ._wcs import alternative_wcs, celestial_wcs, is_same_wcs, shifted_cards, shifted_header
 
 
 class SPHERExImage(CCDData):
@@ -86,7 +87,7 @@ class SPHERExImage(CCDData):
             flags = source.flag_plane if flags is None else flags
             planes = source.planes if planes is None else planes
             side_cards = source.side_cards if side_cards is None else side_cards
-            if wcs is None and not source._wcs_is_in_header:
+            if wcs is None and not source.wcs_is_in_header:
                 wcs, self._wcs_is_in_header = source.wcs, False
             data = source.data
         if isinstance(flags, FlagPlane):
@@ -95,13 +96,15 @@ class SPHERExImage(CCDData):
         if kwargs.get("copy", False):
             pixel_flags = None if pixel_flags is None else pixel_flags.copy()
             planes = {name: plane.copy() for name, plane in (planes or {}).items()}
-        header = fits.Header() if header is None else header
+        if header is None:
+            header = data.meta if isinstance(data, NDData) else fits.Header()
         if not isinstance(header, fits.Header):
             header = fits.Header(list(header.items()))
-        if unit is None and header.get("BUNIT", "").strip():
+        if unit is None and not isinstance(data, NDData) and str(header.get("BUNIT") or "").strip():
             unit = Unit(self.known_invalid_fits_unit_strings.get(header["BUNIT"], header["BUNIT"]))
         if variance is not None:
-            kwargs["uncertainty"] = VarianceUncertainty(np.asanyarray(variance), copy=False)
+            variance_unit = getattr(variance, "unit", None)
+            kwargs["uncertainty"] = VarianceUncertainty(np.asarray(variance), unit=variance_unit, copy=False)
         self.flag_table = SPHEREX_FLAGS if flag_table is None else flag_table
         self.planes: dict[str, Plane] = dict(planes or {})
         self.side_cards: dict[str, bytes] = dict(side_cards or {})
@@ -124,6 +127,10 @@ class SPHERExImage(CCDData):
             value = value.represent_as(VarianceUncertainty)
         if value is not None and value.array is not None and value.array.shape != self.data.shape:
             raise ValueError(f"The variance has shape {value.array.shape}, the image {self.data.shape}.")
+        # Arithmetic sets the unit of an image after its uncertainty.
+        if value is not None and value.unit is not None and self._unit is not None and value.unit != self._unit**2:
+            array = Quantity(value.array, value.unit, dtype=None).to_value(self._unit**2).astype(value.array.dtype)
+            value = VarianceUncertainty(array, copy=False)
         CCDData.uncertainty.fset(self, value)
 
     @property
@@ -136,6 +143,9 @@ class SPHERExImage(CCDData):
         """Celestial coordinates; `None` if the header has none."""
         if self._wcs_is_in_header and not self._wcs_is_built:
             self._wcs = celestial_wcs(self.header)
+            if self._wcs is not None:
+                self._wcs.array_shape = self.data.shape
+            self._wcs_as_built = copy.deepcopy(self._wcs)
             self._wcs_is_built = True
         return self._wcs
 
@@ -147,8 +157,24 @@ class SPHERExImage(CCDData):
 
     @property
     def wcs_is_in_header(self) -> bool:
-        """Whether the WCS is the one of the header cards, not one set by hand."""
+        """Whether the WCS is the one of the header cards, not one set or changed by hand."""
+        if self._wcs_is_in_header and self._wcs_is_built and self._wcs is not None:
+            self._wcs_is_in_header = is_same_wcs(self._wcs, self._wcs_as_built)
         return self._wcs_is_in_header
+
+    @property
+    def flags(self) -> np.ndarray | None:
+        """Flags of the pixels, int32, shape (rows, columns). Setting a `FlagPlane` sets `flag_table` too."""
+        return self._flags
+
+    @flags.setter
+    def flags(self, value: np.ndarray | FlagPlane | None) -> None:
+        if isinstance(value, FlagPlane):
+            self.flag_table = value.table
+        pixel_flags = None if value is None else _as_int32(value)
+        if pixel_flags is not None and pixel_flags.shape != self.data.shape:
+            raise ValueError(f"The flags have shape {pixel_flags.shape}, the image {self.data.shape}.")
+        self._flags = pixel_flags
 
     @property
     def flag_plane(self) -> FlagPlane | None:
@@ -172,6 +198,27 @@ class SPHERExImage(CCDData):
         tables = {name: plane.hdu for name, plane in self.planes.items() if name == "WCS-WAVE"}
         return alternative_wcs(self.header, key, tables)
 
+    @classmethod
+    def read(cls, *args: Any, **kwargs: Any) -> SPHERExImage:
+        """Refuse: the reader of CCDData knows neither flags nor planes.
+
+        Raises
+        ------
+        NotImplementedError
+            Always; `spherex.fits.read_product` reads.
+        """
+        raise NotImplementedError("Use spherex.fits.read_product(path): CCDData.read would lose flags and planes.")
+
+    def write(self, *args: Any, **kwargs: Any) -> None:
+        """Refuse: the writer of CCDData knows neither flags nor planes.
+
+        Raises
+        ------
+        NotImplementedError
+            Always; `spherex.fits.write_product` writes.
+        """
+        raise NotImplementedError("Use spherex.fits.write_product(image, path): CCDData.write would lose planes.")
+
     def __getitem__(self, item: Any) -> SPHERExImage:
         return self.cutout(Box.from_slices(item, self.data.shape))
 
@@ -189,7 +236,7 @@ class SPHERExImage(CCDData):
             If the box lies outside of the image.
         """
         box = box.clipped(self.data.shape)
-        header = shifted_header(self.header, box.x0, box.y0)
+        header = shifted_header(self.header, box)
         flags = self.flag_plane
         cut = SPHERExImage(
             self.data[box.slices],
@@ -200,9 +247,9 @@ class SPHERExImage(CCDData):
             flag_table=self.flag_table,
             header=header,
             planes={name: plane.cutout(box, self.data.shape) for name, plane in self.planes.items()},
-            side_cards={name: shifted_cards(one, box.x0, box.y0) for name, one in self.side_cards.items()},
+            side_cards={name: shifted_cards(one, box) for name, one in self.side_cards.items()},
         )
-        if not self._wcs_is_in_header:
+        if not self.wcs_is_in_header:
             cut.wcs = None if self._wcs is None else self._wcs[box.slices]
         return cut
 
@@ -235,6 +282,11 @@ class SPHERExImage(CCDData):
             flags = FlagPlane(others.array.copy(), others.table)
         elif flags is not None:
             flags = FlagPlane(flags.array.copy(), flags.table)
+        if isinstance(operand, CCDData) and not isinstance(operand, SPHERExImage):
+            # Masters of ccdproc come with a standard deviation.
+            operand = CCDData(operand)
+            if operand.uncertainty is not None:
+                operand.uncertainty = operand.uncertainty.represent_as(VarianceUncertainty)
         kwargs.setdefault("compare_wcs", None)
         result = operation(operand, **kwargs)
         header = self.header.copy()
@@ -248,7 +300,7 @@ class SPHERExImage(CCDData):
             planes=self.planes,
             side_cards=self.side_cards,
         )
-        if not self._wcs_is_in_header:
+        if not self.wcs_is_in_header:
             annotated.wcs = self._wcs
         return annotated
 

@@ -6,6 +6,7 @@ __all__ = [
     "alternative_wcs",
     "celestial_cards",
     "celestial_wcs",
+    "is_same_wcs",
     "replace_celestial_wcs",
     "shift_header",
     "shifted_cards",
@@ -16,8 +17,11 @@ import re
 import warnings
 from collections.abc import Mapping
 
+import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS, FITSFixedWarning
+
+from ._box import Box
 
 _PIXEL_CARD = re.compile(r"CRPIX[12][A-Z]?$")
 _CARD = 80
@@ -91,23 +95,23 @@ def celestial_cards(cards: bytes) -> bytes:
     return b"".join(cards[at : at + _CARD] for at in places if _CELESTIAL_BYTES.match(cards, at, at + 8))
 
 
-def shifted_header(header: fits.Header, x0: int, y0: int) -> fits.Header:
+def shifted_header(header: fits.Header, box: Box) -> fits.Header:
     """Return a copy of a header for the cut of an image; see `shift_header`."""
     header = header.copy()
-    shift_header(header, x0, y0)
+    shift_header(header, box)
     return header
 
 
-def shifted_cards(cards: bytes, x0: int, y0: int) -> bytes:
+def shifted_cards(cards: bytes, box: Box) -> bytes:
     """Return the cards of a header for the cut of an image; see `shift_header`."""
     if b"CRPIX" not in cards:
         return cards
     header = fits.Header.fromstring(cards)
-    shift_header(header, x0, y0)
+    shift_header(header, box)
     return "".join(str(card) for card in header.cards).encode("ascii")
 
 
-def shift_header(header: fits.Header, x0: int, y0: int) -> None:
+def shift_header(header: fits.Header, box: Box) -> None:
     """Change the header of an image to that of a cut of it.
 
     Every coordinate system, the alternative ones too, then gives each pixel
@@ -117,11 +121,23 @@ def shift_header(header: fits.Header, x0: int, y0: int) -> None:
     ----------
     header
         Header of the whole image, which is changed.
-    x0, y0
-        First column and row of the cut, 0-based.
+    box
+        The cut.
     """
+    for axis, size in (("NAXIS1", box.shape[1]), ("NAXIS2", box.shape[0])):
+        if axis in header:
+            header[axis] = size
     for keyword in {keyword for keyword in header if _PIXEL_CARD.match(keyword)}:
-        header[keyword] -= x0 if keyword[5] == "1" else y0
+        header[keyword] -= box.x0 if keyword[5] == "1" else box.y0
+
+
+def is_same_wcs(first: WCS, second: WCS) -> bool:
+    """Return whether two coordinate systems are equal, SIP polynomials included."""
+    if not first.wcs.compare(second.wcs) or (first.sip is None) != (second.sip is None):
+        return False
+    return first.sip is None or all(
+        np.array_equal(getattr(first.sip, name), getattr(second.sip, name)) for name in ("a", "b", "crpix")
+    )
 
 
 def replace_celestial_wcs(header: fits.Header, wcs: WCS | None) -> None:
@@ -146,7 +162,9 @@ def replace_celestial_wcs(header: fits.Header, wcs: WCS | None) -> None:
         return
     if wcs.wcs.tab or wcs.cpdis1 or wcs.cpdis2 or wcs.det2im1 or wcs.det2im2:
         raise ValueError("The WCS of the image uses look-up tables, which cards cannot hold; use TAN or TAN-SIP.")
-    for card in wcs.to_header(relax=True).cards:
+    if wcs.naxis != 2 or not wcs.has_celestial:
+        raise ValueError("The WCS of an image has two celestial axes.")
+    for card in wcs.to_header(relax=True, key=" ").cards:
         # Times belong to the exposure; wcslib repeats them.
         if _CELESTIAL_CARD.match(card.keyword):
             header[card.keyword] = (card.value, card.comment)

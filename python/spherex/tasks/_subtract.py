@@ -89,18 +89,20 @@ class SubtractTask(pipeBase.PipelineTask):
             If the two differ in shape, unit or detector, if only one of them
             has a variance, or if exposure times are wanted and unknown.
         """
-        from ..image import SPHERExImage
+        from ..image import FlagPlane, SPHERExImage
 
         self._check(inputImage, subtractImage)
         scale = self._scale(inputImage, subtractImage) if self.config.scaleByExposureTime else 1.0
+        flags = inputImage.flag_plane
+        others = subtractImage.flag_plane
+        if others is not None:
+            flags = (
+                FlagPlane(others.array.copy(), others.table) if flags is None else flags.combined(others, flags.array)
+            )
         data = _in_place(np.subtract, inputImage.data, _scaled(subtractImage.data, scale))
         variance = inputImage.variance
         if variance is not None and subtractImage.variance is not None:
             variance = _in_place(np.add, variance, _scaled(subtractImage.variance, scale**2))
-        flags = inputImage.flag_plane
-        others = subtractImage.flag_plane
-        if others is not None:
-            flags = others if flags is None else flags.combined(others, out=flags.array)
         masks = [one.mask for one in (inputImage, subtractImage) if one.mask is not None]
         output = SPHERExImage(
             inputImage,
@@ -158,10 +160,17 @@ class SubtractTask(pipeBase.PipelineTask):
 
 
 def _scaled(array: np.ndarray, scale: float) -> np.ndarray:
+    array = _floating(array)
     return array if scale == 1.0 else array * array.dtype.type(scale)
+
+
+def _floating(array: np.ndarray) -> np.ndarray:
+    """Return numbers that can be scaled and become negative."""
+    return array if array.dtype.kind == "f" else array.astype(np.result_type(array, np.float32))
 
 
 def _in_place(operation: np.ufunc, first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Apply an operation, into the memory of its first operand if that fits."""
-    fits = first.flags.writeable and first.dtype == np.result_type(first, second) and first.dtype.kind == "f"
+    first = _floating(first)
+    fits = first.flags.writeable and first.dtype == np.result_type(first, second)
     return operation(first, second, out=first if fits else None)
