@@ -75,8 +75,7 @@ class BoxDelegate(StorageClassDelegate):
             return component.cutout(box)
         if isinstance(component, fits.Header):
             header = component.copy()
-            shape = header.get("NAXIS2", box.y1), header.get("NAXIS1", box.x1)
-            shift_header(header, box.clipped(shape))
+            shift_header(header, box.clipped((header.get("NAXIS2", box.y1), header.get("NAXIS1", box.x1))))
             return header
         # Pixels have a shape, a WCS that of its image.
         shape = getattr(component, "array_shape", None) or getattr(component, "shape", (box.y1, box.x1))
