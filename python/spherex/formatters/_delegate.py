@@ -78,5 +78,5 @@ class BoxDelegate(StorageClassDelegate):
             shift_header(header, box.clipped((header.get("NAXIS2", box.y1), header.get("NAXIS1", box.x1))))
             return header
         # Pixels have a shape, a WCS that of its image.
-        shape = getattr(component, "array_shape", None) or getattr(component, "shape", (box.y1, box.x1))
+        shape: Any = getattr(component, "array_shape", None) or getattr(component, "shape", (box.y1, box.x1))
         return component[box.clipped(shape).slices]
