@@ -213,7 +213,9 @@ class BatchWriter:
             self._register_run(key.run)
         values = tuple([key.values[i] for i in self._orders[key.kind]])
         data_id = DataCoordinate.from_required_values(dataset_type.dimensions, values)
-        return DatasetRef(dataset_type, data_id, key.run, id_generation_mode=DatasetIdGenEnum.DATAID_TYPE_RUN)
+        return DatasetRef(
+            dataset_type, data_id, key.run, conform=False, id_generation_mode=DatasetIdGenEnum.DATAID_TYPE_RUN
+        )
 
     def _dataset_type(self, kind: DatasetKind) -> DatasetType:
         """Dataset type of the repository, registered unless it is a dry run."""
