@@ -156,8 +156,10 @@ def test_raws_and_darks_mixed_up(repo_root: Path, tmp_path: Path) -> None:
     write_file(tmp_path / "in", dark=True)
     outcome = ingest(repo_root, "--regex", ".", tmp_path / "in")
     assert outcome.code == 1
-    assert "--ingest-type" in outcome.failures[0]
-    assert datasets_or_none(repo_root) == {}
+    (failure,) = outcome.failures
+    assert "dark_current.fits: it is a dark current map" in failure
+    assert "--ingest-type dark" in failure
+    assert list(datasets_or_none(repo_root)) == [(0, 1)]
 
 
 def test_the_same_file_by_two_names(repo_root: Path, tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from spherex.ingest.times import exposure_times, observation_date, timespan_of
 
 def describe(path: Path, **options: Any) -> FileDescription:
     """Describe a file, raising what is wrong with it."""
-    describer = SimulatedDescriber("rawexp", "rawexpr", **options)
+    kind = "dark" if "dark_current" in path.name else "rawexp"
+    describer = SimulatedDescriber(kind, f"{kind}r", **options)
     structure = read_structure(str(path))
     if isinstance(structure, DescriptionError):
         raise structure

@@ -157,9 +157,12 @@ class BatchWriter:
         change = change_of(file.address, file.size, dataset)
         if change is not None:
             key = file.description.dataset
+            where = " AND ".join(
+                f"{name}={value!r}" for name, value in zip(key.kind.dimensions, key.values, strict=True)
+            )
             raise DescriptionError(
-                f"{change}; remove the dataset first (butler prune-datasets REPO --purge {key.run} --datasets "
-                f"{key.kind.name} --where ...) or ingest into another --output-run"
+                f"{change}; if it is the better one, remove the dataset first (butler prune-datasets REPO "
+                f'--purge {key.run} --datasets {key.kind.name} --where "{where}") or use another --output-run'
             )
 
     def _write_all(

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from lsst.daf.butler import Timespan
 
-from spherex.fits.cards import Cards
 from spherex.fits.names import FLAGS, IMAGE, VARIANCE
 from spherex.geometry import FrameError, frame_corners, polygon_of
 from spherex.instrument import SimulatorInstrument
@@ -43,6 +42,9 @@ _NAME = re.compile(rf"{_STEM}({_DARK})?\.fits$")
 
 STORAGE_CLASS = "SPHERExImage"
 _DIMENSIONS = ("instrument", "exposure", "detector")
+
+_RAW_TYPE, _DARK_TYPE = "rawexp", "dark"
+_KIND_CARD = "IMAGETYP"
 
 _NUMBERS = {
     "exposure_time": "XPOSURE",
@@ -114,14 +116,14 @@ class SimulatedDescriber:
         hdus = {hdu.name: hdu for hdu in structure.hdus}
         for name in (IMAGE, FLAGS, VARIANCE):
             # A file that was cut between two HDUs has no other sign of it.
-            if name not in hdus or len(hdus[name].shape) != 2 or hdus[name].kind == "table":
+            if name not in hdus or len(hdus[name].image_shape) != 2:
                 raise DescriptionError(f"it has no image in an HDU {name}; replace it by a good copy")
         hdu = hdus[IMAGE]
-        cards = Cards(hdu.header_bytes)
+        self._check_kind(hdu.cards)
         try:
-            self._check_identity(key, cards)
-            exposure = self._exposure(key, cards)
-            region = self._region(cards, hdu)
+            self._check_identity(key, hdu.cards)
+            exposure = self._exposure(key, hdu.cards)
+            region = self._region(hdu)
         except ValueError as error:
             raise DescriptionError(f"{error}; mend the header or leave the file out") from None
         unknown = [name for name, value in (("WCS", region), ("time", exposure.values["timespan"])) if value is None]
@@ -136,6 +138,18 @@ class SimulatedDescriber:
         )
         assert key.dataset is not None, "identify always tells the dataset"
         return FileDescription(key.dataset, (exposure, place), tuple(unknown))
+
+    def _check_kind(self, cards: Mapping[str, Any]) -> None:
+        """Refuse to take a raw image for a dark, or a dark for a raw image."""
+        is_dark = {"DARK": True, "SCIENCE": False}.get(str(cards.get(_KIND_CARD, "")).strip())
+        wants_dark = {_DARK_TYPE: True, _RAW_TYPE: False}.get(self._kind.name)
+        if is_dark is None or wants_dark is None or is_dark is wants_dark:
+            return
+        raise DescriptionError(
+            f"it is a dark current map ({_KIND_CARD} is DARK), not a raw image; add --ingest-type {_DARK_TYPE}"
+            if is_dark
+            else f"it is a raw image ({_KIND_CARD} is SCIENCE), not a dark; add --regex dark_current.fits"
+        )
 
     def _check_identity(self, key: FileKey, cards: Mapping[str, Any]) -> None:
         for card, expected in (
@@ -168,9 +182,10 @@ class SimulatedDescriber:
             values.update(self._group)
         return RecordDescription("exposure", values, defaults)
 
-    def _region(self, cards: Mapping[str, Any], hdu: HDUInfo) -> Any:
+    def _region(self, hdu: HDUInfo) -> Any:
+        rows, columns = hdu.image_shape
         try:
-            corners = frame_corners(cards, (hdu.shape[1], hdu.shape[0]))
+            corners = frame_corners(hdu.cards, (columns, rows))
         except FrameError as error:
             raise ValueError(str(error)) from None
         return None if corners is None else polygon_of(corners)

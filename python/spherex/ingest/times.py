@@ -85,7 +85,7 @@ def observation_date(mjd: float) -> str:
         Year, month and day.
     """
     day = datetime.date(1970, 1, 1) + datetime.timedelta(days=math.floor(mjd - _MJD_1970))
-    return day.strftime("%Y%m%d")
+    return day.isoformat().replace("-", "")
 
 
 def _mjd_of_iso(value: str) -> float:
