@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["ProcessingRun"]
 
 import dataclasses
+import datetime
 import re
 from typing import Self
 
@@ -63,6 +64,11 @@ class ProcessingRun:
         and dates a retry comes after what it retries.
         """
         return self.version, self.year, self.day, self.pipeline.endswith(_RETRY), self.pipeline
+
+    @property
+    def date(self) -> datetime.datetime:
+        """Begin of the day of the processing, UTC."""
+        return datetime.datetime(self.year, 1, 1, tzinfo=datetime.UTC) + datetime.timedelta(days=self.day - 1)
 
     def __str__(self) -> str:
         version = f"-v{self.version}" if self.version else ""

@@ -1,0 +1,7 @@
+"""Which calibration is valid when, and which one an image was made with."""
+
+from __future__ import annotations
+
+__all__ = ["CertifiedChange", "associations_of", "certify_newest", "decertify", "timespan_between"]
+
+from .validity import CertifiedChange, associations_of, certify_newest, decertify, timespan_between

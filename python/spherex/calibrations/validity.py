@@ -1,0 +1,206 @@
+"""Validity ranges in a CALIBRATION collection.
+
+The Butler refuses to certify a dataset where another one is valid already, and
+leaves it to its user to make room. Calibrations of the archive have an order,
+that of their processing runs, so the newer one can take the place of the older
+one by itself.
+"""
+
+from __future__ import annotations
+
+__all__ = ["CertifiedChange", "associations_of", "certify_newest", "decertify", "timespan_between"]
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from lsst.daf.butler import CollectionType, MissingCollectionError, MissingDatasetTypeError, Timespan
+
+if TYPE_CHECKING:
+    from lsst.daf.butler import Butler, DataCoordinate, DatasetAssociation, DatasetRef
+
+AgeOf = Callable[[str], Any]
+"""Returns something that sorts runs from the oldest to the newest; `None` for
+a run that has no place in that order.
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class CertifiedChange:
+    """What certifying one dataset did to another one.
+
+    Parameters
+    ----------
+    ref
+        The dataset that was to be certified.
+    other
+        A dataset of the same data ID that was valid in a part of the range.
+    timespan
+        That part.
+    is_replaced
+        Whether the other one gave way; else it stayed.
+    """
+
+    ref: DatasetRef
+    other: DatasetRef
+    timespan: Timespan
+    is_replaced: bool
+
+
+def timespan_between(begin: str | None, end: str | None) -> Timespan:
+    """Make a validity range of what a user gave.
+
+    Parameters
+    ----------
+    begin, end
+        Dates in ISO 8601, TAI as everywhere in ``butler``; `None` for no
+        limit. The end is exclusive.
+
+    Raises
+    ------
+    ValueError
+        If one is no date, or the end is not after the begin.
+    """
+    from astropy.time import Time
+
+    def moment(text: str | None) -> Time | None:
+        try:
+            return None if text is None else Time(text, scale="tai")
+        except ValueError:
+            raise ValueError(f"{text!r} is not a date such as 2025-12-18 or 2025-12-18T05:09:34") from None
+
+    first, last = moment(begin), moment(end)
+    # A timespan of equal limits is not empty: it is a moment.
+    if first is not None and last is not None and last <= first:
+        raise ValueError(f"the end {end} is not after the begin {begin}")
+    return Timespan(first, last)
+
+
+def associations_of(
+    butler: Butler, collection: str, dataset_type: str, data_id: dict[str, Any] | None = None
+) -> list[DatasetAssociation]:
+    """Find what is certified in a collection.
+
+    Parameters
+    ----------
+    butler
+        The repository.
+    collection
+        A CALIBRATION collection; it may not exist yet.
+    dataset_type
+        Name of the dataset type.
+    data_id
+        Keys that the data IDs must have; by default all.
+
+    Returns
+    -------
+    associations : `list` [`lsst.daf.butler.DatasetAssociation`]
+        By data ID and begin of validity.
+    """
+    try:
+        found = butler.registry.queryDatasetAssociations(
+            dataset_type, [collection], collectionTypes={CollectionType.CALIBRATION}
+        )
+        wanted = (data_id or {}).items()
+        chosen = [one for one in found if all(one.ref.dataId.get(key) == value for key, value in wanted)]
+    except (MissingCollectionError, MissingDatasetTypeError):
+        return []
+    return sorted(chosen, key=lambda one: (one.ref.dataId, one.timespan))
+
+
+def certify_newest(
+    butler: Butler, collection: str, refs: Iterable[DatasetRef], timespan: Timespan, age_of: AgeOf
+) -> list[CertifiedChange]:
+    """Certify datasets, each where no newer one is valid.
+
+    Where an older one is valid it gives way. Datasets of runs that have no
+    age were certified by somebody who knew why: they stay.
+
+    Parameters
+    ----------
+    butler
+        The repository, writeable.
+    collection
+        A CALIBRATION collection, which is registered if need be.
+    refs
+        Datasets to certify. If several are for one data ID the newest counts.
+    timespan
+        Validity range.
+    age_of
+        Order of the runs.
+
+    Returns
+    -------
+    changes : `list` [`CertifiedChange`]
+        What gave way, and what did not. Datasets that were certified in all
+        of the range before make no change.
+
+    Raises
+    ------
+    lsst.daf.butler.registry.CollectionTypeError
+        If the collection is of another type.
+    """
+    butler.collections.register(collection, CollectionType.CALIBRATION)
+    changes = []
+    # The newest comes last, so that it takes from the older ones.
+    for ref in sorted(refs, key=lambda ref: (ref.datasetType.name, age_of(ref.run))):
+        with butler.transaction():
+            changes += _certify_one(butler, collection, ref, timespan, age_of)
+    return changes
+
+
+def _certify_one(
+    butler: Butler, collection: str, ref: DatasetRef, timespan: Timespan, age_of: AgeOf
+) -> list[CertifiedChange]:
+    changes = []
+    free = [timespan]
+    for known in associations_of(butler, collection, ref.datasetType.name, dict(ref.dataId.required)):
+        assert known.timespan is not None, "a certified dataset has a validity range"
+        overlap = known.timespan.intersection(timespan)
+        if overlap.isEmpty():
+            continue
+        age = age_of(known.ref.run)
+        if known.ref.id != ref.id and age is not None and age < age_of(ref.run):
+            butler.registry.decertify(collection, ref.datasetType, overlap, dataIds=[ref.dataId])
+            changes.append(CertifiedChange(ref, known.ref, overlap, is_replaced=True))
+            continue
+        if known.ref.id != ref.id:
+            changes.append(CertifiedChange(ref, known.ref, overlap, is_replaced=False))
+        free = [rest for one in free for rest in one.difference(overlap)]
+    for one in free:
+        butler.registry.certify(collection, [ref], one)
+    return changes
+
+
+def decertify(
+    butler: Butler, collection: str, dataset_type: str, timespan: Timespan, data_ids: Sequence[DataCoordinate]
+) -> list[DatasetAssociation]:
+    """Take datasets out of a range of time.
+
+    Parameters
+    ----------
+    butler
+        The repository, writeable.
+    collection
+        A CALIBRATION collection.
+    dataset_type
+        Name of the dataset type.
+    timespan
+        Range from which they are taken. A dataset that is valid beyond it
+        stays valid there.
+    data_ids
+        Data IDs concerned.
+
+    Returns
+    -------
+    taken : `list` [`lsst.daf.butler.DatasetAssociation`]
+        What was valid in that range, with its validity before.
+    """
+    taken = [
+        known
+        for known in associations_of(butler, collection, dataset_type)
+        if known.ref.dataId in data_ids and known.timespan is not None and known.timespan.overlaps(timespan)
+    ]
+    if taken:
+        butler.registry.decertify(collection, dataset_type, timespan, dataIds=[known.ref.dataId for known in taken])
+    return taken
