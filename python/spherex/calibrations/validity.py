@@ -173,7 +173,13 @@ def _certify_one(
 
 
 def decertify(
-    butler: Butler, collection: str, dataset_type: str, timespan: Timespan, data_ids: Sequence[DataCoordinate]
+    butler: Butler,
+    collection: str,
+    dataset_type: str,
+    timespan: Timespan,
+    data_ids: Sequence[DataCoordinate],
+    *,
+    dry_run: bool = False,
 ) -> list[DatasetAssociation]:
     """Take datasets out of a range of time.
 
@@ -190,6 +196,8 @@ def decertify(
         stays valid there.
     data_ids
         Data IDs concerned.
+    dry_run
+        Change nothing.
 
     Returns
     -------
@@ -201,6 +209,6 @@ def decertify(
         for known in associations_of(butler, collection, dataset_type)
         if known.ref.dataId in data_ids and known.timespan is not None and known.timespan.overlaps(timespan)
     ]
-    if taken:
+    if taken and not dry_run:
         butler.registry.decertify(collection, dataset_type, timespan, dataIds=[known.ref.dataId for known in taken])
     return taken

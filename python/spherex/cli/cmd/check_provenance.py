@@ -15,9 +15,7 @@ from lsst.daf.butler.cli.utils import ButlerCommand
     "check-provenance", cls=ButlerCommand, short_help="Compare images with the calibrations they were made with."
 )
 @repo_argument(required=True)
-@click.option(
-    "--dataset-type", default="level2", show_default=True, help="Name of the dataset type of the images."
-)
+@click.option("--dataset-type", default="level2", show_default=True, help="Name of the dataset type of the images.")
 @collections_option(help="Collections with the images, all versions of which are looked at. Default is SPHEREx/level2.")
 @where_option()
 @click.option(

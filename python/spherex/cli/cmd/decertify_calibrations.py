@@ -13,9 +13,7 @@ from lsst.daf.butler.cli.utils import ButlerCommand
 from ._calibrations import calibration_collection_option, detector_option, validity_options
 
 
-@click.command(
-    "decertify-calibrations", cls=ButlerCommand, short_help="Take calibrations out of a range of time."
-)
+@click.command("decertify-calibrations", cls=ButlerCommand, short_help="Take calibrations out of a range of time.")
 @repo_argument(required=True)
 @click.argument("dataset-type")
 @calibration_collection_option()

@@ -1,0 +1,88 @@
+"""``butler check-provenance``: images and the calibrations they were made with."""
+
+from __future__ import annotations
+
+__all__ = ["check_provenance"]
+
+from collections.abc import Iterator, Sequence
+
+import click
+from lsst.daf.butler import Butler, DatasetRef, InvalidQueryError, MissingCollectionError, MissingDatasetTypeError
+
+from spherex.archive import time_of_uuid
+from spherex.calibrations.origin import OriginReport, check_origins
+from spherex.ingest import IngestError
+from spherex.ingest.repository import open_repository
+
+_COLLECTIONS = ("SPHEREx/level2",)
+
+
+def check_provenance(repo: str, dataset_type: str, collections: Sequence[str], where: str, threads: int) -> bool:
+    """Compare images with the ingested calibrations.
+
+    Parameters
+    ----------
+    repo
+        Path, URI or label of the repository.
+    dataset_type
+        Name of the dataset type of the images.
+    collections
+        Collections with them; none for the default.
+    where
+        Expression that chooses among them.
+    threads
+        Number of threads that read headers.
+
+    Returns
+    -------
+    bool
+        Whether all images could be read and are what they say.
+    """
+    try:
+        with open_repository(repo, writeable=False) as butler:
+            refs = _find(butler, dataset_type, tuple(collections) or _COLLECTIONS, where)
+            if not refs:
+                raise click.ClickException(f"{repo} has no {dataset_type} there: check --collections and --where.")
+            report = check_origins(butler, refs, threads)
+    except IngestError as error:
+        raise click.ClickException(str(error)) from None
+    for line in _lines(report):
+        click.echo(line)
+    return not (report.failures or report.reissued or report.mistaken)
+
+
+def _find(butler: Butler, dataset_type: str, collections: Sequence[str], where: str) -> list[DatasetRef]:
+    try:
+        return butler.query_datasets(
+            dataset_type, collections, find_first=False, where=where, limit=None, explain=False
+        )
+    except (MissingCollectionError, MissingDatasetTypeError) as error:
+        raise click.ClickException(f"{error}. Ingest the images first, or name others.") from None
+    except InvalidQueryError as error:
+        raise click.BadParameter(f"{str(error).splitlines()[0]}.", param_hint="--where") from None
+
+
+def _lines(report: OriginReport) -> Iterator[str]:
+    for ref, reason in report.failures:
+        yield f"failed: {_name(ref)}: {reason}"
+    for ref, one, name in report.mistaken:
+        yield f"contradiction: {_name(ref)} was made with {one.type} {one.id}, which is a {name} here"
+    for ref, one in report.reissued:
+        yield (
+            f"made anew: {_name(ref)} claims to be older than its {one.type} {one.id} of "
+            f"{time_of_uuid(one.id):%Y-%m-%d}; get a fresh copy if yours is from before"
+        )
+    yield f"{report.images} images read, {len(report.without)} of them name no calibration"
+    missing = {name for name, _, _ in report.unresolved}
+    for name in sorted(report.resolved.keys() | missing):
+        absent = {key: count for key, count in report.unresolved.items() if key[0] == name}
+        total = report.resolved[name] + sum(absent.values())
+        yield f"{name}: {report.resolved[name]} of {total} references resolved"
+        for (_, detector, id_), count in sorted(absent.items(), key=lambda item: (item[0][1] or 0, item[0][2])):
+            time = time_of_uuid(id_)
+            made = f", made {time:%Y-%m-%d}" if time is not None else ""
+            yield f"  not ingested: {id_}{'' if detector is None else f', detector {detector}'}{made}: {count} images"
+
+
+def _name(ref: DatasetRef) -> str:
+    return f"{ref.datasetType.name} {dict(ref.dataId.required)} of {ref.run}"

@@ -1,0 +1,228 @@
+"""list-calibrations, decertify-calibrations and check-provenance, as a user gives them."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from ingest_helpers import butler_command, file_bytes
+from lsst.daf.butler import Butler, DatasetRef, DatasetType, FileDataset, Timespan
+
+from spherex.calibrations import certify_newest
+from spherex.instrument import SimulatorInstrument
+
+GAIN = uuid.UUID("74478304-abf1-4a9c-9eb2-926090a84446")
+WCS = uuid.UUID("019b2942-2772-73f3-8000-000000000000")
+"""Made 2025-12-16."""
+
+
+def give(*arguments: object) -> tuple[int, str]:
+    """Give a command; return its exit status and what it prints."""
+    outcome = butler_command(*arguments)
+    return outcome.code, outcome.output
+
+
+def add_calibration(butler: Butler, name: str, run: str, id_: uuid.UUID | None = None, **data_id: int) -> DatasetRef:
+    """Put a calibration and certify it for ever."""
+    dimensions = ("instrument", *data_id)
+    dataset_type = DatasetType(name, dimensions, "StructuredDataDict", universe=butler.dimensions, isCalibration=True)
+    butler.registry.registerDatasetType(dataset_type)
+    run = f"SPHEREx/calib/{run}"
+    butler.collections.register(run)
+    values = butler.registry.expandDataId(instrument="simulator", **data_id)
+    ref = DatasetRef(dataset_type, values, run, id=id_)
+    butler.put({"run": run}, ref)
+    certify_newest(butler, "SPHEREx/calib", [ref], Timespan(None, None), lambda run: (run,))
+    return ref
+
+
+@pytest.fixture
+def repo(repo_root: Path) -> Path:
+    """Return a repository with a gain for all detectors and a WCS for one."""
+    with Butler.from_config(str(repo_root), writeable=True) as butler:
+        SimulatorInstrument().register(butler.registry)
+        add_calibration(butler, "gain_factors", "base-2025-158", GAIN)
+        add_calibration(butler, "spectral_wcs", "cal-wcs-v4-2025-254", WCS, detector=4)
+    return repo_root
+
+
+def test_list_calibrations_tells_type_detector_run_validity_and_file(repo: Path) -> None:
+    status, text = give("list-calibrations", repo)
+    assert status == 0
+    header, _, *rows = text.splitlines()
+    assert header.split() == ["type", "detector", "run", "begin", "(TAI)", "end", "(TAI)", "file"]
+    assert [row.split()[:-1] for row in rows] == [
+        ["gain_factors", "-", "SPHEREx/calib/base-2025-158", "-", "-"],
+        ["spectral_wcs", "4", "SPHEREx/calib/cal-wcs-v4-2025-254", "-", "-"],
+    ]
+    with Butler.from_config(str(repo), collections="SPHEREx/calib", instrument="simulator") as butler:
+        assert rows[1].split()[-1] == str(butler.getURI("spectral_wcs", detector=4))
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        (["-d", "spectral_*"], ["spectral_wcs"]),
+        (["-d", "spectral_*,gain_factors"], ["gain_factors", "spectral_wcs"]),
+        (["--detector", "4"], ["spectral_wcs"]),
+    ],
+)
+def test_list_calibrations_can_be_narrowed(repo: Path, options: list[str], names: list[str]) -> None:
+    status, text = give("list-calibrations", repo, *options)
+    assert status == 0
+    assert [row.split()[0] for row in text.splitlines()[2:]] == names
+
+
+@pytest.mark.parametrize("options", [["--detector", "5"], ["-d", "dark"], ["--collection", "elsewhere"]])
+def test_list_calibrations_without_any_says_so(repo: Path, options: list[str]) -> None:
+    status, text = give("list-calibrations", repo, *options)
+    assert status == 1
+    assert text.startswith("No such calibration is certified in ")
+
+
+def test_decertify_splits_the_validity(repo: Path) -> None:
+    span = ["--begin-date", "2025-06-01", "--end-date", "2025-07-01T12:00:00"]
+    status, text = give("decertify-calibrations", repo, "spectral_wcs", *span, "--dry-run")
+    assert (status, text.startswith("would be taken out: spectral_wcs")) == (0, True)
+    status, text = give("decertify-calibrations", repo, "spectral_wcs", *span, "--detector", "4")
+    assert (status, text.startswith("taken out: spectral_wcs")) == (0, True)
+    _, text = give("list-calibrations", repo, "-d", "spectral_wcs")
+    first, second = text.splitlines()[2:]
+    assert first.split()[3:5] == ["-", "2025-06-01T00:00:00"]
+    assert second.split()[3:5] == ["2025-07-01T12:00:00", "-"]
+    status, text = give("decertify-calibrations", repo, "spectral_wcs", *span)
+    assert status == 1
+    assert "list-calibrations" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (["spectral_wcs", "--begin-date", "soon"], "'soon' is not a date"),
+        (["spectral_wcs", "--begin-date", "2025-06-01", "--end-date", "2025-05-01"], "is not after the begin"),
+        (["no_such_type"], "No no_such_type"),
+    ],
+)
+def test_decertify_refuses_what_makes_no_sense(repo: Path, arguments: list[str], match: str) -> None:
+    status, text = give("decertify-calibrations", repo, *arguments)
+    assert status != 0
+    assert match in text
+    assert "Traceback" not in text
+
+
+@pytest.fixture
+def add_image(repo: Path) -> Callable[..., Path]:
+    """Return a function that ingests an image with HISTORY lines, exposure by exposure."""
+    count = 0
+
+    def add(*history: str, run: str = "l2b-v21-2025-354", date: str | None = "2025-12-21T07:46:20.948") -> Path:
+        nonlocal count
+        count += 1
+        cards = {} if date is None else {"DATE": date}
+        content = file_bytes(cards)
+        lines = b"".join(f"HISTORY {line}".ljust(80).encode() for line in history)
+        end = b"END".ljust(80)
+        # Into the second header, that of IMAGE, which fills one block.
+        place = content.index(end, 2880)
+        block = (content[2880:place] + lines + end).ljust(-(-(place - 2880 + len(lines) + 80) // 2880) * 2880)
+        path = repo.parent / f"image{count}.fits"
+        path.write_bytes(content[:2880] + block + content[5760:])
+        with Butler.from_config(str(repo), writeable=True) as butler:
+            record = {"instrument": "simulator", "id": count, "name": f"exposure {count}"}
+            butler.registry.insertDimensionData("exposure", record)
+            butler.registry.insertDimensionData(
+                "exposure_detector_region", {"instrument": "simulator", "exposure": count, "detector": 4}
+            )
+            dataset_type = DatasetType(
+                "level2", ("instrument", "exposure", "detector"), "SPHERExImage", universe=butler.dimensions
+            )
+            butler.registry.registerDatasetType(dataset_type)
+            butler.collections.register(f"SPHEREx/level2/{run}")
+            data_id = butler.registry.expandDataId(instrument="simulator", exposure=count, detector=4)
+            ref = DatasetRef(dataset_type, data_id, f"SPHEREx/level2/{run}")
+            butler.ingest(FileDataset(str(path), [ref]), transfer="direct")
+        return path
+
+    return add
+
+
+def check(repo: Path, *options: str) -> tuple[int, list[str]]:
+    """Run check-provenance on all images."""
+    status, text = give("check-provenance", repo, "--collections", "SPHEREx/level2/*", *options)
+    return status, text.splitlines()
+
+
+def test_check_provenance_counts_what_resolves(repo: Path, add_image: Callable[..., Path]) -> None:
+    other = "d2f2d7f9-6ba0-41bd-82d4-e1d7e086bd09"
+    for _ in range(2):
+        add_image(f"[CALIB] gain_factors {GAIN}", f"[CALIB] spectral_wcs {WCS}", f"[CALIB] dark {other}", "Some step")
+    add_image("Some step")
+    status, lines = check(repo)
+    assert status == 0
+    assert lines == [
+        "3 images read, 1 of them name no calibration",
+        "dark: 0 of 2 references resolved",
+        f"  not ingested: {other}, detector 4: 2 images",
+        "gain_factors: 2 of 2 references resolved",
+        "spectral_wcs: 2 of 2 references resolved",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("run", "date"),
+    [
+        ("l2b-v20-2025-349", "2025-12-15T07:46:20.948"),
+        ("l2b-v20-2025-240", "2025-12-21T00:00:00"),
+        ("l2b-v20-2025-240", None),
+    ],
+)
+def test_check_provenance_finds_images_made_anew(
+    repo: Path, add_image: Callable[..., Path], run: str, date: str | None
+) -> None:
+    add_image(f"[CALIB] spectral_wcs {WCS}", run=run, date=date)
+    status, lines = check(repo)
+    assert status == 1
+    assert lines[0].startswith("made anew: level2 {'instrument': 'simulator'")
+    assert lines[0].endswith(f"its spectral_wcs {WCS} of 2025-12-16; get a fresh copy if yours is from before")
+
+
+def test_check_provenance_finds_contradictions(repo: Path, add_image: Callable[..., Path]) -> None:
+    add_image(f"[CALIB] dark {GAIN}")
+    status, lines = check(repo)
+    assert status == 1
+    assert lines[0].endswith(f"was made with dark {GAIN}, which is a gain_factors here")
+
+
+def test_check_provenance_goes_on_after_a_bad_file(repo: Path, add_image: Callable[..., Path]) -> None:
+    add_image().unlink()
+    add_image().write_bytes(b"")
+    add_image(date="sometime")
+    add_image(f"[CALIB] gain_factors {GAIN}")
+    status, lines = check(repo, "-j", "2")
+    assert status == 1
+    assert [line.startswith("failed: ") for line in lines] == [True, True, True, False, False]
+    assert "the file is empty" in lines[1]
+    assert "'sometime', which is no date" in lines[2]
+    assert lines[3] == "1 images read, 0 of them name no calibration"
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        (["--dataset-type", "nothing"], "nothing"),
+        (["--collections", "nowhere"], "nowhere"),
+        (["--where", "exposure ="], "--where"),
+        (["--where", "instrument='simulator' AND exposure=77"], "has no level2 there"),
+    ],
+)
+def test_check_provenance_says_what_is_not_there(
+    repo: Path, add_image: Callable[..., Path], options: list[str], match: str
+) -> None:
+    add_image()
+    arguments = options if "--collections" in options else [*options, "--collections", "SPHEREx/level2/*"]
+    status, text = give("check-provenance", repo, *arguments)
+    assert status != 0
+    assert match in text
+    assert "Traceback" not in text
