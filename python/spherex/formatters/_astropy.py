@@ -22,7 +22,9 @@ class CCDDataFormatter(FormatterV2):
     """Reads and writes `astropy.nddata.CCDData` as astropy lays it out.
 
     Pixels, unit, mask, uncertainty, PSF image, WCS and header are kept, and
-    flags in HDUs named FLAGS.
+    flags in HDUs named FLAGS. Of a file from elsewhere the first HDU with an
+    image is read; a unit that astropy does not know is kept as an
+    `astropy.units.UnrecognizedUnit`.
     """
 
     default_extension: ClassVar[str | None] = ".fits"
@@ -35,7 +37,7 @@ class CCDDataFormatter(FormatterV2):
         Raises
         ------
         OSError
-            If the file is damaged.
+            If the file is damaged or holds no image.
         """
         from astropy import units
         from astropy.io import fits
@@ -43,9 +45,17 @@ class CCDDataFormatter(FormatterV2):
 
         from ..image import replace_celestial_wcs
 
-        header = fits.getheader(path)
-        unit = None if "BUNIT" in header else units.dimensionless_unscaled
-        image = CCDData.read(path, format="fits", unit=unit, hdu_flags=_FLAGS, memmap=False)
+        with fits.open(path) as hdus:
+            first = next((index for index, hdu in enumerate(hdus) if hdu.is_image and hdu.header["NAXIS"]), None)
+            if first is None:
+                raise OSError(f"{path} holds no image.")
+            header = hdus[first].header
+        name = str(header.get("BUNIT", "")).strip()
+        unit = units.Unit(CCDData.known_invalid_fits_unit_strings.get(name, name), parse_strict="silent")
+        if name and not isinstance(unit, units.UnrecognizedUnit):
+            # astropy would remark on a unit that is given twice.
+            unit = None
+        image = CCDData.read(path, hdu=first, format="fits", unit=unit, hdu_flags=_FLAGS, memmap=False)
         if image.wcs is not None:
             # astropy takes every card that the WCS repeats out of the header,
             # exposure time and observatory among them.
