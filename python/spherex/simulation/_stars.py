@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["REFERENCE_WAVELENGTH", "ZERO_POINT", "NamedStars", "Stars", "add_images", "limiting_magnitude", "stars_around"]
+__all__ = [
+    "REFERENCE_WAVELENGTH",
+    "ZERO_POINT",
+    "NamedStars",
+    "Stars",
+    "add_images",
+    "limiting_magnitude",
+    "stars_around",
+]
 
 import dataclasses
 import functools
@@ -161,9 +169,7 @@ def add_images(image: np.ndarray, x: np.ndarray, y: np.ndarray, flux: np.ndarray
             _add_gaussians(image, x[batch], y[batch], share * flux[batch], size * sigma[batch])
 
 
-def _add_gaussians(
-    image: np.ndarray, x: np.ndarray, y: np.ndarray, flux: np.ndarray, sigma: np.ndarray
-) -> None:
+def _add_gaussians(image: np.ndarray, x: np.ndarray, y: np.ndarray, flux: np.ndarray, sigma: np.ndarray) -> None:
     reach = math.ceil(_REACH * sigma.max() + 0.5)
     pixels = np.arange(-reach, reach + 1)
     edges = np.append(pixels - 0.5, reach + 0.5)

@@ -89,7 +89,9 @@ class Drawing:
             row = (np.floor(y[batch] + 0.5).astype(int) - box.y0)[:, np.newaxis] + around
             column = (np.floor(x[batch] + 0.5).astype(int) - box.x0)[:, np.newaxis] + around
             light *= ((row >= 0) & (row < rows))[:, :, np.newaxis] & ((column >= 0) & (column < columns))[:, np.newaxis]
-            place = np.clip(row, 0, rows - 1)[:, :, np.newaxis] * columns + np.clip(column, 0, columns - 1)[:, np.newaxis]
+            place = (
+                np.clip(row, 0, rows - 1)[:, :, np.newaxis] * columns + np.clip(column, 0, columns - 1)[:, np.newaxis]
+            )
             image += np.bincount(place.ravel(), light.ravel(), image.size).reshape(image.shape)
 
     def _steps(self, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -134,7 +136,7 @@ def _effective_terms(samples: np.ndarray) -> np.ndarray:
     reach = (count // 2 + n // 2) // n
     coefficients = spline_filter1d(spline_filter1d(samples, axis=2, mode="mirror"), axis=3, mode="mirror")
     index = count // 2 - (n + 1) // 2 - 1 + np.arange(n + 4)[:, np.newaxis] + n * np.arange(-reach, reach + 1)
-    margin = max(-index.min(), index.max() - count + 1)
+    margin = int(max(-index.min(), index.max() - count + 1))
     padded = np.pad(coefficients, ((0, 0), (0, 0), (margin, margin), (margin, margin)))
     columns = padded[:, :, :, index + margin]
     return n**2 * _steps_first(columns[:, :, index + margin])

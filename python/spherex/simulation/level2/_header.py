@@ -6,6 +6,7 @@ __all__ = ["ImageFacts", "flags_header", "image_header", "plane_header", "primar
 
 import dataclasses
 import datetime
+import functools
 from typing import Any
 
 import numpy as np
@@ -73,10 +74,18 @@ class ImageFacts:
     fwhm: float
     matched: int
 
+    @functools.cached_property
+    def values(self) -> dict[str, Any]:
+        """Values of the cards that differ from image to image."""
+        return _identity(self) | _planning(self) | _orbit(self.pointing) | _quality(self) | _places(self)
+
 
 def primary_header(release: Release) -> fits.Header:
     """Return the cards of the primary HDU."""
-    cards = [("SIMPLE", True, "conforms to FITS standard"), ("BITPIX", 8, "array data type")]
+    cards: list[tuple[str, Any, str]] = [
+        ("SIMPLE", True, "conforms to FITS standard"),
+        ("BITPIX", 8, "array data type"),
+    ]
     cards += [("NAXIS", 0, "number of array dimensions"), ("EXTEND", True, "")]
     cards += [("VERSION", release.version, "SSDC Pipelines software version")]
     return fits.Header([fits.Card(*card) for card in cards])
@@ -114,7 +123,6 @@ def plane_header(facts: ImageFacts, name: str, unit: str) -> fits.Header:
 
 
 def _header(rows: tuple[CardRow, ...], facts: ImageFacts) -> fits.Header:
-    values = _identity(facts) | _planning(facts) | _orbit(facts.pointing) | _quality(facts) | _places(facts)
     header = fits.Header()
     for row in rows:
         if row is Block.FLAG_NAMES:
@@ -123,9 +131,9 @@ def _header(rows: tuple[CardRow, ...], facts: ImageFacts) -> fits.Header:
             cards = _celestial(facts, distortion=row is Block.DISTORTION)
         elif isinstance(row, Block):
             group = {Block.PIXELS: PIXEL_CARDS, Block.TIMES: TIME_CARDS, Block.WAVELENGTH: WAVELENGTH_CARDS}[row]
-            cards = [_card(one, values) for one in group if not isinstance(one, Block)]
+            cards = [_card(one, facts.values) for one in group if not isinstance(one, Block)]
         else:
-            cards = [_card(row, values)]
+            cards = [_card(row, facts.values)]
         header.extend(cards, unique=False, update=False)
     return header
 

@@ -10,7 +10,7 @@ import numpy as np
 from astropy.table import Table
 from astropy.units import Unit, UnitConversionError
 
-from .._stars import REFERENCE_WAVELENGTH, ZERO_POINT, NamedStars
+from .._stars import ZERO_POINT, NamedStars
 
 _REQUIRED = ("name", "ra", "dec", "flux")
 _UNITS = {"ra": "deg", "dec": "deg", "flux": "uJy", "temperature": "K"}
