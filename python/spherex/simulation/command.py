@@ -115,6 +115,11 @@ class _Position(click.ParamType):
     type=_Position(),
     help="level2: cut around this position (deg); what does not see it is left out.",
 )
+@click.option(
+    "--psf-erratum",
+    is_flag=True,
+    help="level2 of qr2: give the centres of the PSF zones with x and y exchanged, as files up to VERSION 6.5.5 do.",
+)
 @click.option("--calibrations", is_flag=True, help="level2: also write the calibrations that the simulation knows.")
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 @click.option("--skip-existing", is_flag=True, help="Leave files that exist: completes an interrupted run.")
@@ -134,6 +139,7 @@ def simulate(
     sources: Path | None,
     no_stars: bool,
     center: tuple[float, float] | None,
+    psf_erratum: bool,
     calibrations: bool,
     overwrite: bool,
     skip_existing: bool,
@@ -158,8 +164,10 @@ def simulate(
         raise click.UsageError("--product level2 needs a --release, and only that has one.")
     if product == "level2" and sky_truth:
         raise click.UsageError("--sky-truth belongs to --product raw.")
-    if product == "raw" and (run or sources or no_stars or center or calibrations):
-        raise click.UsageError("--run, --sources, --no-stars, --center and --calibrations belong to --product level2.")
+    if product == "raw" and (run or sources or no_stars or center or psf_erratum or calibrations):
+        raise click.UsageError(
+            "--run, --sources, --no-stars, --center, --psf-erratum and --calibrations belong to --product level2."
+        )
     numbers = range(first_exposure, first_exposure + exposures)
     existing = {"overwrite": overwrite, "skip_existing": skip_existing}
     try:
@@ -168,7 +176,7 @@ def simulate(
             settings = Settings(seed, shape, start or DEFAULT_START)
             reports = simulate_survey(settings, out, numbers, detectors, with_sky=sky_truth, **existing)
         else:
-            form = RELEASES[release]
+            form = RELEASES[release].with_swapped_zones() if psf_erratum else RELEASES[release]
             level2 = Level2Settings(
                 Settings(seed, start=start or form.start),
                 form,

@@ -83,7 +83,7 @@ def _extensions(settings: Level2Settings, type_: str, detector: int) -> list[fit
         cards = celestial_cards(pointing_of(settings.survey, 0), detector, settings.survey)
         whole = Box(0, FULL_SIDE, 0, FULL_SIDE)
         return [_image("IMAGE", solid_angle_of(WCS(fits.Header(cards), naxis=2)).over(whole), "arcsec2")]
-    return [psf_plane(detector, settings.release.effective_psf, wavelengths)]
+    return [psf_plane(detector, settings.release, wavelengths)]
 
 
 def _image(name: str, pixels: np.ndarray, unit: str) -> fits.ImageHDU:

@@ -141,7 +141,7 @@ def simulate_level2(settings: Level2Settings, exposure: int, detector: int) -> L
         matched=sum(len(table) for table in tables),
     )
     model = fits.ImageHDU((zodi_scale * zodi).astype(np.float32), header=plane_header(facts, "ZODI", "MJy / sr"))
-    psf = psf_plane(detector, release.effective_psf, wavelengths)
+    psf = psf_plane(detector, release, wavelengths)
     image = SPHERExImage(
         pixels,
         unit="MJy/sr",

@@ -13,7 +13,7 @@ _RADIUS = 7024.0  # km
 _PERIOD = 5859.0  # s, of a circular orbit of this radius
 _INCLINATION = math.radians(97.95)
 _EPOCH = datetime.datetime(2025, 12, 21)
-_NODE_AT_EPOCH = math.radians(0.0)  # the plane faces the Sun, which is at 270 deg then
+_NODE_AT_EPOCH = 0.0  # the plane faces the Sun, which is at a right ascension of 270 deg then
 _YEAR = 365.2422 * 86400.0
 _ANOMALY = (-25.0, -50.0)  # deg, latitude and longitude of the South Atlantic anomaly
 

@@ -11,29 +11,31 @@ from astropy.io import fits
 
 from .._telescope import PIXEL
 from ._psf import EFFECTIVE, OPTICAL, PsfModel, psf_model
+from ._releases import Release
 from ._wavelength import WavelengthTable
 
 _STARS = 250  # in a zone
 
 
-def psf_plane(detector: int, effective: bool, wavelengths: WavelengthTable) -> fits.ImageHDU | fits.BinTableHDU:
+def psf_plane(detector: int, release: Release, wavelengths: WavelengthTable) -> fits.ImageHDU | fits.BinTableHDU:
     """Return the HDU PSF or EPSF of a detector; see `psf_model`.
 
     Parameters
     ----------
     detector
         Detector number.
-    effective
-        Whether the effective one is wanted, not the optical one.
+    release
+        Release, which decides which of the two.
     wavelengths
         Wavelength of each pixel.
     """
-    model = psf_model(detector, effective)
-    return _table(detector, model, wavelengths) if effective else _cube(detector)
+    if release.effective_psf:
+        return _table(detector, psf_model(detector, True), wavelengths)
+    return _cube(detector, release.swapped_zones)
 
 
 @functools.cache
-def _cube_header(detector: int) -> fits.Header:
+def _cube_header(detector: int, swapped: bool) -> fits.Header:
     model = psf_model(detector, False)
     step = PIXEL / OPTICAL.oversampling
     middle = OPTICAL.samples // 2 + 1
@@ -51,19 +53,20 @@ def _cube_header(detector: int) -> fits.Header:
     header["OVERSAMP"] = (OPTICAL.oversampling, "Samples to a pixel along each axis")
     header["DETCOORD"] = ("sky", "MWIR pixels flipped on X to match SWIR view")
     columns = len(model.x.centres)
+    x, y = "YX" if swapped else "XY"
     for number in range(columns * len(model.y.centres)):
         row, column = divmod(number, columns)
-        header[f"XCTR_{number + 1}"] = (float(model.x.centres[column]), "X center of zone")
-        header[f"YCTR_{number + 1}"] = (float(model.y.centres[row]), "Y center of zone")
-        header[f"XWID_{number + 1}"] = (float(model.x.widths[column]), "X width of zone")
-        header[f"YWID_{number + 1}"] = (float(model.y.widths[row]), "Y width of zone")
+        header[f"{x}CTR_{number + 1}"] = (float(model.x.centres[column]), f"{x} center of zone")
+        header[f"{y}CTR_{number + 1}"] = (float(model.y.centres[row]), f"{y} center of zone")
+        header[f"{x}WID_{number + 1}"] = (float(model.x.widths[column]), f"{x} width of zone")
+        header[f"{y}WID_{number + 1}"] = (float(model.y.widths[row]), f"{y} width of zone")
     header.add_comment("PSF zone data defined by x and y centers and x and y zones")
     return header
 
 
-def _cube(detector: int) -> fits.ImageHDU:
+def _cube(detector: int, swapped: bool) -> fits.ImageHDU:
     samples = psf_model(detector, False).samples
-    return fits.ImageHDU(samples.reshape(-1, *samples.shape[-2:]), header=_cube_header(detector))
+    return fits.ImageHDU(samples.reshape(-1, *samples.shape[-2:]), header=_cube_header(detector, swapped))
 
 
 def _table(detector: int, model: PsfModel, wavelengths: WavelengthTable) -> fits.BinTableHDU:

@@ -8,6 +8,7 @@ import dataclasses
 import datetime
 import hashlib
 import uuid
+from typing import Self
 
 from ...archive import CalibrationReference
 from ...image import FlagTable
@@ -50,6 +51,8 @@ _SHARED = {"gain_factors", "initial_distortion_table", "sband_mnemonics"}
 _ONLY_FIRST = {"aurora_template", "he_template", "xtalk_class1"}
 """Calibrations that only detector 1 has."""
 
+_VERSION_OF_ERRATUM = "6.5.5"
+
 
 @dataclasses.dataclass(frozen=True)
 class Release:
@@ -79,6 +82,10 @@ class Release:
         Calibrations that each of the three steps of the pipeline lists.
     timed
         Those of them whose ids tell a time; `None` for all.
+    swapped_zones
+        Whether the PSF header gives the centres of the zones with x and y
+        exchanged, as files of versions up to 6.5.5 do (IRSA, erratum of the
+        PSF headers).
     """
 
     name: str
@@ -91,6 +98,19 @@ class Release:
     calibration_time: datetime.datetime
     calibrations: tuple[tuple[str, ...], ...]
     timed: frozenset[str] | None
+    swapped_zones: bool = False
+
+    def with_swapped_zones(self) -> Self:
+        """Return the release as it was before the erratum of its PSF headers.
+
+        Raises
+        ------
+        ValueError
+            If the release has no such headers.
+        """
+        if self.effective_psf:
+            raise ValueError(f"The PSF headers of {self.name} never had x and y exchanged; those of qr2 had.")
+        return dataclasses.replace(self, version=_VERSION_OF_ERRATUM, swapped_zones=True)
 
 
 RELEASES = {

@@ -164,6 +164,7 @@ def _described(settings: Level2Settings) -> dict[str, Any]:
         content = repr([settings.sources.names, *(column.tolist() for column in _numbers(settings))])
         digest = hashlib.sha256(content.encode()).hexdigest()[:16]
     return {
+        "version": settings.release.version,
         "seed": settings.survey.seed,
         "shape": settings.side,
         "start": settings.survey.start.isoformat(),
