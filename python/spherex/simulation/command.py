@@ -189,10 +189,11 @@ def simulate(
             reports = simulate_level2_survey(
                 level2, out, numbers, detectors, with_calibrations=calibrations, **existing
             )
-        files = size = 0
+        files = size = skipped = 0
         for count, report in enumerate(reports, start=1):
             files += report.files
             size += report.size
+            skipped += report.skipped
             if not quiet:
                 kept = f", {report.skipped} left as they were" if report.skipped else ""
                 click.echo(
@@ -204,5 +205,7 @@ def simulate(
     except OSError as error:
         place = f"{error.filename}: " if error.filename else f"{out}: "
         raise click.ClickException(f"Cannot write {place}{error.strerror or error}") from None
+    if not files + skipped:
+        raise click.ClickException("Nothing was written: none of these exposures and detectors sees the --center.")
     if not quiet:
         click.echo(f"Wrote {files} files, {size / 1e6:.1f} MB, to {out}")

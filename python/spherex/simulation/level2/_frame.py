@@ -174,7 +174,9 @@ def simulate_level2(settings: Level2Settings, exposure: int, detector: int) -> L
 
 @functools.lru_cache(maxsize=6)
 def _state(survey: Settings, detector: int) -> DetectorState:
-    return detector_state(survey, detector)
+    state = detector_state(survey, detector)
+    # All detectors are kept, in half the memory.
+    return dataclasses.replace(state, dark=state.dark.astype(np.float32), response=state.response.astype(np.float32))
 
 
 def _of_detector(pointing: Pointing, rng: np.random.Generator) -> Pointing:
