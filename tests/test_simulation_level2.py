@@ -139,6 +139,27 @@ def test_history_tells_the_calibrations(release: str) -> None:
     assert "he_template" not in lists[3]
     made = time_of_uuid(lists[1]["nonfunc" if release == "qr2" else "epsf"])
     assert made == RELEASES[release].calibration_time
+    older = dataclasses.replace(settings_of(release), run=ProcessingRun.parse("l2b-v20-2025-299"))
+    history = simulate_level2(older, 0, 1).image.header["HISTORY"]
+    assert {time_of_uuid(one.id) for one in calibration_references(history)} == {None}
+
+
+@pytest.mark.parametrize(
+    ("exposure", "flag"),
+    [
+        (0, "all_sky"),
+        (150, "all_sky"),
+        (160, "deep_north"),
+        (210, "deep_north"),
+        (215, "all_sky"),
+        (1139, "deep_south"),
+    ],
+)
+def test_surveys(exposure: int, flag: str) -> None:
+    header = simulate_level2(settings_of("qr2", side=32), exposure, 2).image.header
+    assert header["SPS_FLAGS"] == flag
+    assert (abs(header["SPS_ELAT"]) > 84.4) == (flag == "deep_north")
+    assert (header["SPS_ELAT"] < -80) == (flag == "deep_south")
 
 
 def test_round_trip(whole: Path, tmp_path: Path) -> None:

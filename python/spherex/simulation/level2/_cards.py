@@ -70,7 +70,7 @@ IMAGE_CARDS: tuple[CardRow, ...] = (
     ("JACTIVE", 2040, "Number of light-sensitive pixel rows"),
     ("KACTIVE", 2040, "Number of light-sensitive pixel cols"),
     ("HIERARCH SPS_TARGET", None, "Target ID assigned by Survey Planning"),
-    ("HIERARCH SPS_FLAGS", "all_sky", "Flags defined by Survey Planning"),
+    ("HIERARCH SPS_FLAGS", None, "Flags defined by Survey Planning"),
     ("HIERARCH OBS_IN_SBAND", "False", "Observed during S-band transmission"),
     ("HIERARCH NON_SURVEY", "False", "Observation is not part of a science survey"),
     ("HIERARCH SGT_LAT_MIDPT", None, "[deg] Ground track latitude at midpoint"),

@@ -7,9 +7,11 @@ __all__ = ["ImageFacts", "flags_header", "image_header", "plane_header", "primar
 import dataclasses
 import datetime
 import functools
+import math
 from typing import Any
 
 import numpy as np
+from astropy.coordinates import spherical_to_cartesian
 from astropy.io import fits
 
 from ...archive import Level2Name
@@ -35,6 +37,11 @@ from ._releases import FLAG_MEANINGS, Release, history_of
 _CARD = 80
 _FREE_FORMAT = ("SPS_ELON", "SPS_ELAT", "SPS_EPA")
 _FIRST_TARGET = 28492
+_DEEP_FIELDS = {
+    "deep_north": spherical_to_cartesian(1, math.radians(90.0), 0.0),
+    "deep_south": spherical_to_cartesian(1, math.radians(-82.0), math.radians(-44.8)),
+}
+_DEEP_COSINE = math.cos(math.radians(5.6))  # of the radius of 100 square degrees
 _OTHER_COUNTS = {"TRAN_NB": "TRANSIENT", "PERS_NB": "PERSIST", "BLOOM_NS": "BLOOM", "SNOW_NS": "SNOWBALL"}
 
 
@@ -96,7 +103,7 @@ def image_header(facts: ImageFacts) -> fits.Header:
     header = _header(IMAGE_CARDS, facts)
     for comment in COMMENTS:
         header.add_comment(comment)
-    for line in history_of(facts.release, facts.name.detector):
+    for line in history_of(facts.release, facts.name.run, facts.name.detector):
         header.add_history(line)
     return header
 
@@ -167,6 +174,9 @@ def _planning(facts: ImageFacts) -> dict[str, Any]:
     longitude, latitude, angle = angles_of(attitude[0], attitude[2])
     south, east, distance = ground_track(facts.pointing.middle)
     return {
+        "HIERARCH SPS_FLAGS": next(
+            (name for name, middle in _DEEP_FIELDS.items() if attitude[0] @ middle > _DEEP_COSINE), "all_sky"
+        ),
         "HIERARCH SPS_TARGET": _FIRST_TARGET + facts.pointing.target,
         "HIERARCH SGT_LAT_MIDPT": round(south, 6),
         "HIERARCH SGT_LON_MIDPT": round(east, 6),

@@ -10,7 +10,7 @@ import hashlib
 import uuid
 from typing import Self
 
-from ...archive import CalibrationReference
+from ...archive import CalibrationReference, ProcessingRun
 from ...image import FlagTable
 
 _BASE_FLAGS = {
@@ -199,13 +199,16 @@ _MODULES = (
 )
 
 
-def calibration_uuid(release: Release, type_: str, detector: int) -> uuid.UUID:
+def calibration_uuid(release: Release, run: ProcessingRun, type_: str, detector: int) -> uuid.UUID:
     """Return the dataset id of a calibration, the same each time.
 
     Parameters
     ----------
     release
         Release that the calibration belongs to.
+    run
+        Processing run that used it. One from before the time that the ids
+        tell gets ids without a time.
     type_
         Kind of calibration by the archive's name.
     detector
@@ -214,7 +217,8 @@ def calibration_uuid(release: Release, type_: str, detector: int) -> uuid.UUID:
     owner = 0 if type_ in _SHARED else detector
     bits = int.from_bytes(hashlib.md5(f"{release.name} {type_} {owner}".encode(), usedforsecurity=False).digest())
     version = 4
-    if release.timed is None or type_ in release.timed:
+    processed = datetime.datetime.strptime(f"{run.year} {run.day} +0000", "%Y %j %z")
+    if release.calibration_time < processed and (release.timed is None or type_ in release.timed):
         # RFC 9562, section 5.7: milliseconds since 1970 in the first 48 bits.
         version = 7
         milliseconds = int(release.calibration_time.timestamp() * 1000)
@@ -224,13 +228,13 @@ def calibration_uuid(release: Release, type_: str, detector: int) -> uuid.UUID:
     return uuid.UUID(int=bits)
 
 
-def history_of(release: Release, detector: int) -> list[str]:
+def history_of(release: Release, run: ProcessingRun, detector: int) -> list[str]:
     """Return the HISTORY lines of a Level 2 image: modules and calibrations, step by step."""
     lines: list[str] = []
     for modules, types in zip(_MODULES, release.calibrations, strict=True):
         lines += modules
         lines += [
-            str(CalibrationReference(type_, calibration_uuid(release, type_, detector)))
+            str(CalibrationReference(type_, calibration_uuid(release, run, type_, detector)))
             for type_ in types
             if detector == 1 or type_ not in _ONLY_FIRST
         ]
