@@ -17,6 +17,7 @@ from spherex.fits.names import FLAGS, IMAGE, VARIANCE
 from spherex.geometry import FrameError, frame_corners, polygon_of
 from spherex.instrument import SimulatorInstrument
 
+from .addresses import name_of
 from .description import (
     DatasetKey,
     DatasetKind,
@@ -25,6 +26,7 @@ from .description import (
     FileKey,
     RecordDescription,
 )
+from .policy import IngestPolicy
 from .times import exposure_times, observation_date, timespan_of
 
 if TYPE_CHECKING:
@@ -76,6 +78,7 @@ class SimulatedDescriber:
     """
 
     instrument = SimulatorInstrument
+    policy = IngestPolicy("--ingest-type", "--output-run")
 
     fields: Mapping[str, frozenset[str]] = {
         "exposure": frozenset({"name", "group_name", "group_id", *_NUMBERS, *_TEXTS}),
@@ -91,9 +94,9 @@ class SimulatedDescriber:
             "exposure": _group_fields(today or f"{datetime.datetime.now(datetime.UTC):%Y%m%d}")
         }
 
-    def identify(self, name: str) -> FileKey:
+    def identify(self, address: str, structure: FileStructure | None = None) -> FileKey:
         """Tell exposure, detector and dataset from a name; see `Describer`."""
-        match = _NAME.search(name)
+        match = _NAME.search(name_of(address))
         if match is None:
             raise DescriptionError(
                 "its name is not sim_exposure_<exposure>_array_<detector>.fits or the same with _dark_current; "
