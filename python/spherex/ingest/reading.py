@@ -26,12 +26,15 @@ class FileStructure:
 
     Parameters
     ----------
+    address
+        Path or URI.
     size
         Size of the file in bytes, None if its server does not tell.
     hdus
         HDUs in the order of the file.
     """
 
+    address: str
     size: int | None
     hdus: list[HDUInfo]
 
@@ -54,7 +57,7 @@ def read_structure(address: str, last: str | None = None) -> FileStructure | Des
     """
     try:
         with open_source(address, sparse=True) as source:
-            return FileStructure(source.size, scan_hdus(source, last=None if source.is_local else last))
+            return FileStructure(address, source.size, scan_hdus(source, last=None if source.is_local else last))
     except ProductError as error:
         return DescriptionError(f"{error}; replace it by a good copy")
     except FileNotFoundError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ingest_simulated"]
+__all__ = ["ingest_level2", "ingest_simulated"]
 
+from .ingest_level2 import ingest_level2
 from .ingest_simulated import ingest_simulated
