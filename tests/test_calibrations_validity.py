@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from lsst.daf.butler import Butler, DatasetRef, DatasetType, Timespan
+from lsst.daf.butler import Butler, CollectionType, DatasetRef, DatasetType, Timespan
 
 from spherex.archive import ArchiveNameError, ProcessingRun
 from spherex.calibrations import associations_of, certify_newest, decertify, timespan_between
@@ -34,6 +34,7 @@ def repository(tmp_path: Path, make_repo: Callable[..., Path]) -> Iterator[Butle
             butler.registry.registerDatasetType(
                 DatasetType(name, dimensions, "StructuredDataDict", universe=butler.dimensions, isCalibration=True)
             )
+        butler.collections.register(CALIB, CollectionType.CALIBRATION)
         yield butler
 
 
@@ -98,7 +99,6 @@ def test_certifying_again_changes_nothing(repository: Butler, put: Callable[...,
 
 def test_what_somebody_else_certified_stays(repository: Butler, put: Callable[..., DatasetRef]) -> None:
     own, archive = put("gain", "my own run", detector=2), put("gain", "cal-v4-2025-161", detector=2)
-    repository.collections.register(CALIB, type=repository.collections.get_info(PREFIX + "my own run").type.CALIBRATION)
     repository.registry.certify(CALIB, [own], timespan_between("2025-08-01", "2025-09-01"))
     (change,) = certify_newest(repository, CALIB, [archive], ALWAYS, age_of)
     assert (change.other, change.is_replaced) == (own, False)
@@ -128,5 +128,5 @@ def test_what_is_no_range_is_refused(begin: str, end: str | None, match: str) ->
 
 
 def test_a_collection_that_is_not_there_has_nothing_certified(repository: Butler) -> None:
-    assert associations_of(repository, CALIB, "gain") == []
+    assert associations_of(repository, "elsewhere", "gain") == []
     assert associations_of(repository, CALIB, "no_such_type") == []

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from ingest_helpers import butler_command, file_bytes
-from lsst.daf.butler import Butler, DatasetRef, DatasetType, FileDataset, Timespan
+from lsst.daf.butler import Butler, CollectionType, DatasetRef, DatasetType, FileDataset, Timespan
 
 from spherex.calibrations import certify_newest
 from spherex.instrument import SimulatorInstrument
@@ -31,6 +31,7 @@ def add_calibration(butler: Butler, name: str, run: str, id_: uuid.UUID | None =
     butler.registry.registerDatasetType(dataset_type)
     run = f"SPHEREx/calib/{run}"
     butler.collections.register(run)
+    butler.collections.register("SPHEREx/calib", CollectionType.CALIBRATION)
     values = butler.registry.expandDataId(instrument="simulator", **data_id)
     ref = DatasetRef(dataset_type, values, run, id=id_)
     butler.put({"run": run}, ref)

@@ -121,7 +121,7 @@ def certify_newest(
     butler
         The repository, writeable.
     collection
-        A CALIBRATION collection, which is registered if need be.
+        A CALIBRATION collection.
     refs
         Datasets to certify. If several are for one data ID the newest counts.
     timespan
@@ -134,13 +134,7 @@ def certify_newest(
     changes : `list` [`CertifiedChange`]
         What gave way, and what did not. Datasets that were certified in all
         of the range before make no change.
-
-    Raises
-    ------
-    lsst.daf.butler.registry.CollectionTypeError
-        If the collection is of another type.
     """
-    butler.collections.register(collection, CollectionType.CALIBRATION)
     changes = []
     # The newest comes last, so that it takes from the older ones.
     for ref in sorted(refs, key=lambda ref: (ref.datasetType.name, age_of(ref.run))):

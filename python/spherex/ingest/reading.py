@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["FileStructure", "read_structure", "read_structures"]
+__all__ = ["FileStructure", "attempt", "read_structure", "read_structures"]
 
 import concurrent.futures
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from spherex.fits.errors import ProductError
@@ -25,23 +25,28 @@ class FileStructure:
 
     Parameters
     ----------
+    address
+        Path or URI.
     size
         Size of the file in bytes, None if its server does not tell.
     hdus
         HDUs in the order of the file.
     """
 
+    address: str
     size: int | None
     hdus: list[HDUInfo]
 
 
-def read_structure(address: str) -> FileStructure | DescriptionError:
+def read_structure(address: str, last: str | None = None) -> FileStructure | DescriptionError:
     """Read the headers of a file and check that its data are all there.
 
     Parameters
     ----------
     address
         Local path or URI.
+    last
+        HDU up to which a remote file is read; by default all are.
 
     Returns
     -------
@@ -49,9 +54,31 @@ def read_structure(address: str) -> FileStructure | DescriptionError:
         The structure, or why there is none: the reader may be in another
         thread than the one that has to report it.
     """
-    try:
+
+    def read() -> FileStructure:
         with open_source(address, sparse=True) as source:
-            return FileStructure(source.size, scan_hdus(source))
+            return FileStructure(address, source.size, scan_hdus(source, last=None if source.is_local else last))
+
+    return attempt(read)
+
+
+def attempt(read: Callable[[], FileStructure]) -> FileStructure | DescriptionError:
+    """Read something, and say what is wrong if that fails.
+
+    Parameters
+    ----------
+    read
+        Reads a file.
+
+    Returns
+    -------
+    FileStructure or DescriptionError
+        What it returns, or why it failed.
+    """
+    try:
+        return read()
+    except DescriptionError as error:
+        return error
     except ProductError as error:
         return DescriptionError(f"{error}; replace it by a good copy")
     except FileNotFoundError:
@@ -66,8 +93,10 @@ def read_structure(address: str) -> FileStructure | DescriptionError:
         return DescriptionError(f"it cannot be read ({text.splitlines()[0]}); check the address and try again")
 
 
-def read_structures(addresses: Iterable[str], threads: int) -> Iterator[FileStructure | DescriptionError]:
-    """Read the headers of many files, in their order.
+def read_structures(
+    addresses: Iterable[str], threads: int, read: Callable[[str], FileStructure | DescriptionError] = read_structure
+) -> Iterator[FileStructure | DescriptionError]:
+    """Read many files, in their order.
 
     Parameters
     ----------
@@ -77,14 +106,16 @@ def read_structures(addresses: Iterable[str], threads: int) -> Iterator[FileStru
         Number of files that are read at the same time. More than one is
         slower where files are in memory or on a fast disk, and faster where
         each of them has to be waited for.
+    read
+        Reads one of them.
 
     Yields
     ------
     FileStructure or DescriptionError
-        What `read_structure` returns.
+        What ``read`` returns.
     """
     if threads == 1:
-        yield from map(read_structure, addresses)
+        yield from map(read, addresses)
         return
     with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-        yield from pool.map(read_structure, addresses)
+        yield from pool.map(read, addresses)

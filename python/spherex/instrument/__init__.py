@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-__all__ = ["DETECTORS", "DICHROIC_PAIRS", "DetectorDescription", "SPHERExInstrument", "SimulatorInstrument"]
+__all__ = [
+    "DETECTORS",
+    "DICHROIC_PAIRS",
+    "FRAME_SIDE",
+    "DetectorDescription",
+    "SPHEREx",
+    "SPHERExInstrument",
+    "SimulatorInstrument",
+]
 
 from typing import TYPE_CHECKING, Any
 
-from .detectors import DETECTORS, DICHROIC_PAIRS, DetectorDescription
+from .detectors import DETECTORS, DICHROIC_PAIRS, FRAME_SIDE, DetectorDescription
 
 if TYPE_CHECKING:
     from .base import SPHERExInstrument
+    from .mission import SPHEREx
     from .simulator import SimulatorInstrument
 
 
@@ -20,6 +29,10 @@ def __getattr__(name: str) -> Any:
         from .base import SPHERExInstrument
 
         return SPHERExInstrument
+    if name == "SPHEREx":
+        from .mission import SPHEREx
+
+        return SPHEREx
     if name == "SimulatorInstrument":
         from .simulator import SimulatorInstrument
 

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["check_provenance", "decertify_calibrations", "ingest_simulated", "list_calibrations"]
+__all__ = [
+    "check_provenance",
+    "decertify_calibrations",
+    "ingest_calibrations",
+    "ingest_level2",
+    "ingest_simulated",
+    "list_calibrations",
+]
 
 from .check_provenance import check_provenance
 from .decertify_calibrations import decertify_calibrations
+from .ingest_calibrations import ingest_calibrations
+from .ingest_level2 import ingest_level2
 from .ingest_simulated import ingest_simulated
 from .list_calibrations import list_calibrations

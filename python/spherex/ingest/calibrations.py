@@ -1,0 +1,138 @@
+"""Calibration products of the public archive: names, contents, dataset types."""
+
+from __future__ import annotations
+
+__all__ = ["FILE_REGEX", "CalibrationDescriber", "read_calibration"]
+
+import functools
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from spherex.archive import ArchiveNameError, CalibrationContent, CalibrationName, Level2Name, content_of
+from spherex.instrument import SPHEREx
+
+from .addresses import name_of, uri_of
+from .description import DatasetKey, DatasetKind, DescriptionError, FileDescription, FileKey
+from .policy import IngestPolicy
+from .reading import FileStructure, attempt, read_structure
+
+FILE_REGEX = r"_spx_.*\.(fits|yaml)$"
+"""Names of files that are looked at in directories."""
+
+_STORAGE_CLASSES = {
+    CalibrationContent.IMAGE: "CCDData",
+    CalibrationContent.PARAMETERS: "AstropyHDUList",
+    CalibrationContent.YAML: "StructuredDataDict",
+}
+_FORM = "<type>_D<detector>_spx_<run>.fits, as in spectral_wcs_D4_spx_cal-wcs-v4-2025-254.fits"
+_DETECTOR_CARD = "DETECTOR"
+_YAML_EXTENSION = ".yaml"
+
+
+def read_calibration(address: str) -> FileStructure | DescriptionError:
+    """Read the headers of a FITS file, or all of a YAML file.
+
+    Parameters
+    ----------
+    address
+        Local path or URI.
+
+    Returns
+    -------
+    FileStructure or DescriptionError
+        The structure, without HDUs for YAML, or why there is none.
+    """
+    if not name_of(address).endswith(_YAML_EXTENSION):
+        return read_structure(address)
+    return attempt(functools.partial(_read_yaml, address))
+
+
+def _read_yaml(address: str) -> FileStructure:
+    content = uri_of(address).read()
+    try:
+        value = yaml.safe_load(content)
+    except yaml.YAMLError as error:
+        raise DescriptionError(f"it is not YAML ({str(error).splitlines()[0]}); replace it by a good copy") from None
+    if not isinstance(value, dict):
+        raise DescriptionError("it is not a YAML mapping, or it is empty; replace it by a good copy")
+    return FileStructure(address, len(content), [])
+
+
+class CalibrationDescriber:
+    """Describes calibration products.
+
+    Parameters
+    ----------
+    collection
+        Name of the CALIBRATION collection, with which those of the runs begin.
+    prefix
+        Put in front of the archive's names of dataset types.
+    ids
+        UUIDs of datasets by the names of their files.
+    """
+
+    instrument = SPHEREx
+    policy = IngestPolicy("--dataset-type-prefix", read=read_calibration, has_given_ids=True)
+    fields: Mapping[str, frozenset[str]] = {}
+    last_resorts: Mapping[str, Mapping[str, Any]] = {}
+
+    def __init__(self, collection: str, prefix: str = "", ids: Mapping[str, uuid.UUID] | None = None) -> None:
+        self._collection = collection
+        self._prefix = prefix
+        self._ids = dict(ids or {})
+        self.identified: set[str] = set()
+        """Names of files to which an id was given."""
+
+    def identify(self, address: str, structure: FileStructure | None = None) -> FileKey:
+        """Tell type, detector and run, see `Describer`."""
+        name = name_of(address)
+        try:
+            parsed = CalibrationName.parse(name)
+        except ArchiveNameError:
+            raise DescriptionError(_misnamed(name)) from None
+        content = content_of(parsed.type, parsed.extension)
+        detectors = () if parsed.detector is None else (parsed.detector,)
+        kind = DatasetKind(
+            self._prefix + parsed.type,
+            ("instrument", "detector") if detectors else ("instrument",),
+            _STORAGE_CLASSES[content],
+            is_calibration=True,
+        )
+        id_ = self._ids.get(name)
+        if id_ is not None:
+            self.identified.add(name)
+        dataset = DatasetKey(kind, f"{self._collection}/{parsed.run}", (self.instrument.name, *detectors), id_)
+        return FileKey((parsed.type, parsed.detector or 0, parsed.run.age_key), 0, dataset)
+
+    def describe(self, key: FileKey, structure: FileStructure) -> FileDescription:
+        """Check the headers against the name, see `Describer`."""
+        assert key.dataset is not None, "identify always tells the dataset"
+        kind = key.dataset.kind
+        if kind.storage_class == _STORAGE_CLASSES[CalibrationContent.IMAGE] and not any(
+            len(hdu.image_shape) == 2 for hdu in structure.hdus
+        ):
+            raise DescriptionError("it holds no image; replace it by a good copy")
+        expected = key.group[1]
+        for hdu in structure.hdus:
+            try:
+                value = hdu.cards.get(_DETECTOR_CARD)
+            except ValueError as error:
+                raise DescriptionError(f"{error}; mend the header or leave the file out") from None
+            # Some products have the number as a string.
+            if value is not None and expected and str(value).strip() != str(expected):
+                raise DescriptionError(
+                    f"{_DETECTOR_CARD} in its header is {value!r}, but its name says {expected}; "
+                    "mend the header or leave the file out"
+                )
+        return FileDescription(key.dataset)
+
+
+def _misnamed(name: str) -> str:
+    try:
+        Level2Name.parse(name)
+    except ArchiveNameError:
+        return f"its name is not {_FORM}; rename it, or leave it out with --regex"
+    return "it is a Level 2 image; use butler ingest-level2"
