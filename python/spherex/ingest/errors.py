@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 from lsst.daf.butler.registry import ConflictingDefinitionError
 
+from .description import DescriptionError
+
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 _BY_ERRNO = {
@@ -66,6 +68,8 @@ def explain(error: BaseException, apart_option: str = "--output-run") -> str:
     str
         What was wrong and what to do about it.
     """
+    if isinstance(error, DescriptionError):
+        return str(error)
     for one in _chain(error):
         if isinstance(one, OSError) and one.errno in _BY_ERRNO:
             return _BY_ERRNO[one.errno]

@@ -18,6 +18,7 @@ from lsst.daf.butler import (
 )
 
 from .chain import link_run
+from .description import DescriptionError
 from .errors import explain
 from .options import IngestError
 
@@ -67,16 +68,23 @@ class Registrar:
         IngestError
             Raised if the repository has a dataset type or a collection of
             that name which is another one.
+        DescriptionError
+            Raised if it has the dataset with another id than the given one.
         """
         dataset_type = self._dataset_type(key.kind)
         if key.run not in self._runs:
             self._register_run(key.run)
         values = tuple([key.values[i] for i in self._orders[key.kind]])
         data_id = DataCoordinate.from_required_values(dataset_type.dimensions, values)
-        if self._policy.has_given_ids and key.id is None:
+        if self._policy.has_given_ids:
             known = self._find(dataset_type, data_id, key.run)
-            if known is not None:
+            if known is not None and key.id in (None, known.id):
                 return known
+            if known is not None:
+                raise DescriptionError(
+                    f"it is ingested already, with the id {known.id}; remove that dataset first (butler "
+                    f"prune-datasets REPO --purge {key.run} --datasets {key.kind.name}) to give it another id"
+                )
         return DatasetRef(
             dataset_type,
             data_id,

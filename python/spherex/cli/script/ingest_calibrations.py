@@ -110,14 +110,12 @@ def _certifier(
 
 def _register(butler: Butler, collection: str) -> None:
     from lsst.daf.butler import CollectionType
-    from lsst.daf.butler.registry import ConflictingDefinitionError
 
-    try:
-        butler.collections.register(collection, CollectionType.CALIBRATION)
-    except ConflictingDefinitionError:
+    butler.collections.register(collection, CollectionType.CALIBRATION)
+    if butler.collections.get_info(collection).type is not CollectionType.CALIBRATION:
         raise IngestError(
             f"Collection {collection!r} of the repository is not of type CALIBRATION: choose another --collection."
-        ) from None
+        )
 
 
 def _line_of(change: CertifiedChange) -> str:

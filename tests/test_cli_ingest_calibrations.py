@@ -1,0 +1,226 @@
+"""butler ingest-calibrations: names, contents, ids, and which one is valid."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from ingest_helpers import Outcome, butler_command
+from lsst.daf.butler import Butler, CollectionType, Timespan
+
+from spherex.calibrations import timespan_between
+from spherex.instrument import SPHEREx
+
+OLD, NEW = "cal-wcs-v4-2025-254", "cal-swcs-v5-2026-191"
+ID = "15a36c9f-e41f-451f-96a6-fede67db772b"
+
+
+def ingest(repo: Path, *arguments: object) -> Outcome:
+    """Give the command."""
+    return butler_command("ingest-calibrations", repo, *arguments)
+
+
+def write_wcs(folder: Path, run: str = OLD, detector: int = 4, in_header: object = None) -> Path:
+    """Write a ``spectral_wcs`` whose wavelength is its detector plus the version of its run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"spectral_wcs_D{detector}_spx_{run}.fits"
+    primary = fits.PrimaryHDU()
+    primary.header["DETECTOR"] = detector if in_header is None else in_header
+    wavelength = np.full((4, 5), detector + (0.5 if run == NEW else 0.0), "f4")
+    hdus = [primary, fits.ImageHDU(wavelength, name="CWAVE"), fits.ImageHDU(wavelength / 40, name="CBAND")]
+    fits.HDUList(hdus).writeto(path)
+    return path
+
+
+def write_others(folder: Path) -> None:
+    """Write an image, a template of one detector, and the gains of all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    header = fits.Header({"BUNIT": "electron/s", "DETECTOR": "2"})
+    image = fits.ImageHDU(np.ones((4, 5), "f4"), header, name="DARK")
+    fits.HDUList([fits.PrimaryHDU(), image]).writeto(folder / "dark_D2_spx_cal-drk-v4-2025-161.fits")
+    table = fits.BinTableHDU.from_columns([fits.Column("LINE", "E", array=[1.083])], name="HE")
+    fits.HDUList([fits.PrimaryHDU(), table]).writeto(folder / "he_template_D1_spx_cal-he-v1-2026-191.fits")
+    (folder / "gain_factors_spx_base-2025-158.yaml").write_text("gain: {1: [2.0, 2.1], 2: [1.9, 2.2]}\n")
+    (folder / "README.txt").write_text("nothing")
+
+
+def wavelength_at(repo: Path, date: str, detector: int = 4) -> float | None:
+    """Return the wavelength that the calibration valid on a date has."""
+    span = Timespan.fromInstant(timespan_between(date, None).begin)
+    with Butler.from_config(str(repo), collections=SPHEREx.calibration_collection, instrument="SPHEREx") as butler:
+        ref = butler.find_dataset("spectral_wcs", detector=detector, timespan=span)
+        return None if ref is None else float(butler.get(ref)["CWAVE"].data[0, 0])
+
+
+def test_each_kind_comes_with_its_type(repo_root: Path, tmp_path: Path) -> None:
+    write_wcs(tmp_path / "files" / "spectral_wcs" / OLD / "4")
+    write_others(tmp_path / "files")
+    outcome = ingest(repo_root, tmp_path / "files")
+    assert outcome.code == 0, outcome
+    assert (outcome.counts["found"], outcome.counts["ingested"]) == (4, 4)
+    with Butler.from_config(str(repo_root), collections="SPHEREx/calib", instrument="SPHEREx") as butler:
+        dark = butler.get("dark", detector=2)
+        assert (dark.unit, dark.shape) == ("electron/s", (4, 5))
+        assert butler.get("gain_factors", instrument="SPHEREx")["gain"][2] == [1.9, 2.2]
+        assert butler.get("he_template", detector=1)["HE"].data["LINE"][0] == np.float32(1.083)
+        assert butler.find_dataset("he_template", detector=2) is None
+        assert butler.collections.get_info("SPHEREx/calib").type is CollectionType.CALIBRATION
+        runs = {ref.run for name in ("dark", "spectral_wcs") for ref in butler.query_datasets(name, "SPHEREx/calib/*")}
+        assert runs == {"SPHEREx/calib/cal-drk-v4-2025-161", f"SPHEREx/calib/{OLD}"}
+
+
+def test_the_calibration_is_the_one_valid_at_the_time_of_the_exposure(repo_root: Path, tmp_path: Path) -> None:
+    assert ingest(repo_root, write_wcs(tmp_path, OLD), "--end-date", "2026-01-01").code == 0
+    assert ingest(repo_root, write_wcs(tmp_path, NEW), "--begin-date", "2026-01-01").code == 0
+    with Butler.from_config(str(repo_root), writeable=True, instrument="SPHEREx") as butler:
+        for number, begin in ((1, "2025-12-18"), (2, "2026-02-18")):
+            record = {"instrument": "SPHEREx", "id": number, "name": str(number)}
+            span = timespan_between(begin, f"{begin}T00:02:00")
+            butler.registry.insertDimensionData("exposure", record | {"timespan": span})
+        got = [
+            butler.get("spectral_wcs", exposure=number, detector=4, collections="SPHEREx/calib")["CWAVE"].data[0, 0]
+            for number in (1, 2)
+        ]
+    assert got == [4.0, 4.5]
+
+
+def test_a_newer_run_takes_over_and_says_so(repo_root: Path, tmp_path: Path) -> None:
+    ingest(repo_root, write_wcs(tmp_path, OLD))
+    outcome = ingest(repo_root, write_wcs(tmp_path, NEW), "--begin-date", "2026-01-01")
+    runs = f"SPHEREx/calib/{NEW} replaces SPHEREx/calib/{OLD}"
+    assert f"spectral_wcs, detector 4: {runs} from 2026-01-01T00:00:00 to - (TAI)" in outcome.output
+    assert [wavelength_at(repo_root, date) for date in ("2025-12-31", "2026-01-01")] == [4.0, 4.5]
+
+
+def test_an_older_run_that_comes_later_does_not(repo_root: Path, tmp_path: Path) -> None:
+    ingest(repo_root, write_wcs(tmp_path, NEW))
+    outcome = ingest(repo_root, write_wcs(tmp_path, OLD))
+    assert outcome.code == 0
+    assert f"SPHEREx/calib/{OLD} leaves SPHEREx/calib/{NEW} from - to - (TAI)" in outcome.output
+    assert wavelength_at(repo_root, "2025-12-31") == 4.5
+
+
+def test_again_changes_nothing(repo_root: Path, tmp_path: Path) -> None:
+    write_others(tmp_path / "files")
+    ingest(repo_root, tmp_path / "files")
+    before = butler_command("list-calibrations", repo_root).output
+    outcome = ingest(repo_root, tmp_path / "files")
+    assert (outcome.code, outcome.counts["already there"]) == (0, 3)
+    assert butler_command("list-calibrations", repo_root).output == before
+    assert ingest(repo_root, tmp_path / "files", "--skip-existing").counts["skipped"] == 3
+
+
+def test_a_dry_run_changes_nothing(repo_root: Path, tmp_path: Path) -> None:
+    outcome = ingest(repo_root, write_wcs(tmp_path), "--dry-run")
+    assert (outcome.code, outcome.counts["would be ingested"]) == (0, 1)
+    assert butler_command("list-calibrations", repo_root).code == 1
+
+
+@pytest.mark.parametrize("in_file", [False, True])
+def test_a_known_id_is_kept(repo_root: Path, tmp_path: Path, in_file: bool) -> None:
+    path = write_wcs(tmp_path)
+    mapping = tmp_path / "ids.json"
+    mapping.write_text(f'{{"{path.name}": "{ID}", "another.fits": "{uuid.uuid4()}"}}')
+    option = ["--ids", mapping] if in_file else ["--id", f"{path.name}={ID}"]
+    for expected in ("ingested", "already there"):
+        outcome = ingest(repo_root, path, *option)
+        assert (outcome.code, outcome.counts[expected]) == (0, 1), outcome
+    # Without the option it is the same dataset.
+    assert ingest(repo_root, path).counts["already there"] == 1
+    with Butler.from_config(str(repo_root)) as butler:
+        assert butler.get(butler.get_dataset(uuid.UUID(ID)))["CWAVE"].data[0, 0] == 4.0
+
+
+def test_an_id_that_comes_too_late_is_refused(repo_root: Path, tmp_path: Path) -> None:
+    path = write_wcs(tmp_path)
+    assert ingest(repo_root, path).code == 0
+    outcome = ingest(repo_root, path, "--id", f"{path.name}={ID}")
+    assert outcome.code == 1
+    (line,) = outcome.failures
+    assert "butler prune-datasets" in line
+
+
+def written(path: Path, content: bytes) -> Path:
+    """Write a file and return its path."""
+    path.write_bytes(content)
+    return path
+
+
+BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "name": (lambda folder: written(folder / "dark_spx_.fits", b""), "its name is not <type>_D<detector>"),
+    "level2": (
+        lambda folder: written(folder / "level2_2025W51_1A_0684_2D3_spx_l2b-v21-2025-354.fits", b""),
+        "use butler ingest-level2",
+    ),
+    "not FITS": (lambda folder: written(folder / f"spectral_wcs_D4_spx_{OLD}.fits", b"x" * 9000), "is not FITS"),
+    "empty": (lambda folder: written(folder / f"spectral_wcs_D4_spx_{OLD}.fits", b""), "the file is empty"),
+    "cut": (lambda folder: written(write_wcs(folder), write_wcs(folder / "x").read_bytes()[:5800]), "is cut short"),
+    "other detector": (
+        lambda folder: write_wcs(folder, in_header=5),
+        "DETECTOR in its header is 5, but its name says 4",
+    ),
+    "no image": (
+        lambda folder: written(
+            folder / "dark_D2_spx_cal-drk-v4-2025-161.fits", fits.PrimaryHDU().header.tostring().encode()
+        ),
+        "it holds no image",
+    ),
+    "no YAML": (lambda folder: written(folder / "gain_factors_spx_base-2025-158.yaml", b"a: [1"), "it is not YAML"),
+    "object in YAML": (
+        lambda folder: written(folder / "gain_factors_spx_base-2025-158.yaml", b"!!python/object/apply:os.getcwd []"),
+        "it is not YAML",
+    ),
+    "empty YAML": (
+        lambda folder: written(folder / "gain_factors_spx_base-2025-158.yaml", b""),
+        "it is not a YAML mapping",
+    ),
+    "missing": (lambda folder: folder / "missing.fits", "there is no such file"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_named_and_the_rest_ingested(repo_root: Path, tmp_path: Path, name: str) -> None:
+    make, match = BAD[name]
+    (tmp_path / "bad").mkdir()
+    path = make(tmp_path / "bad")
+    outcome = ingest(repo_root, path, write_wcs(tmp_path / "good", detector=6))
+    assert outcome.code == 1
+    (line,) = outcome.failures
+    assert line.startswith(f"failed: {path}: ")
+    assert match in line
+    assert outcome.counts["ingested"] == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        (["--begin-date", "2026-01-01", "--end-date", "2025-01-01"], "is not after the begin"),
+        (["--begin-date", "soon"], "'soon' is not a date"),
+        (["--id", "x"], "'x' is not FILE=UUID"),
+        (["--id", f"x={ID}"], "failed: x: it has an --id, but there is no such file"),
+        (["--id", f"a={ID}", "--id", f"b={ID}"], "a and b are given the same UUID"),
+        (["--ids", "/nowhere.yaml"], "/nowhere.yaml is not a mapping"),
+        (["--collection", "SPHEREx/level2"], "is not of type CALIBRATION"),
+    ],
+)
+def test_wrong_options_are_told(repo_root: Path, tmp_path: Path, options: list[str], match: str) -> None:
+    with Butler.from_config(str(repo_root), writeable=True) as butler:
+        butler.collections.register("SPHEREx/level2")
+    outcome = ingest(repo_root, write_wcs(tmp_path), *options)
+    assert outcome.code != 0
+    assert match in " ".join(outcome.output.replace("│", " ").split())
+
+
+def test_a_taken_name_has_a_way_out(butler: Butler, tmp_path: Path, register: Callable[[str, str], object]) -> None:
+    register("dark", "SPHERExImage")
+    repo = Path(butler.get_datastore_roots().popitem()[1].ospath)
+    write_others(tmp_path / "files")
+    outcome = ingest(repo, tmp_path / "files")
+    assert outcome.code == 1
+    assert "choose another name by --dataset-type-prefix" in outcome.output
+    outcome = ingest(repo, tmp_path / "files", "--dataset-type-prefix", "calib_")
+    assert (outcome.code, outcome.counts["ingested"]) == (0, 3)
