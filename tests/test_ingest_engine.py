@@ -137,7 +137,7 @@ def test_stop_between_exposures(repo_root: Path, tmp_path: Path) -> None:
 
 
 def test_large_files_are_copied_in_portions(repo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "_COPIED_AT_ONCE", 100_000)
+    monkeypatch.setattr(grouping, "_COPIED_AT_ONCE", 100_000)
     write_files(tmp_path / "in", 3)
     outcome = ingest(repo_root, "--transfer", "copy", tmp_path / "in")
     assert outcome.counts["ingested"] == 18

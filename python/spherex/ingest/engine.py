@@ -22,7 +22,7 @@ from .batch import BatchHook, BatchWriter, DescribedFile
 from .description import DescriptionError
 from .errors import explain, is_fatal
 from .finding import find_files
-from .grouping import Found, batches, by_dataset, is_same_file
+from .grouping import Found, batches, by_dataset, is_same_file, portions
 from .options import IngestError, IngestOptions
 from .reading import read_structure, read_structures
 from .report import IngestReport
@@ -35,9 +35,6 @@ if TYPE_CHECKING:
 
 # Loggers outside of lsst.* show warnings only, unless the user says more.
 _PROGRESS = Progress("spherex.ingest", level=30)
-
-_COPIED_AT_ONCE = 4 * 2**30
-"""Bytes that are copied in a transaction, more only if one exposure has more."""
 
 
 class _Stop(Exception):  # noqa: N818
@@ -124,7 +121,7 @@ class _Run:
             for batch in batches(found, self._options.batch_size):
                 files = self._describe(batch)
                 bar.update(len(batch))
-                for portion in self._portions(files):
+                for portion in portions(files, self._writer.is_copied):
                     self._write(portion)
                 bar.update(len(batch))
 
@@ -221,20 +218,6 @@ class _Run:
                     f"name only one of them, or tell them apart by --regex and {self._policy.type_option}",
                 )
         return left
-
-    def _portions(self, files: list[DescribedFile]) -> Iterator[list[DescribedFile]]:
-        """Cut a batch further where a transaction would copy for very long."""
-        portion: list[DescribedFile] = []
-        size = 0
-        for _, group in itertools.groupby(files, key=lambda file: file.group):
-            if size > _COPIED_AT_ONCE:
-                yield portion
-                portion, size = [], 0
-            for file in group:
-                portion.append(file)
-                size += (file.size or 0) if self._writer.is_copied(file) else 0
-        if portion:
-            yield portion
 
     def _write(self, files: list[DescribedFile]) -> None:
         """Write a portion; if that fails, find out what is to blame."""

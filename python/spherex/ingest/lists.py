@@ -12,7 +12,7 @@ from typing import Any
 
 from lsst.resources import ResourcePath
 
-from .addresses import is_path, name_of, uri_of
+from .addresses import is_path, uri_of
 
 _COLUMNS = ("address", "uri", "url", "access_url", "s3_uri", "s3_url", "path", "filename", "cloud_access")
 """Columns that hold addresses, the first one that a table has counts."""
@@ -67,7 +67,8 @@ def read_list(location: str) -> list[str]:
 
 
 def _extension(location: str) -> str:
-    return os.path.splitext(name_of(location))[1].lower()
+    path = location if is_path(location) else urllib.parse.urlsplit(location).path
+    return os.path.splitext(path)[1].lower()
 
 
 def _read_text(path: str) -> list[str]:
