@@ -93,6 +93,10 @@ class Box:
         """Index expression that cuts the box from an array."""
         return slice(self.y0, self.y1), slice(self.x0, self.x1)
 
+    def shifted(self, columns: int, rows: int) -> Box:
+        """Return the box moved by columns and rows."""
+        return Box(self.x0 + columns, self.x1 + columns, self.y0 + rows, self.y1 + rows)
+
     def clipped(self, shape: Sequence[int]) -> Box:
         """Return the part of the box inside of an image.
 
