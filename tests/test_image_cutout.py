@@ -13,7 +13,7 @@ from astropy.units import Quantity
 from level2_files import write_level2
 
 from spherex.fits import read_product
-from spherex.image import Box, Cutout, FlagTable, SPHERExImage
+from spherex.image import Box, Cutout, FlagTable, SPHERExImage, frame_origin
 
 
 @pytest.fixture
@@ -201,3 +201,18 @@ def test_without_coordinates_there_is_no_place_on_the_sky():
     image = SPHERExImage(np.zeros((3, 3)), unit="adu")
     with pytest.raises(ValueError, match="no celestial coordinates"):
         image.cutout(position=SkyCoord(1, 2, unit="deg"), size=3)
+
+
+@pytest.mark.parametrize(
+    ("card", "pixel", "parent"),
+    [
+        ((-931, -933), (0, 0), (932, 934)),
+        ((-25, -194), (4, 5), (30, 200)),
+        ((-220, -2004), (2.1740528583705068, 2.3529490762661016), (223.17405285837052, 2007.3529490762662)),
+        ((1, 1), (0, 0), (0, 0)),
+    ],
+)
+def test_published_origins_of_cutouts(card, pixel, parent):
+    # Tests of spherex-retrieval and SPIFF, IRSA notebook on PSFs, whole frame.
+    x, y = frame_origin({"CRPIX1A": card[0], "CRPIX2A": card[1]})
+    assert (x + pixel[0], y + pixel[1]) == pytest.approx(parent, rel=1e-15)

@@ -124,3 +124,26 @@ def test_genuine_files_agree_with_astropy(archive_samples):
         ):
             np.testing.assert_array_equal(found.value, expected.reshape(image.shape))
             np.testing.assert_allclose(cut.value, found[2:5, 1:4].value, rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (b"TTYPE3  = 'VALUES  '", b"TTYPE3  = 'VALUEZ  '", "WCS-WAVE .*has no column VALUES"),
+        (b"TTYPE1  = 'X       '", b"TTYPE1  = 'Q       '", "WCS-WAVE .*has no column X"),
+        (b"TDIM3   = '(2,11,11)'", b"TDIM3   = '(2,11,10)'", "VALUES of shape .*expected"),
+        (b"TDIM3   = '(2,11,11)'", b"TDIM3   = '(11,11,2)'", "VALUES of shape .*expected"),
+        (b"PV2_3W  =                    2", b"PV2_3W  =                    7", "is damaged"),
+        (b"PS2_1W  = 'VALUES  '", b"PS2_1W  = 'OTHERS  '", "is damaged"),
+        (b"PS1_0W  = 'WCS-WAVE'", b"PS1_0W  = 'WCS-WAWE'", "no HDU WCS-WAWE"),
+    ],
+)
+def test_a_damaged_table_is_told_with_the_name_of_the_file(tmp_path, old, new, message):
+    # wcslib reads past the end of such tables.
+    file = write_level2(tmp_path / "a.fits")
+    content = file.path.read_bytes()
+    assert old in content
+    file.path.write_bytes(content.replace(old, new))
+    with pytest.raises(ProductError, match=message) as caught, open_product(file.path) as product:
+        product.wavelength()
+    assert str(file.path) in str(caught.value)

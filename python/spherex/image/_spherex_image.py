@@ -263,8 +263,7 @@ class SPHERExImage(ImageParts, CCDData):
         return self._with_annotations(CCDData.divide, operand, operand2, kwargs)
 
     def _bare(self) -> SPHERExImage:
-        # astropy would read the PSF, to say that the result gets none.
-        bare = SPHERExImage(self, planes={})
+        bare = SPHERExImage(self, planes={})  # astropy would read the PSF, to say that the result gets none.
         bare.psf = self.foreign_psf
         return bare
 
