@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["DETECTORS", "DICHROIC_PAIRS", "DetectorDescription", "SPHERExInstrument", "SimulatorInstrument"]
+__all__ = ["DETECTORS", "DICHROIC_PAIRS", "FRAME_SIDE", "DetectorDescription", "SPHERExInstrument", "SimulatorInstrument"]
 
 from typing import TYPE_CHECKING, Any
 
-from .detectors import DETECTORS, DICHROIC_PAIRS, DetectorDescription
+from .detectors import DETECTORS, DICHROIC_PAIRS, FRAME_SIDE, DetectorDescription
 
 if TYPE_CHECKING:
     from .base import SPHERExInstrument

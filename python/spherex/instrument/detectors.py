@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["DETECTORS", "DICHROIC_PAIRS", "DetectorDescription"]
+__all__ = ["DETECTORS", "DICHROIC_PAIRS", "FRAME_SIDE", "DetectorDescription"]
 
 import dataclasses
 
@@ -46,3 +46,8 @@ documentation (Caltech-IPAC/spherex-archive-documentation, data products).
 
 DICHROIC_PAIRS = ((1, 4), (2, 5), (3, 6))
 """Detectors that see the same sky through the dichroic (same source)."""
+
+FRAME_SIDE = 2040
+"""Rows, and columns, of light-sensitive pixels of a detector, all of which an
+image of the archive has.
+"""

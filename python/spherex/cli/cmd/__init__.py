@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ingest_simulated"]
+__all__ = ["find_images", "ingest_simulated"]
 
+from .find_images import find_images
 from .ingest_simulated import ingest_simulated
