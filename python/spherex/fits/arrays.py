@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["DTYPES", "array_header", "hdu_bytes", "read_array"]
+__all__ = ["DTYPES", "array_header", "filled", "hdu_bytes", "read_array"]
 
+import contextlib
 import io
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from astropy.io import fits
 
 from ..image import Box
+from .cards import CARD
 from .errors import ProductError
 from .hdus import BLOCK, HDUInfo
 from .sources import ByteSource
@@ -20,10 +24,11 @@ DTYPES = {
 }
 """Type of the numbers that each BITPIX stands for (FITS standard 4.0, table 8)."""
 
+_REMOTE_READ = 2**18
 _EMPTY_PRIMARY = fits.PrimaryHDU().header.tostring().encode("ascii")
 
 
-def read_array(source: ByteSource, hdu: HDUInfo, box: Box | None = None) -> np.ndarray:
+def read_array(source: ByteSource, hdu: HDUInfo, box: Box | None = None, fill: Any = None) -> np.ndarray:
     """Read the pixels of an image HDU in native byte order.
 
     Parameters
@@ -36,6 +41,9 @@ def read_array(source: ByteSource, hdu: HDUInfo, box: Box | None = None) -> np.n
         Part that is wanted; by default all. Of a plain image in a local file
         only its own bytes are read, of a remote one the rows that it
         touches (one request), of a compressed one the tiles.
+    fill
+        Value of those pixels of the box that the image does not have; by
+        default NaN, of integers 0.
 
     Returns
     -------
@@ -51,14 +59,20 @@ def read_array(source: ByteSource, hdu: HDUInfo, box: Box | None = None) -> np.n
     """
     if hdu.kind == "table" or not hdu.shape:
         raise ProductError(f"HDU {hdu.index} ({hdu.name or 'unnamed'}) holds no image")
-    if hdu.kind == "compressed" or hdu.scaled:
+    if box is not None:
+        inside = box.clipped(hdu.image_shape)
+        return box.filled(_read_box(source, hdu, inside), inside, fill)
+    if _needs_astropy(hdu):
+        return _read_with_astropy(source, hdu, None)
+    pixels = np.frombuffer(source.map(hdu.data_offset, hdu.data_size), DTYPES[hdu.bitpix])
+    return pixels.reshape(hdu.shape).astype(pixels.dtype.newbyteorder("="))
+
+
+def _read_box(source: ByteSource, hdu: HDUInfo, box: Box) -> np.ndarray:
+    if _needs_astropy(hdu):
         return _read_with_astropy(source, hdu, box)
     dtype = DTYPES[hdu.bitpix]
     native = dtype.newbyteorder("=")
-    if box is None:
-        pixels = np.frombuffer(source.map(hdu.data_offset, hdu.data_size), dtype)
-        return pixels.reshape(hdu.shape).astype(native)
-    box = box.clipped(hdu.shape[-2:])
     columns = hdu.shape[-1]
     if source.is_local:
         cut = np.empty(box.shape, dtype)
@@ -72,18 +86,27 @@ def read_array(source: ByteSource, hdu: HDUInfo, box: Box | None = None) -> np.n
     return rows.reshape(-1, columns)[:, box.x0 : box.x1].astype(native)
 
 
+def _needs_astropy(hdu: HDUInfo) -> bool:
+    return hdu.kind == "compressed" or hdu.scaled
+
+
 def array_header(source: ByteSource, hdu: HDUInfo) -> fits.Header:
     """Return the header of an image HDU, newly read; of a compressed one that of its image."""
     if hdu.kind != "compressed":
         return fits.Header.fromstring(hdu.header_bytes)
-    with io.BufferedReader(_Window(source, hdu)) as window, fits.open(window, memmap=False) as hdus:
+    with _opened(source, hdu) as hdus:
         return hdus[1].header
 
 
 def hdu_bytes(source: ByteSource, hdu: HDUInfo) -> bytes:
     """Return an HDU as it is in the file, filled up to whole blocks."""
     length = hdu.data_offset + hdu.data_size - hdu.header_offset
-    return bytes(source.map(hdu.header_offset, length)) + b"\0" * (-length % BLOCK)
+    return filled(bytes(source.map(hdu.header_offset, length)), b"\0")
+
+
+def filled(content: bytes, fill: bytes) -> bytes:
+    """Return bytes filled up to whole FITS blocks."""
+    return content + fill * (-len(content) % BLOCK)
 
 
 def _exactly(source: ByteSource, offset: int, nbytes: int) -> bytes:
@@ -94,12 +117,18 @@ def _exactly(source: ByteSource, offset: int, nbytes: int) -> bytes:
 
 
 def _read_with_astropy(source: ByteSource, hdu: HDUInfo, box: Box | None) -> np.ndarray:
-    with io.BufferedReader(_Window(source, hdu)) as window, fits.open(window, memmap=False) as hdus:
-        if box is None:
-            pixels = hdus[1].data
-        else:
-            pixels = hdus[1].section[box.clipped(hdus[1].shape).slices]
+    with _opened(source, hdu) as hdus:
+        pixels = hdus[1].data if box is None else hdus[1].section[box.slices]
         return np.asarray(pixels).astype(pixels.dtype.newbyteorder("="))
+
+
+@contextlib.contextmanager
+def _opened(source: ByteSource, hdu: HDUInfo) -> Iterator[fits.HDUList]:
+    # astropy reads one tile after the other; from far away neighbours should
+    # come together.
+    size = io.DEFAULT_BUFFER_SIZE if source.is_local else _REMOTE_READ
+    with io.BufferedReader(_Window(source, hdu), size) as window, fits.open(window, memmap=False) as hdus:
+        yield hdus
 
 
 class _Window(io.RawIOBase):
@@ -112,6 +141,8 @@ class _Window(io.RawIOBase):
         self._source = source
         self._shift = hdu.header_offset - len(_EMPTY_PRIMARY)
         self._end = hdu.end - self._shift
+        # The header is known, and need not be read again.
+        self._start = _EMPTY_PRIMARY + filled(hdu.header_bytes + b"END".ljust(CARD), b" ")
         self._place = 0
 
     def readable(self) -> bool:
@@ -130,8 +161,8 @@ class _Window(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         wanted = min(len(buffer), max(self._end - self._place, 0))
-        if self._place < len(_EMPTY_PRIMARY):
-            content = _EMPTY_PRIMARY[self._place : self._place + wanted]
+        if self._place < len(self._start):
+            content = self._start[self._place : self._place + wanted]
         else:
             content = self._source.read_at(self._place + self._shift, wanted)
         buffer[: len(content)] = content

@@ -13,7 +13,25 @@ import numpy as np
 from astropy.io import fits
 from astropy.units import Quantity, UnitBase, UnitConversionError
 
-from ..image import Box, FlagPlane, Plane, SPHERExImage, celestial_cards, celestial_wcs, shift_header, shifted_cards
+from ..archive import CalibrationReference, calibration_references
+from ..image import (
+    PSF_PLANES,
+    ZODI_PLANE,
+    Box,
+    Cutout,
+    FlagPlane,
+    Plane,
+    Psf,
+    SPHERExImage,
+    Wavelength,
+    celestial_cards,
+    celestial_wcs,
+    frame_box,
+    frame_origin,
+    shift_header,
+    shifted_cards,
+    wavelength_plane,
+)
 from .arrays import array_header, hdu_bytes, read_array
 from .cards import header_bytes
 from .errors import ProductError
@@ -35,7 +53,8 @@ class ProductFile:
     """An open product, of which only what is asked for is read.
 
     HDUs are found by name, not by place. Every method raises `ProductError`
-    if the file is damaged or lacks what is asked for.
+    if the file is damaged or lacks what is asked for, and `ValueError` if
+    the cut asked for has nothing of the image.
 
     Parameters
     ----------
@@ -47,77 +66,125 @@ class ProductFile:
         self._source = source
         self._hdus: list[HDUInfo] = []
 
-    def _hdu(self, name: str) -> HDUInfo:
+    def _hdu(self, *names: str) -> HDUInfo:
+        """Return the first HDU that has one of the names."""
         # The scan goes no further than the HDU that is wanted.
-        hdu = self._find(name)
+        hdu = self._find(*names)
         if hdu is None:
-            self._hdus = scan_hdus(self._source, last=name)
-            hdu = self._find(name)
+            self._hdus = scan_hdus(self._source, last=names[0] if len(names) == 1 else None)
+            hdu = self._find(*names)
         if hdu is None:
-            names = ", ".join(one.name or "(unnamed)" for one in self._hdus)
-            raise ProductError(f"it has no HDU {name}; it has {names}")
+            there = ", ".join(one.name or "(unnamed)" for one in self._hdus)
+            raise ProductError(f"it has no HDU {' or '.join(names)}; it has {there}")
         return hdu
 
-    def _find(self, name: str) -> HDUInfo | None:
-        return next((one for one in self._hdus if one.name == name), None)
+    def _find(self, *names: str) -> HDUInfo | None:
+        return next((one for one in self._hdus if one.name in names), None)
 
-    def image(self, box: Box | None = None) -> Quantity:
+    def _box(self, cut: Box | Cutout | None, shape: tuple[int, ...]) -> Box | None:
+        if cut is None or isinstance(cut, Box):
+            return None if cut is None else cut.clipped(shape)
+        return cut.resolve(shape, self.wcs)
+
+    def image(self, cut: Box | Cutout | None = None) -> Quantity:
         """Return the pixels with their unit, shape (rows, columns)."""
-        return self._with_unit(self._hdu(IMAGE), box)
+        return self._with_unit(self._hdu(IMAGE), cut)
 
-    def variance(self, box: Box | None = None) -> Quantity:
+    def variance(self, cut: Box | Cutout | None = None) -> Quantity:
         """Return the variance with its unit, shape (rows, columns)."""
-        return self._with_unit(self._hdu(VARIANCE), box)
+        return self._with_unit(self._hdu(VARIANCE), cut)
 
-    def flags(self, box: Box | None = None) -> FlagPlane:
+    def zodi(self, cut: Box | Cutout | None = None) -> Quantity:
+        """Return the model of the zodiacal light with its unit, shape (rows, columns)."""
+        return self._with_unit(self._hdu(ZODI_PLANE), cut)
+
+    def flags(self, cut: Box | Cutout | None = None) -> FlagPlane:
         """Return the flags with their names, shape (rows, columns)."""
         hdu = self._hdu(FLAGS)
-        return FlagPlane(read_array(self._source, hdu, box), flag_table_of(hdu.header_bytes))
+        return self._flag_plane(hdu, self._box(cut, hdu.image_shape))
 
-    def header(self, box: Box | None = None) -> fits.Header:
+    def header(self, cut: Box | Cutout | None = None) -> fits.Header:
         """Return the header of the image, for the whole or for a cut of it."""
         hdu = self._hdu(IMAGE)
-        return self._header_of(hdu, None if box is None else box.clipped(hdu.image_shape))
+        return self._header_of(hdu, self._box(cut, hdu.image_shape))
 
-    def wcs(self, box: Box | None = None) -> WCS:
+    def bbox(self, cut: Box | Cutout | None = None) -> Box:
+        """Return which pixels of the whole frame the image has, or a cut of it."""
+        hdu = self._hdu(IMAGE)
+        whole = frame_box(hdu.cards, hdu.image_shape)
+        box = self._box(cut, hdu.image_shape)
+        return whole if box is None else box.shifted(whole.x0, whole.y0)
+
+    def calibrations(self, cut: Box | Cutout | None = None) -> tuple[CalibrationReference, ...]:
+        """Return the calibrations that the mission's pipeline used; they are those of the whole image."""
+        return calibration_references(self.header().get("HISTORY", ()))
+
+    def wcs(self, cut: Box | Cutout | None = None) -> WCS:
         """Return the celestial coordinates, for the whole image or for a cut of it."""
         hdu = self._hdu(IMAGE)
         header = fits.Header.fromstring(celestial_cards(hdu.header_bytes))
+        box = self._box(cut, hdu.image_shape)
         if box is not None:
-            box = box.clipped(hdu.image_shape)
             shift_header(header, box)
         wcs = celestial_wcs(header)
         if wcs is None:
             raise ProductError("its header has no celestial coordinate system")
+        wcs.array_shape = hdu.image_shape if box is None else box.shape
         return wcs
 
-    def read(self, box: Box | None = None, planes: Collection[str] | None = None) -> SPHERExImage:
+    def wavelength(self, cut: Box | Cutout | None = None) -> Wavelength:
+        """Return wavelength and bandwidth of the pixels, for the whole image or for a cut of it."""
+        hdu = self._hdu(IMAGE)
+        box = self._box(cut, hdu.image_shape)
+        name = wavelength_plane(hdu.cards)
+        if name is None:
+            raise ProductError("its header has no wavelength solution (no coordinate system W with a table)")
+        table = self._plane(self._hdu(name), name).hdu
+        return Wavelength(self._header_of(hdu, box), table, hdu.image_shape if box is None else box.shape)
+
+    def psf(self, cut: Box | Cutout | None = None) -> Psf:
+        """Return the PSFs of the zones, which know the place of the image, or of a cut of it."""
+        image, hdu = self._hdu(IMAGE), self._hdu(*PSF_PLANES)
+        x, y = frame_origin(image.cards)
+        box = self._box(cut, image.image_shape)
+        origin = (x, y) if box is None else (x + box.x0, y + box.y0)
+        version = self._hdu(PRIMARY).cards.get("VERSION", image.cards.get("VERSION"))
+        try:
+            return Psf.from_hdu(self._plane(hdu, hdu.name).hdu, version, origin)
+        except ValueError as error:
+            raise ProductError(str(error)) from None
+
+    def read(self, cut: Box | Cutout | None = None, planes: Collection[str] | None = None) -> SPHERExImage:
         """Return everything, for the whole image or for a cut of it.
 
         Parameters
         ----------
-        box
-            Part that is wanted; by default all.
+        cut
+            Part that is wanted; by default all. What hangs over the edge of a
+            box is left away.
         planes
             Names of the further planes that are wanted; by default all.
         """
         self._hdus = scan_hdus(self._source)
         hdu = self._hdu(IMAGE)
         shape = hdu.image_shape
-        box = None if box is None else box.clipped(shape)
+        box = self._box(cut, shape)
         unit = _unit(hdu)
         variance, flags, mask = self._find(VARIANCE), self._find(FLAGS), self._find(MASK)
         return SPHERExImage(
             read_array(self._source, hdu, box),
             unit=unit,
             variance=None if variance is None else self._variance(variance, unit, box),
-            mask=None if mask is None else read_array(self._source, mask, box).astype(bool),
-            flags=None if flags is None else read_array(self._source, flags, box),
-            flag_table=None if flags is None else flag_table_of(flags.header_bytes),
+            mask=None if mask is None else read_array(self._source, mask, box, fill=1).astype(bool),
+            flags=None if flags is None else self._flag_plane(flags, box),
             header=self._header_of(hdu, box),
             side_cards={one.name: self._cards_of(one, box) for one in self._hdus if one.name in _SIDE_HDUS},
             planes=self._planes(box, shape, planes),
         )
+
+    def _flag_plane(self, hdu: HDUInfo, box: Box | None) -> FlagPlane:
+        table = flag_table_of(hdu.header_bytes)
+        return FlagPlane(read_array(self._source, hdu, box, table.missing), table)
 
     def _variance(self, hdu: HDUInfo, unit: UnitBase, box: Box | None) -> np.ndarray:
         values = read_array(self._source, hdu, box)
@@ -141,17 +208,19 @@ class ProductFile:
             name = name if name not in planes else f"{name},{hdu.index}"
             if wanted is not None and name not in wanted:
                 continue
-            if box is not None and hdu.kind == "image" and hdu.shape == shape:
+            if box is None or hdu.image_shape != shape:
+                planes[name] = self._plane(hdu, name)
+            else:
                 pixels = read_array(self._source, hdu, box)
                 planes[name] = Plane(fits.ImageHDU(pixels, header=self._header_of(hdu, box)), name)
-            elif hdu.kind == "image" and hdu.shape and not hdu.scaled:
-                planes[name] = Plane.from_pixels(hdu.header_bytes, read_array(self._source, hdu), name)
-            else:
-                plane = Plane(hdu_bytes(self._source, hdu), name)
-                planes[name] = plane if box is None else plane.cutout(box, shape)
         if missing := set(wanted or ()) - planes.keys():
             raise ProductError(f"it has no plane {', '.join(sorted(missing))}")
         return planes
+
+    def _plane(self, hdu: HDUInfo, name: str) -> Plane:
+        if hdu.kind == "image" and hdu.shape and not hdu.scaled:
+            return Plane.from_pixels(hdu.header_bytes, read_array(self._source, hdu), name)
+        return Plane(hdu_bytes(self._source, hdu), name)
 
     def _header_of(self, hdu: HDUInfo, box: Box | None) -> fits.Header:
         header = array_header(self._source, hdu)
@@ -163,7 +232,8 @@ class ProductFile:
         cards = header_bytes(array_header(self._source, hdu)) if hdu.kind == "compressed" else hdu.header_bytes
         return cards if box is None else shifted_cards(cards, box)
 
-    def _with_unit(self, hdu: HDUInfo, box: Box | None) -> Quantity:
+    def _with_unit(self, hdu: HDUInfo, cut: Box | Cutout | None) -> Quantity:
+        box = self._box(cut, hdu.image_shape)
         return Quantity(read_array(self._source, hdu, box), _unit(hdu), copy=False, dtype=None)
 
 
@@ -199,14 +269,14 @@ def open_product(location: str | os.PathLike[str] | ResourcePath) -> Iterator[Pr
             raise ProductError(f"Cannot read {location}: {error}.") from None
 
 
-def read_product(location: str | os.PathLike[str] | ResourcePath, box: Box | None = None) -> SPHERExImage:
+def read_product(location: str | os.PathLike[str] | ResourcePath, cut: Box | Cutout | None = None) -> SPHERExImage:
     """Read a product.
 
     Parameters
     ----------
     location
         Local path, or anything that `lsst.resources.ResourcePath` reads.
-    box
+    cut
         Part that is wanted; by default all.
 
     Raises
@@ -217,4 +287,4 @@ def read_product(location: str | os.PathLike[str] | ResourcePath, box: Box | Non
         If the file does not exist or may not be read.
     """
     with open_product(location) as product:
-        return product.read(box)
+        return product.read(cut)

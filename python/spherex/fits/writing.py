@@ -14,7 +14,7 @@ from astropy.io import fits
 from astropy.units import UnitBase
 
 from ..image import Plane, SPHERExImage, replace_celestial_wcs
-from .arrays import DTYPES
+from .arrays import DTYPES, filled
 from .cards import CARD, Cards, CardValue, card_images, header_bytes, with_card
 from .flag_cards import with_flag_table
 from .hdus import BLOCK
@@ -103,8 +103,10 @@ def _own_planes(
     image: SPHERExImage, recipe: WriteRecipe, provenance: Mapping[str, Any] | None
 ) -> list[tuple[str, np.ndarray, bytes, Compression | None]]:
     """Return name, pixels, cards and compression of the planes that every image may have."""
-    if image.psf is not None:
-        raise ValueError("A SPHERExImage keeps its PSF among its planes; .psf has no place in the file.")
+    if image.foreign_psf is not None:
+        raise ValueError(
+            "A SPHERExImage keeps its PSF among its planes; one that is set as .psf has no place in the file."
+        )
     if reserved := image.planes.keys() & {PRIMARY, IMAGE, FLAGS, VARIANCE, MASK}:
         raise ValueError(f"A further plane cannot be called {', '.join(sorted(reserved))}: the image itself has that.")
     header = image.header
@@ -147,7 +149,7 @@ def _primary(cards: bytes | None, checksum: bool) -> bytes:
     if cards is None or Cards(cards).get("NAXIS") != 0:
         cards = _EMPTY_PRIMARY
     if not checksum:
-        return _filled(cards + b"END".ljust(CARD), b" ")
+        return filled(cards + b"END".ljust(CARD), b" ")
     return _through_astropy(fits.PrimaryHDU(header=fits.Header.fromstring(cards)), checksum)
 
 
@@ -220,7 +222,7 @@ def _structure(bitpix: int, shape: tuple[int, ...]) -> bytes:
 
 def _write_pixels(stream: BinaryIO, cards: bytes, pixels: np.ndarray) -> None:
     """Write an image HDU, twice as fast as astropy, which swaps bytes back and forth."""
-    stream.write(_filled(cards + b"END".ljust(CARD), b" "))
+    stream.write(filled(cards + b"END".ljust(CARD), b" "))
     flat = np.ascontiguousarray(pixels).reshape(-1)
     swapped = np.empty(min(_PIECE, flat.size), pixels.dtype.newbyteorder(">"))
     for start in range(0, flat.size, _PIECE):
@@ -228,10 +230,6 @@ def _write_pixels(stream: BinaryIO, cards: bytes, pixels: np.ndarray) -> None:
         swapped[: piece.size] = piece
         stream.write(swapped[: piece.size].data)
     stream.write(b"\0" * (-pixels.nbytes % BLOCK))
-
-
-def _filled(content: bytes, fill: bytes) -> bytes:
-    return content + fill * (-len(content) % BLOCK)
 
 
 def _through_astropy(hdu: Any, checksum: bool) -> bytes:

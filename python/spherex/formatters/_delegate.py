@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-__all__ = ["BoxDelegate", "SPHERExImageDelegate"]
+__all__ = ["SPHERExImageDelegate"]
 
 from collections.abc import Mapping
 from typing import Any
 
 from lsst.daf.butler import StorageClassDelegate
+
+_WITH_UNIT = {"image": 1, "zodi": 1, "variance": 2}
+"""Components that are pixels, and the power of the image's unit that they are in."""
+
+_ATTRIBUTES = {
+    "image": "data",
+    "flags": "flag_plane",
+    **{name: name for name in ("variance", "zodi", "wcs", "header", "psf", "wavelength", "bbox", "calibrations")},
+}
 
 
 class SPHERExImageDelegate(StorageClassDelegate):
@@ -25,58 +34,24 @@ class SPHERExImageDelegate(StorageClassDelegate):
         """
         from astropy.units import Quantity
 
-        match componentName:
-            case "image":
-                return Quantity(composite.data, composite.unit, copy=False, dtype=None)
-            case "variance" if composite.variance is not None:
-                return Quantity(composite.variance, composite.unit**2, copy=False, dtype=None)
-            case "flags" if composite.flags is not None:
-                return composite.flag_plane
-            case "wcs" if composite.wcs is not None:
-                return composite.wcs
-            case "header":
-                return composite.header
-            case "variance" | "flags" | "wcs":
-                raise ValueError(f"This SPHERExImage has no {componentName}.")
-        raise AttributeError(f"A SPHERExImage has no component {componentName!r}.")
+        if componentName not in _ATTRIBUTES:
+            raise AttributeError(f"A SPHERExImage has no component {componentName!r}.")
+        component = getattr(composite, _ATTRIBUTES[componentName])
+        if component is None:
+            raise ValueError(f"This SPHERExImage has no {componentName}.")
+        if power := _WITH_UNIT.get(componentName):
+            return Quantity(component, composite.unit**power, copy=False, dtype=None)
+        return component
 
     def handleParameters(self, inMemoryDataset: Any, parameters: Mapping[str, Any] | None = None) -> Any:  # noqa: N802, N803
         """Apply the parameters of the storage class; see `lsst.daf.butler.StorageClassDelegate`."""
-        from ..image import Box, SPHERExImage
+        from ..image import SPHERExImage
 
-        given = dict(parameters or {})
-        box, planes = given.pop("box", None), given.pop("planes", None)
-        if given:
-            raise ValueError(f"A SPHERExImage is not read with {', '.join(given)}, only with box and planes.")
+        given = {name: value for name, value in (parameters or {}).items() if value is not None}
+        planes = given.pop("planes", None)
+        if unknown := given.keys() - {"box", "position", "size", "mode"}:
+            raise ValueError(f"A SPHERExImage is not read with {', '.join(sorted(unknown))}.")
         image = inMemoryDataset
         if planes is not None:
             image = SPHERExImage(image, planes={name: image.planes[name] for name in planes})
-        return image if box is None else image.cutout(Box.parse(box))
-
-
-class BoxDelegate(StorageClassDelegate):
-    """Cuts components that are in memory."""
-
-    def handleParameters(self, inMemoryDataset: Any, parameters: Mapping[str, Any] | None = None) -> Any:  # noqa: N802, N803
-        """Apply the parameters of the storage class; see `lsst.daf.butler.StorageClassDelegate`."""
-        from astropy.io import fits
-
-        from ..image import Box, FlagPlane, shift_header
-
-        given = dict(parameters or {})
-        wanted = given.pop("box", None)
-        if given:
-            raise ValueError(f"A component is not read with {', '.join(given)}, only with box.")
-        component = inMemoryDataset
-        if wanted is None:
-            return component
-        box = Box.parse(wanted)
-        if isinstance(component, FlagPlane):
-            return component.cutout(box)
-        if isinstance(component, fits.Header):
-            header = component.copy()
-            shift_header(header, box.clipped((header.get("NAXIS2", box.y1), header.get("NAXIS1", box.x1))))
-            return header
-        # Pixels have a shape, a WCS that of its image.
-        shape: Any = getattr(component, "array_shape", None) or getattr(component, "shape", (box.y1, box.x1))
-        return component[box.clipped(shape).slices]
+        return image.cutout(**given) if given else image

@@ -22,12 +22,14 @@ _MOST_INPUTS_IN_HEADER = 3000
 class SPHERExImageFormatter(FormatterV2):
     """Reads and writes `spherex.image.SPHERExImage` as FITS.
 
-    Components are image, flags, variance, wcs and header. Parameters are
-    ``box``, a `spherex.image.Box` or the four integers x0, x1, y0, y1 (0-based,
-    upper limits exclusive), and, for a whole image, ``planes``, the names of
-    the further planes that are wanted. Only the HDUs and rows that are
-    needed are read, from remote files too. The write parameter ``recipe``
-    names one of the write recipes of the configuration.
+    Components are image, flags, variance, zodi, wcs, header, psf, wavelength,
+    bbox and calibrations. Parameters are ``box``, a `spherex.image.Box` or the
+    four integers x0, x1, y0, y1 (0-based, upper limits exclusive), or
+    ``position`` and ``size``, a place on the sky and angles or pixels; ``mode``,
+    ``trim`` or ``pad``; and, for a whole image, ``planes``, the names of the
+    further planes that are wanted. Only the HDUs and rows that are needed are
+    read, from remote files too. The write parameter ``recipe`` names one of
+    the write recipes of the configuration.
     """
 
     default_extension: ClassVar[str | None] = ".fits"
@@ -43,19 +45,22 @@ class SPHERExImageFormatter(FormatterV2):
         ------
         spherex.fits.ProductError
             If the file is damaged or lacks what is asked for.
+        ValueError
+            If the parameters are wrong, or nothing of the image is wanted.
         """
         from ..fits import open_product
-        from ..image import Box
+        from ..image import Cutout
 
         parameters = dict(self.file_descriptor.parameters or {})
         if component is None and not parameters and not uri.isLocal:
             # All of it is wanted: let the Butler download it, and keep it.
             return NotImplemented
-        box = Box.parse(parameters.pop("box")) if parameters.get("box") is not None else None
+        planes = parameters.pop("planes", None)
+        cut = Cutout.of(**parameters)
         with open_product(uri) as product:
             if component is None:
-                return product.read(box, parameters.get("planes"))
-            return getattr(product, component)(box)
+                return product.read(cut, planes)
+            return getattr(product, component)(cut)
 
     def add_provenance(
         self, in_memory_dataset: SPHERExImage, /, *, provenance: DatasetProvenance | None = None

@@ -7,6 +7,9 @@ __all__ = ["Box"]
 import dataclasses
 import operator
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +93,10 @@ class Box:
         """Index expression that cuts the box from an array."""
         return slice(self.y0, self.y1), slice(self.x0, self.x1)
 
+    def shifted(self, columns: int, rows: int) -> Box:
+        """Return the box moved by columns and rows."""
+        return Box(self.x0 + columns, self.x1 + columns, self.y0 + rows, self.y1 + rows)
+
     def clipped(self, shape: Sequence[int]) -> Box:
         """Return the part of the box inside of an image.
 
@@ -103,7 +110,45 @@ class Box:
         ValueError
             If the box lies outside of the image.
         """
-        rows, columns = shape
+        rows, columns = shape[-2:]
         if self.x0 >= columns or self.y0 >= rows or self.x1 <= 0 or self.y1 <= 0:
             raise ValueError(f"{self} lies outside of the image of {rows} rows and {columns} columns.")
         return Box(max(self.x0, 0), min(self.x1, columns), max(self.y0, 0), min(self.y1, rows))
+
+    def cut(self, pixels: np.ndarray, fill: Any = None) -> np.ndarray:
+        """Return the box of an array: a view, or new memory where it hangs over the edge.
+
+        Parameters
+        ----------
+        pixels
+            Pixels, shape (rows, columns).
+        fill
+            Value of pixels outside; see `filled`.
+
+        Raises
+        ------
+        ValueError
+            If the box lies outside of the array.
+        """
+        inside = self.clipped(pixels.shape)
+        return self.filled(pixels[inside.slices], inside, fill)
+
+    def filled(self, part: np.ndarray, inside: Box, fill: Any = None) -> np.ndarray:
+        """Return all pixels of the box, of which some are known.
+
+        Parameters
+        ----------
+        part
+            The pixels that are known.
+        inside
+            Where they are: a box inside of this one.
+        fill
+            Value of the others; by default NaN, of integers 0.
+        """
+        if inside == self:
+            return part
+        if fill is None:
+            fill = np.nan if part.dtype.kind in "fc" else 0
+        whole = np.full(self.shape, fill, part.dtype)
+        whole[inside.y0 - self.y0 : inside.y1 - self.y0, inside.x0 - self.x0 : inside.x1 - self.x0] = part
+        return whole

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-__all__ = ["SPHEREX_FLAGS", "FlagPlane", "FlagTable"]
+__all__ = ["SPHEREX_FLAGS", "FlagPlane", "FlagTable", "as_flags"]
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
+from ._bad_pixels import DEFAULT_PRESET, bad_flags
 from ._box import Box
 
 _BITS_OF_A_PLANE = 32
+_MISSING = "MISSING_DATA"
 
 
 class FlagTable(Mapping[str, int]):
@@ -75,6 +77,11 @@ class FlagTable(Mapping[str, int]):
             If the table has no such flag.
         """
         return np.uint32(sum(1 << self[name] for name in set(names))).view(np.int32)
+
+    @property
+    def missing(self) -> np.int32:
+        """Flags of a pixel that a detector does not have: MISSING_DATA, or none if the table lacks it."""
+        return self.bits(*{_MISSING} & self.keys())
 
     def merged(self, other: FlagTable) -> FlagTable:
         """Return a table that has the flags of both.
@@ -151,8 +158,30 @@ class FlagPlane:
         return (self.array & self.table.bits(*names)) != 0
 
     def cutout(self, box: Box) -> FlagPlane:
-        """Return the part inside of a box, a view of this plane."""
-        return FlagPlane(self.array[box.clipped(self.shape).slices], self.table)
+        """Return the part inside of a box; pixels outside of the plane are flagged as missing."""
+        return FlagPlane(box.cut(self.array, self.table.missing), self.table)
+
+    def bad_pixels(self, names: str | Iterable[str] = DEFAULT_PRESET) -> np.ndarray:
+        """Return where a pixel should not be used.
+
+        Parameters
+        ----------
+        names
+            Name of one of `BAD_PIXEL_PRESETS`, name of a flag, or several
+            names of flags.
+
+        Returns
+        -------
+        mask : `numpy.ndarray`
+            Boolean, shape (rows, columns).
+
+        Raises
+        ------
+        KeyError
+            If a flag is asked for by name that the image does not have. Those
+            that a preset names are left out where they are not known.
+        """
+        return self.has(*bad_flags(names, self.table))
 
     def combined(self, other: FlagPlane, out: np.ndarray | None = None) -> FlagPlane:
         """Return the union of two planes of flags, matched by name.
@@ -186,6 +215,18 @@ class FlagPlane:
         for name in other.table.keys() - set(same):
             array[other.has(name)] |= table.bits(name)
         return FlagPlane(array, table)
+
+
+def as_flags(flags: Any) -> np.ndarray:
+    """Return flags as int32, without a copy where they are."""
+    flags = np.asarray(flags.array if isinstance(flags, FlagPlane) else flags)
+    if flags.dtype == np.int32:
+        return flags
+    if flags.dtype.kind not in "iu":
+        raise ValueError(f"Flags are integers, not {flags.dtype}.")
+    if flags.dtype.itemsize > 4 and flags.size and not -(2**31) <= flags.min() <= flags.max() < 2**32:
+        raise ValueError(f"Flags have 32 bits; the {flags.dtype} array given uses more.")
+    return flags.astype(np.uint32).view(np.int32)
 
 
 SPHEREX_FLAGS = FlagTable(

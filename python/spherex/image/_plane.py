@@ -123,7 +123,7 @@ class Plane:
         """
         if not self.hdu.is_image or self.hdu.shape != shape:
             return self
-        pixels = np.array(self.data[box.slices])
+        pixels = np.array(box.cut(self.data))
         return Plane(fits.ImageHDU(pixels, header=shifted_header(self.header, box)), self.file_name)
 
 

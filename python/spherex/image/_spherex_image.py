@@ -5,22 +5,26 @@ from __future__ import annotations
 __all__ = ["SPHERExImage"]
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.nddata import CCDData, NDData, VarianceUncertainty
 from astropy.units import Quantity, Unit, UnitBase
 from astropy.wcs import WCS
 
+from ._arithmetic import joined_flags, with_variance
 from ._box import Box
-from ._flags import SPHEREX_FLAGS, FlagPlane, FlagTable
+from ._cutout import Cutout
+from ._flags import SPHEREX_FLAGS, FlagPlane, FlagTable, as_flags
+from ._parts import ImageParts
 from ._plane import Plane
-from ._wcs import alternative_wcs, celestial_wcs, is_same_wcs, shifted_cards, shifted_header
+from ._wcs import celestial_wcs, is_same_wcs, shifted_cards, shifted_header, shifted_wcs
 
 
-class SPHERExImage(CCDData):
+class SPHERExImage(ImageParts, CCDData):
     """One image of one detector.
 
     It is a `~astropy.nddata.CCDData`, so that astropy, photutils and ccdproc
@@ -92,7 +96,7 @@ class SPHERExImage(CCDData):
             data = source.data
         if isinstance(flags, FlagPlane):
             flag_table = flags.table
-        pixel_flags = None if flags is None else _as_int32(flags)
+        pixel_flags = None if flags is None else as_flags(flags)
         if kwargs.get("copy", False):
             pixel_flags = None if pixel_flags is None else pixel_flags.copy()
             planes = {name: plane.copy() for name, plane in (planes or {}).items()}
@@ -171,32 +175,10 @@ class SPHERExImage(CCDData):
     def flags(self, value: np.ndarray | FlagPlane | None) -> None:
         if isinstance(value, FlagPlane):
             self.flag_table = value.table
-        pixel_flags = None if value is None else _as_int32(value)
+        pixel_flags = None if value is None else as_flags(value)
         if pixel_flags is not None and pixel_flags.shape != self.data.shape:
             raise ValueError(f"The flags have shape {pixel_flags.shape}, the image {self.data.shape}.")
         self._flags = pixel_flags
-
-    @property
-    def flag_plane(self) -> FlagPlane | None:
-        """Flags together with their names."""
-        return None if self.flags is None else FlagPlane(self.flags, self.flag_table)
-
-    def alternative_wcs(self, key: str) -> WCS:
-        """Return an alternative coordinate system.
-
-        Parameters
-        ----------
-        key
-            A for the pixels of the whole frame (of which this image may be a
-            cut), W for wavelength and bandwidth in um.
-
-        Raises
-        ------
-        KeyError
-            If the header has no such system.
-        """
-        tables = {name: plane.hdu for name, plane in self.planes.items() if name == "WCS-WAVE"}
-        return alternative_wcs(self.header, key, tables)
 
     @classmethod
     def read(cls, *args: Any, **kwargs: Any) -> SPHERExImage:
@@ -222,73 +204,85 @@ class SPHERExImage(CCDData):
     def __getitem__(self, item: Any) -> SPHERExImage:
         return self.cutout(Box.from_slices(item, self.data.shape))
 
-    def cutout(self, box: Box) -> SPHERExImage:
-        """Return a part of the image; pixels, variance and flags are views.
+    def cutout(
+        self,
+        box: Box | Sequence[int] | None = None,
+        *,
+        position: SkyCoord | None = None,
+        size: Any = None,
+        mode: str | None = None,
+    ) -> SPHERExImage:
+        """Return a part of the image; its coordinate systems give each pixel the same coordinates.
+
+        Pixels, variance and flags are views, unless the part is padded.
 
         Parameters
         ----------
-        box
-            The part wanted. What hangs over the edge is left away.
+        box, position, size, mode
+            The part: a box of pixels or a place on the sky; see `Cutout`.
 
         Raises
         ------
         ValueError
-            If the box lies outside of the image.
+            If none of it is in the image.
         """
-        box = box.clipped(self.data.shape)
-        header = shifted_header(self.header, box)
+        part = Cutout.of(box, position, size, mode)
+        if part is None:
+            raise ValueError("A cutout needs a box of pixels, or a position and a size.")
+        return self._cut(part.resolve(self.data.shape, lambda: self.wcs))
+
+    def _cut(self, box: Box) -> SPHERExImage:
         flags = self.flag_plane
         cut = SPHERExImage(
-            self.data[box.slices],
+            box.cut(self.data),
             unit=self.unit,
-            variance=None if self.variance is None else self.variance[box.slices],
-            mask=None if self.mask is None else self.mask[box.slices],
+            variance=None if self.variance is None else box.cut(self.variance),
+            mask=None if self.mask is None else box.cut(np.broadcast_to(self.mask, self.data.shape), fill=True),
             flags=None if flags is None else flags.cutout(box),
             flag_table=self.flag_table,
-            header=header,
+            header=shifted_header(self.header, box),
             planes={name: plane.cutout(box, self.data.shape) for name, plane in self.planes.items()},
             side_cards={name: shifted_cards(one, box) for name, one in self.side_cards.items()},
         )
         if not self.wcs_is_in_header:
-            cut.wcs = None if self._wcs is None else self._wcs[box.slices]
+            cut.wcs = None if self._wcs is None else shifted_wcs(self._wcs, box)
         return cut
 
     def add(self, operand: Any, operand2: Any = None, **kwargs: Any) -> SPHERExImage:
         """Add; see `astropy.nddata.NDArithmeticMixin.add`. Flags are joined."""
-        return self._with_annotations(super().add, operand, operand2, kwargs)
+        return self._with_annotations(CCDData.add, operand, operand2, kwargs)
 
     def subtract(self, operand: Any, operand2: Any = None, **kwargs: Any) -> SPHERExImage:
         """Subtract; see `astropy.nddata.NDArithmeticMixin.subtract`. Flags are joined."""
-        return self._with_annotations(super().subtract, operand, operand2, kwargs)
+        return self._with_annotations(CCDData.subtract, operand, operand2, kwargs)
 
     def multiply(self, operand: Any, operand2: Any = None, **kwargs: Any) -> SPHERExImage:
         """Multiply; see `astropy.nddata.NDArithmeticMixin.multiply`. Flags are joined."""
-        return self._with_annotations(super().multiply, operand, operand2, kwargs)
+        return self._with_annotations(CCDData.multiply, operand, operand2, kwargs)
 
     def divide(self, operand: Any, operand2: Any = None, **kwargs: Any) -> SPHERExImage:
         """Divide; see `astropy.nddata.NDArithmeticMixin.divide`. Flags are joined."""
-        return self._with_annotations(super().divide, operand, operand2, kwargs)
+        return self._with_annotations(CCDData.divide, operand, operand2, kwargs)
+
+    def _bare(self) -> SPHERExImage:
+        # astropy would read the PSF, to say that the result gets none.
+        bare = SPHERExImage(self, planes={})
+        bare.psf = self.foreign_psf
+        return bare
 
     def _with_annotations(
         self, operation: Callable[..., Any], operand: Any, operand2: Any, kwargs: dict[str, Any]
     ) -> SPHERExImage:
         if operand2 is not None:
             raise TypeError("Call the operation on one image with the other as its only operand.")
-        flags = self.flag_plane
         others = operand.flag_plane if isinstance(operand, SPHERExImage) else None
-        if flags is not None and others is not None:
-            flags = flags.combined(others)
-        elif others is not None:
-            flags = FlagPlane(others.array.copy(), others.table)
-        elif flags is not None:
-            flags = FlagPlane(flags.array.copy(), flags.table)
-        if isinstance(operand, CCDData) and not isinstance(operand, SPHERExImage):
-            # Masters of ccdproc come with a standard deviation.
-            operand = CCDData(operand)
-            if operand.uncertainty is not None:
-                operand.uncertainty = operand.uncertainty.represent_as(VarianceUncertainty)
+        flags = joined_flags(self.flag_plane, others)
+        if isinstance(operand, SPHERExImage):
+            operand = operand._bare()
+        elif isinstance(operand, CCDData):
+            operand = with_variance(operand)
         kwargs.setdefault("compare_wcs", None)
-        result = operation(operand, **kwargs)
+        result = operation(self._bare(), operand, **kwargs)
         header = self.header.copy()
         if "BUNIT" in header:
             header["BUNIT"] = result.unit.to_string()
@@ -303,15 +297,3 @@ class SPHERExImage(CCDData):
         if not self.wcs_is_in_header:
             annotated.wcs = self._wcs
         return annotated
-
-
-def _as_int32(flags: Any) -> np.ndarray:
-    """Return flags as int32, without a copy where they are."""
-    flags = np.asarray(flags.array if isinstance(flags, FlagPlane) else flags)
-    if flags.dtype == np.int32:
-        return flags
-    if flags.dtype.kind not in "iu":
-        raise ValueError(f"Flags are integers, not {flags.dtype}.")
-    if flags.dtype.itemsize > 4 and flags.size and not -(2**31) <= flags.min() <= flags.max() < 2**32:
-        raise ValueError(f"Flags have 32 bits; the {flags.dtype} array given uses more.")
-    return flags.astype(np.uint32).view(np.int32)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 __all__ = [
+    "alternative_cards",
     "alternative_wcs",
     "celestial_cards",
     "celestial_wcs",
+    "frame_box",
+    "frame_origin",
     "is_same_wcs",
     "replace_celestial_wcs",
     "shift_header",
     "shifted_cards",
     "shifted_header",
+    "shifted_wcs",
 ]
 
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from astropy.io import fits
@@ -28,6 +33,10 @@ _CARD = 80
 _CELESTIAL = (
     r"(?:WCSAXES|WCSNAME|RADESYS|EQUINOX|LONPOLE|LATPOLE|MJDREF|(?:CRPIX|CDELT|CUNIT|CTYPE|CRVAL|CNAME|CROTA)[12]"
     r"|(?:PC|CD|PV|PS)[12]_\d+|(?:A|B|AP|BP)_(?:ORDER|DMAX|\d_\d))"
+)
+_ALTERNATIVE = (
+    r"(?:WCSAXES|WCSNAME|RADESYS|EQUINOX|LONPOLE|LATPOLE|SPECSYS|RESTFRQ|RESTWAV"
+    r"|(?:CRPIX|CDELT|CUNIT|CTYPE|CRVAL|CNAME|CROTA)\d+|(?:PC|CD|PV|PS)\d+_\d+)"
 )
 _CELESTIAL_CARD = re.compile(_CELESTIAL + "$")
 _CELESTIAL_BYTES = re.compile(_CELESTIAL.encode("ascii") + rb" *$")
@@ -79,14 +88,57 @@ def alternative_wcs(header: fits.Header, key: str, tables: Mapping[str, fits.Bin
     if f"CTYPE1{key}" not in header:
         raise KeyError(f"The header has no coordinate system {key!r} (no card CTYPE1{key}).")
     hdus = fits.HDUList([fits.PrimaryHDU(), *tables.values()])
-    # The SIP polynomial belongs to the celestial system alone: left on, it
-    # shifts the wavelengths (astropy issue 13105).
-    header = fits.Header([card for card in header.cards if not re.match(r"(?:A|B|AP|BP)_", card.keyword)])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FITSFixedWarning)
-        wcs = WCS(header, fobj=hdus, key=key)
-    wcs.sip = None
-    return wcs
+        return WCS(alternative_cards(header, key), fobj=hdus, key=key)
+
+
+def alternative_cards(header: fits.Header, key: str) -> fits.Header:
+    """Return those cards of a header that make an alternative coordinate system.
+
+    The SIP polynomial is not among them. It belongs to the celestial system
+    alone: left on, it shifts the wavelengths (astropy issue 13105), and
+    astropy comments on it each time.
+    """
+    belongs = re.compile(f"{_ALTERNATIVE}{key}$")
+    return fits.Header([card for card in header.cards if belongs.match(card.keyword)])
+
+
+def frame_origin(header: Mapping[str, Any]) -> tuple[float, float]:
+    """Return where an image begins in the whole frame of its detector.
+
+    Parameters
+    ----------
+    header
+        Header of the image. Its coordinate system A counts the pixels of the
+        whole frame; without one the image is taken for a whole frame.
+
+    Returns
+    -------
+    x, y : `float`
+        Column and row of the whole frame, from 0, of the first pixel.
+    """
+    if "CRPIX1A" not in header:
+        return 0.0, 0.0
+    x, y = (
+        header.get(f"CRVAL{axis}A", 0.0) + (1 - header[f"CRPIX{axis}A"]) * header.get(f"CDELT{axis}A", 1.0)
+        for axis in (1, 2)
+    )
+    return x, y
+
+
+def frame_box(header: Mapping[str, Any], shape: Sequence[int]) -> Box:
+    """Return which pixels of the whole frame an image has.
+
+    Parameters
+    ----------
+    header
+        Header of the image.
+    shape
+        Its shape, rows first.
+    """
+    x, y = (round(one) for one in frame_origin(header))
+    return Box(x, x + shape[-1], y, y + shape[-2])
 
 
 def celestial_cards(cards: bytes) -> bytes:
@@ -129,6 +181,14 @@ def shift_header(header: fits.Header, box: Box) -> None:
             header[axis] = size
     for keyword in {keyword for keyword in header if _PIXEL_CARD.match(keyword)}:
         header[keyword] -= box.x0 if keyword[5] == "1" else box.y0
+
+
+def shifted_wcs(wcs: WCS, box: Box) -> WCS:
+    """Return the coordinate system of a cut of an image."""
+    shifted = wcs[box.slices]
+    # Where the cut hangs over the edge, astropy counts only the pixels inside.
+    shifted.array_shape = box.shape
+    return shifted
 
 
 def is_same_wcs(first: WCS, second: WCS) -> bool:
