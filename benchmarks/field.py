@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from astropy.io import fits
 from lsst.daf.butler import Butler, CollectionType, DataCoordinate, DatasetRef, DatasetType, FileDataset
 
 from spherex.archive import ObservationId
@@ -64,9 +66,12 @@ def make_field(root: Path, images: int, matches: int) -> Path:
     make_repository(root)
     file = root / "level2.fits"
     file.touch()
-    kind = DatasetType("level2", ("instrument", "exposure", "detector"), "SPHERExImage", universe=_universe(root))
+    kind = DatasetType(
+        "level2", ("instrument", "exposure", "detector"), "SPHERExImage", universe=_universe(root)
+    )
     with Butler.from_config(str(root), writeable=True) as butler:
         _register(butler, kind)
+        _put_wavelengths(butler)
         exposures = _exposures(images // len(DETECTORS), matches // 2)
         for batch in _batched(exposures, max(1, _BATCH // len(DETECTORS))):
             refs: dict[str, list[DatasetRef]] = {run: [] for run in _RUNS}
@@ -97,7 +102,8 @@ def _universe(root: Path) -> Any:
 
 
 def _register(butler: Butler, kind: DatasetType) -> None:
-    record = {"name": _INSTRUMENT, "exposure_max": 10**14, "detector_max": 7, "class_name": "spherex.instrument.SPHEREx"}
+    record = {"name": _INSTRUMENT, "exposure_max": 10**14, "detector_max": 7}
+    record["class_name"] = "spherex.instrument.SPHEREx"
     butler.registry.syncDimensionData("instrument", record)
     for detector in DETECTORS:
         record = {"instrument": _INSTRUMENT, "id": detector.id, "full_name": f"D{detector.id}"}
@@ -108,6 +114,28 @@ def _register(butler: Butler, kind: DatasetType) -> None:
         butler.collections.register(f"{_CHAIN}/{run}")
     butler.collections.register(_CHAIN, CollectionType.CHAINED)
     butler.collections.redefine_chain(_CHAIN, [f"{_CHAIN}/{run}" for run in _RUNS])
+
+
+def _put_wavelengths(butler: Butler) -> None:
+    """Put a wavelength table of the size of real ones for each run and detector."""
+    kind = DatasetType(
+        "level2_wavelength", ("instrument", "detector"), "AstropyHDUList", universe=butler.dimensions
+    )
+    butler.registry.registerDatasetType(kind)
+    points = np.linspace(1, _SIDE, 11)
+    for run, detector in itertools.product(_RUNS, DETECTORS):
+        wavelengths = np.broadcast_to(np.linspace(detector.lmax, detector.lmin, 11)[:, np.newaxis], (11, 11))
+        values = np.stack([wavelengths, wavelengths / detector.r], axis=-1)
+        table = fits.BinTableHDU.from_columns(
+            [
+                fits.Column("X", "11J", array=points[np.newaxis]),
+                fits.Column("Y", "11J", array=points[np.newaxis]),
+                fits.Column("VALUES", "242E", dim="(2,11,11)", array=values[np.newaxis]),
+            ],
+            name="WCS-WAVE",
+        )
+        hdus = fits.HDUList([fits.PrimaryHDU(), table])
+        butler.put(hdus, kind.name, instrument=_INSTRUMENT, detector=detector.id, run=f"{_CHAIN}/{run}")
 
 
 def _runs_of(exposure: int) -> tuple[str, ...]:

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["CBAND", "CWAVE", "FLAGS", "IMAGE", "MASK", "PRIMARY", "PROVENANCE_PREFIX", "UNIT_CARD", "VARIANCE", "WCS_WAVE"]
+__all__ = [
+    "CBAND",
+    "CWAVE",
+    "FLAGS",
+    "IMAGE",
+    "MASK",
+    "PRIMARY",
+    "PROVENANCE_PREFIX",
+    "UNIT_CARD",
+    "VARIANCE",
+    "WCS_WAVE",
+]
 
 PRIMARY = "PRIMARY"
 IMAGE = "IMAGE"

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["DETECTORS", "DICHROIC_PAIRS", "FRAME_SIDE", "DetectorDescription", "SPHERExInstrument", "SimulatorInstrument"]
+__all__ = [
+    "DETECTORS",
+    "DICHROIC_PAIRS",
+    "FRAME_SIDE",
+    "DetectorDescription",
+    "SPHERExInstrument",
+    "SimulatorInstrument",
+]
 
 from typing import TYPE_CHECKING, Any
 

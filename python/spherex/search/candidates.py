@@ -4,9 +4,7 @@ from __future__ import annotations
 
 __all__ = ["MARGIN", "Candidates", "find_candidates"]
 
-import contextlib
 import dataclasses
-import gc
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,6 +13,7 @@ from lsst.daf.butler import DataCoordinate, DatasetRef
 from lsst.sphgeom import Angle, Circle, LonLat, UnitVector3d
 
 from spherex.geometry.pixels import corners_of
+from spherex.instrument import DETECTORS
 
 from .criteria import SearchError
 
@@ -35,6 +34,12 @@ optics, which are those of every exposure.
 
 _PIXEL = 6.15 / 3600
 """Size of a pixel (deg)."""
+
+_BEYOND = 0.03
+"""How far wavelengths may lie outside of the design range of a detector, relatively.
+
+In the samples of Quick Release 1 it is 0.008.
+"""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -94,24 +99,25 @@ class Candidates:
                 dimensions, tuple([values[name] for name in dimensions.required])
             )
             refs.append(DatasetRef(self.dataset_type, data_id, run, id=id_, conform=False))
-        with no_collection():
-            found = butler.get_many_uris(refs, predict=True)
-            addresses = [found[ref].primaryURI for ref in refs]
-        for ref, address in zip(refs, addresses, strict=True):
+        found = butler.get_many_uris(refs, predict=True)
+        addresses = []
+        for ref in refs:
+            address = found[ref].primaryURI
             if address is None:
                 raise SearchError(f"{ref} is in several files, one for each component; such images have no address.")
+            addresses.append(address)
         return addresses
 
 
 def find_candidates(butler: Butler, criteria: Criteria) -> Candidates:
-    """Find all images whose region, widened by `MARGIN`, is at the position.
+    """Find all images whose region, widened by `MARGIN`, reaches the position.
 
     Parameters
     ----------
     butler
         The repository.
     criteria
-        What is looked for; wavelengths are not looked at.
+        What is looked for; of wavelengths only the detectors that may have them.
 
     Returns
     -------
@@ -137,7 +143,7 @@ def find_candidates(butler: Butler, criteria: Criteria) -> Candidates:
     from lsst.daf.butler.registry import UserExpressionError
 
     try:
-        with butler.query() as query, no_collection():
+        with butler.query() as query:
             rows = list(_rows(query, criteria))
     except MissingCollectionError as error:
         raise SearchError(f"{str(error).splitlines()[0]} Name collections by --collections.") from error
@@ -162,14 +168,28 @@ def find_candidates(butler: Butler, criteria: Criteria) -> Candidates:
     )
 
 
+def _detectors(criteria: Criteria) -> list[int] | None:
+    """Return the detectors that may have what is looked for, None if all may."""
+    if criteria.wavelengths is None:
+        return list(criteria.detectors) or None
+    shortest, longest = criteria.wavelengths
+    fitting = [
+        detector.id
+        for detector in DETECTORS
+        if detector.lmin * (1 - _BEYOND) <= longest and shortest <= detector.lmax * (1 + _BEYOND)
+    ]
+    return [id_ for id_ in fitting if id_ in (criteria.detectors or fitting)]
+
+
 def _rows(query: Query, criteria: Criteria) -> Iterator[dict[str, Any]]:
     radius = Angle.fromDegrees(criteria.radius + MARGIN * _PIXEL)
     circle = Circle(UnitVector3d(LonLat.fromDegrees(criteria.ra, criteria.dec)), radius)
     query = query.join_dataset_search(criteria.dataset_type, criteria.collections)
     of = query.expression_factory
     conditions = [of.exposure_detector_region.region.overlaps(circle)]
-    if criteria.detectors:
-        conditions.append(of.detector.in_iterable(criteria.detectors))
+    detectors = _detectors(criteria)
+    if detectors is not None:
+        conditions.append(of.detector.in_iterable(detectors))
     if criteria.surveys:
         conditions.append(of.exposure.survey.in_iterable(criteria.surveys))
     if criteria.timespan is not None:
@@ -181,19 +201,3 @@ def _rows(query: Query, criteria: Criteria) -> Iterator[dict[str, Any]]:
         dataset_fields={criteria.dataset_type: {"dataset_id", "run"}},
         find_first=True,
     )
-
-
-@contextlib.contextmanager
-def no_collection() -> Iterator[None]:
-    """Keep Python from looking for cycles among objects of a query.
-
-    They all live until it is through, and the search takes a quarter of the
-    time where there are ten thousands.
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()

@@ -119,7 +119,8 @@ def _cells(column: Any) -> list[str]:
     mask = np.ma.getmaskarray(column).tolist()
     spec = column.format or ""
     # The formats of astropy cost a hundred times as much.
-    texts = ["--" if hidden else format(value, spec) for value, hidden in zip(column.data.data.tolist(), mask, strict=True)]
+    values = column.data.data.tolist()
+    texts = ["--" if hidden else format(value, spec) for value, hidden in zip(values, mask, strict=True)]
     cells = [column.name, "" if column.unit is None else str(column.unit), *texts]
     width = max(map(len, cells))
     is_number = column.dtype.kind in "if"

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from astropy.io.fits import HDUList
     from astropy.units import Quantity
     from lsst.daf.butler import Butler
+    from lsst.daf.butler.queries.tree import DatasetFieldName
     from numpy.typing import NDArray
 
     from .candidates import Candidates
@@ -119,7 +120,9 @@ def _known(
     butler: Butler, name: str, collections: tuple[str, ...], instrument: str, with_validity: bool = False
 ) -> list[dict[str, Any]]:
     """Return all datasets of a type, each with its run and perhaps its validity."""
-    fields = {"dataset_id", "run"} | ({"timespan"} if with_validity else set())
+    fields: set[DatasetFieldName] = {"dataset_id", "run"}
+    if with_validity:
+        fields.add("timespan")
     try:
         with butler.query() as query:
             query = query.join_dataset_search(name, collections).where(instrument=instrument)

@@ -7,7 +7,13 @@ __all__ = ["find_images"]
 from typing import Any
 
 import click
-from lsst.daf.butler.cli.opt import collections_option, options_file_option, processes_option, repo_argument, where_option
+from lsst.daf.butler.cli.opt import (
+    collections_option,
+    options_file_option,
+    processes_option,
+    repo_argument,
+    where_option,
+)
 from lsst.daf.butler.cli.utils import ButlerCommand
 
 

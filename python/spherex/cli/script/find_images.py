@@ -144,8 +144,9 @@ def _remarks(found: FoundImages) -> list[str]:
     if found.without_wavelength:
         detectors = ", ".join(map(str, found.without_wavelength))
         lines.append(
-            f"The wavelengths of some images of detector {detectors} are not known: ingest the calibration spectral_wcs "
-            "(butler ingest-calibrations), or an image of the whole frame of the same run (butler ingest-level2)."
+            f"The wavelengths of some images of detector {detectors} are not known: ingest the calibration "
+            "spectral_wcs (butler ingest-calibrations), or an image of the whole frame of the same run "
+            "(butler ingest-level2)."
         )
     return lines
 
