@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lsst.daf.butler import Timespan
 
+_WIDEST = 30.0
+"""Largest radius (deg): a frame that far away still has the position before it."""
+
 
 class SearchError(Exception):
     """A search cannot be made. The message is one line for the user."""
@@ -44,6 +47,12 @@ class Criteria:
         it is None.
     where
         Further condition in the query language of the Butler.
+
+    Raises
+    ------
+    SearchError
+        Raised if the radius is negative or not small, or the wavelengths are
+        no range.
     """
 
     ra: float
@@ -57,3 +66,9 @@ class Criteria:
     timespan: Timespan | None = None
     wavelengths: tuple[float, float] | None = None
     where: str = ""
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.radius <= _WIDEST:
+            raise SearchError(f"the radius is negative or above {_WIDEST:g} degrees: {self.radius:g}.")
+        if self.wavelengths is not None and not 0.0 < self.wavelengths[0] <= self.wavelengths[1]:
+            raise SearchError(f"{self.wavelengths[0]:g} to {self.wavelengths[1]:g} um is no range of wavelengths.")

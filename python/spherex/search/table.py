@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from astropy import units
-from astropy.table import MaskedColumn, Table
+from astropy.table import Column, MaskedColumn, Table
 from astropy.time import Time
 
 if TYPE_CHECKING:
@@ -80,8 +80,11 @@ def make_table(
     ]
     table = Table()
     for name, values, unit, description in columns:
-        is_unknown = np.isnan(values) if name in ("wavelength", "bandwidth") else np.ma.getmask(values)
-        table[name] = MaskedColumn(values, mask=is_unknown, unit=unit, description=description)
+        is_unknown = np.isnan(values) if name in ("wavelength", "bandwidth") else np.ma.getmaskarray(values)
+        if is_unknown.any():
+            table[name] = MaskedColumn(values, mask=is_unknown, unit=unit, description=description)
+        else:
+            table[name] = Column(np.ma.getdata(values), unit=unit, description=description)
         if name in _DIGITS:
             table[name].format = f".{_DIGITS[name]}f"
     return table
@@ -119,7 +122,7 @@ def _cells(column: Any) -> list[str]:
     mask = np.ma.getmaskarray(column).tolist()
     spec = column.format or ""
     # The formats of astropy cost a hundred times as much.
-    values = column.data.data.tolist()
+    values = np.ma.getdata(column).tolist()
     texts = ["--" if hidden else format(value, spec) for value, hidden in zip(values, mask, strict=True)]
     cells = [column.name, "" if column.unit is None else str(column.unit), *texts]
     width = max(map(len, cells))

@@ -153,7 +153,7 @@ def _remarks(found: FoundImages) -> list[str]:
 
 def _nothing(criteria: Criteria, found: FoundImages) -> str:
     place = f"RA {criteria.ra:.6f}, Dec {criteria.dec:.6f}"
-    images = f"{criteria.dataset_type} in {', '.join(criteria.collections)}"
+    images = f"{criteria.dataset_type} of {criteria.instrument} in {', '.join(criteria.collections)}"
     if found.at_any_wavelength:
         return (
             f"{found.at_any_wavelength} images of {images} contain {place}, but none with a wavelength from "
