@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["FLAGS", "IMAGE", "MASK", "PRIMARY", "PROVENANCE_PREFIX", "UNIT_CARD", "VARIANCE"]
+__all__ = [
+    "CBAND",
+    "CWAVE",
+    "FLAGS",
+    "IMAGE",
+    "MASK",
+    "PRIMARY",
+    "PROVENANCE_PREFIX",
+    "UNIT_CARD",
+    "VARIANCE",
+    "WCS_WAVE",
+]
 
 PRIMARY = "PRIMARY"
 IMAGE = "IMAGE"
@@ -10,6 +21,13 @@ FLAGS = "FLAGS"
 VARIANCE = "VARIANCE"
 MASK = "MASK"
 """Boolean mask of a `~astropy.nddata.CCDData`, if somebody has set one."""
+
+CWAVE = "CWAVE"
+CBAND = "CBAND"
+"""Central wavelengths and bandwidths of all pixels, in the calibration spectral_wcs."""
+
+WCS_WAVE = "WCS-WAVE"
+"""Table of wavelengths and bandwidths at some pixels."""
 
 UNIT_CARD = "BUNIT"
 

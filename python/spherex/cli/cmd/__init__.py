@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "check_provenance",
     "decertify_calibrations",
+    "find_images",
     "ingest_calibrations",
     "ingest_level2",
     "ingest_simulated",
@@ -13,6 +14,7 @@ __all__ = [
 
 from .check_provenance import check_provenance
 from .decertify_calibrations import decertify_calibrations
+from .find_images import find_images
 from .ingest_calibrations import ingest_calibrations
 from .ingest_level2 import ingest_level2
 from .ingest_simulated import ingest_simulated

@@ -1,0 +1,162 @@
+"""``butler find-images``: from options to a table."""
+
+from __future__ import annotations
+
+__all__ = ["find_images"]
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from spherex.ingest import IngestError
+from spherex.ingest.repository import open_repository
+from spherex.search import Criteria, SearchError, degrees_of, position_of, timespan_of_dates
+from spherex.search import find_images as search
+from spherex.search.table import FORMATS, format_text, write_table
+
+if TYPE_CHECKING:
+    from spherex.search import FoundImages
+
+_FIELDS = {"exposure": frozenset({"timespan", "survey"}), "exposure_detector_region": frozenset({"region"})}
+
+
+def find_images(
+    repo: str,
+    position: Sequence[str],
+    radius: str | None,
+    dataset_type: str,
+    collections: Sequence[str],
+    instrument: str,
+    detector: Sequence[int],
+    survey: Sequence[str],
+    time_range: tuple[str, str] | None,
+    wavelength_range: tuple[float, float] | None,
+    where: str,
+    exact: bool,
+    flags: bool,
+    sort: str,
+    output: str | None,
+    overwrite: bool,
+    processes: int,
+) -> bool:
+    """Find the images that contain a position.
+
+    Parameters
+    ----------
+    repo
+        Path, URI or label of the repository.
+    position
+        Right ascension and declination, or a name that contains them.
+    radius
+        Radius of a circle that images have to touch.
+    dataset_type
+        Name of the dataset type.
+    collections
+        Collections to search.
+    instrument
+        Name of the instrument.
+    detector
+        Detectors; all if there are none.
+    survey
+        Surveys; all if there are none.
+    time_range
+        Begin and end, UTC.
+    wavelength_range
+        Shortest and longest wavelength (um).
+    where
+        Further condition.
+    exact
+        Read the headers of all images.
+    flags
+        Read the flags at the pixel.
+    sort
+        ``time`` or ``wavelength``.
+    output
+        File for the table.
+    overwrite
+        Whether that file may be there.
+    processes
+        Number of remote files that are read at the same time.
+
+    Returns
+    -------
+    bool
+        Whether every file that had to be read could be read.
+    """
+    _check_words(position)
+    path = None if output is None else _output(output, overwrite)
+    try:
+        ra, dec = position_of(position)
+        criteria = Criteria(
+            ra,
+            dec,
+            radius=0.0 if radius is None else degrees_of(radius),
+            instrument=instrument,
+            dataset_type=dataset_type,
+            collections=tuple(collections),
+            detectors=tuple(detector),
+            surveys=tuple(survey),
+            timespan=None if time_range is None else timespan_of_dates(*time_range),
+            wavelengths=wavelength_range,
+            where=where,
+        )
+        with open_repository(repo, writeable=False, fields=_FIELDS) as butler:
+            found = search(butler, criteria, exact=exact, flags=flags, sort=sort, threads=processes)
+    except (SearchError, IngestError) as error:
+        raise click.ClickException(str(error)) from None
+    for line in _remarks(found):
+        click.echo(line, err=True)
+    if not len(found.table):
+        raise click.ClickException(_nothing(criteria, found))
+    if path is None:
+        click.echo(format_text(found.table))
+        return not found.problems
+    try:
+        write_table(found.table, path)
+    except OSError as error:
+        raise click.ClickException(f"{path} cannot be written: {error.strerror or error}.") from None
+    click.echo(f"{len(found.table)} images: {path}")
+    return not found.problems
+
+
+def _check_words(position: Sequence[str]) -> None:
+    """Refuse what click took for a part of the position because it knows no such option."""
+    for word in position:
+        if word.startswith("-") and not word[1:2].isdigit() and word[1:2] != ".":
+            raise click.NoSuchOption(word.split("=")[0])
+
+
+def _output(output: str, overwrite: bool) -> Path:
+    path = Path(output)
+    if path.suffix not in FORMATS:
+        raise click.BadParameter(
+            f"{output!r} does not tell the format by its extension: {', '.join(FORMATS)}.", param_hint="--output"
+        )
+    if path.exists() and not overwrite:
+        raise click.BadParameter(f"{output!r} is there already; use --overwrite to replace it.", param_hint="--output")
+    return path
+
+
+def _remarks(found: FoundImages) -> list[str]:
+    lines = list(found.problems)
+    if found.without_wavelength:
+        detectors = ", ".join(map(str, found.without_wavelength))
+        lines.append(
+            f"The wavelengths of some images of detector {detectors} are not known: ingest the calibration "
+            "spectral_wcs (butler ingest-calibrations), or an image of the whole frame of the same run "
+            "(butler ingest-level2)."
+        )
+    return lines
+
+
+def _nothing(criteria: Criteria, found: FoundImages) -> str:
+    place = f"RA {criteria.ra:.6f}, Dec {criteria.dec:.6f}"
+    images = f"{criteria.dataset_type} of {criteria.instrument} in {', '.join(criteria.collections)}"
+    if found.at_any_wavelength:
+        return (
+            f"{found.at_any_wavelength} images of {images} contain {place}, but none with a wavelength from "
+            f"{criteria.wavelengths[0]} to {criteria.wavelengths[1]} um there."  # type: ignore[index]
+        )
+    return f"No image of {images} contains {place} and meets the other conditions."

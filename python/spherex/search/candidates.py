@@ -1,0 +1,200 @@
+"""Images that may contain a position, by one query of the registry."""
+
+from __future__ import annotations
+
+__all__ = ["MARGIN", "Candidates", "find_candidates"]
+
+import dataclasses
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from lsst.daf.butler import DataCoordinate, DatasetRef, InvalidQueryError, MissingCollectionError
+from lsst.sphgeom import Angle, Circle, LonLat, UnitVector3d
+
+from spherex.geometry.pixels import corners_of
+from spherex.instrument import DETECTORS
+
+from .criteria import SearchError
+
+if TYPE_CHECKING:
+    from lsst.daf.butler import Butler, DatasetType
+    from lsst.daf.butler.queries import Query
+    from lsst.resources import ResourcePath
+    from numpy.typing import NDArray
+
+    from .criteria import Criteria
+
+MARGIN = 12.0
+"""How far the edge of a frame may be from the side of its region (pixels).
+
+In the samples of Quick Release 1 it is up to 7.8, by the distortions of the
+optics, which are those of every exposure.
+"""
+
+_PIXEL = 6.15 / 3600
+"""Size of a pixel (deg)."""
+
+_BEYOND = 0.07
+"""How far wavelengths may lie outside of the design range of a detector, relatively.
+
+In the samples of Quick Release 1 it is 0.034 at most, in the corners of detector 1.
+"""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Candidates:
+    """Images with the region of their frame, one in each row of the arrays.
+
+    Parameters
+    ----------
+    dataset_type
+        Their dataset type.
+    ids
+        UUIDs of the datasets.
+    runs
+        Names of their RUN collections.
+    exposure, detector
+        Data IDs.
+    name
+        Names of the exposures.
+    times
+        Begin and end of the exposures, TAI (ns since 1970), of shape (n, 2).
+    corners
+        Corners of the frames, of shape (n, 4, 3).
+    """
+
+    dataset_type: DatasetType
+    instrument: str
+    ids: NDArray[Any]
+    runs: NDArray[Any]
+    exposure: NDArray[np.int64]
+    detector: NDArray[np.int64]
+    name: NDArray[Any]
+    times: NDArray[np.int64]
+    corners: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, rows: NDArray[Any]) -> Self:
+        """Return some of the images, by a mask or by numbers."""
+        fields = ("ids", "runs", "exposure", "detector", "name", "times", "corners")
+        return dataclasses.replace(self, **{field: getattr(self, field)[rows] for field in fields})
+
+    def addresses(self, butler: Butler) -> list[ResourcePath]:
+        """Return where the images are.
+
+        Raises
+        ------
+        SearchError
+            Raised if one is in several files.
+        """
+        dimensions = self.dataset_type.dimensions
+        refs = []
+        columns = (self.exposure.tolist(), self.detector.tolist(), self.runs, self.ids)
+        for exposure, detector, run, id_ in zip(*columns, strict=True):
+            values = {"instrument": self.instrument, "exposure": exposure, "detector": detector}
+            data_id = DataCoordinate.from_required_values(
+                dimensions, tuple([values[name] for name in dimensions.required])
+            )
+            refs.append(DatasetRef(self.dataset_type, data_id, run, id=id_, conform=False))
+        found = butler.get_many_uris(refs, predict=True)
+        addresses = []
+        for ref in refs:
+            address = found[ref].primaryURI
+            if address is None:
+                raise SearchError(f"{ref} is in several files, one for each component; such images have no address.")
+            addresses.append(address)
+        return addresses
+
+
+def find_candidates(butler: Butler, criteria: Criteria) -> Candidates:
+    """Find all images whose region, widened by `MARGIN`, reaches the position.
+
+    Parameters
+    ----------
+    butler
+        The repository.
+    criteria
+        What is looked for; of wavelengths only the detectors that may have them.
+
+    Returns
+    -------
+    candidates
+        Each exposure and detector once, from the first collection that has
+        it.
+
+    Raises
+    ------
+    SearchError
+        Raised if the repository cannot be asked that.
+    """
+    try:
+        dataset_type = butler.get_dataset_type(criteria.dataset_type)
+    except KeyError:
+        raise SearchError(
+            f"there is no dataset type {criteria.dataset_type!r} in the repository; ingest images first "
+            "(butler ingest-level2), or name another one by --dataset-type"
+        ) from None
+    if set(dataset_type.dimensions.required) != {"instrument", "exposure", "detector"}:
+        raise SearchError(f"{criteria.dataset_type!r} is not a dataset type of images of an exposure and a detector")
+    try:
+        with butler.query() as query:
+            rows = list(_rows(query, criteria))
+    except MissingCollectionError as error:
+        raise SearchError(f"{str(error).splitlines()[0]} Name collections by --collections.") from error
+    except InvalidQueryError as error:
+        raise SearchError(f"the condition of --where is not understood: {str(error).splitlines()[0]}") from error
+    try:
+        corners = corners_of([row["exposure_detector_region.region"] for row in rows])
+    except (ValueError, AttributeError) as error:
+        raise SearchError(f"regions of {criteria.dataset_type} are no frames of detectors: {error}") from error
+    spans = [row["exposure.timespan"] for row in rows]
+    times = [(0, 0) if span is None else span.nsec for span in spans]
+    return Candidates(
+        dataset_type,
+        criteria.instrument,
+        ids=np.array([row[f"{dataset_type.name}.dataset_id"] for row in rows], object),
+        runs=np.array([row[f"{dataset_type.name}.run"] for row in rows], object),
+        exposure=np.array([row["exposure"] for row in rows], np.int64),
+        detector=np.array([row["detector"] for row in rows], np.int64),
+        name=np.array([row["exposure.name"] for row in rows], object),
+        times=np.array(times, np.int64).reshape(-1, 2),
+        corners=corners,
+    )
+
+
+def _detectors(criteria: Criteria) -> list[int] | None:
+    """Return the detectors that may have what is looked for, None if all may."""
+    if criteria.wavelengths is None:
+        return list(criteria.detectors) or None
+    shortest, longest = criteria.wavelengths
+    fitting = [
+        detector.id
+        for detector in DETECTORS
+        if detector.lmin * (1 - _BEYOND) <= longest and shortest <= detector.lmax * (1 + _BEYOND)
+    ]
+    return [id_ for id_ in fitting if id_ in (criteria.detectors or fitting)]
+
+
+def _rows(query: Query, criteria: Criteria) -> Iterator[dict[str, Any]]:
+    radius = Angle.fromDegrees(criteria.radius + MARGIN * _PIXEL)
+    circle = Circle(UnitVector3d(LonLat.fromDegrees(criteria.ra, criteria.dec)), radius)
+    query = query.join_dataset_search(criteria.dataset_type, criteria.collections)
+    of = query.expression_factory
+    conditions = [of.exposure_detector_region.region.overlaps(circle)]
+    detectors = _detectors(criteria)
+    if detectors is not None:
+        conditions.append(of.detector.in_iterable(detectors))
+    if criteria.surveys:
+        conditions.append(of.exposure.survey.in_iterable(criteria.surveys))
+    if criteria.timespan is not None:
+        conditions.append(of.exposure.timespan.overlaps(criteria.timespan))
+    query = query.where(criteria.where, *conditions, instrument=criteria.instrument)
+    yield from query.general(
+        ["exposure", "detector"],
+        dimension_fields={"exposure": {"name", "timespan"}, "exposure_detector_region": {"region"}},
+        dataset_fields={criteria.dataset_type: {"dataset_id", "run"}},
+        find_first=True,
+    )

@@ -1,0 +1,74 @@
+"""What is looked for."""
+
+from __future__ import annotations
+
+__all__ = ["Criteria", "SearchError"]
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lsst.daf.butler import Timespan
+
+_WIDEST = 30.0
+"""Largest radius (deg): a frame that far away still has the position before it."""
+
+
+class SearchError(Exception):
+    """A search cannot be made. The message is one line for the user."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Criteria:
+    """Images that are looked for.
+
+    Parameters
+    ----------
+    ra, dec
+        Position, ICRS (deg).
+    radius
+        Radius of a circle round it that an image has to touch (deg); at 0 it
+        has to contain the position.
+    instrument
+        Name of the instrument.
+    dataset_type
+        Name of the dataset type.
+    collections
+        Collections to search; of an image that several of them have, the
+        first counts.
+    detectors
+        Numbers of the detectors wanted; all if there are none.
+    surveys
+        Names of the surveys wanted; all if there are none.
+    timespan
+        Time that exposures have to overlap; any if it is None.
+    wavelengths
+        Shortest and longest central wavelength at the position (um); any if
+        it is None.
+    where
+        Further condition in the query language of the Butler.
+
+    Raises
+    ------
+    SearchError
+        Raised if the radius is negative or not small, or the wavelengths are
+        no range.
+    """
+
+    ra: float
+    dec: float
+    radius: float = 0.0
+    instrument: str = "SPHEREx"
+    dataset_type: str = "level2"
+    collections: tuple[str, ...] = ("SPHEREx/level2",)
+    detectors: tuple[int, ...] = ()
+    surveys: tuple[str, ...] = ()
+    timespan: Timespan | None = None
+    wavelengths: tuple[float, float] | None = None
+    where: str = ""
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.radius <= _WIDEST:
+            raise SearchError(f"the radius is negative or above {_WIDEST:g} degrees: {self.radius:g}.")
+        if self.wavelengths is not None and not 0.0 < self.wavelengths[0] <= self.wavelengths[1]:
+            raise SearchError(f"{self.wavelengths[0]:g} to {self.wavelengths[1]:g} um is no range of wavelengths.")

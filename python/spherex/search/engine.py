@@ -1,0 +1,202 @@
+"""From criteria to the table of images."""
+
+from __future__ import annotations
+
+__all__ = ["FoundImages", "find_images"]
+
+import contextlib
+import dataclasses
+import gc
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spherex.geometry.pixels import depths_of, pixels_at
+from spherex.instrument import FRAME_SIDE
+
+from .candidates import MARGIN, find_candidates
+from .edges import Settlement, read_exactly, settle
+from .flags import read_flags
+from .frames import Unread
+from .table import make_table
+from .wavelengths import wavelengths_at
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+    from lsst.daf.butler import Butler
+    from lsst.resources import ResourcePath
+    from numpy.typing import NDArray
+
+    from .candidates import Candidates
+    from .criteria import Criteria
+
+_SHAPE = (FRAME_SIDE, FRAME_SIDE)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FoundImages:
+    """Images that were found.
+
+    Parameters
+    ----------
+    table
+        One row for each, see `spherex.search.table`.
+    without_wavelength
+        Numbers of the detectors of which some images contain the position and
+        have no known wavelength there.
+    at_any_wavelength
+        Number of images before those of other wavelengths were left out.
+    problems
+        Why files could not be read. Their images are judged by the corners
+        of the frame alone.
+    """
+
+    table: Table
+    without_wavelength: tuple[int, ...]
+    at_any_wavelength: int
+    problems: tuple[str, ...]
+
+
+def find_images(
+    butler: Butler,
+    criteria: Criteria,
+    *,
+    exact: bool = False,
+    flags: bool = False,
+    sort: str = "time",
+    threads: int = 1,
+) -> FoundImages:
+    """Find all images that contain a position.
+
+    Parameters
+    ----------
+    butler
+        The repository.
+    criteria
+        What is looked for.
+    exact
+        Read the headers of all images, not only of those near whose edges the
+        position is. What a file does not hold, a cutout for instance, then
+        counts as outside.
+    flags
+        Read the flags at the position, too, and the headers with them.
+    sort
+        ``time`` or ``wavelength``.
+    threads
+        Number of remote files that are read at the same time.
+
+    Returns
+    -------
+    found
+        The images.
+
+    Raises
+    ------
+    SearchError
+        Raised if the repository cannot be asked that.
+    """
+    with _no_collection():
+        return _find(butler, criteria, exact or flags, flags, sort, threads)
+
+
+def _find(butler: Butler, criteria: Criteria, exact: bool, flags: bool, sort: str, threads: int) -> FoundImages:
+    candidates = find_candidates(butler, criteria)
+    pixels = pixels_at(candidates.corners, _direction(criteria), _SHAPE)
+    reach = _reach(candidates, criteria)
+    depths = depths_of(pixels, _SHAPE) + reach
+    if exact:
+        settlement = Settlement(pixels.copy(), {}, [])
+        near = np.flatnonzero(depths >= -MARGIN)
+        read_exactly(butler, criteria, candidates, near.tolist(), settlement, threads)
+    else:
+        near = np.flatnonzero(np.abs(depths) <= MARGIN)
+        settlement = settle(butler, criteria, candidates, pixels, near, reach=reach, shape=_SHAPE, threads=threads)
+    pixels = settlement.pixels
+    is_found = depths_of(pixels, _SHAPE) + reach >= 0
+    if exact:
+        is_found &= _is_in_file(settlement, reach)
+    wavelength, bandwidth = np.full((2, len(candidates)), np.nan)
+    rows = np.flatnonzero(is_found)
+    wavelength[rows], bandwidth[rows] = wavelengths_at(butler, candidates.take(rows), pixels[rows], _SHAPE)
+    is_unknown = is_found & np.isnan(wavelength) & (depths_of(pixels, _SHAPE) >= 0)
+    at_any_wavelength = len(rows)
+    if criteria.wavelengths is not None:
+        shortest, longest = criteria.wavelengths
+        rows = np.flatnonzero(is_found & (shortest <= wavelength) & (wavelength <= longest))
+    rows = rows[_order(candidates.take(rows), wavelength[rows], sort)]
+    images = candidates.take(rows)
+    addresses = images.addresses(butler)
+    problems = settlement.problems
+    names = None
+    if flags:
+        frames = [settlement.frames.get(row) for row in rows.tolist()]
+        names = _flags_at(addresses, pixels[rows], frames, problems, threads)
+    return FoundImages(
+        make_table(images, pixels[rows], wavelength[rows], bandwidth[rows], names, addresses),
+        tuple(np.unique(candidates.detector[is_unknown]).tolist()),
+        at_any_wavelength,
+        tuple(dict.fromkeys(problems)),
+    )
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keep Python from looking for cycles, a quarter of the time among ten thousands of images."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _direction(criteria: Criteria) -> NDArray[np.float64]:
+    ra, dec = np.radians([criteria.ra, criteria.dec])
+    return np.array([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)])
+
+
+def _reach(candidates: Candidates, criteria: Criteria) -> NDArray[np.float64]:
+    """Return the radius of the search in pixels of each frame."""
+    side = np.linalg.norm(candidates.corners[:, 1] - candidates.corners[:, 0], axis=1)
+    return np.radians(criteria.radius) * FRAME_SIDE / side
+
+
+def _is_in_file(settlement: Settlement, reach: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return whether the files that were read have the pixels; of others that is assumed."""
+    is_in = np.ones(len(reach), bool)
+    for row, frame in settlement.frames.items():
+        (depth,) = depths_of(settlement.pixels[[row]] - frame.origin, frame.shape)
+        is_in[row] = depth + reach[row] >= 0
+    return is_in
+
+
+def _order(images: Candidates, wavelength: NDArray[np.float64], sort: str) -> NDArray[np.intp]:
+    keys = (images.detector, images.exposure, images.times[:, 0])
+    # What is not a number comes last.
+    return np.lexsort((*keys, wavelength) if sort == "wavelength" else keys)
+
+
+def _flags_at(
+    addresses: list[ResourcePath],
+    pixels: NDArray[np.float64],
+    frames: list[Any],
+    problems: list[str],
+    threads: int,
+) -> list[str | None]:
+    """Return the flags of each image at a pixel of the whole frame, if its file has that pixel."""
+    names: list[str | None] = [None] * len(frames)
+    places = {}
+    for row, frame in enumerate(frames):
+        if frame is not None:
+            x, y = np.floor(pixels[row] - frame.origin + 0.5).astype(int).tolist()
+            if 0 <= x < frame.shape[0] and 0 <= y < frame.shape[1]:
+                places[row] = (x, y)
+    answers = read_flags([addresses[row] for row in places], list(places.values()), threads)
+    for row, answer in zip(places, answers, strict=True):
+        if isinstance(answer, Unread):
+            problems.append(answer)
+        else:
+            names[row] = answer
+    return names

@@ -1,0 +1,157 @@
+"""The table of images that were found, and its forms."""
+
+from __future__ import annotations
+
+__all__ = ["FORMATS", "format_text", "make_table", "write_table"]
+
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from astropy import units
+from astropy.table import Column, MaskedColumn, Table
+from astropy.time import Time
+
+if TYPE_CHECKING:
+    from lsst.resources import ResourcePath
+    from numpy.typing import NDArray
+
+    from .candidates import Candidates
+
+FORMATS = {".txt": "text", ".ecsv": "ascii.ecsv", ".parquet": "parquet", ".vot": "votable", ".xml": "votable"}
+"""Formats of files by extension."""
+
+_DAY = 86_400 * 10**9
+_JD_1970 = 2440587.5
+_DIGITS = {"mjd": 7, "wavelength": 4, "bandwidth": 4, "x": 1, "y": 1}
+_UNTEXTUAL = ("mjd",)
+"""Columns that a text has no need of."""
+
+
+def make_table(
+    images: Candidates,
+    pixels: NDArray[np.float64],
+    wavelength: NDArray[np.float64],
+    bandwidth: NDArray[np.float64],
+    flags: Sequence[str | None] | None,
+    addresses: Sequence[ResourcePath],
+) -> Table:
+    """Make the table.
+
+    Parameters
+    ----------
+    images
+        The images, in the order of the table.
+    pixels
+        0-based x and y in the whole frame at the position, of shape (n, 2).
+    wavelength, bandwidth
+        There, in um; NaN where it is not known.
+    flags
+        Names of the flags there; None if nobody asked for them.
+    addresses
+        Where the images are.
+
+    Returns
+    -------
+    table
+        Columns with units and descriptions. What is not known is masked.
+    """
+    middle = _utc(images.times)
+    columns = [
+        ("exposure", images.exposure, None, "Exposure id"),
+        ("name", images.name.astype(str), None, "Name of the exposure"),
+        ("detector", images.detector, None, "Detector number"),
+        ("time", middle.isot, None, "Middle of the exposure (UTC)"),
+        ("mjd", middle.mjd, units.day, "Middle of the exposure, modified Julian date (UTC)"),
+        ("wavelength", wavelength, units.um, "Central wavelength at the position"),
+        ("bandwidth", bandwidth, units.um, "Bandwidth at the position"),
+        ("x", pixels[:, 0], units.pix, "Column of the position in the whole frame, from 0"),
+        ("y", pixels[:, 1], units.pix, "Row of the position in the whole frame, from 0"),
+    ]
+    if flags is not None:
+        texts = np.array([name or "" for name in flags], str)
+        columns.append(("flags", np.ma.array(texts, mask=[name is None for name in flags]), None, "Flags of the pixel"))
+    columns += [
+        ("address", np.array([str(address) for address in addresses], str), None, "Address of the file"),
+        ("run", images.runs.astype(str), None, "RUN collection"),
+    ]
+    table = Table()
+    for name, values, unit, description in columns:
+        is_unknown = np.isnan(values) if name in ("wavelength", "bandwidth") else np.ma.getmaskarray(values)
+        if is_unknown.any():
+            table[name] = MaskedColumn(values, mask=is_unknown, unit=unit, description=description)
+        else:
+            table[name] = Column(np.ma.getdata(values), unit=unit, description=description)
+        if name in _DIGITS:
+            table[name].format = f".{_DIGITS[name]}f"
+    return table
+
+
+def _utc(times: NDArray[np.int64]) -> Time:
+    """Return the middles of begins and ends in TAI (ns since 1970), of shape (n, 2)."""
+    middle = times[:, 0] + (times[:, 1] - times[:, 0]) // 2
+    with warnings.catch_warnings():
+        # Leap seconds of times to come, of simulations, are not known.
+        warnings.simplefilter("ignore")
+        return Time(middle // _DAY + _JD_1970, middle % _DAY / _DAY, format="jd", scale="tai").utc
+
+
+def format_text(table: Table) -> str:
+    """Return a table as lines of text, all of its rows.
+
+    Parameters
+    ----------
+    table
+        The table.
+
+    Returns
+    -------
+    text
+        Two lines with names and units, and one for each row.
+    """
+    shown = [_cells(table[name]) for name in table.colnames if name not in _UNTEXTUAL]
+    lines = zip(*shown, strict=True)
+    return "\n".join("  ".join(cells).rstrip() for cells in lines)
+
+
+def _cells(column: Any) -> list[str]:
+    """Return the cells of a column, all of the same width."""
+    mask = np.ma.getmaskarray(column).tolist()
+    spec = column.format or ""
+    # The formats of astropy cost a hundred times as much.
+    values = np.ma.getdata(column).tolist()
+    texts = ["--" if hidden else format(value, spec) for value, hidden in zip(values, mask, strict=True)]
+    cells = [column.name, "" if column.unit is None else str(column.unit), *texts]
+    width = max(map(len, cells))
+    is_number = column.dtype.kind in "if"
+    return [cell.rjust(width) if is_number else cell.ljust(width) for cell in cells]
+
+
+def write_table(table: Table, path: Path) -> None:
+    """Write a table to a file, which is there as a whole or not at all.
+
+    Parameters
+    ----------
+    table
+        The table.
+    path
+        File, with an extension of `FORMATS`; one that is there is replaced.
+
+    Raises
+    ------
+    OSError
+        Raised if it cannot be written.
+    """
+    form = FORMATS[path.suffix]
+    part = path.with_name(f".{path.name}.part")
+    try:
+        if form == "text":
+            part.write_text(format_text(table) + "\n")
+        else:
+            table.write(part, format=form, overwrite=True)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

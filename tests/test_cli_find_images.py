@@ -1,0 +1,186 @@
+"""butler find-images: options, forms of output, messages and exit statuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.parquet
+import pytest
+from astropy.table import Table
+from ingest_helpers import Outcome, butler_command
+from field_helpers import SIDE, Image, add_images, prepare
+from lsst.daf.butler import Butler
+
+PLACE = ("30.0", "40.0")
+
+
+@pytest.fixture
+def repo(repo_root: Path, tmp_path: Path) -> Path:
+    """Return a repository of two exposures of detectors 1 and 6."""
+    images = [Image(number, detector, roll=60.0 * number) for number in range(2) for detector in (1, 6)]
+    add_images(repo_root, images, tmp_path / "files", flags=1 << 21)
+    return repo_root
+
+
+def find(repo: Path, *arguments: object) -> Outcome:
+    return butler_command("find-images", repo, *arguments)
+
+
+def test_table_is_printed(repo: Path) -> None:
+    outcome = find(repo, *PLACE)
+    assert outcome.code == 0
+    names, units, *rows = outcome.output.splitlines()
+    assert names.split() == "exposure name detector time wavelength bandwidth x y address run".split()
+    assert units.split() == ["um", "um", "pix", "pix"]
+    assert [row.split()[2] for row in rows] == ["1", "6", "1", "6"]
+    assert rows[0].split()[0] == "20252010100001"
+    assert rows[0].split()[3].startswith("2025-05-05T00:00:57.5")
+
+
+def test_all_rows_are_printed(repo_root: Path, tmp_path: Path) -> None:
+    add_images(repo_root, [Image(number) for number in range(70)], tmp_path / "files")
+    assert len(find(repo_root, *PLACE).output.splitlines()) == 72
+
+
+@pytest.mark.parametrize(
+    ("options", "rows"),
+    [
+        (["--detector", 6], 2),
+        (["--detector", 6, "--detector", 1], 4),
+        (["--wavelength-range", 4.4, 5.1], 2),
+        (["--time-range", "2025-05-05T12:00", "2025-05-07"], 2),
+        (["--survey", "all_sky"], 4),
+        (["--where", "GLOB(exposure.name, '2025W20_1A_0001_*')"], 2),
+        (["--radius", "1deg"], 4),
+        (["--radius", "0.2", "--sort", "wavelength"], 4),
+        (["--collections", "SPHEREx/level2/l2b-v20-2025-299", "--dataset-type", "level2"], 4),
+        (["--exact", "--processes", 2], 4),
+    ],
+)
+def test_options_choose_rows(repo: Path, options: list[object], rows: int) -> None:
+    outcome = find(repo, *options, *PLACE)
+    assert outcome.code == 0, outcome
+    assert len(outcome.output.splitlines()) == 2 + rows
+
+
+def test_flags_are_shown(repo_root: Path, tmp_path: Path) -> None:
+    image = Image()
+    add_images(repo_root, [image], tmp_path / "files", flags=1 << 21 | 1 << 12)
+    ra, dec = image.position(1000, 0)
+    assert " FULLSAMPLE,SOURCE " in find(repo_root, ra, dec, "--flags").output
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".ecsv", ".parquet", ".vot", ".xml"])
+def test_table_is_written(repo: Path, tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"images{suffix}"
+    outcome = find(repo, *PLACE, "--output", path)
+    assert outcome.code == 0, outcome
+    assert outcome.output == f"4 images: {path}\n"
+    assert [one.name for one in tmp_path.glob("*images*")] == [path.name]
+    if suffix == ".txt":
+        assert path.read_text() == find(repo, *PLACE).output
+        return
+    table = read(path)
+    assert len(table) == 4
+    assert table["exposure"].dtype.kind == "i"
+    assert suffix == ".parquet" or str(table["wavelength"].unit) == "um"
+    assert table["mjd"][0] == pytest.approx(60800.000666, abs=1e-6)
+    assert str(table["address"][0]).startswith("file://")
+
+
+def read(path: Path) -> Table:
+    if path.suffix == ".parquet":
+        # astropy writes it by pyarrow, and reads it by pandas.
+        return Table(pyarrow.parquet.read_table(path).to_pydict())
+    return Table.read(path, format="ascii.ecsv" if path.suffix == ".ecsv" else "votable")
+
+
+def test_file_is_not_overwritten_unasked(repo: Path, tmp_path: Path) -> None:
+    path = tmp_path / "images.ecsv"
+    path.write_text("precious")
+    outcome = find(repo, *PLACE, "--output", path)
+    assert outcome.code == 2
+    assert "use --overwrite" in outcome.output
+    assert path.read_text() == "precious"
+    assert find(repo, *PLACE, "--output", path, "--overwrite").code == 0
+    assert len(Table.read(path, format="ascii.ecsv")) == 4
+
+
+def test_masked_values_are_written(repo_root: Path, tmp_path: Path) -> None:
+    add_images(repo_root, [Image()], tmp_path / "files", wavelengths=False)
+    outcome = find(repo_root, *PLACE)
+    assert outcome.code == 0
+    assert "The wavelengths of some images of detector 1 are not known: ingest" in outcome.output
+    assert outcome.output.splitlines()[-1].split()[4:6] == ["--", "--"]
+    for suffix in (".ecsv", ".parquet", ".vot"):
+        path = tmp_path / f"images{suffix}"
+        assert find(repo_root, *PLACE, "--output", path).code == 0
+        table = read(path)
+        assert table["wavelength.mask"][0] if suffix == ".parquet" else table["wavelength"].mask[0]
+
+
+def test_nothing_found_is_said(repo: Path) -> None:
+    outcome = find(repo, "30", "-40")
+    assert outcome.code == 1
+    assert "No image of level2 of SPHEREx in SPHEREx/level2 contains RA 30.000000, Dec -40.000000" in outcome.output
+    outcome = find(repo, *PLACE, "--wavelength-range", 4.41, 4.4101)
+    assert outcome.code == 1
+    assert "but none with a wavelength from 4.41 to 4.4101 um" in outcome.output
+
+
+def test_names_are_resolved_offline(repo: Path) -> None:
+    assert find(repo, "J020000.00+400000.0").code == 0
+    outcome = find(repo, "M31")
+    assert outcome.code == 1
+    assert "'M31' is no name that tells its coordinates" in outcome.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["30"], 1, "is no name that tells its coordinates"),
+        (["30", "95"], 1, "the declination is not between -90 and 90"),
+        ([*PLACE, "--detectr", "1"], 2, "No such option"),
+        ([*PLACE, "--output", "images.jpg"], 2, "does not tell the format"),
+        ([*PLACE, "--dataset-type", "nonsense"], 1, "no dataset type 'nonsense'"),
+        ([*PLACE, "--dataset-type", "spectral_wcs"], 1, "not a dataset type of images"),
+        ([*PLACE, "--collections", "nonsense"], 1, "nonsense"),
+        ([*PLACE, "--where", "colour = 3"], 1, "the condition of --where is not understood"),
+        ([*PLACE, "--time-range", "yesterday", "today"], 1, "'yesterday' is no date"),
+        ([*PLACE, "--radius", "wide"], 1, "'wide' is no angle"),
+        ([*PLACE, "--radius", "-1"], 1, "negative"),
+        ([*PLACE, "--wavelength-range", "5", "4"], 1, "no range"),
+        ([*PLACE, "--instrument", "nonsense"], 1, "nonsense"),
+    ],
+)
+def test_mistakes_are_explained(repo: Path, arguments: list[str], code: int, message: str) -> None:
+    outcome = find(repo, *arguments)
+    assert outcome.code == code, outcome
+    assert message in outcome.output
+
+
+def test_repository_that_is_none(tmp_path: Path) -> None:
+    outcome = find(tmp_path / "nothing", *PLACE)
+    assert outcome.code == 1
+    assert "is not a repository of the Butler" in outcome.output
+
+
+def test_repository_without_images(repo_root: Path) -> None:
+    outcome = find(repo_root, *PLACE)
+    assert outcome.code == 1
+    assert "butler ingest-level2" in outcome.output
+    with Butler.from_config(str(repo_root), writeable=True) as butler:
+        prepare(butler)
+    outcome = find(repo_root, *PLACE)
+    assert outcome.code == 1
+    assert "SPHEREx/level2" in outcome.output
+
+
+def test_unreadable_file_at_the_edge_fails(repo_root: Path, tmp_path: Path) -> None:
+    image = Image()
+    add_images(repo_root, [image], tmp_path / "files")
+    (tmp_path / "files" / image.name).unlink()
+    outcome = find(repo_root, *image.position(1000, SIDE + 1))
+    assert outcome.code == 1
+    assert f"{image.name} cannot be read" in outcome.output
+    assert len(outcome.output.splitlines()) == 4

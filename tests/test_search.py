@@ -1,0 +1,311 @@
+"""Images are found by position, and pixels and wavelengths agree with astropy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.coordinates import SkyCoord
+from astropy.io import fits
+from astropy.time import Time
+from field_helpers import FIRST_MJD, NEW, OLD, SIDE, Image, add_images, add_samples, region_of, true_wavelength
+from lsst.daf.butler import Butler, CollectionType, Timespan
+
+from spherex.geometry.pixels import corners_of, depths_of, directions_at, pixels_at
+from spherex.image import Wavelength, celestial_wcs
+from spherex.instrument import DETECTORS
+from spherex.search import Criteria, FoundImages, SearchError, find_images, position_of, timespan_of_dates
+from spherex.search import edges as edges_module
+
+SAMPLES_AT = (308.027, 38.350)
+
+
+def search(repo: Path, ra: float, dec: float, **options: object) -> FoundImages:
+    fields = Criteria.__dataclass_fields__
+    criteria = Criteria(ra, dec, **{name: value for name, value in options.items() if name in fields})  # type: ignore
+    others = {name: value for name, value in options.items() if name not in fields}
+    with Butler.from_config(str(repo)) as butler:
+        return find_images(butler, criteria, **others)  # type: ignore[arg-type]
+
+
+def numbers(found: FoundImages) -> list[tuple[int, int]]:
+    """Return number and detector of the images."""
+    return [(int(row["name"].split("_")[2]), int(row["detector"])) for row in found.table]
+
+
+@pytest.mark.parametrize("roll", [0.0, 77.0, 163.0, 250.0, 341.0])
+@pytest.mark.parametrize("dec", [-89.5, 0.0, 66.0])
+def test_pixels_from_corners_are_good_to_ten(roll: float, dec: float) -> None:
+    image = Image(ra=359.9, dec=dec, roll=roll)
+    corners = corners_of([region_of(image.header())])
+    x, y = (grid.ravel() for grid in np.meshgrid(*[np.linspace(-0.5, SIDE - 0.5, 9)] * 2))
+    sky = image.wcs.pixel_to_world(x, y).cartesian.xyz.value.T
+    errors = [pixels_at(corners, one, (SIDE, SIDE))[0] - (a, b) for one, a, b in zip(sky, x, y, strict=True)]
+    assert 4 < np.max(np.linalg.norm(errors, axis=1)) < 10
+    # The corners themselves are exact.
+    assert np.max(np.abs(np.array(errors)[[0, 8, 72, 80]])) < 1e-6
+
+
+def test_directions_are_the_inverse_of_pixels() -> None:
+    corners = corners_of([region_of(Image().header())])
+    pixels = np.array([[-0.5, 2039.5], [1000.0, 3.0], [-20.0, 500.0]])
+    for direction, pixel in zip(directions_at(corners[0], pixels, (SIDE, SIDE)), pixels, strict=True):
+        assert np.allclose(pixels_at(corners, direction, (SIDE, SIDE)), pixel, atol=1e-6)
+
+
+def test_depths_are_distances_from_the_edge() -> None:
+    pixels = np.array([[9.5, 4.5], [0.0, 5.0], [-0.5, 5.0], [-3.5, 5.0], [22.5, 13.5]])
+    assert depths_of(pixels, (20, 10)).tolist() == [5.0, 0.5, 0.0, -3.0, -5.0]
+
+
+def test_a_region_that_is_no_frame_is_refused() -> None:
+    from lsst.sphgeom import ConvexPolygon, UnitVector3d
+
+    triangle = ConvexPolygon([UnitVector3d(1, 0, 0), UnitVector3d(0, 1, 0), UnitVector3d(0, 0, 1)])
+    with pytest.raises(ValueError, match="not four corners"):
+        corners_of([triangle])
+
+
+def test_pixels_and_wavelengths(repo_root: Path, tmp_path: Path, rng: np.random.Generator) -> None:
+    images = [Image(n, detector, 30 + n, 40 - n, 50.0 * n) for n in range(4) for detector in (1, 4)]
+    add_images(repo_root, images, tmp_path / "files")
+    for image in images:
+        ra, dec = image.position(*rng.uniform(40, SIDE - 40, 2))
+        found = search(repo_root, ra, dec)
+        (row,) = (r for r in found.table if (r["exposure"], r["detector"]) == key_of(image))
+        x, y = image.pixel(ra, dec)
+        assert np.hypot(row["x"] - x, row["y"] - y) < 10
+        assert row["wavelength"] == pytest.approx(true_wavelength(image.detector, y), rel=2e-3 * 2)
+        assert row["bandwidth"] == pytest.approx(row["wavelength"] / DETECTORS[image.detector - 1].r, rel=1e-6)
+        assert row["time"].startswith(Time(image.begin + 115.1175 / 2 / 86400, format="mjd", scale="utc").isot[:-1])
+        assert row["address"].endswith(image.name)
+        (exact,) = (
+            r
+            for r in search(repo_root, ra, dec, exact=True).table
+            if r["name"] == row["name"] and r["detector"] == row["detector"]
+        )
+        assert (exact["x"], exact["y"]) == pytest.approx((x, y), abs=1e-3)
+        assert exact["wavelength"] == pytest.approx(true_wavelength(image.detector, y), rel=1e-6)
+
+
+def key_of(image: Image) -> tuple[int, int]:
+    return image.observation.exposure, image.detector
+
+
+# The upper side of the frame is inside of the region, the lower one outside.
+EDGES = [((1000, 1), True), ((1000, -2), False), ((1000, SIDE - 2), True), ((1000, SIDE + 1), False)]
+
+
+@pytest.mark.parametrize(("pixel", "is_in"), EDGES)
+def test_edges_are_judged_by_the_header(repo_root: Path, tmp_path: Path, pixel: tuple[int, int], is_in: bool) -> None:
+    image = Image()
+    add_images(repo_root, [image], tmp_path / "files")
+    ra, dec = image.position(*pixel)
+    found = search(repo_root, ra, dec)
+    assert (len(found.table) == 1) is is_in
+    if is_in:
+        assert (found.table["x"][0], found.table["y"][0]) == pytest.approx(pixel, abs=0.01)
+        assert not found.without_wavelength
+
+
+def test_the_region_alone_would_misjudge_the_edges() -> None:
+    image = Image()
+    region = region_of(image.header())
+    from lsst.sphgeom import LonLat, UnitVector3d
+
+    by_region = [region.contains(UnitVector3d(LonLat.fromDegrees(*image.position(*pixel)))) for pixel, _ in EDGES]
+    assert by_region == [False, False, True, True]
+
+
+def test_many_edges_are_judged_by_few_headers(repo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    at = Image().position(1000, -0.5)
+    images = []
+    for number in range(40):
+        # Each image is shifted so that the position is up to 6 pixels from its lower edge.
+        roll, depth = 9.0 * number, (number - 19.5) * 0.3
+        image = Image(number, roll=roll)
+        for _ in range(3):
+            x, y = image.pixel(*at)
+            ra, dec = image.position(1019.5 + x - 1000, 1019.5 + y - (depth - 0.5))
+            image = Image(number, ra=ra, dec=dec, roll=roll)
+        images.append(image)
+    add_images(repo_root, images, tmp_path / "files")
+    read: list[int] = []
+    original = edges_module.read_frames
+    monkeypatch.setattr(
+        edges_module,
+        "read_frames",
+        lambda addresses, threads: read.append(len(addresses)) or original(addresses, threads),
+    )
+    found = search(repo_root, *at)
+    wanted = [n for n, image in enumerate(images) if depths_of(np.array([image.pixel(*at)]), (SIDE, SIDE))[0] >= 0]
+    assert 10 < len(wanted) < 30
+    assert [number for number, _ in numbers(found)] == wanted
+    assert 1 <= sum(read) <= 6
+    assert not found.problems
+
+
+def test_unreadable_file_at_the_edge_is_a_problem(repo_root: Path, tmp_path: Path) -> None:
+    image = Image()
+    add_images(repo_root, [image], tmp_path / "files")
+    (tmp_path / "files" / image.name).unlink()
+    found = search(repo_root, *image.position(1000, SIDE + 1))
+    assert len(found.table) == 1
+    assert image.name in found.problems[0]
+    # In the middle nobody looks at it.
+    assert not search(repo_root, *image.position(1000, 1000)).problems
+
+
+def test_newest_version_is_found(repo_root: Path, tmp_path: Path) -> None:
+    images = [Image(0), Image(0, run=OLD), Image(1, run=OLD)]
+    add_images(repo_root, images, tmp_path / "files")
+    table = search(repo_root, 30.0, 40.0).table
+    assert table["run"].tolist() == [f"SPHEREx/level2/{NEW}", f"SPHEREx/level2/{OLD}"]
+    table = search(repo_root, 30.0, 40.0, collections=(f"SPHEREx/level2/{OLD}",)).table
+    assert table["run"].tolist() == [f"SPHEREx/level2/{OLD}"] * 2
+
+
+@pytest.fixture
+def varied(repo_root: Path, tmp_path: Path) -> Path:
+    """Return a repository of images of all detectors, two surveys and ten days."""
+    images = [
+        Image(n, detector, roll=33.0 * n, dec=40 + 0.1 * n, survey="deep_north" if n % 2 else "all_sky")
+        for n in range(10)
+        for detector in (1, 4, 6)
+    ]
+    add_images(repo_root, images, tmp_path / "files")
+    return repo_root
+
+
+def test_filters(varied: Path) -> None:
+    assert numbers(search(varied, 30, 40)) == [(n, d) for n in range(10) for d in (1, 4, 6)]
+    assert numbers(search(varied, 30, 40, detectors=(4, 6))) == [(n, d) for n in range(10) for d in (4, 6)]
+    assert numbers(search(varied, 30, 40, surveys=("deep_north",), detectors=(1,))) == [(n, 1) for n in range(1, 10, 2)]
+    day = Timespan(*Time([FIRST_MJD + 2.5, FIRST_MJD + 4.5], format="mjd", scale="utc").tai)
+    assert numbers(search(varied, 30, 40, timespan=day, detectors=(1,))) == [(3, 1), (4, 1)]
+    where = "exposure.group_name = '2025W20_1A' AND detector = 6"
+    assert numbers(search(varied, 30, 40, where=where)) == [(n, 6) for n in range(10)]
+
+
+def test_wavelength_range(varied: Path) -> None:
+    everything = search(varied, 30, 40, sort="wavelength").table
+    assert np.all(np.diff(everything["wavelength"]) >= 0)
+    of_six = np.sort(everything["wavelength"][everything["detector"] == 6])
+    limits = (float(of_six[2]), float(of_six[5]))
+    found = search(varied, 30, 40, wavelengths=limits, sort="wavelength")
+    assert found.table["wavelength"].tolist() == of_six[2:6].tolist()
+    assert found.at_any_wavelength == 10
+    none = search(varied, 30, 40, wavelengths=(4.41, 4.4101))
+    assert len(none.table) == 0
+    assert none.at_any_wavelength == 10
+    # Longer than the design wavelength of detector 1 by less than real ones reach.
+    assert search(varied, 30, 40, wavelengths=(1.12, 1.13)).at_any_wavelength == 10
+
+
+def test_radius(repo_root: Path, tmp_path: Path) -> None:
+    image = Image()
+    add_images(repo_root, [image], tmp_path / "files")
+    ra, dec = image.position(1000, SIDE - 0.5 + 100)
+    pixel = 6.15 / 3600
+    assert len(search(repo_root, ra, dec, radius=98 * pixel).table) == 0
+    found = search(repo_root, ra, dec, radius=102 * pixel)
+    assert found.table["y"][0] == pytest.approx(SIDE - 0.5 + 100, abs=10)
+    assert np.ma.is_masked(found.table["wavelength"][0])
+    assert not found.without_wavelength
+    assert len(search(repo_root, ra, dec, radius=102 * pixel, wavelengths=(0.1, 9.0)).table) == 0
+
+
+def test_exact_leaves_out_cutouts_beside_the_position(repo_root: Path, tmp_path: Path) -> None:
+    images = [Image(0, origin=(500, 600)), Image(1, origin=(700, 600)), Image(2)]
+    add_images(repo_root, images, tmp_path / "files")
+    ra, dec = images[0].position(510, 620)
+    assert numbers(search(repo_root, ra, dec)) == [(0, 1), (1, 1), (2, 1)]
+    found = search(repo_root, ra, dec, exact=True)
+    assert numbers(found) == [(0, 1), (2, 1)]
+    assert np.allclose([found.table["x"], found.table["y"]], [[510] * 2, [620] * 2], atol=1e-3)
+
+
+def test_flags(repo_root: Path, tmp_path: Path) -> None:
+    cutout, whole, bare = Image(0, origin=(500, 0)), Image(1), Image(2)
+    add_images(repo_root, [cutout, whole], tmp_path / "files", flags=1 << 21 | 1 << 0)
+    add_images(repo_root, [bare], tmp_path / "files")
+    found = search(repo_root, *whole.position(510, 0), flags=True)
+    assert found.table["flags"].tolist() == ["TRANSIENT,SOURCE"] * 2 + [None]
+    assert search(repo_root, *whole.position(510, 1), flags=True).table["flags"].tolist() == ["-", "-", None]
+
+
+def test_calibration_in_force_gives_the_wavelength(repo_root: Path, tmp_path: Path) -> None:
+    images = [Image(number, detector) for number in range(3) for detector in (1, 2)]
+    add_images(repo_root, images, tmp_path / "files")
+    planes = np.arange(SIDE * SIDE, dtype=np.float32).reshape(SIDE, SIDE)
+    calibration = fits.HDUList([fits.PrimaryHDU()])
+    for name, factor in (("CWAVE", 1), ("CBAND", 2)):
+        calibration.append(fits.ImageHDU(planes * factor, fits.Header({"BUNIT": "um"}), name=name))
+    with Butler.from_config(str(repo_root), writeable=True) as butler:
+        butler.collections.register("SPHEREx/calib/x")
+        butler.collections.register("SPHEREx/calib", CollectionType.CALIBRATION)
+        ref = butler.put(calibration, "spectral_wcs", instrument="SPHEREx", detector=1, run="SPHEREx/calib/x")
+        validity = Timespan(*Time([FIRST_MJD + 0.5, FIRST_MJD + 1.5], format="mjd", scale="utc").tai)
+        butler.registry.certify("SPHEREx/calib", [ref], validity)
+    table = search(repo_root, 30.0, 40.0).table
+    for row in table:
+        number, detector = int(row["name"].split("_")[2]), int(row["detector"])
+        if (number, detector) == (1, 1):
+            pixel = np.rint(row["y"]) * SIDE + np.rint(row["x"])
+            assert row["wavelength"] == pytest.approx(pixel)
+            assert row["bandwidth"] == pytest.approx(2 * pixel)
+        else:
+            assert row["wavelength"] == pytest.approx(true_wavelength(detector, row["y"]), rel=1e-5)
+
+
+def test_unknown_wavelengths_are_masked_and_named(repo_root: Path, tmp_path: Path) -> None:
+    add_images(repo_root, [Image(0, 3), Image(1, 5)], tmp_path / "files", wavelengths=False)
+    found = search(repo_root, 30.0, 40.0)
+    assert found.table["wavelength"].mask.all()
+    assert found.without_wavelength == (3, 5)
+
+
+def test_genuine_images_are_found(repo_root: Path, archive_samples: list[Path]) -> None:
+    add_samples(repo_root, archive_samples)
+    found = search(repo_root, *SAMPLES_AT)
+    assert sorted(row["address"].split("/")[-1] for row in found.table) == [path.name for path in archive_samples]
+    exact = search(repo_root, *SAMPLES_AT, exact=True)
+    assert exact.table["address"].tolist() == found.table["address"].tolist()
+    position = SkyCoord(*SAMPLES_AT, unit="deg")
+    by_name = {path.name: path for path in archive_samples}
+    for row, better in zip(found.table, exact.table, strict=True):
+        with fits.open(by_name[row["address"].split("/")[-1]]) as hdus:
+            header = hdus["IMAGE"].header
+            wcs = celestial_wcs(header)
+            x, y = (float(value) for value in wcs.world_to_pixel(position))
+            wavelength, bandwidth = Wavelength(header, hdus["WCS-WAVE"], hdus["IMAGE"].shape).at(x, y)
+            x, y = x + 1 - header["CRPIX1A"], y + 1 - header["CRPIX2A"]
+        assert np.hypot(row["x"] - x, row["y"] - y) < 10
+        assert row["wavelength"] == pytest.approx(wavelength.value, rel=2e-3)
+        assert (better["x"], better["y"]) == pytest.approx((x, y), abs=1e-3)
+        assert better["wavelength"] == pytest.approx(wavelength.value, rel=1e-5)
+        assert better["bandwidth"] == pytest.approx(bandwidth.value, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("308.027", "-38.35"), ("20h32m06.48s", "-38d21m00s"), ("J203206.48-382100.0",), ("-51.973", "-38.35")],
+)
+def test_positions_in_all_forms(words: tuple[str, ...]) -> None:
+    assert position_of(words) == pytest.approx((308.027, -38.35), abs=1e-6)
+
+
+@pytest.mark.parametrize("words", [(), ("M31",), ("10",), ("10", "91"), ("10", "x"), ("nan", "1"), ("1", "2", "3")])
+def test_what_is_no_position_is_refused(words: tuple[str, ...]) -> None:
+    with pytest.raises(SearchError):
+        position_of(words)
+
+
+def test_dates() -> None:
+    span = timespan_of_dates("2025-06-01", "2025-06-02T12:00:00Z")
+    assert span.begin.utc.isot.startswith("2025-06-01T00:00:00.000")
+    assert span.end.utc.isot.startswith("2025-06-02T12:00:00.000")
+    for dates in (("2025-06-31", "2025-07-01"), ("2025-06-02", "2025-06-01")):
+        with pytest.raises(SearchError):
+            timespan_of_dates(*dates)
