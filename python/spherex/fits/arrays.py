@@ -35,7 +35,8 @@ def read_array(source: ByteSource, hdu: HDUInfo, box: Box | None = None) -> np.n
     box
         Part that is wanted; by default all. Of a plain image in a local file
         only its own bytes are read, of a remote one the rows that it
-        touches (one request), of a compressed one the tiles.
+        touches (one request, as of whole rows anywhere), of a compressed one
+        the tiles.
 
     Returns
     -------
@@ -60,7 +61,7 @@ def read_array(source: ByteSource, hdu: HDUInfo, box: Box | None = None) -> np.n
         return pixels.reshape(hdu.shape).astype(native)
     box = box.clipped(hdu.shape[-2:])
     columns = hdu.shape[-1]
-    if source.is_local:
+    if source.is_local and box.shape[1] < columns:
         cut = np.empty(box.shape, dtype)
         width = box.shape[1] * dtype.itemsize
         for row in range(box.y0, box.y1):
