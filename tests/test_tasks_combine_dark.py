@@ -94,7 +94,8 @@ def test_clipping_is_that_of_astropy(rng, sigma):
     pixels[:, 8, 8] = 5.0
     for robust, names in ((False, ("mean", "std")), (True, ("median", "mad_std"))):
         values = np.ma.masked_invalid(pixels)
-        expected = sigma_clip(values, sigma=sigma, maxiters=1 if robust else 5, cenfunc=names[0], stdfunc=names[1], axis=0)
+        times = 1 if robust else 5
+        expected = sigma_clip(values, sigma=sigma, maxiters=times, cenfunc=names[0], stdfunc=names[1], axis=0)
         expected = expected.astype(float)
         ours = pixels.copy()
         clipped = clip(ours, sigma, 5, robust)
