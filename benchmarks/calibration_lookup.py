@@ -26,6 +26,7 @@ _PATH = os.pathsep.join([str(_ROOT), str(_ROOT / "python")])
 _BEGIN = Time("2026-11-23T00:00:00", scale="tai")
 _CADENCE, _LENGTH = 129.0, 113.6  # seconds
 _RANGES = 10
+"""Darks, one after the other, of a detector."""
 _SERIAL = itertools.count()
 _TASKS = {
     "ours": "spherex.tasks.CalibratedSubtractTask",
@@ -77,7 +78,8 @@ def _repository(root: Path, exposures: int) -> Path:
         butler.registry.insertDimensionData("exposure_detector_region", *places)
         butler.registry.insertDatasets(raw, places, run="rawexpr")
         butler.collections.register("calib", CollectionType.CALIBRATION)
-        for number in range(_RANGES):
+        ranges = min(_RANGES, exposures)
+        for number in range(ranges):
             butler.collections.register(f"darks{number}")
             refs: list[DatasetRef] = butler.registry.insertDatasets(
                 dark,
@@ -85,7 +87,7 @@ def _repository(root: Path, exposures: int) -> Path:
                 run=f"darks{number}",
             )
             # In the pause after an exposure.
-            begin, end = (exposures * edge // _RANGES * _CADENCE - 5 for edge in (number, number + 1))
+            begin, end = (exposures * edge // ranges * _CADENCE - 5 for edge in (number, number + 1))
             butler.registry.certify("calib", refs, Timespan(_at(begin), _at(end)))
     return root
 
