@@ -18,6 +18,8 @@ BENCHMARKS = {
     "get": "butler.get of an image, its components and a cutout",
     "put": "butler.put of an image",
     "subtract": "SubtractTask.run",
+    "combine_dark": "CombineDarkTask.run",
+    "calibration_lookup": "pipetask qgraph with darks by time",
     "quantum": "pipetask run, for each quantum",
     "fork_server": "pipetask run -j N",
     "command_help": "butler --help with the plugin",
@@ -28,7 +30,7 @@ BENCHMARKS = {
 
 def main(arguments: list[str] | None = None) -> None:
     """Run benchmarks and print their tables."""
-    listing = "\n".join(f"  {name:14} {what}" for name, what in BENCHMARKS.items())
+    listing = "\n".join(f"  {name:18} {what}" for name, what in BENCHMARKS.items())
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Measure spherex_butler against floors taken in the same run.\n\nBenchmarks:\n" + listing,

@@ -32,6 +32,10 @@ class Scale:
         Candidates for the common pixelization.
     points
         Positions that are looked up.
+    darks
+        Darks that are combined.
+    graph
+        Quanta of a graph, whole exposures.
     rounds
         Repetitions of work that takes seconds.
     short_rounds
@@ -50,6 +54,8 @@ class Scale:
     busy: tuple[tuple[float, int], ...] = ((0.05, 24), (0.5, 24), (5.0, 12))
     skypix: tuple[str, ...] = ("htm4", "htm5", "healpix4", "healpix5")
     points: int = 50
+    darks: int = 50
+    graph: int = 12_000
     rounds: int = 5
     short_rounds: int = 31
     start_rounds: int = 31
@@ -69,6 +75,8 @@ TINY = Scale(
     busy=((0.01, 2),),
     skypix=("htm4", "healpix4"),
     points=2,
+    darks=3,
+    graph=12,
     rounds=1,
     short_rounds=2,
     start_rounds=1,

@@ -33,6 +33,15 @@ QUICK = {
     ],
 }
 SLOW = {
+    "combine_dark": [
+        line
+        for size in (48, 200)
+        for line in (
+            f"combination of 3 darks, blocks of {size} MB, against reading them",
+            f"memory of the process, blocks of {size} MB",
+        )
+    ],
+    "calibration_lookup": ["graph of 12 quanta with a dark by time, against one without"],
     "command_help": ["butler --help with the plugin, against without"],
     "ingest": [
         "ingest of 12 files, per file",

@@ -211,7 +211,7 @@ def test_pip_editable_and_eups_of_another_clone(editable_environment, built_clon
 def shipped_files():
     """Give the files of the package and their names in it, through its links to the top level."""
     package = ROOT / "python" / "spherex"
-    patterns = ("**/*.py", "py.typed", "cli/*.yaml", "configs/*", "pipelines/*")
+    patterns = ("**/*.py", "py.typed", "cli/*.yaml", "configs/*", "pipelines/**/*.yaml")
     names = {path.relative_to(package).as_posix() for pattern in patterns for path in package.glob(pattern)}
     return {f"spherex/{name}" for name in names if not name.endswith(("__pycache__", "version.py"))}
 
@@ -244,13 +244,13 @@ def test_sdist_has_all_files(sdist):
 
 def test_resources_of_a_pip_install(pip_environment):
     for kind in ("configs", "pipelines"):
-        for path in (ROOT / kind).iterdir():
+        for path in (ROOT / kind).rglob("*.yaml"):
             program = (
                 "import sys; from lsst.resources import ResourcePath;"
                 "sys.stdout.write(ResourcePath(sys.argv[1]).read().decode())"
             )
             output = run(
-                *(pip_environment.python, "-c", program, f"resource://spherex/{kind}/{path.name}"),
+                *(pip_environment.python, "-c", program, f"resource://spherex/{path.relative_to(ROOT)}"),
                 cwd=pip_environment.path,
             )
             assert output == path.read_text()

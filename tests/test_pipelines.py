@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +12,22 @@ import pytest
 import yaml
 from lsst.daf.butler import Butler
 from lsst.pipe.base import Pipeline
+from lsst.pipe.base.pipelineIR import ContractError
 from lsst.resources import ResourcePath
 from programs import run_well
+from scipy.ndimage import median_filter
 
-PIPELINES = [path.basename() for path in ResourcePath.findFileResources(["resource://spherex/pipelines/"], r"\.yaml$")]
+from spherex.fits import read_product
+
+ROOT = ResourcePath("resource://spherex/pipelines/")
+FILES = [path.relative_to(ROOT) for path in ResourcePath.findFileResources([ROOT], r"\.yaml$")]
+# Ingredients are parts of pipelines; alone they lack their inputs.
+PIPELINES = [name for name in FILES if not name.startswith("ingredients/")]
+INPUTS = {"CalibratedPipeline.yaml": "rawexpr,calib", "DarkPipeline.yaml": "darkr"}
+"""Collections that a pipeline needs, if not raw images and the darks of their exposures."""
+
+COMBINED = 16
+"""Exposures of which darks are combined."""
 
 
 @pytest.fixture(scope="module")
@@ -27,22 +41,85 @@ def ingested(tmp_path_factory, simulated_files) -> Path:
         "butler", "ingest-simulated", "--transfer", "direct", "--regex", "dark_current.fits", "--ingest-type", "dark",
         root, simulated_files,
     )  # fmt: skip
+    run_well("pipetask", "run", "-p", "resource://spherex/pipelines/DarkPipeline.yaml", "-b", root, "-i", "darkr",
+        "--register-dataset-types", "-o", "darks")  # fmt: skip
+    run_well("butler", "certify-calibrations", root, "darks", "calib", "combined_dark")
     return root
 
 
 def test_there_are_pipelines():
-    assert "ExamplePipeline.yaml" in PIPELINES
+    assert {"ExamplePipeline.yaml", *INPUTS} <= set(PIPELINES)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_file_is_documented_and_loads(name):
+    uri = ROOT.join(name)
+    assert yaml.safe_load(uri.read())["description"].endswith(".")
+    assert Pipeline.from_uri(uri).to_graph().tasks
 
 
 @pytest.mark.parametrize("name", PIPELINES)
-def test_every_pipeline_is_documented_and_builds_a_graph(ingested, name, tmp_path):
-    uri = f"resource://spherex/pipelines/{name}"
-    assert yaml.safe_load(ResourcePath(uri).read())["description"].endswith(".")
-    assert Pipeline.from_uri(uri).task_labels
-    done = run_well("pipetask", "qgraph", "-p", uri, "-b", ingested, "-i", "rawexpr,darkr", "-o", "u/graph",
-                    "--qgraph-dot", tmp_path / "graph.dot")  # fmt: skip
+def test_every_pipeline_builds_a_graph(ingested, name, tmp_path):
+    inputs = INPUTS.get(name, "rawexpr,darkr")
+    done = run_well("pipetask", "qgraph", "-p", ROOT.join(name), "-b", ingested, "-i", inputs, "-o", "u/graph",
+               "--qgraph-dot", tmp_path / "graph.dot")  # fmt: skip
     assert re.search(r"[1-9]\d* quanta", done.stdout + done.stderr)
     assert "digraph" in (tmp_path / "graph.dot").read_text()
+
+
+@pytest.mark.parametrize("name", ["QuickLookPipeline.yaml", "CalibratedPipeline.yaml"])
+def test_pictures_must_be_of_what_is_made(name):
+    pipeline = Pipeline.from_uri(ROOT.join(name))
+    pipeline.addConfigOverride("quickLookPostDark", "connections.image", "another")
+    with pytest.raises(ContractError, match="shows another image"):
+        pipeline.to_graph()
+
+
+def test_names_are_parameters():
+    pipeline = Pipeline.from_uri(ROOT.join("CalibratedPipeline.yaml"))
+    for name, value in {"rawImage": "raw", "combinedDark": "master", "calibratedImage": "clean"}.items():
+        pipeline.addConfigOverride("parameters", name, value)
+    graph = pipeline.to_graph()
+    task = graph.tasks["subtractDark"]
+    assert task.inputs["inputImage"].dataset_type_name == "raw"
+    assert task.prerequisite_inputs["subtractImage"].dataset_type_name == "master"
+    assert task.outputs["outputImage"].dataset_type_name == "clean"
+    assert graph.tasks["quickLookPostDark"].inputs["image"].dataset_type_name == "clean"
+
+
+@pytest.fixture(scope="module")
+def many_darks(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("darks") / "files"
+    command = [sys.executable, Path(__file__).parents[1] / "bin" / "spherex-simulate", folder]
+    options = ["--exposures", str(COMBINED), "--shape", "64", "--detectors", "1,4"]
+    subprocess.run([*command, *options], check=True, capture_output=True)
+    return folder
+
+
+@pytest.mark.parametrize("source", ["inputs", "spread"])
+def test_the_combined_dark_is_the_simulated_one(many_darks, make_repo, tmp_path, source):
+    root = make_repo(tmp_path / "repo")
+    run_well("butler", "ingest-simulated", "--transfer", "direct", "--regex", "dark_current.fits", "--ingest-type", "dark",
+        root, many_darks)  # fmt: skip
+    run_well("pipetask", "run", "-p", ROOT.join("DarkPipeline.yaml"), "-b", root, "--register-dataset-types", "-i", "darkr",
+        "-o", "darks", "-c", f"combineDark:varianceFrom={source}")  # fmt: skip
+    with Butler.from_config(str(root), collections="darks") as butler:
+        refs = butler.query_datasets("combined_dark")
+        assert len(refs) == 2
+        for ref in refs:
+            combined = butler.get(ref)
+            truth = read_product(many_darks / f"sim_truth_dark_array_{ref.dataId['detector']}.fits").data
+            lost = np.isnan(truth)
+            np.testing.assert_array_equal(np.isnan(combined.data), lost)
+            np.testing.assert_array_equal(combined.flag_plane.has("MISSING_DATA"), lost)
+            assert combined.flag_plane.has("NONFUNC")[lost].all()
+            pull = ((combined.data - truth) / np.sqrt(combined.variance))[~lost]
+            assert abs(pull.mean()) < 4 * pull.std() / np.sqrt(pull.size)
+            width = 1.4826 * np.median(np.abs(pull - np.median(pull)))
+            assert width == pytest.approx(1, abs=0.06 if source == "inputs" else 0.15)
+            local = truth - median_filter(np.nan_to_num(truth), (9, 1))
+            assert combined.flag_plane.has("HOT")[local > 0.2].all()
+            assert combined.header["LSST BUTLER N_INPUTS"] == combined.header["NCOMBINE"] == COMBINED
 
 
 def test_the_example_pipeline_subtracts_what_was_ingested(ingested):

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from lsst.daf.butler import Butler
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -195,6 +196,22 @@ def test_the_walkthrough_works_with_s3(tmp_path: Path, simulated_files: Path, s3
 )
 def test_python_examples_print_what_the_page_says(page: str, walkthrough: tuple[Path, str]) -> None:
     run_examples(ROOT / page, walkthrough[0], environment())
+
+
+@pytest.mark.slow
+def test_the_cycle_of_calibrations_works(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "user")
+    printed = run_blocks(blocks_of(ROOT / "doc" / "calibrations.md", "sh walkthrough"), folder, environment())
+    assert printed.count("Executed 2 quanta successfully, 0 failed and 0 remain") == 3
+    assert printed.count("Executed 16 quanta successfully, 0 failed and 0 remain") == 2
+    with Butler.from_config(str(folder / "DATA"), collections="calibrated") as butler:
+        by_id = {str(ref.id): ref for ref in butler.query_datasets("combined_dark", "darks/*", find_first=False)}
+        images = butler.query_datasets("postDark")
+        assert len(images) == 16
+        for image in images:
+            used = re.findall(r"\[CALIB\] combined_dark (\S+)", str(butler.get(image).header["HISTORY"]))
+            assert [by_id[name].dataId["detector"] for name in used] == [image.dataId["detector"]]
+            assert by_id[used[0]].run.startswith("darks/all/")
 
 
 @pytest.mark.slow

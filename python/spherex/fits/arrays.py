@@ -40,7 +40,8 @@ def read_array(source: ByteSource, hdu: HDUInfo, box: Box | None = None, fill: A
     box
         Part that is wanted; by default all. Of a plain image in a local file
         only its own bytes are read, of a remote one the rows that it
-        touches (one request), of a compressed one the tiles.
+        touches (one request, as of whole rows anywhere), of a compressed one
+        the tiles.
     fill
         Value of those pixels of the box that the image does not have; by
         default NaN, of integers 0.
@@ -74,7 +75,7 @@ def _read_box(source: ByteSource, hdu: HDUInfo, box: Box) -> np.ndarray:
     dtype = DTYPES[hdu.bitpix]
     native = dtype.newbyteorder("=")
     columns = hdu.shape[-1]
-    if source.is_local:
+    if source.is_local and box.shape[1] < columns:
         cut = np.empty(box.shape, dtype)
         width = box.shape[1] * dtype.itemsize
         for row in range(box.y0, box.y1):

@@ -12,12 +12,12 @@ import lsst.pipe.base as pipeBase
 import lsst.pipe.base.connectionTypes as cT  # noqa: N812
 import numpy as np
 
+from ._cards import DETECTOR, exposure_time_of, is_rate
+
 if TYPE_CHECKING:
     from ..image import SPHERExImage
 
 _DIMENSIONS = ("instrument", "exposure", "detector")
-_EXPOSURE_TIME = "XPOSURE"
-_DETECTOR = "DETECTOR"
 # Enough pixels for a median good to a thousandth of the noise, few enough not
 # to cost more than the subtraction.
 _SAMPLE = 2**16
@@ -120,7 +120,7 @@ class SubtractTask(pipeBase.PipelineTask):
             raise ValueError(f"The image has shape {image.shape}, the one to subtract {other.shape}.")
         if image.unit != other.unit:
             raise ValueError(f"The image is in {image.unit}, the one to subtract in {other.unit}.")
-        detectors = [one.header.get(_DETECTOR) for one in (image, other)]
+        detectors = [one.header.get(DETECTOR) for one in (image, other)]
         if None not in detectors and detectors[0] != detectors[1]:
             raise ValueError(
                 f"The image is of detector {detectors[0]}, the one to subtract of detector {detectors[1]}."
@@ -130,18 +130,11 @@ class SubtractTask(pipeBase.PipelineTask):
             raise ValueError(f"The {lacking} has no variance: that of the result would be too small.")
 
     def _scale(self, image: SPHERExImage, other: SPHERExImage) -> float:
-        bases = zip(image.unit.bases, image.unit.powers, strict=True)
-        if any(base.physical_type == "time" and power < 0 for base, power in bases):
+        if is_rate(image.unit):
             raise ValueError(
                 f"Images in {image.unit} are rates, which exposure times do not scale: set scaleByExposureTime=False."
             )
-        times = []
-        for name, one in (("image", image), ("image to subtract", other)):
-            time = one.header.get(_EXPOSURE_TIME)
-            if not isinstance(time, int | float) or not math.isfinite(time) or time <= 0:
-                raise ValueError(f"The exposure time ({_EXPOSURE_TIME}) of the {name} is {time!r}: cannot scale by it.")
-            times.append(float(time))
-        return times[0] / times[1]
+        return exposure_time_of(image.header, "image") / exposure_time_of(other.header, "image to subtract")
 
     def _record_statistics(self, image: SPHERExImage, scale: float) -> None:
         step = max(1, math.isqrt(image.data.size // _SAMPLE))
