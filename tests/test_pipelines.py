@@ -99,10 +99,10 @@ def many_darks(tmp_path_factory) -> Path:
 @pytest.mark.parametrize("source", ["inputs", "spread"])
 def test_the_combined_dark_is_the_simulated_one(many_darks, make_repo, tmp_path, source):
     root = make_repo(tmp_path / "repo")
-    run_well("butler", "ingest-simulated", "--transfer", "direct", "--regex", "dark_current.fits", "--ingest-type", "dark",
-        root, many_darks)  # fmt: skip
-    run_well("pipetask", "run", "-p", ROOT.join("DarkPipeline.yaml"), "-b", root, "--register-dataset-types", "-i", "darkr",
-        "-o", "darks", "-c", f"combineDark:varianceFrom={source}")  # fmt: skip
+    kind = ["--regex", "dark_current.fits", "--ingest-type", "dark"]
+    run_well("butler", "ingest-simulated", "--transfer", "direct", *kind, root, many_darks)
+    pipeline = ["-p", ROOT.join("DarkPipeline.yaml"), "-b", root, "--register-dataset-types"]
+    run_well("pipetask", "run", *pipeline, "-i", "darkr", "-o", "darks", "-c", f"combineDark:varianceFrom={source}")
     with Butler.from_config(str(root), collections="darks") as butler:
         refs = butler.query_datasets("combined_dark")
         assert len(refs) == 2
