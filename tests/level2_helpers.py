@@ -62,8 +62,13 @@ class Image:
     origin: tuple[int, int] | None = None
     """First pixel of a cutout of 40 x 30 pixels; None for the whole frame."""
 
+    obsid: str | None = None
+    mjd: float | None = None
+
     @property
     def observation(self) -> ObservationId:
+        if self.obsid is not None:
+            return ObservationId.parse(self.obsid)
         return ObservationId(2025, 20 + self.number // 50, 1, "A", self.number, 1)
 
     @property
@@ -73,7 +78,7 @@ class Image:
 
     @property
     def begin(self) -> float:
-        return FIRST_MJD + self.number
+        return FIRST_MJD + self.number if self.mjd is None else self.mjd
 
     @property
     def name(self) -> str:
