@@ -23,6 +23,7 @@ BENCHMARKS = {
     "quantum": "pipetask run, for each quantum",
     "fork_server": "pipetask run -j N",
     "command_help": "butler --help with the plugin",
+    "find": "butler find-images, and images at a point",
     "common_skypix": "candidates for the common pixelization",
 }
 """Names of modules that have a function ``run``, and what they measure."""

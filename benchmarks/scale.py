@@ -30,6 +30,9 @@ class Scale:
         Seconds of a quantum, each with the number of quanta to run.
     skypix
         Candidates for the common pixelization.
+    images, matches
+        Images in a repository of records, and how many of them contain one
+        position.
     points
         Positions that are looked up.
     darks
@@ -53,6 +56,8 @@ class Scale:
     quanta: tuple[int, int] = (6, 198)
     busy: tuple[tuple[float, int], ...] = ((0.05, 24), (0.5, 24), (5.0, 12))
     skypix: tuple[str, ...] = ("htm4", "htm5", "healpix4", "healpix5")
+    images: int = 100_002
+    matches: int = 24_000
     points: int = 50
     darks: int = 50
     graph: int = 12_000
@@ -74,6 +79,8 @@ TINY = Scale(
     quanta=(1, 6),
     busy=((0.01, 2),),
     skypix=("htm4", "healpix4"),
+    images=60,
+    matches=12,
     points=2,
     darks=3,
     graph=12,

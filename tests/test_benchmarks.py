@@ -27,6 +27,11 @@ QUICK = {
         "bytes asked for by the cutout",
     ],
     "put": ["put of 0 MB, against tofile into a new file", "the same, against tofile over an existing file"],
+    "find": [
+        "images at a point among 60, against those of an exposure id",
+        "find-images, 12 images with wavelengths, against 2 s",
+        "find-images, those of them at 4.67 um, against 1 s",
+    ],
     "subtract": [
         "SubtractTask.run, against three ufuncs with out=",
         "the same, against three ufuncs in place",

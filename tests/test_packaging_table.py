@@ -26,8 +26,8 @@ def table_lines():
     return statements
 
 
-def table_products():
-    return {arguments[0] for function, arguments in table_lines() if function == "setupRequired"}
+def table_products(kind="setupRequired"):
+    return {arguments[0] for function, arguments in table_lines() if function == kind}
 
 
 def requirements():
@@ -49,7 +49,7 @@ def imported_products():
             for name in names:
                 parts = name.split(".")
                 if parts[0] == "lsst":
-                    length = 3 if parts[1] in ("daf", "pipe", "pex", "ctrl") else 2
+                    length = 3 if parts[1] in ("daf", "dax", "pipe", "pex", "ctrl") else 2
                     products.add("_".join(parts[1:length]))
     return products
 
@@ -78,7 +78,7 @@ def test_table_and_pyproject_agree():
 
 def test_table_names_what_is_imported():
     # Nothing is imported from ctrl_mpexec: it has the command pipetask.
-    assert imported_products() | {"ctrl_mpexec", "sconsUtils"} == table_products()
+    assert imported_products() | {"ctrl_mpexec", "sconsUtils"} == table_products() | table_products("setupOptional")
 
 
 def test_every_supported_python_has_each_requirement_once():
