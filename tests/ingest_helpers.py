@@ -227,9 +227,11 @@ def region(repo: Path, exposure: int = 0, detector: int = 1) -> Any:
         return record.region
 
 
-def ingest_bound(repo: Path, *args: object, limits: Sequence[tuple[int, int]] = ()) -> Outcome:
+def ingest_bound(
+    repo: Path, *args: object, limits: Sequence[tuple[int, int]] = (), command: str = "ingest-simulated"
+) -> Outcome:
     """Ingest in another process, which permissions bind even if it is root's."""
-    done = run_program("butler", "ingest-simulated", repo, *args, preexec_fn=functools.partial(_be_bound, limits))
+    done = run_program("butler", command, repo, *args, preexec_fn=functools.partial(_be_bound, limits))
     assert "Traceback" not in done.stderr, done.stderr
     return Outcome(done.returncode, done.stdout + done.stderr)
 
