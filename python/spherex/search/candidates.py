@@ -35,6 +35,9 @@ optics, which are those of every exposure.
 _PIXEL = 6.15 / 3600
 """Size of a pixel (deg)."""
 
+_SEEN = 0.25
+"""Radius of a circle that is sure to contain the centre of a fine pixel (deg)."""
+
 _BEYOND = 0.07
 """How far wavelengths may lie outside of the design range of a detector, relatively.
 
@@ -141,7 +144,7 @@ def find_candidates(butler: Butler, criteria: Criteria) -> Candidates:
         raise SearchError(f"{criteria.dataset_type!r} is not a dataset type of images of an exposure and a detector")
     try:
         with butler.query() as query:
-            rows = list(_rows(query, criteria))
+            rows = list(_rows(query, criteria, _circle(butler, criteria)))
     except MissingCollectionError as error:
         raise SearchError(f"{str(error).splitlines()[0]} Name collections by --collections.") from error
     except InvalidQueryError as error:
@@ -178,9 +181,20 @@ def _detectors(criteria: Criteria) -> list[int] | None:
     return [id_ for id_ in fitting if id_ in (criteria.detectors or fitting)]
 
 
-def _rows(query: Query, criteria: Criteria) -> Iterator[dict[str, Any]]:
-    radius = Angle.fromDegrees(criteria.radius + MARGIN * _PIXEL)
-    circle = Circle(UnitVector3d(LonLat.fromDegrees(criteria.ra, criteria.dec)), radius)
+def _circle(butler: Butler, criteria: Criteria) -> Circle:
+    """Return the circle that regions have to overlap."""
+    pixelization = butler.dimensions.commonSkyPix.pixelization
+    centre = UnitVector3d(LonLat.fromDegrees(criteria.ra, criteria.dec))
+    radius = criteria.radius + MARGIN * _PIXEL
+    circle = Circle(centre, Angle.fromDegrees(radius))
+    if pixelization.envelope(circle).empty():
+        # The HEALPix of lsst.sphgeom 30.2026.500 does not see small circles,
+        # and the Butler then looks at every image.
+        circle = Circle(centre, Angle.fromDegrees(radius + _SEEN))
+    return circle
+
+
+def _rows(query: Query, criteria: Criteria, circle: Circle) -> Iterator[dict[str, Any]]:
     query = query.join_dataset_search(criteria.dataset_type, criteria.collections)
     of = query.expression_factory
     conditions = [of.exposure_detector_region.region.overlaps(circle)]
