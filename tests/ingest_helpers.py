@@ -7,8 +7,6 @@ import functools
 import os
 import re
 import resource
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,10 +15,10 @@ import numpy as np
 from lsst.daf.butler import Butler
 from lsst.daf.butler.cli.butler import cli
 from lsst.daf.butler.cli.utils import LogCliRunner
+from programs import run_program
 
 SIDE = 16
 BLOCK = 2880
-BUTLER = Path(sys.executable).parent / "butler"
 
 FIRST_MJD = 61367.0
 """Begin of exposure 0: 2026-11-23T00:00:00 UTC."""
@@ -231,13 +229,7 @@ def region(repo: Path, exposure: int = 0, detector: int = 1) -> Any:
 
 def ingest_bound(repo: Path, *args: object, limits: Sequence[tuple[int, int]] = ()) -> Outcome:
     """Ingest in another process, which permissions bind even if it is root's."""
-    done = subprocess.run(
-        [str(BUTLER), "ingest-simulated", str(repo), *map(str, args)],
-        preexec_fn=functools.partial(_be_bound, limits),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_program("butler", "ingest-simulated", repo, *args, preexec_fn=functools.partial(_be_bound, limits))
     assert "Traceback" not in done.stderr, done.stderr
     return Outcome(done.returncode, done.stdout + done.stderr)
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import click
 import pytest
 from ingest_helpers import butler_command, ingest, write_file, write_files
+from programs import run_program
 
 from spherex.cli import get_cli_subcommands
 
-BUTLER = Path(sys.executable).parent / "butler"
 MANIFEST = Path(__file__).parents[1] / "python" / "spherex" / "cli" / "resources.yaml"
 
 
@@ -21,7 +21,7 @@ def run_butler(*args: object, plugins: str | None = None) -> subprocess.Complete
     environment = {key: value for key, value in os.environ.items() if key != "DAF_BUTLER_PLUGINS"}
     if plugins is not None:
         environment["DAF_BUTLER_PLUGINS"] = plugins
-    return subprocess.run([str(BUTLER), *map(str, args)], env=environment, capture_output=True, text=True, check=False)
+    return run_program("butler", *args, env=environment)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pickle
 import sqlite3
-import subprocess
 
 import numpy as np
 import pytest
@@ -29,6 +28,7 @@ from lsst.daf.butler import (
 from lsst.daf.butler.datastore.file_templates import FileTemplate
 from lsst.resources import ResourcePath
 from lsst.utils.packages import Packages
+from programs import run_well
 
 from spherex.formatters import RefusedFormatter
 
@@ -305,9 +305,6 @@ def test_what_has_no_safe_form_is_shut_out(butler, register, tmp_path, action):
 
 
 def test_the_stock_command_makes_a_repository(tmp_path):
-    subprocess.run(
-        ["butler", "create", "--override", "--seed-config", "resource://spherex/configs/butler.yaml",
-         "--dimension-config", DIMENSIONS, str(tmp_path / "r")],
-        check=True,
-    )  # fmt: skip
+    seed = "resource://spherex/configs/butler.yaml"
+    run_well("butler", "create", "--override", "--seed-config", seed, "--dimension-config", DIMENSIONS, tmp_path / "r")
     assert (tmp_path / "r" / "spherex.sqlite3").exists()

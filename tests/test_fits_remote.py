@@ -11,10 +11,12 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from astropy import units
+from level2_files import write_level2
 from lsst.resources import ResourcePath
 
 from spherex.fits import ProductError, open_product, read_product, sources, write_product
-from spherex.image import Box, SPHERExImage
+from spherex.image import Box, Cutout, SPHERExImage
 
 pytest.importorskip("moto", reason="moto[server] is not installed")
 
@@ -129,3 +131,35 @@ def test_a_remote_file_that_is_cut_short_is_named(remote):
     uri.write(uri.read(200_000))
     with pytest.raises(ProductError, match="s3://spherex/a.fits.*cut short"):
         read_product(uri)
+
+
+@pytest.mark.parametrize("release", ["qr2", "qr3"])
+def test_a_place_on_the_sky_fetches_its_rows_only(bucket, tmp_path, fetched, release):
+    shape = (1500, 1800)
+    whole = read_product(write_level2(tmp_path / "a.fits", release, shape=shape, origin=(200, 300)).path)
+    uri = bucket.join(f"{release}.fits")
+    uri.transfer_from(ResourcePath(str(tmp_path / "a.fits")), "copy", overwrite=True)
+    cut = Cutout(position=whole.wcs.pixel_to_world(1000.3, 700.2), size=2 * units.arcmin)
+    expected = whole.cutout(position=cut.position, size=cut.size)
+    headers = 7 * 15 * 2880
+    rows = expected.shape[0] * shape[1] * 4
+    with open_product(uri) as product:
+        got = product.read(cut, planes=[])
+    for name in ("data", "variance", "flags"):
+        np.testing.assert_array_equal(getattr(got, name), getattr(expected, name))
+    # Compressed flags come with the list of their tiles, and are read ahead.
+    assert sum(fetched) <= 3 * rows + headers + (2**19 if release == "qr3" else 0)
+    assert len(fetched) <= 12
+    for component, data, requests in (
+        ("image", rows, 2),
+        ("wcs", 0, 1),
+        ("bbox", 0, 1),
+        ("calibrations", 0, 1),
+        ("wavelength", 2880, 8),
+        ("psf", 2 * whole.psf.nbytes, 8),
+    ):
+        fetched.clear()
+        with open_product(uri) as product:
+            getattr(product, component)(cut)
+        assert sum(fetched) <= data + headers + 15 * 2880, component
+        assert len(fetched) <= requests, component

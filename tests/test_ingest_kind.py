@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-
 import pytest
+from programs import run_program, run_well
 
 
 @pytest.mark.parametrize(
@@ -18,8 +17,7 @@ import pytest
     ],
 )
 def test_swapped_types_are_refused(repo_root, simulated_files, options, message):
-    command = ["butler", "ingest-simulated", "--transfer", "direct", *options, repo_root, simulated_files]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = run_program("butler", "ingest-simulated", "--transfer", "direct", *options, repo_root, simulated_files)
     assert done.returncode == 1
     assert done.stdout.count(message) + done.stderr.count(message) == 12
     assert "Traceback" not in done.stdout + done.stderr
@@ -28,5 +26,4 @@ def test_swapped_types_are_refused(repo_root, simulated_files, options, message)
 
 def test_other_types_take_either(repo_root, simulated_files):
     options = ["--ingest-type", "anything", "--transfer", "direct", "--regex", r"\.fits$"]
-    command = ["butler", "ingest-simulated", *options, repo_root, simulated_files / "sim_exposure_000000_array_1.fits"]
-    assert subprocess.run(command, capture_output=True, text=True, check=False).returncode == 0
+    run_well("butler", "ingest-simulated", *options, repo_root, simulated_files / "sim_exposure_000000_array_1.fits")

@@ -91,12 +91,21 @@ def copy_clone(target):
     return target
 
 
+def build(kind, source, folder):
+    """Build an sdist or a wheel, without any complaint of setuptools about what is in it."""
+    output = run(
+        *(sys.executable, "-m", "build", "--no-isolation", kind, "--outdir", folder, source),
+        cwd=folder,
+    )
+    assert "absent from the `packages` configuration" not in output, output
+    assert "SetuptoolsDeprecationWarning" not in output, output
+
+
 @pytest.fixture(scope="module")
 def sdist(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sdist")
     clone = copy_clone(folder / "clone")
-    build = (sys.executable, "-m", "build", "--no-isolation", "--sdist", "--outdir", folder, clone)
-    run(*build, cwd=folder)
+    build("--sdist", clone, folder)
     return next(folder.glob("*.tar.gz"))
 
 
@@ -107,8 +116,7 @@ def wheel(sdist, tmp_path_factory):
     with tarfile.open(sdist) as archive:
         archive.extractall(folder, filter="data")
     source = folder / sdist.name.removesuffix(".tar.gz")
-    build = (sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", folder, source)
-    run(*build, cwd=folder)
+    build("--wheel", source, folder)
     shutil.rmtree(source)
     return next(folder.glob("*.whl"))
 
@@ -219,7 +227,7 @@ def test_wheel_has_all_files(wheel):
 
 def test_wheel_of_the_clone_has_the_same_files(wheel, tmp_path):
     clone = copy_clone(tmp_path / "clone")
-    run(*(sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", tmp_path, clone), cwd=tmp_path)
+    build("--wheel", clone, tmp_path)
     with zipfile.ZipFile(wheel) as one, zipfile.ZipFile(tmp_path / wheel.name) as other:
         assert set(one.namelist()) == set(other.namelist())
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +11,9 @@ import yaml
 from lsst.daf.butler import Butler
 from lsst.pipe.base import Pipeline
 from lsst.resources import ResourcePath
+from programs import run_well
 
 PIPELINES = [path.basename() for path in ResourcePath.findFileResources(["resource://spherex/pipelines/"], r"\.yaml$")]
-
-
-def run(*command: str | Path, **kwargs: object) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False, **kwargs)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +21,9 @@ def ingested(tmp_path_factory, simulated_files) -> Path:
     root = tmp_path_factory.mktemp("pipelines") / "repo"
     seed = "resource://spherex/configs/butler.yaml"
     dimensions = "resource://spherex/configs/dimensions.yaml"
-    run("butler", "create", "--override", "--seed-config", seed, "--dimension-config", dimensions, root)
-    run("butler", "ingest-simulated", "--transfer", "direct", root, simulated_files)
-    run(
+    run_well("butler", "create", "--override", "--seed-config", seed, "--dimension-config", dimensions, root)
+    run_well("butler", "ingest-simulated", "--transfer", "direct", root, simulated_files)
+    run_well(
         "butler", "ingest-simulated", "--transfer", "direct", "--regex", "dark_current.fits", "--ingest-type", "dark",
         root, simulated_files,
     )  # fmt: skip
@@ -45,16 +39,16 @@ def test_every_pipeline_is_documented_and_builds_a_graph(ingested, name, tmp_pat
     uri = f"resource://spherex/pipelines/{name}"
     assert yaml.safe_load(ResourcePath(uri).read())["description"].endswith(".")
     assert Pipeline.from_uri(uri).task_labels
-    done = run("pipetask", "qgraph", "-p", uri, "-b", ingested, "-i", "rawexpr,darkr", "-o", "u/graph",
-               "--qgraph-dot", tmp_path / "graph.dot")  # fmt: skip
+    done = run_well("pipetask", "qgraph", "-p", uri, "-b", ingested, "-i", "rawexpr,darkr", "-o", "u/graph",
+                    "--qgraph-dot", tmp_path / "graph.dot")  # fmt: skip
     assert re.search(r"[1-9]\d* quanta", done.stdout + done.stderr)
     assert "digraph" in (tmp_path / "graph.dot").read_text()
 
 
 def test_the_example_pipeline_subtracts_what_was_ingested(ingested):
     pipeline = "resource://spherex/pipelines/QuickLookPipeline.yaml"
-    run("pipetask", "run", "-p", pipeline, "-b", ingested, "--register-dataset-types", "-i", "rawexpr,darkr",
-        "-o", "subtractr")  # fmt: skip
+    run_well("pipetask", "run", "-p", pipeline, "-b", ingested, "--register-dataset-types", "-i", "rawexpr,darkr",
+             "-o", "subtractr")  # fmt: skip
     with Butler.from_config(str(ingested), collections="subtractr") as butler:
         refs = butler.query_datasets("postDark")
         assert len(refs) == 12
@@ -74,11 +68,12 @@ def test_the_example_pipeline_subtracts_what_was_ingested(ingested):
 
 def test_a_run_is_replaced(ingested):
     pipeline = "resource://spherex/pipelines/ExamplePipeline.yaml"
-    run("pipetask", "run", "-p", pipeline, "-b", ingested, "--register-dataset-types", "-i", "rawexpr,darkr",
-        "-o", "again")  # fmt: skip
+    run_well("pipetask", "run", "-p", pipeline, "-b", ingested, "--register-dataset-types", "-i", "rawexpr,darkr",
+             "-o", "again")  # fmt: skip
     with Butler.from_config(str(ingested)) as butler:
         before = butler.collections.get_info("again").children
-    run("pipetask", "run", "-p", pipeline, "-b", ingested, "-o", "again", "--replace-run", "--prune-replaced=purge")
+    run_well("pipetask", "run", "-p", pipeline, "-b", ingested, "-o", "again", "--replace-run",
+             "--prune-replaced=purge")  # fmt: skip
     with Butler.from_config(str(ingested)) as butler:
         after = butler.collections.get_info("again").children
         assert before[0] != after[0]
@@ -89,7 +84,7 @@ def test_a_run_is_replaced(ingested):
 @pytest.mark.slow
 def test_children_of_the_fork_server_do_the_same(ingested):
     pipeline = "resource://spherex/pipelines/ExamplePipeline.yaml"
-    run("pipetask", "run", "-p", pipeline, "-b", ingested, "--register-dataset-types", "-i", "rawexpr,darkr",
-        "-o", "forked", "-j", "2", "--start-method", "forkserver")  # fmt: skip
+    run_well("pipetask", "run", "-p", pipeline, "-b", ingested, "--register-dataset-types", "-i", "rawexpr,darkr",
+             "-o", "forked", "-j", "2", "--start-method", "forkserver")  # fmt: skip
     with Butler.from_config(str(ingested)) as butler:
         assert len(butler.query_datasets("postDark", collections="forked")) == 12

@@ -124,10 +124,7 @@ def _read_with_astropy(source: ByteSource, hdu: HDUInfo, box: Box | None) -> np.
 
 @contextlib.contextmanager
 def _opened(source: ByteSource, hdu: HDUInfo) -> Iterator[fits.HDUList]:
-    # astropy reads one tile after the other; from far away neighbours should
-    # come together.
-    size = io.DEFAULT_BUFFER_SIZE if source.is_local else _REMOTE_READ
-    with io.BufferedReader(_Window(source, hdu), size) as window, fits.open(window, memmap=False) as hdus:
+    with io.BufferedReader(_Window(source, hdu)) as window, fits.open(window, memmap=False) as hdus:
         yield hdus
 
 
@@ -144,6 +141,10 @@ class _Window(io.RawIOBase):
         # The header is known, and need not be read again.
         self._start = _EMPTY_PRIMARY + filled(hdu.header_bytes + b"END".ljust(CARD), b" ")
         self._place = 0
+        # astropy reads one tile after the other; from far away neighbours
+        # come together.
+        self._ahead = 0 if source.is_local else _REMOTE_READ
+        self._chunk, self._chunk_start = b"", 0
 
     def readable(self) -> bool:
         return True
@@ -164,7 +165,16 @@ class _Window(io.RawIOBase):
         if self._place < len(self._start):
             content = self._start[self._place : self._place + wanted]
         else:
-            content = self._source.read_at(self._place + self._shift, wanted)
+            content = self._read(wanted)
         buffer[: len(content)] = content
         self._place += len(content)
         return len(content)
+
+    def _read(self, wanted: int) -> bytes:
+        """Return up to so many bytes from the present place on, at least one unless at the end."""
+        within = self._place - self._chunk_start
+        if not 0 <= within < len(self._chunk):
+            length = min(max(wanted, self._ahead), self._end - self._place)
+            self._chunk, self._chunk_start = self._source.read_at(self._place + self._shift, length), self._place
+            within = 0
+        return self._chunk[within : within + wanted]

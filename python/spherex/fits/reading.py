@@ -140,7 +140,10 @@ class ProductFile:
         if name is None:
             raise ProductError("its header has no wavelength solution (no coordinate system W with a table)")
         table = self._plane(self._hdu(name), name).hdu
-        return Wavelength(self._header_of(hdu, box), table, hdu.image_shape if box is None else box.shape)
+        try:
+            return Wavelength(self._header_of(hdu, box), table, hdu.image_shape if box is None else box.shape)
+        except ValueError as error:
+            raise ProductError(str(error).rstrip(".")) from None
 
     def psf(self, cut: Box | Cutout | None = None) -> Psf:
         """Return the PSFs of the zones, which know the place of the image, or of a cut of it."""

@@ -51,12 +51,13 @@ class SPHERExImageFormatter(FormatterV2):
         from ..fits import open_product
         from ..image import Cutout
 
-        parameters = dict(self.file_descriptor.parameters or {})
+        given = self.file_descriptor.parameters or {}
+        parameters = {name: value for name, value in given.items() if value is not None}
         if component is None and not parameters and not uri.isLocal:
             # All of it is wanted: let the Butler download it, and keep it.
             return NotImplemented
         planes = parameters.pop("planes", None)
-        cut = Cutout.of(**parameters)
+        cut = Cutout.of(**parameters) if parameters else None
         with open_product(uri) as product:
             if component is None:
                 return product.read(cut, planes)

@@ -65,18 +65,16 @@ class Cutout:
         box: Box | Sequence[int] | None = None,
         position: SkyCoord | None = None,
         size: Any = None,
-        mode: str | None = None,
-    ) -> Self | None:
-        """Make a cutout of what a user gave, `None` if that was nothing.
+        mode: str = "trim",
+    ) -> Self:
+        """Make a cutout of what a user gave.
 
         Raises
         ------
         ValueError
             If it does not describe one part.
         """
-        if box is None and position is None and size is None and mode is None:
-            return None
-        return cls(None if box is None else Box.parse(box), position, size, "trim" if mode is None else mode)
+        return cls(None if box is None else Box.parse(box), position, size, mode)
 
     def resolve(self, shape: Sequence[int], wcs: Callable[[], WCS | None]) -> Box:
         """Return the pixels of an image that are meant.
@@ -114,13 +112,14 @@ class Cutout:
         assert position is not None  # noqa: S101 -- checked by __post_init__, unknown to mypy
         scales = proj_plane_pixel_scales(wcs)
         rows, columns = _in_pixels(self.size, scales[::-1])
+        # Behind the tangential plane there are no pixels, and far away the
+        # polynomial of the distortion may lead to none or to anywhere.
+        if not np.isfinite(skycoord_to_pixel(position, wcs, mode="wcs")).all():
+            raise self._outside(shape)
         try:
             x, y = (float(one) for one in skycoord_to_pixel(position, wcs))
         except NoConvergence:
             raise self._outside(shape) from None
-        # Far away the polynomial of the distortion may lead to anywhere.
-        if not (math.isfinite(x) and math.isfinite(y)):
-            raise self._outside(shape)
         if pixel_to_skycoord(x, y, wcs).separation(position).deg > max(scales):
             raise self._outside(shape)
         x0, y0 = math.ceil(x - columns / 2), math.ceil(y - rows / 2)
@@ -136,7 +135,8 @@ class Cutout:
 
 def _in_pixels(size: Any, scales: Sequence[float]) -> tuple[int, int]:
     """Return rows and columns of a size; the scales are in degrees, in the same order."""
-    sizes = size if np.shape(size) == (2,) else (size, size)
+    is_pair = isinstance(size, tuple | list) or getattr(size, "shape", ()) != ()
+    sizes = size if is_pair else (size, size)
     try:
         rows, columns = (_length(one, scale) for one, scale in zip(sizes, scales, strict=True))
         return rows, columns

@@ -67,7 +67,7 @@ class ImageParts:
     def wavelength(self) -> Wavelength | None:
         """Wavelength and bandwidth of the pixels; `None` if the image has no table of them."""
         name = wavelength_plane(self.header)
-        return None if name not in self.planes else Wavelength(self.header, self.planes[name].hdu, self.shape)
+        return None if name not in self.planes else Wavelength(self.header, self.planes[name].peeked, self.shape)
 
     @property
     def psf(self) -> Psf | np.ndarray | None:
@@ -78,13 +78,13 @@ class ImageParts:
         if self._psf is not None:
             return self._psf
         plane = next((self.planes[name] for name in PSF_PLANES if name in self.planes), None)
-        if plane is None or not Psf.is_in(plane.hdu):
+        if plane is None or not Psf.is_in(plane.peeked):
             return None
         origin = frame_origin(self.header)
         if self._psf_read is None or self._psf_read[:2] != (plane, origin):
             primary = fits.Header.fromstring(self.side_cards.get(_PRIMARY, b""))
             version = primary.get("VERSION", self.header.get("VERSION"))
-            self._psf_read = plane, origin, Psf.from_hdu(plane.hdu, version, origin)
+            self._psf_read = plane, origin, Psf.from_hdu(plane.peeked, version, origin)
         return self._psf_read[2]
 
     @psf.setter
@@ -113,7 +113,7 @@ class ImageParts:
             If the header has no such system.
         """
         name = wavelength_plane(self.header)
-        tables = {name: self.planes[name].hdu} if name is not None and name in self.planes else {}
+        tables = {name: self.planes[name].peeked} if name is not None and name in self.planes else {}
         return alternative_wcs(self.header, key, tables)
 
     def bad_pixels(self, names: str | Iterable[str] = DEFAULT_PRESET) -> np.ndarray:

@@ -43,6 +43,7 @@ class Plane:
         self._cards: bytes | None = None
         self._pixels: np.ndarray | None = None
         self._shown = False
+        self._peeked: Any = None
 
     @classmethod
     def from_pixels(cls, cards: bytes, pixels: np.ndarray, file_name: str | None = None) -> Self:
@@ -76,17 +77,25 @@ class Plane:
         return (_without_checksums(self._cards) if self._shown else self._cards), self._pixels
 
     @property
+    def peeked(self) -> Any:
+        """The plane as an astropy HDU that must not be changed: the plane is still written back as it came."""
+        if self._hdu is not None:
+            return self._hdu
+        if self._peeked is None:
+            if self._cards is not None:
+                self._peeked = fits.ImageHDU(self._pixels, header=fits.Header.fromstring(self._cards))
+            else:
+                self._peeked = fits.HDUList.fromstring(_EMPTY_PRIMARY + (self._raw or b""))[1]
+        return self._peeked
+
+    @property
     def hdu(self) -> Any:
         """The plane as an astropy HDU. Pixels are in native byte order."""
         if self._hdu is None:
-            if self._cards is not None:
-                self._hdu = fits.ImageHDU(self._pixels, header=fits.Header.fromstring(self._cards))
-            else:
-                self._hdu = fits.HDUList.fromstring(_EMPTY_PRIMARY + (self._raw or b""))[1]
+            self._hdu = self.peeked
             # What the file summed up may be changed from now on.
-            for keyword in ("CHECKSUM", "DATASUM"):
-                self._hdu.header.remove(keyword, ignore_missing=True)
-            self._raw = self._cards = self._pixels = None
+            _remove_checksums(self._hdu.header)
+            self._raw = self._cards = self._pixels = self._peeked = None
         return self._hdu
 
     @property
@@ -121,14 +130,20 @@ class Plane:
             Shape of the whole image. A plane of another shape (a PSF, a
             table) belongs to the image as a whole and is returned as it is.
         """
-        if not self.hdu.is_image or self.hdu.shape != shape:
+        hdu = self.peeked
+        if not hdu.is_image or hdu.shape != shape:
             return self
-        pixels = np.array(box.cut(self.data))
-        return Plane(fits.ImageHDU(pixels, header=shifted_header(self.header, box)), self.file_name)
+        header = shifted_header(hdu.header, box)
+        _remove_checksums(header)
+        return Plane(fits.ImageHDU(np.array(box.cut(hdu.data)), header=header), self.file_name)
 
 
 def _without_checksums(cards: bytes) -> bytes:
     header = fits.Header.fromstring(cards)
+    _remove_checksums(header)
+    return "".join(str(card) for card in header.cards).encode("ascii")
+
+
+def _remove_checksums(header: fits.Header) -> None:
     for keyword in ("CHECKSUM", "DATASUM"):
         header.remove(keyword, ignore_missing=True)
-    return "".join(str(card) for card in header.cards).encode("ascii")

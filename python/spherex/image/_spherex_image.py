@@ -210,7 +210,7 @@ class SPHERExImage(ImageParts, CCDData):
         *,
         position: SkyCoord | None = None,
         size: Any = None,
-        mode: str | None = None,
+        mode: str = "trim",
     ) -> SPHERExImage:
         """Return a part of the image; its coordinate systems give each pixel the same coordinates.
 
@@ -227,8 +227,6 @@ class SPHERExImage(ImageParts, CCDData):
             If none of it is in the image.
         """
         part = Cutout.of(box, position, size, mode)
-        if part is None:
-            raise ValueError("A cutout needs a box of pixels, or a position and a size.")
         return self._cut(part.resolve(self.data.shape, lambda: self.wcs))
 
     def _cut(self, box: Box) -> SPHERExImage:
@@ -265,8 +263,7 @@ class SPHERExImage(ImageParts, CCDData):
         return self._with_annotations(CCDData.divide, operand, operand2, kwargs)
 
     def _bare(self) -> SPHERExImage:
-        # astropy would read the PSF, to say that the result gets none.
-        bare = SPHERExImage(self, planes={})
+        bare = SPHERExImage(self, planes={})  # astropy would read the PSF, to say that the result gets none.
         bare.psf = self.foreign_psf
         return bare
 
@@ -287,7 +284,10 @@ class SPHERExImage(ImageParts, CCDData):
         if "BUNIT" in header:
             header["BUNIT"] = result.unit.to_string()
         annotated = SPHERExImage(
-            result,
+            result.data,
+            unit=result.unit,
+            uncertainty=result.uncertainty,
+            mask=result.mask,
             flags=flags,
             flag_table=self.flag_table if flags is None else flags.table,
             header=header,

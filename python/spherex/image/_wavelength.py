@@ -37,21 +37,20 @@ class Wavelength:
     Raises
     ------
     ValueError
-        If the header does not have coordinate system W, or refers to another
-        table.
+        If the header does not have coordinate system W, or the table is not
+        the one that it describes.
     """
 
     def __init__(self, header: fits.Header, table: fits.BinTableHDU, shape: tuple[int, ...]) -> None:
-        self._cards = alternative_cards(header, _KEY)
-        self._table = table
-        self._shape = tuple(shape)
         named = wavelength_plane(header)
         if named is None:
             raise ValueError("The header has no wavelength solution (no coordinate system W with a table).")
         if named != table.name:
-            raise ValueError(
-                f"The wavelength solution is in the table {named}, not in {table.name or 'one without a name'}."
-            )
+            raise ValueError(f"The wavelength solution is in the table {named}, not in {table.name or 'one unnamed'}.")
+        self._cards = alternative_cards(header, _KEY)
+        self._table = table
+        self._shape = tuple(shape)
+        _check(self._cards, table)
 
     @classmethod
     def from_table(
@@ -136,3 +135,18 @@ def wavelength_plane(header: Any) -> str | None:
     """Return the name of the table that holds the wavelength solution, `None` if there is none."""
     name = header.get(f"PS1_0{_KEY}")
     return None if name is None else str(name).strip()
+
+
+def _check(cards: fits.Header, table: fits.BinTableHDU) -> None:
+    """Check that a table is as the header says: wcslib would read what is not there, and crash."""
+    named = [[str(cards.get(f"PS{axis}_{number}{_KEY}", "")).strip() for number in (1, 2)] for axis in (1, 2)]
+    (values, x), (same, y) = named
+    order = [cards.get(f"PV{axis}_3{_KEY}", 1) for axis in (1, 2)]
+    if values != same or order != [1, 2]:
+        raise ValueError(f"The wavelength solution is damaged: its axes are in {values} and {same}, as {order}.")
+    if missing := [name for name in (values, x, y) if name not in table.columns.names]:
+        raise ValueError(f"The table {table.name} of the wavelength solution has no column {', '.join(missing)}.")
+    found = table.data[values].shape
+    expected = (1, table.data[y].size, table.data[x].size, 2)
+    if found != expected or len(table.data) != 1:
+        raise ValueError(f"The table {table.name} has {values} of shape {found}, where {expected} was expected.")

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 from astropy.io import fits
-from astropy.wcs import WCS, FITSFixedWarning
+from astropy.wcs import WCS, FITSFixedWarning, Sip
 
 from ._box import Box
 
@@ -185,8 +185,12 @@ def shift_header(header: fits.Header, box: Box) -> None:
 
 def shifted_wcs(wcs: WCS, box: Box) -> WCS:
     """Return the coordinate system of a cut of an image."""
-    shifted = wcs[box.slices]
-    # Where the cut hangs over the edge, astropy counts only the pixels inside.
+    # Slicing a WCS would take a negative begin for one counted from the end.
+    begin = np.array([box.x0, box.y0])
+    shifted = wcs.deepcopy()
+    shifted.wcs.crpix = wcs.wcs.crpix - begin
+    if wcs.sip is not None:
+        shifted.sip = Sip(wcs.sip.a, wcs.sip.b, wcs.sip.ap, wcs.sip.bp, wcs.sip.crpix - begin)
     shifted.array_shape = box.shape
     return shifted
 

@@ -38,7 +38,7 @@ class ZonePsf:
         Distance from the centre of that zone, or the nearest one, in pixels.
     """
 
-    array: np.ndarray
+    array: np.ndarray = dataclasses.field(repr=False)
     oversampling: int
     effective: bool
     zone: int | None

@@ -30,17 +30,17 @@ _CREATE = (
 
 
 @contextlib.contextmanager
-def open_repository(repo: str, fields: Mapping[str, frozenset[str]], writeable: bool) -> Iterator[Butler]:
+def open_repository(repo: str, writeable: bool, fields: Mapping[str, frozenset[str]] | None = None) -> Iterator[Butler]:
     """Open a repository that is fit for files of SPHEREx.
 
     Parameters
     ----------
     repo
         Path, URI or label.
-    fields
-        Fields of dimension records that are wanted, by element.
     writeable
         Whether something is to be written.
+    fields
+        Fields of dimension records that it must have, by element.
 
     Yields
     ------
@@ -69,7 +69,7 @@ def open_repository(repo: str, fields: Mapping[str, frozenset[str]], writeable: 
         reason = explain(error) if is_fatal(error) else f"{_first_line(error)}; ask its owner"
         raise IngestError(f"{repo} cannot be opened: {reason}.") from error
     with butler:
-        _check_universe(butler, repo, fields)
+        _check_universe(butler, repo, fields or {})
         yield butler
 
 

@@ -102,7 +102,7 @@ def find_images(
             wavelengths=wavelength_range,
             where=where,
         )
-        with open_repository(repo, _FIELDS, writeable=False) as butler:
+        with open_repository(repo, writeable=False, fields=_FIELDS) as butler:
             found = search(butler, criteria, exact=exact, flags=flags, sort=sort, threads=processes)
     except (SearchError, IngestError) as error:
         raise click.ClickException(str(error)) from None

@@ -1,0 +1,36 @@
+"""``butler`` and ``pipetask`` in processes of their own, whatever PATH says."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+_MODULES = {"butler": "lsst.daf.butler.cli.butler", "pipetask": "lsst.ctrl.mpexec.cli.pipetask"}
+
+
+def run_program(program: str, *words: object, **kwargs: Any) -> subprocess.CompletedProcess[str]:
+    """Run a program with the interpreter of the tests; the status is left to the caller.
+
+    In an EUPS stack the script is not beside the interpreter, and with an
+    environment that is not activated not on PATH: its function is in both.
+
+    Parameters
+    ----------
+    program
+        ``butler`` or ``pipetask``.
+    *words
+        Its arguments.
+    **kwargs
+        Passed to `subprocess.run`.
+    """
+    code = f"import sys; from {_MODULES[program]} import main; sys.argv[0] = {program!r}; sys.exit(main())"
+    command = [sys.executable, "-c", code, *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **kwargs)
+
+
+def run_well(program: str, *words: object) -> subprocess.CompletedProcess[str]:
+    """Run a program that has to succeed, and show what it says where it does not."""
+    done = run_program(program, *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
