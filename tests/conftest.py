@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -136,3 +137,28 @@ def simulated_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [sys.executable, Path(__file__).parents[1] / "bin" / "spherex-simulate", folder]
     subprocess.run([*command, "--exposures", "2", "--shape", "64"], check=True, capture_output=True)
     return folder
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Give an empty bucket of an S3 server in this process."""
+    pytest.importorskip("moto.server")
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    # All servers of a process share their contents.
+    urllib.request.urlopen(urllib.request.Request(f"http://{host}:{port}/moto-api/reset", method="POST")).close()
+    monkeypatch.setenv("S3_ENDPOINT_URL", f"http://{host}:{port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("LSST_DISABLE_BUCKET_VALIDATION", "1")
+    from lsst.resources.s3utils import getS3Client
+
+    getS3Client().create_bucket(Bucket="spherex")
+    try:
+        yield "s3://spherex"
+    finally:
+        server.stop()

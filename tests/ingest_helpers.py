@@ -80,7 +80,7 @@ def cards_of(exposure: int, detector: int, dark: bool = False) -> dict[str, Any]
 def file_bytes(cards: dict[str, Any], seed: int = 0, side: int = SIDE) -> bytes:
     """Return a product with these cards in its IMAGE header."""
     rng = np.random.default_rng(seed)
-    parts = [_header({"SIMPLE": True, "BITPIX": 8, "NAXIS": 0, "EXTEND": True})]
+    parts = [header_bytes({"SIMPLE": True, "BITPIX": 8, "NAXIS": 0, "EXTEND": True})]
     for name, bitpix in (("IMAGE", -32), ("FLAGS", 32), ("VARIANCE", -32)):
         layout = {"XTENSION": "IMAGE", "BITPIX": bitpix, "NAXIS": 2, "NAXIS1": side, "NAXIS2": side}
         layout |= {"PCOUNT": 0, "GCOUNT": 1, "EXTNAME": name}
@@ -88,7 +88,7 @@ def file_bytes(cards: dict[str, Any], seed: int = 0, side: int = SIDE) -> bytes:
             layout |= {"BUNIT": "electron/s"} | cards
         dtype = ">f4" if bitpix < 0 else ">i4"
         data = rng.integers(0, 100, (side, side)).astype(dtype).tobytes()
-        parts += [_header(layout), data.ljust(-(-len(data) // BLOCK) * BLOCK, b"\0")]
+        parts += [header_bytes(layout), data.ljust(-(-len(data) // BLOCK) * BLOCK, b"\0")]
     return b"".join(parts)
 
 
@@ -123,7 +123,7 @@ def write_files(
     return [write_file(directory, e, d, dark, seed=e) for e in range(exposures) for d in detectors]
 
 
-def _header(cards: dict[str, Any]) -> bytes:
+def header_bytes(cards: dict[str, Any]) -> bytes:
     lines = []
     for key, value in cards.items():
         if isinstance(value, bool):
@@ -193,12 +193,12 @@ def snapshot(repo: Path) -> dict[str, list[Any]]:
             content[element] = sorted((record.toDict() for record in records), key=str)
         refs = [ref for refs in _datasets(butler) for ref in refs]
         content["datasets"] = sorted((str(ref.id), str(ref), str(butler.getURI(ref))) for ref in refs)
-        content["runs"] = sorted(butler.collections.query("*"))
+        content["collections"] = [str(info) for info in sorted(butler.collections.query_info("*"), key=str)]
     return content
 
 
 def _datasets(butler: Butler) -> Iterator[list[Any]]:
-    known = {dataset_type.name for dataset_type in butler.registry.queryDatasetTypes(["rawexp", "dark"])}
+    known = {dataset_type.name for dataset_type in butler.registry.queryDatasetTypes()}
     for collection in sorted(butler.collections.query("*")):
         for name in sorted(known):
             yield butler.query_datasets(name, collections=collection, explain=False, limit=None)
@@ -227,9 +227,11 @@ def region(repo: Path, exposure: int = 0, detector: int = 1) -> Any:
         return record.region
 
 
-def ingest_bound(repo: Path, *args: object, limits: Sequence[tuple[int, int]] = ()) -> Outcome:
+def ingest_bound(
+    repo: Path, *args: object, limits: Sequence[tuple[int, int]] = (), command: str = "ingest-simulated"
+) -> Outcome:
     """Ingest in another process, which permissions bind even if it is root's."""
-    done = run_program("butler", "ingest-simulated", repo, *args, preexec_fn=functools.partial(_be_bound, limits))
+    done = run_program("butler", command, repo, *args, preexec_fn=functools.partial(_be_bound, limits))
     assert "Traceback" not in done.stderr, done.stderr
     return Outcome(done.returncode, done.stdout + done.stderr)
 

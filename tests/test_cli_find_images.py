@@ -8,8 +8,8 @@ import pyarrow.parquet
 import pytest
 from astropy.table import Table
 from ingest_helpers import Outcome, butler_command
-from level2_helpers import SIDE, Image, add_images, prepare
 from lsst.daf.butler import Butler
+from search_helpers import SIDE, Image, add_images, prepare
 
 PLACE = ("30.0", "40.0")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from astropy.table import Table
 from ingest_helpers import Outcome, butler_command
-from level2_helpers import NEW, OLD, Image, add_images
+from search_helpers import NEW, OLD, Image, add_images
 from test_readme import ROOT, blocks_of
 
 PAGE = ROOT / "doc" / "finding_images.md"

@@ -173,3 +173,13 @@ def test_bad_cards(change: dict, message: str) -> None:
     cards = {key: value for key, value in (TAN_SIP | change).items() if value is not None}
     with pytest.raises(FrameError, match=message):
         frame_corners(cards, (SIDE, SIDE))
+
+
+@pytest.mark.parametrize("projection", ["TAN-SIP", "ZEA"])
+def test_corners_of_the_frame_from_a_cutout(projection: str) -> None:
+    cards = TAN_SIP | {"CTYPE1": f"RA---{projection}", "CTYPE2": f"DEC--{projection}"}
+    if projection == "ZEA":
+        cards = {key: value for key, value in cards.items() if not key.startswith(("A_", "B_"))}
+    whole = np.array(frame_corners(cards, (SIDE, SIDE)))
+    cut = cards | {"CRPIX1": cards["CRPIX1"] - 3, "CRPIX2": cards["CRPIX2"] - 10}
+    assert np.abs(np.array(frame_corners(cut, (SIDE, SIDE), (3, 10))) - whole).max() < 1e-14

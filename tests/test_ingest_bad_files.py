@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from damages import cut, dangling, empty, grow, not_fits
 from ingest_helpers import (
     Bare,
     datasets,
@@ -19,27 +20,6 @@ from ingest_helpers import (
     write_files,
 )
 from lsst.daf.butler import Butler
-
-
-def not_fits(path: Path) -> None:
-    path.write_text("not FITS at all " * 400)
-
-
-def empty(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-def cut(size: int) -> Callable[[Path], None]:
-    def shorten(path: Path) -> None:
-        os.truncate(path, size)
-
-    shorten.__name__ = f"cut_at_{size}"
-    return shorten
-
-
-def dangling(path: Path) -> None:
-    path.unlink()
-    path.symlink_to(path.parent / "nowhere")
 
 
 def directory(path: Path) -> None:
@@ -169,11 +149,6 @@ def test_the_same_file_by_two_names(repo_root: Path, tmp_path: Path) -> None:
     outcome = ingest(repo_root, tmp_path / "a", tmp_path / "b")
     assert outcome.code == 0
     assert outcome.counts["ingested"] == outcome.counts["skipped"] == 1
-
-
-def grow(path: Path) -> None:
-    with path.open("ab") as stream:
-        stream.write(bytes(2880))
 
 
 def other_pixels(path: Path) -> None:

@@ -19,7 +19,7 @@ from ingest_helpers import (
 )
 from lsst.daf.butler import Butler
 
-from spherex.ingest import IngestOptions, engine
+from spherex.ingest import IngestOptions, engine, grouping
 from spherex.ingest.simulated import RAW_REGEX, SimulatedDescriber
 
 ALL = {(exposure, detector) for exposure in range(2) for detector in range(1, 7)}
@@ -79,10 +79,10 @@ def test_uuids_are_repeatable(tmp_path: Path, make_repo: Callable[..., Path]) ->
 def test_batches_hold_whole_exposures() -> None:
     describer = SimulatedDescriber("rawexp", "rawexpr")
     found = [(describer.identify(f"sim_exposure_{e:06d}_array_{d}.fits"), "") for e in range(7) for d in range(1, 7)]
-    batches = list(engine._batches(found, 20))
+    batches = list(grouping.batches(found, 20))
     assert [len(batch) for batch in batches] == [18, 18, 6]
     assert all({key.group for key, _ in batch} for batch in batches)
-    assert [len(batch) for batch in engine._batches(found, 1)] == [6] * 7
+    assert [len(batch) for batch in grouping.batches(found, 1)] == [6] * 7
 
 
 def test_dry_run_writes_nothing(repo_root: Path, tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_stop_between_exposures(repo_root: Path, tmp_path: Path) -> None:
 
 
 def test_large_files_are_copied_in_portions(repo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "_COPIED_AT_ONCE", 100_000)
+    monkeypatch.setattr(grouping, "_COPIED_AT_ONCE", 100_000)
     write_files(tmp_path / "in", 3)
     outcome = ingest(repo_root, "--transfer", "copy", tmp_path / "in")
     assert outcome.counts["ingested"] == 18

@@ -73,7 +73,7 @@ def test_nothing_there(tmp_path: Path, name: str, message: str) -> None:
 
 
 def test_named_file_that_does_not_match(tmp_path: Path) -> None:
-    (path,) = touch(tmp_path / "a.txt")
+    (path,) = touch(tmp_path / "a.dat")
     found, report = find(path)
     assert found == []
     assert "its name does not match" in report.failures[0][1]

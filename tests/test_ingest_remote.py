@@ -1,36 +1,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from ingest_helpers import datasets, ingest, write_file, write_files
 from lsst.resources import ResourcePath
-
-pytest.importorskip("moto.server")
-
-
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Give an empty bucket of an S3 server in this process."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    monkeypatch.setenv("S3_ENDPOINT_URL", f"http://{host}:{port}")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("LSST_DISABLE_BUCKET_VALIDATION", "1")
-    from lsst.resources.s3utils import getS3Client
-
-    getS3Client().create_bucket(Bucket="spherex")
-    try:
-        yield "s3://spherex"
-    finally:
-        server.stop()
 
 
 def upload(bucket: str, paths: list[Path]) -> None:

@@ -20,7 +20,7 @@ Corners = tuple[tuple[float, float, float], ...]
 """Unit vectors (x, y, z) in ICRS."""
 
 
-def frame_corners(cards: Mapping[str, Any], shape: tuple[int, int]) -> Corners | None:
+def frame_corners(cards: Mapping[str, Any], shape: tuple[int, int], origin: tuple[int, int] = (0, 0)) -> Corners | None:
     """Positions of the outer corners of the corner pixels.
 
     Parameters
@@ -29,8 +29,10 @@ def frame_corners(cards: Mapping[str, Any], shape: tuple[int, int]) -> Corners |
         Card values by keyword, at least those of `WCS_CARDS` that the header
         has.
     shape
-        Number of pixels along the first and second FITS axis, NAXIS1 and
-        NAXIS2.
+        Number of pixels of the frame along the first and second FITS axis.
+    origin
+        Pixels of the frame before the first one of the image that the cards
+        belong to, along both axes: not zero if that is a cutout.
 
     Returns
     -------
@@ -52,8 +54,8 @@ def frame_corners(cards: Mapping[str, Any], shape: tuple[int, int]) -> Corners |
     if not _is_tan(cards):
         from .general import general_corners
 
-        return general_corners(cards, shape)
-    return _tan_corners(cards, shape)
+        return general_corners(cards, shape, origin)
+    return _tan_corners(cards, shape, origin)
 
 
 def _is_tan(cards: Mapping[str, Any]) -> bool:
@@ -68,9 +70,9 @@ def _is_tan(cards: Mapping[str, Any]) -> bool:
     )
 
 
-def _tan_corners(cards: Mapping[str, Any], shape: tuple[int, int]) -> Corners:
+def _tan_corners(cards: Mapping[str, Any], shape: tuple[int, int], origin: tuple[int, int]) -> Corners:
     """Evaluate the gnomonic projection with SIP at the four corners."""
-    crpix1, crpix2 = number(cards, "CRPIX1"), number(cards, "CRPIX2")
+    crpix1, crpix2 = number(cards, "CRPIX1") + origin[0], number(cards, "CRPIX2") + origin[1]
     m11, m12, m21, m22 = _linear_matrix(cards)
     pole = _Pole(number(cards, "CRVAL1"), number(cards, "CRVAL2"), cards)
     a_terms, b_terms = _sip_terms(cards, "A"), _sip_terms(cards, "B")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .corners import Corners
 
 
-def general_corners(cards: Mapping[str, Any], shape: tuple[int, int]) -> Corners:
+def general_corners(cards: Mapping[str, Any], shape: tuple[int, int], origin: tuple[int, int]) -> Corners:
     """Positions of the outer corners of the corner pixels, by astropy.
 
     Parameters
@@ -23,7 +23,9 @@ def general_corners(cards: Mapping[str, Any], shape: tuple[int, int]) -> Corners
     cards
         Card values by keyword.
     shape
-        NAXIS1 and NAXIS2.
+        Number of pixels of the frame along the first and second FITS axis.
+    origin
+        Pixels of the frame before the first one of the image.
 
     Returns
     -------
@@ -53,8 +55,8 @@ def general_corners(cards: Mapping[str, Any], shape: tuple[int, int]) -> Corners
             if not wcs.has_celestial or wcs.naxis != 2:
                 raise FrameError("the WCS does not name two celestial axes")
             positions = wcs.pixel_to_world(
-                [x - 1.0 for x in edges_x],
-                [y - 1.0 for y in edges_y],
+                [x - 1.0 - origin[0] for x in edges_x],
+                [y - 1.0 - origin[1] for y in edges_y],
             ).icrs
         except FrameError:
             raise

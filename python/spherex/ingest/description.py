@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "DatasetKey",
     "DatasetKind",
+    "DerivedDataset",
     "Describer",
     "DescriptionError",
     "FileDescription",
@@ -13,13 +14,16 @@ __all__ = [
 ]
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    import uuid
+
     from lsst.daf.butler import Formatter, FormatterV2
     from lsst.pipe.base import Instrument
 
+    from .policy import IngestPolicy
     from .reading import FileStructure
 
 
@@ -65,16 +69,38 @@ class DatasetKey:
         Name of its RUN collection.
     values
         Values of the required dimensions, in the order of ``kind.dimensions``.
+    id
+        Its UUID if that was given to it elsewhere; by default it follows from
+        the rest.
     """
 
     kind: DatasetKind
     run: str
     values: tuple[Any, ...]
+    id: uuid.UUID | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DerivedDataset:
+    """A dataset made from the contents of a file, once for many files.
+
+    Parameters
+    ----------
+    dataset
+        The dataset. It is made from the first file that is ingested and can
+        serve for it.
+    load
+        Reads the file and returns what is to be put; None if the file cannot
+        serve. Raises `DescriptionError` if the file is damaged.
+    """
+
+    dataset: DatasetKey
+    load: Callable[[], Any]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FileKey:
-    """What the name of a file tells.
+    """Where a file belongs.
 
     Parameters
     ----------
@@ -84,7 +110,7 @@ class FileKey:
     member
         Order of the file in its group.
     dataset
-        Dataset that the file becomes, if its name tells.
+        Dataset that the file becomes, if that is known already.
     """
 
     group: Any
@@ -126,11 +152,17 @@ class FileDescription:
     unknown
         What the file should tell but does not, such as ``WCS``: counted in the
         report.
+    remarks
+        What else is to be counted in the report, such as ``cutouts``.
+    derived
+        Datasets that its contents can make.
     """
 
     dataset: DatasetKey
     records: tuple[RecordDescription, ...] = ()
     unknown: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+    derived: tuple[DerivedDataset, ...] = ()
 
 
 class Describer(Protocol):
@@ -141,6 +173,10 @@ class Describer(Protocol):
         """Instrument that the files come from."""
 
     @property
+    def policy(self) -> IngestPolicy:
+        """How such files are treated."""
+
+    @property
     def fields(self) -> Mapping[str, frozenset[str]]:
         """Fields of dimension records that descriptions give, by element."""
 
@@ -148,18 +184,26 @@ class Describer(Protocol):
     def last_resorts(self) -> Mapping[str, Mapping[str, Any]]:
         """Values for fields of new records that no file knows, by element."""
 
-    def identify(self, name: str) -> FileKey:
-        """Tell from the name of a file where it belongs.
+    def identify(self, address: str, structure: FileStructure | None = None) -> FileKey | None:
+        """Tell where a file belongs.
 
         Parameters
         ----------
-        name
-            Name of the file without its directory.
+        address
+            Path or URI of the file.
+        structure
+            Its HDUs, when it is asked for the second time.
+
+        Returns
+        -------
+        FileKey or None
+            Where it belongs; None if its name does not tell and its headers
+            have to be read.
 
         Raises
         ------
         DescriptionError
-            Raised if it is not the name of such a file.
+            Raised if it is not such a file.
         """
 
     def describe(self, key: FileKey, structure: FileStructure) -> FileDescription:
@@ -168,7 +212,7 @@ class Describer(Protocol):
         Parameters
         ----------
         key
-            What its name told.
+            What `identify` told.
         structure
             Its HDUs with their header bytes.
 

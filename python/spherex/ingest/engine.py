@@ -11,18 +11,17 @@ from __future__ import annotations
 __all__ = ["ingest"]
 
 import itertools
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from lsst.daf.butler.progress import Progress, ProgressBar
 
-from .addresses import name_of
-from .batch import BatchWriter, DescribedFile
+from .batch import BatchHook, BatchWriter, DescribedFile
 from .description import DescriptionError
 from .errors import explain, is_fatal
 from .finding import find_files
+from .grouping import Found, batches, by_dataset, is_same_file, portions
 from .options import IngestError, IngestOptions
 from .reading import read_structures
 from .report import IngestReport
@@ -30,16 +29,11 @@ from .report import IngestReport
 if TYPE_CHECKING:
     from lsst.daf.butler import Butler
 
-    from .description import DatasetKey, Describer, FileKey
+    from .description import Describer
+    from .reading import FileStructure
 
 # Loggers outside of lsst.* show warnings only, unless the user says more.
 _PROGRESS = Progress("spherex.ingest", level=30)
-
-_COPYING_MODES = ("auto", "copy", "move")
-_COPIED_AT_ONCE = 4 * 2**30
-"""Bytes that are copied in a transaction, more only if one exposure has more."""
-
-_Found = tuple["FileKey", str]
 
 
 class _Stop(Exception):  # noqa: N818
@@ -53,6 +47,7 @@ def ingest(
     pattern: re.Pattern[str],
     options: IngestOptions | None = None,
     is_stopped: Callable[[], bool] = bool,
+    hook: BatchHook | None = None,
 ) -> IngestReport:
     """Ingest files.
 
@@ -71,6 +66,10 @@ def ingest(
         What the user chose.
     is_stopped
         Returns true when the ingest is to stop as soon as it conveniently can.
+    hook
+        Called in each transaction with the datasets of the batch, those that
+        were there already among them, and returns lines for the report. Not
+        called in a dry run.
 
     Returns
     -------
@@ -85,7 +84,7 @@ def ingest(
     """
     options = options or IngestOptions()
     report = IngestReport(dry_run=options.dry_run)
-    run = _Run(butler, describer, options, report, is_stopped)
+    run = _Run(butler, describer, options, report, is_stopped, hook)
     try:
         run.ingest(find_files(locations, pattern, report))
     except _Stop:
@@ -103,46 +102,79 @@ class _Run:
         options: IngestOptions,
         report: IngestReport,
         is_stopped: Callable[[], bool],
+        hook: BatchHook | None,
     ) -> None:
         self._describer = describer
+        self._policy = describer.policy
         self._options = options
         self._report = report
         self._is_stopped = is_stopped
-        self._writer = BatchWriter(butler, describer, options)
+        self._writer = BatchWriter(butler, describer, options, hook)
 
     def ingest(self, addresses: Iterable[str]) -> None:
         """Ingest the files at these addresses."""
         found = self._identify(addresses)
-        self._report.not_tried = len(found)
-        self._look_for_failures()
         # A file counts when it is read and again when it is written.
         bar: ProgressBar[None]
         with _PROGRESS.bar(desc="Ingesting files", total=2 * len(found)) as bar:
-            for batch in _batches(found, self._options.batch_size):
+            for batch in batches(found, self._options.batch_size):
                 files = self._describe(batch)
                 bar.update(len(batch))
-                for portion in self._portions(files):
+                for portion in portions(files, self._writer.is_copied):
                     self._write(portion)
                 bar.update(len(batch))
 
-    def _identify(self, addresses: Iterable[str]) -> list[_Found]:
-        """Files by exposure, as far as their names can be understood."""
-        found = []
+    def _identify(self, addresses: Iterable[str]) -> list[Found]:
+        """Sort files by exposure, as far as they can be understood."""
+        found, nameless = [], []
         for address in addresses:
             self._report.found += 1
             try:
-                found.append((self._describer.identify(name_of(address)), address))
+                key = self._describer.identify(address)
             except DescriptionError as error:
                 self._report.fail(address, error)
+                continue
+            if key is None:
+                nameless.append(address)
+            else:
+                found.append((key, address))
+        self._report.not_tried = len(found) + len(nameless)
+        self._look_for_failures()
+        if nameless:
+            found += self._identify_by_headers(nameless)
         found.sort(key=lambda item: (item[0].group, item[0].member, item[1]))
         return found
 
-    def _describe(self, batch: list[_Found]) -> list[DescribedFile]:
+    def _identify_by_headers(self, addresses: list[str]) -> list[Found]:
+        """Read the headers of files whose names do not tell.
+
+        They are read again with their exposure: to keep what they say would
+        take memory that grows with their number.
+        """
+        found = []
+        for address, structure in zip(addresses, self._read(addresses), strict=True):
+            if self._is_stopped():
+                raise _Stop
+            try:
+                if isinstance(structure, DescriptionError):
+                    raise structure
+                key = self._describer.identify(address, structure)
+                assert key is not None, "nothing but the headers is left to ask"
+            except DescriptionError as error:
+                self._fail(address, error)
+            else:
+                found.append((key, address))
+        return found
+
+    def _read(self, addresses: list[str]) -> Iterator[FileStructure | DescriptionError]:
+        return read_structures(addresses, self._options.threads, self._policy.last_hdu)
+
+    def _describe(self, batch: list[Found]) -> list[DescribedFile]:
         """Read the headers of a batch, and report files that are bad."""
         if self._options.skip_existing:
             batch = self._skip_present(batch)
         files = []
-        structures = read_structures([address for _, address in batch], self._options.threads)
+        structures = self._read([address for _, address in batch])
         for (key, address), structure in zip(batch, structures, strict=True):
             if self._is_stopped():
                 raise _Stop
@@ -156,7 +188,7 @@ class _Run:
                 files.append(DescribedFile(address, structure.size, key.group, description))
         return self._drop_twins(files)
 
-    def _skip_present(self, batch: list[_Found]) -> list[_Found]:
+    def _skip_present(self, batch: list[Found]) -> list[Found]:
         """Leave out files whose dataset is there, without a look into them."""
         present = self._writer.find_present({key.dataset for key, _ in batch if key.dataset is not None})
         left = [(key, address) for key, address in batch if key.dataset not in present]
@@ -166,14 +198,12 @@ class _Run:
 
     def _drop_twins(self, files: list[DescribedFile]) -> list[DescribedFile]:
         """Leave out different files for one dataset, and repetitions of a file."""
-        by_dataset: dict[DatasetKey, list[DescribedFile]] = {}
-        for file in files:
-            by_dataset.setdefault(file.description.dataset, []).append(file)
-        if len(by_dataset) == len(files):
+        datasets = by_dataset(files)
+        if len(datasets) == len(files):
             return files
         left = []
-        for twins in by_dataset.values():
-            if all(_is_same_file(twins[0].address, twin.address) for twin in twins[1:]):
+        for twins in datasets.values():
+            if all(is_same_file(twins[0].address, twin.address) for twin in twins[1:]):
                 left.append(twins[0])
                 self._report.skipped += len(twins) - 1
                 self._report.not_tried -= len(twins) - 1
@@ -183,23 +213,9 @@ class _Run:
                 self._fail(
                     twin.address,
                     f"{other} is for the same dataset {twin.description.dataset.values}; "
-                    "name only one of them, or tell them apart by --regex and --ingest-type",
+                    f"name only one of them, or tell them apart by --regex and {self._policy.type_option}",
                 )
         return left
-
-    def _portions(self, files: list[DescribedFile]) -> Iterator[list[DescribedFile]]:
-        """Cut a batch further where a transaction would copy for very long."""
-        portion: list[DescribedFile] = []
-        size = 0
-        for _, group in itertools.groupby(files, key=lambda file: file.group):
-            if size > _COPIED_AT_ONCE and self._options.transfer in _COPYING_MODES:
-                yield portion
-                portion, size = [], 0
-            for file in group:
-                portion.append(file)
-                size += file.size or 0
-        if portion:
-            yield portion
 
     def _write(self, files: list[DescribedFile]) -> None:
         """Write a portion; if that fails, find out what is to blame."""
@@ -233,7 +249,7 @@ class _Run:
             try:
                 self._writer.write([file], rehearse=True)
             except Exception as error:
-                self._fail(file.address, explain(error))
+                self._fail(file.address, explain(error, self._policy.apart_option))
             else:
                 good.append(file)
         if not good:
@@ -242,7 +258,7 @@ class _Run:
             part = self._writer.write(good)
         except Exception as error:
             for file in good:
-                self._fail(file.address, explain(error))
+                self._fail(file.address, explain(error, self._policy.apart_option))
         else:
             self._account(part, len(good))
 
@@ -263,26 +279,6 @@ class _Run:
     def _stop(self, files: Sequence[DescribedFile], error: Exception) -> None:
         """Give up where nothing else can succeed either."""
         for file in files:
-            self._report.fail(file.address, explain(error))
+            self._report.fail(file.address, explain(error, self._policy.apart_option))
         self._report.not_tried -= len(files)
         raise _Stop from error
-
-
-def _batches(found: list[_Found], size: int) -> Iterator[list[_Found]]:
-    """Cut a sorted list between exposures."""
-    batch: list[_Found] = []
-    for _, group in itertools.groupby(found, key=lambda item: item[0].group):
-        files = list(group)
-        if batch and len(batch) + len(files) > size:
-            yield batch
-            batch = []
-        batch.extend(files)
-    if batch:
-        yield batch
-
-
-def _is_same_file(one: str, other: str) -> bool:
-    try:
-        return os.path.samefile(one, other)
-    except OSError:
-        return False

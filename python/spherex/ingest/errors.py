@@ -51,13 +51,15 @@ def is_fatal(error: BaseException) -> bool:
     )
 
 
-def explain(error: BaseException) -> str:
+def explain(error: BaseException, apart_option: str = "--output-run") -> str:
     """One line for the user.
 
     Parameters
     ----------
     error
         Raised while something was written.
+    apart_option
+        Option that keeps datasets of equal data ID apart.
 
     Returns
     -------
@@ -74,7 +76,7 @@ def explain(error: BaseException) -> str:
                 return meaning
     first = (str(error).strip() or type(error).__name__).splitlines()[0]
     if isinstance(error, ConflictingDefinitionError):
-        return f"it contradicts what the repository has ({first}); choose another --output-run"
+        return f"it contradicts what the repository has ({first}); choose another {apart_option}"
     return f"{type(error).__name__}: {first}; nothing of it was ingested"
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from lsst.resources import ResourcePath
 
 from .addresses import is_path
+from .lists import is_list, read_list
 from .report import IngestReport
 
 
@@ -20,7 +21,7 @@ def find_files(locations: Iterable[str], pattern: re.Pattern[str], report: Inges
     Parameters
     ----------
     locations
-        Paths or URIs of files and directories.
+        Paths or URIs of files, of directories, and of lists of such addresses.
     pattern
         Searched for in the names of files, without their directories.
     report
@@ -33,7 +34,7 @@ def find_files(locations: Iterable[str], pattern: re.Pattern[str], report: Inges
         Absolute path or URI of a file, each once.
     """
     seen: set[str] = set()
-    for location in locations:
+    for location in _named(locations, report):
         failures = len(report.failures)
         found = 0
         for address in _search(location, pattern, report):
@@ -46,6 +47,22 @@ def find_files(locations: Iterable[str], pattern: re.Pattern[str], report: Inges
                 location,
                 f"no file in it has a name that matches '{pattern.pattern}'; check the directory or give --regex",
             )
+
+
+def _named(locations: Iterable[str], report: IngestReport) -> Iterator[str]:
+    """Locations, and those in lists."""
+    for location in locations:
+        if not is_list(location):
+            yield location
+            continue
+        try:
+            addresses = read_list(location)
+        except Exception as error:
+            # Readers of tables raise errors of many kinds.
+            text = str(error).strip() or type(error).__name__
+            report.fail(location, f"it is no list of addresses ({text.splitlines()[0]}); see the documentation")
+        else:
+            yield from addresses
 
 
 def _search(location: str, pattern: re.Pattern[str], report: IngestReport) -> Iterator[str]:
@@ -64,7 +81,7 @@ def _search(location: str, pattern: re.Pattern[str], report: IngestReport) -> It
         elif pattern.search(uri.basename()):
             yield str(uri)
         else:
-            report.fail(location, _mismatch(pattern))
+            report.fail(location, f"{_mismatch(pattern)}; the address of a directory ends in /")
     except Exception as error:
         # Remote back ends raise errors of many libraries.
         text = str(error).strip() or type(error).__name__

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from lsst.resources import ResourcePath
 
+from spherex.fits.sources import open_source
+
 from .addresses import uri_of
 
 if TYPE_CHECKING:
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
 
 _PIECE = 2880
 _PIECES = 24
+_HEADERS = 15 * _PIECE
+"""Bytes that are compared where one of two files is remote: more than the
+headers of a Level 2 image up to its first pixels.
+"""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -75,8 +81,9 @@ def find_known(butler: Butler, refs: Collection[DatasetRef]) -> dict[uuid.UUID, 
 def change_of(address: str, size: int | None, known: KnownDataset) -> str | None:
     """Find out whether a file is still the one that was ingested.
 
-    Its size is compared with the recorded one. If the repository has a copy,
-    the headers and samples of the data are compared too, a few blocks of each.
+    Its size is compared with the recorded one. If it is not the very file that
+    the repository has, the headers are compared too, and samples of the data
+    where both files are local.
 
     Parameters
     ----------
@@ -96,7 +103,7 @@ def change_of(address: str, size: int | None, known: KnownDataset) -> str | None
         return f"it has {size} bytes, the ingested file had {known.size}"
     given = uri_of(address)
     if not (given.isLocal and known.uri.isLocal):
-        return None
+        return None if given == known.uri else _remote_change(given, known.uri)
     ours, stored = given.ospath, known.uri.ospath
     try:
         if os.path.samefile(ours, stored):
@@ -115,3 +122,22 @@ def _sample(path: str) -> tuple[int, list[bytes]]:
         last = max(size - _PIECE, 0)
         places = sorted({last * i // (_PIECES - 1) // _PIECE * _PIECE for i in range(_PIECES)} | {last})
         return size, [os.pread(stream.fileno(), _PIECE, place) for place in places]
+
+
+def _remote_change(given: ResourcePath, stored: ResourcePath) -> str | None:
+    """How the headers of two files differ, one of them remote."""
+    try:
+        (size, beginning), (stored_size, stored_beginning) = _beginning(given), _beginning(stored)
+    except Exception as error:
+        # Remote back ends raise errors of many libraries.
+        text = str(error).strip() or type(error).__name__
+        return f"it cannot be compared with the ingested file {stored} ({text.splitlines()[0]})"
+    if beginning == stored_beginning and (size == stored_size or None in (size, stored_size)):
+        return None
+    return f"its content is not that of the ingested file {stored}"
+
+
+def _beginning(uri: ResourcePath) -> tuple[int | None, bytes]:
+    """Size of a file, if its server tells, and its first bytes."""
+    with open_source(uri, sparse=True) as source:
+        return source.size, source.read_at(0, _HEADERS)

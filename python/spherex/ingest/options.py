@@ -18,7 +18,8 @@ class IngestOptions:
     Parameters
     ----------
     transfer
-        How files get into the datastore: a transfer mode of the Butler.
+        How files get into the datastore: a transfer mode of the Butler. None
+        leaves remote files where they are and is ``auto`` for local ones.
     threads
         Number of threads that read headers.
     skip_existing
@@ -36,7 +37,7 @@ class IngestOptions:
         Number of files in a transaction, more only if one exposure has more.
     """
 
-    transfer: str = "auto"
+    transfer: str | None = "auto"
     threads: int = 1
     skip_existing: bool = False
     update_records: bool = False

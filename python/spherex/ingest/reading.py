@@ -6,6 +6,7 @@ __all__ = ["FileStructure", "read_structure", "read_structures"]
 
 import concurrent.futures
 import dataclasses
+import functools
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -25,23 +26,28 @@ class FileStructure:
 
     Parameters
     ----------
+    address
+        Path or URI.
     size
         Size of the file in bytes, None if its server does not tell.
     hdus
         HDUs in the order of the file.
     """
 
+    address: str
     size: int | None
     hdus: list[HDUInfo]
 
 
-def read_structure(address: str) -> FileStructure | DescriptionError:
+def read_structure(address: str, last: str | None = None) -> FileStructure | DescriptionError:
     """Read the headers of a file and check that its data are all there.
 
     Parameters
     ----------
     address
         Local path or URI.
+    last
+        HDU up to which a remote file is read; by default all are.
 
     Returns
     -------
@@ -51,7 +57,7 @@ def read_structure(address: str) -> FileStructure | DescriptionError:
     """
     try:
         with open_source(address, sparse=True) as source:
-            return FileStructure(source.size, scan_hdus(source))
+            return FileStructure(address, source.size, scan_hdus(source, last=None if source.is_local else last))
     except ProductError as error:
         return DescriptionError(f"{error}; replace it by a good copy")
     except FileNotFoundError:
@@ -66,7 +72,9 @@ def read_structure(address: str) -> FileStructure | DescriptionError:
         return DescriptionError(f"it cannot be read ({text.splitlines()[0]}); check the address and try again")
 
 
-def read_structures(addresses: Iterable[str], threads: int) -> Iterator[FileStructure | DescriptionError]:
+def read_structures(
+    addresses: Iterable[str], threads: int, last: str | None = None
+) -> Iterator[FileStructure | DescriptionError]:
     """Read the headers of many files, in their order.
 
     Parameters
@@ -77,14 +85,17 @@ def read_structures(addresses: Iterable[str], threads: int) -> Iterator[FileStru
         Number of files that are read at the same time. More than one is
         slower where files are in memory or on a fast disk, and faster where
         each of them has to be waited for.
+    last
+        HDU up to which remote files are read; by default all are.
 
     Yields
     ------
     FileStructure or DescriptionError
         What `read_structure` returns.
     """
+    read = functools.partial(read_structure, last=last)
     if threads == 1:
-        yield from map(read_structure, addresses)
+        yield from map(read, addresses)
         return
     with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-        yield from pool.map(read_structure, addresses)
+        yield from pool.map(read, addresses)

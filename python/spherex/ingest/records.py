@@ -6,24 +6,16 @@ __all__ = ["RecordBook"]
 
 import collections
 import dataclasses
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from lsst.daf.butler import Timespan
-from lsst.sphgeom import ConvexPolygon
-
 from .description import DescriptionError, FileDescription, RecordDescription
+from .merging import merge
 
 if TYPE_CHECKING:
     from lsst.daf.butler import Butler, DimensionRecord
 
-_SAME_TIME = 1_000_000
-"""Times that differ by less are the same (ns): dates in headers are rounded
-to milliseconds.
-"""
-_SAME_PLACE = 5e-9
-"""Corners that differ by less are the same (rad): a milliarcsecond."""
+    from .policy import IngestPolicy
 
 
 @dataclasses.dataclass(slots=True)
@@ -43,7 +35,8 @@ class RecordBook:
     """Dimension records that the files of a batch know something of.
 
     A file completes what is unknown so far, and never replaces what is known
-    by nothing. What it knows differently is a conflict.
+    by nothing. What it knows differently is a conflict, unless it differs so
+    little that one value can be made of both.
 
     Parameters
     ----------
@@ -53,10 +46,15 @@ class RecordBook:
         Values for fields of new records that no file knows, by element.
     update
         Let files overwrite what differs in the repository.
+    policy
+        Says how much values may differ.
     """
 
-    def __init__(self, butler: Butler, last_resorts: Mapping[str, Mapping[str, Any]], update: bool) -> None:
+    def __init__(
+        self, butler: Butler, last_resorts: Mapping[str, Mapping[str, Any]], update: bool, policy: IngestPolicy
+    ) -> None:
         self._butler = butler
+        self._policy = policy
         self._last_resorts = last_resorts
         self._update = update
         self._entries: dict[str, dict[tuple[Any, ...], _Entry]] = {}
@@ -154,11 +152,15 @@ class RecordBook:
         known, news = entry.values, {}
         for name, value in record.values.items():
             old = known.get(name)
-            if value is None or value is old or (old is not None and _is_same(old, value)):
+            if value is None or value is old:
                 continue
-            if old is not None and (entry.source is not None or not self._update):
-                raise DescriptionError(self._contradiction(record, name, old, value, entry))
-            news[name] = value
+            merged = value if old is None else merge(old, value, self._policy)
+            if merged is None:
+                if entry.source is not None or not self._update:
+                    raise DescriptionError(self._contradiction(record, name, old, value, entry))
+                merged = value
+            if merged is not old:
+                news[name] = merged
         if not entry.is_new:
             news |= {
                 name: value
@@ -214,19 +216,3 @@ def _is_among(column: Any, values: set[Any]) -> Any:
             # A range is compiled a hundred times faster than a list.
             return column.in_range(first, last + 1)
     return column.in_iterable(sorted(values))
-
-
-def _is_same(one: Any, other: Any) -> bool:
-    """Whether two values differ by rounding at most."""
-    if one == other:
-        return True
-    if isinstance(one, float) and isinstance(other, float):
-        return math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-9)
-    if isinstance(one, Timespan) and isinstance(other, Timespan):
-        return all(abs(a - b) < _SAME_TIME for a, b in zip(one.nsec, other.nsec, strict=True))
-    if isinstance(one, ConvexPolygon) and isinstance(other, ConvexPolygon):
-        ours, theirs = one.getVertices(), other.getVertices()
-        return len(ours) == len(theirs) and all(
-            (a - b).getNorm() < _SAME_PLACE for a, b in zip(ours, theirs, strict=True)
-        )
-    return False

@@ -38,6 +38,15 @@ class IngestReport:
     they do not tell.
     """
 
+    remarks: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    """Files that were ingested and have a peculiarity, by peculiarity."""
+
+    derived: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    """Datasets that were made from the contents of files, by dataset type."""
+
+    notes: list[str] = dataclasses.field(default_factory=list)
+    """What else the user is to be told, line by line."""
+
     failures: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     """Address and reason of each failure."""
 
@@ -72,6 +81,9 @@ class IngestReport:
         for field in ("ingested", "present", "skipped", "not_tried", "new_records", "changed_records"):
             setattr(self, field, getattr(self, field) + getattr(other, field))
         self.unknown.update(other.unknown)
+        self.remarks.update(other.remarks)
+        self.derived.update(other.derived)
+        self.notes.extend(other.notes)
         self.failures.extend(other.failures)
 
     def failure_lines(self) -> list[str]:
@@ -93,7 +105,9 @@ class IngestReport:
             f"{count} of them without {name}: left unknown in the repository"
             for name, count in sorted(self.unknown.items())
         ]
+        lines += [f"{count} of them {remark}" for remark, count in sorted(self.remarks.items())]
+        lines += [f"{count} datasets {name} made from them" for name, count in sorted(self.derived.items())]
         if self.changed_records:
             verb = "would be changed" if self.dry_run else "changed"
             lines.append(f"{self.changed_records} dimension records {verb}")
-        return lines
+        return lines + self.notes

@@ -6,7 +6,6 @@ __all__ = ["DARK_REGEX", "RAW_REGEX", "STORAGE_CLASS", "SimulatedDescriber"]
 
 import datetime
 import functools
-import math
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,8 @@ from spherex.fits.names import FLAGS, IMAGE, VARIANCE
 from spherex.geometry import FrameError, frame_corners, polygon_of
 from spherex.instrument import SimulatorInstrument
 
+from .addresses import name_of
+from .cards import number_of, text_of
 from .description import (
     DatasetKey,
     DatasetKind,
@@ -25,6 +26,7 @@ from .description import (
     FileKey,
     RecordDescription,
 )
+from .policy import IngestPolicy
 from .times import exposure_times, observation_date, timespan_of
 
 if TYPE_CHECKING:
@@ -76,6 +78,7 @@ class SimulatedDescriber:
     """
 
     instrument = SimulatorInstrument
+    policy = IngestPolicy("--ingest-type", "--output-run")
 
     fields: Mapping[str, frozenset[str]] = {
         "exposure": frozenset({"name", "group_name", "group_id", *_NUMBERS, *_TEXTS}),
@@ -91,9 +94,9 @@ class SimulatedDescriber:
             "exposure": _group_fields(today or f"{datetime.datetime.now(datetime.UTC):%Y%m%d}")
         }
 
-    def identify(self, name: str) -> FileKey:
+    def identify(self, address: str, structure: FileStructure | None = None) -> FileKey:
         """Tell exposure, detector and dataset from a name; see `Describer`."""
-        match = _NAME.search(name)
+        match = _NAME.search(name_of(address))
         if match is None:
             raise DescriptionError(
                 "its name is not sim_exposure_<exposure>_array_<detector>.fits or the same with _dark_current; "
@@ -165,12 +168,12 @@ class SimulatedDescriber:
         values: dict[str, Any] = {
             "instrument": self.instrument.name,
             "id": key.group,
-            "name": _text(cards, "OBSID") or f"sim_{key.group:06d}",
+            "name": text_of(cards, "OBSID") or f"sim_{key.group:06d}",
         }
         for field, card in _NUMBERS.items():
-            values[field] = _number(cards, card)
+            values[field] = number_of(cards, card)
         for field, card in _TEXTS.items():
-            values[field] = _text(cards, card)
+            values[field] = text_of(cards, card)
         times = exposure_times(cards)
         defaults: Mapping[str, Any] = {}
         if times is None:
@@ -199,17 +202,3 @@ def _timespan(begin: float, end: float, scale: str) -> Timespan:
 
 def _group_fields(name: str) -> Mapping[str, Any]:
     return {"group_name": name, "group_id": int(name) if name.isascii() and name.isdigit() else None}
-
-
-def _number(cards: Mapping[str, Any], key: str) -> float | None:
-    value = cards.get(key)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{key} in the header is not a number: {value!r}")
-    return float(value)
-
-
-def _text(cards: Mapping[str, Any], key: str) -> str | None:
-    value = cards.get(key)
-    return None if value is None or value == "" else str(value)

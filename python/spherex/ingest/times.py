@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["exposure_times", "observation_date", "timespan_of"]
+__all__ = ["exposure_times", "mjd_of", "observation_date", "timespan_of"]
 
 import datetime
 import math
@@ -135,11 +135,30 @@ def exposure_times(cards: Mapping[str, Any]) -> tuple[float, float] | None:
             continue
         if begin is None or end is None:
             raise ValueError(f"{last if end is None else first} is missing, {first if end is None else last} is there")
-        return _mjd(first, begin), _mjd(last, end)
+        return mjd_of(first, begin), mjd_of(last, end)
     return None
 
 
-def _mjd(key: str, value: Any) -> float:
+def mjd_of(key: str, value: Any) -> float:
+    """Read the date on a card.
+
+    Parameters
+    ----------
+    key
+        Keyword; one that begins with DATE may have a text.
+    value
+        Value of the card.
+
+    Returns
+    -------
+    float
+        Modified Julian date (d).
+
+    Raises
+    ------
+    ValueError
+        Raised if it is not a date.
+    """
     if key.startswith("DATE") and isinstance(value, str):
         try:
             return _mjd_of_iso(value)

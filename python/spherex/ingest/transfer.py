@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["is_removable", "remove_original", "store"]
+__all__ = ["is_copied", "is_removable", "remove_original", "store"]
 
 import filecmp
 import os
@@ -17,7 +17,33 @@ if TYPE_CHECKING:
     from lsst.daf.butler import Butler, FileDataset
 
 
-def store(butler: Butler, datasets: Sequence[FileDataset], transfer: str, track_file_attrs: bool) -> None:
+def is_copied(butler: Butler, address: str, transfer: str | None) -> bool:
+    """Tell whether a file takes its time to get into the datastore.
+
+    Parameters
+    ----------
+    butler
+        The repository.
+    address
+        Path or URI.
+    transfer
+        Transfer mode.
+
+    Returns
+    -------
+    bool
+        Whether its bytes are to be copied.
+    """
+    if transfer in ("copy", "move"):
+        return True
+    is_local = uri_of(address).isLocal
+    if transfer == "auto" or (transfer is None and is_local):
+        roots = butler.get_datastore_roots().values()
+        return not (is_local and all(root is not None and root.isLocal for root in roots))
+    return False
+
+
+def store(butler: Butler, datasets: Sequence[FileDataset], transfer: str | None, track_file_attrs: bool) -> None:
     """Ingest files, within a transaction of the caller.
 
     A file that is to be moved is linked or copied here, and removed by
@@ -31,7 +57,7 @@ def store(butler: Butler, datasets: Sequence[FileDataset], transfer: str, track_
     datasets
         The files.
     transfer
-        Transfer mode.
+        Transfer mode; None for ``direct`` from afar and ``auto`` nearby.
     track_file_attrs
         Record the sizes of the files.
     """
@@ -39,20 +65,22 @@ def store(butler: Butler, datasets: Sequence[FileDataset], transfer: str, track_
         butler.ingest(*part, transfer=mode, record_validation_info=track_file_attrs)
 
 
-def _parts(butler: Butler, datasets: Sequence[FileDataset], transfer: str) -> list[tuple[str, list[FileDataset]]]:
+def _parts(
+    butler: Butler, datasets: Sequence[FileDataset], transfer: str | None
+) -> list[tuple[str, list[FileDataset]]]:
     """Files that can go into one call of `Butler.ingest`, with its mode."""
-    if transfer not in ("auto", "move"):
+    if transfer not in ("auto", "move", None):
         return [(transfer, list(datasets))]
     roots = [root for root in butler.get_datastore_roots().values() if root is not None]
     parts: dict[tuple[str, bool], list[FileDataset]] = {}
     for dataset in datasets:
         uri = ResourcePath(dataset.path, forceAbsolute=False, forceDirectory=False)
-        mode, is_inside = transfer, False
-        if transfer == "auto":
+        mode, is_inside = transfer or ("auto" if uri.isLocal else "direct"), False
+        if mode == "auto":
             # A call with files both inside and outside of the datastore would
             # leave those outside where they are.
             is_inside = any(uri.relative_to(root) is not None for root in roots)
-        else:
+        elif mode == "move":
             mode = "hardlink" if _can_link(uri, roots) else "copy"
         parts.setdefault((mode, is_inside), []).append(dataset)
     return [(mode, part) for (mode, _), part in parts.items()]

@@ -7,6 +7,7 @@ __all__ = [
     "DICHROIC_PAIRS",
     "FRAME_SIDE",
     "DetectorDescription",
+    "SPHEREx",
     "SPHERExInstrument",
     "SimulatorInstrument",
 ]
@@ -17,6 +18,7 @@ from .detectors import DETECTORS, DICHROIC_PAIRS, FRAME_SIDE, DetectorDescriptio
 
 if TYPE_CHECKING:
     from .base import SPHERExInstrument
+    from .mission import SPHEREx
     from .simulator import SimulatorInstrument
 
 
@@ -27,6 +29,10 @@ def __getattr__(name: str) -> Any:
         from .base import SPHERExInstrument
 
         return SPHERExInstrument
+    if name == "SPHEREx":
+        from .mission import SPHEREx
+
+        return SPHEREx
     if name == "SimulatorInstrument":
         from .simulator import SimulatorInstrument
 

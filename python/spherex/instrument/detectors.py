@@ -48,6 +48,4 @@ DICHROIC_PAIRS = ((1, 4), (2, 5), (3, 6))
 """Detectors that see the same sky through the dichroic (same source)."""
 
 FRAME_SIDE = 2040
-"""Rows, and columns, of light-sensitive pixels of a detector, all of which an
-image of the archive has.
-"""
+"""Rows and columns of pixels that see light (same source)."""

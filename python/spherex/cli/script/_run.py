@@ -7,7 +7,7 @@ __all__ = ["run_ingest"]
 import re
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import click
@@ -17,13 +17,22 @@ from spherex.ingest.database import refresh_statistics
 from spherex.ingest.repository import open_repository, register_instrument
 
 if TYPE_CHECKING:
-    from spherex.ingest import Describer
+    from lsst.daf.butler import Butler
+
+    from spherex.ingest import BatchHook, Describer
 
 _MANY = 1000
 """Number of new files from which on the database is told to look at itself."""
 
 
-def run_ingest(repo: str, describer: Describer, locations: Sequence[str], regex: str, **choices: Any) -> bool:
+def run_ingest(
+    repo: str,
+    describer: Describer,
+    locations: Sequence[str],
+    regex: str,
+    begin: Callable[[Butler], BatchHook] | None = None,
+    **choices: Any,
+) -> bool:
     """Ingest files and tell the user what came of it.
 
     Parameters
@@ -36,6 +45,9 @@ def run_ingest(repo: str, describer: Describer, locations: Sequence[str], regex:
         Paths or URIs of files and directories.
     regex
         Searched for in names of files.
+    begin
+        Called before the ingest, unless it is a dry run. Returns what is to be
+        done with the datasets in each transaction.
     **choices
         Fields of `IngestOptions`.
 
@@ -51,9 +63,11 @@ def run_ingest(repo: str, describer: Describer, locations: Sequence[str], regex:
     options = IngestOptions(**choices)
     try:
         with _StopRequest() as stop, open_repository(repo, not options.dry_run, describer.fields) as butler:
+            hook = None
             if not options.dry_run:
                 register_instrument(butler, repo, describer.instrument)
-            report = ingest(butler, describer, locations, pattern, options, stop)
+                hook = begin(butler) if begin is not None else None
+            report = ingest(butler, describer, locations, pattern, options, stop, hook)
     except IngestError as error:
         raise click.ClickException(str(error)) from None
     if report.ingested >= _MANY and not options.dry_run:

@@ -1,0 +1,56 @@
+"""Values of header cards that become fields of records."""
+
+from __future__ import annotations
+
+__all__ = ["number_of", "text_of"]
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+
+def number_of(cards: Mapping[str, Any], key: str) -> float | None:
+    """Value of a card that has to be a number.
+
+    Parameters
+    ----------
+    cards
+        Card values by keyword.
+    key
+        Keyword.
+
+    Returns
+    -------
+    float or None
+        The value; None if there is no such card.
+
+    Raises
+    ------
+    ValueError
+        Raised if it is not a finite number.
+    """
+    value = cards.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{key} in the header is not a number: {value!r}")
+    return float(value)
+
+
+def text_of(cards: Mapping[str, Any], key: str) -> str | None:
+    """Value of a card as a name.
+
+    Parameters
+    ----------
+    cards
+        Card values by keyword.
+    key
+        Keyword.
+
+    Returns
+    -------
+    str or None
+        The value; None if there is no such card, or it is empty.
+    """
+    value = cards.get(key)
+    return None if value is None or value == "" else str(value)

@@ -1,0 +1,145 @@
+"""Dataset types, collections and references that an ingest needs."""
+
+from __future__ import annotations
+
+__all__ = ["Registrar"]
+
+from typing import TYPE_CHECKING
+
+import sqlalchemy.exc
+from lsst.daf.butler import (
+    CollectionType,
+    DataCoordinate,
+    DatasetIdGenEnum,
+    DatasetRef,
+    DatasetType,
+    MissingCollectionError,
+    MissingDatasetTypeError,
+)
+
+from .chain import link_run
+from .errors import explain
+from .options import IngestError
+
+if TYPE_CHECKING:
+    from lsst.daf.butler import Butler
+
+    from .description import DatasetKey, DatasetKind
+    from .policy import IngestPolicy
+
+
+class Registrar:
+    """Makes references to datasets, and registers what they need to be there.
+
+    Parameters
+    ----------
+    butler
+        The repository.
+    policy
+        How such files are treated.
+    dry_run
+        Register nothing.
+    """
+
+    def __init__(self, butler: Butler, policy: IngestPolicy, dry_run: bool) -> None:
+        self._butler = butler
+        self._policy = policy
+        self._dry_run = dry_run
+        self._types: dict[DatasetKind, DatasetType] = {}
+        self._orders: dict[DatasetKind, tuple[int, ...]] = {}
+        self._runs: set[str] = set()
+
+    def ref(self, key: DatasetKey) -> DatasetRef:
+        """Make a reference.
+
+        Parameters
+        ----------
+        key
+            The dataset.
+
+        Returns
+        -------
+        lsst.daf.butler.DatasetRef
+            Its reference.
+
+        Raises
+        ------
+        IngestError
+            Raised if the repository has a dataset type or a collection of
+            that name which is another one.
+        """
+        dataset_type = self._dataset_type(key.kind)
+        if key.run not in self._runs:
+            self._register_run(key.run)
+        values = tuple([key.values[i] for i in self._orders[key.kind]])
+        data_id = DataCoordinate.from_required_values(dataset_type.dimensions, values)
+        return DatasetRef(
+            dataset_type,
+            data_id,
+            key.run,
+            id=key.id,
+            conform=False,
+            id_generation_mode=DatasetIdGenEnum.DATAID_TYPE_RUN,
+        )
+
+    def _dataset_type(self, kind: DatasetKind) -> DatasetType:
+        """Dataset type of the repository, registered unless it is a dry run."""
+        if kind in self._types:
+            return self._types[kind]
+        try:
+            dataset_type = DatasetType(
+                kind.name,
+                kind.dimensions,
+                kind.storage_class,
+                universe=self._butler.dimensions,
+                isCalibration=kind.is_calibration,
+            )
+            known = self._known_type(kind.name)
+            if known is not None and known != dataset_type:
+                raise IngestError(
+                    f"Dataset type {kind.name!r} of the repository is another one ({known.dimensions}, "
+                    f"{known.storageClass_name}): choose another name by {self._policy.type_option}."
+                )
+            if known is None and not self._dry_run:
+                self._butler.registry.registerDatasetType(dataset_type)
+            # Storage classes are looked up in the configuration of the repository.
+            assert dataset_type.storageClass.name == kind.storage_class
+        except sqlalchemy.exc.SQLAlchemyError as error:
+            raise IngestError(f"Dataset type {kind.name!r} cannot be registered: {explain(error)}.") from error
+        except (ValueError, KeyError) as error:
+            raise IngestError(
+                f"Dataset type {kind.name!r} cannot be used in this repository: {error}. Choose another name by "
+                f"{self._policy.type_option}, or make the repository with the seed configuration of spherex_butler."
+            ) from error
+        required = list(dataset_type.dimensions.required)
+        self._orders[kind] = tuple(kind.dimensions.index(name) for name in required)
+        self._types[kind] = dataset_type
+        return dataset_type
+
+    def _known_type(self, name: str) -> DatasetType | None:
+        try:
+            return self._butler.get_dataset_type(name)
+        except MissingDatasetTypeError:
+            return None
+
+    def _register_run(self, run: str) -> None:
+        """Register a run, and list it in the chain, unless it is a dry run."""
+        try:
+            collection_type = self._butler.collections.get_info(run).type
+        except MissingCollectionError:
+            if not self._dry_run:
+                try:
+                    self._butler.collections.register(run)
+                except sqlalchemy.exc.SQLAlchemyError as error:
+                    raise IngestError(f"Run {run!r} cannot be registered: {explain(error)}.") from error
+        else:
+            if collection_type is not CollectionType.RUN:
+                option = self._policy.run_option
+                remedy = f"choose another name by {option}" if option else "remove or rename it"
+                raise IngestError(
+                    f"Collection {run!r} of the repository is of type {collection_type.name}, not RUN: {remedy}."
+                )
+        # A process that died between the two left a run out of the chain.
+        if self._policy.chain is not None and not self._dry_run:
+            link_run(self._butler, self._policy.chain, run)
+        self._runs.add(run)
