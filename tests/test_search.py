@@ -268,7 +268,7 @@ def test_unknown_wavelengths_are_masked_and_named(repo_root: Path, tmp_path: Pat
 
 
 def test_genuine_images_are_found(repo_root: Path, archive_samples: list[Path]) -> None:
-    outcome = butler_command("ingest-level2", repo_root, *archive_samples)
+    outcome = butler_command("ingest-level2", "--transfer", "direct", repo_root, *archive_samples)
     assert outcome.code == 0, outcome
     found = search(repo_root, *SAMPLES_AT)
     assert sorted(row["address"].split("/")[-1] for row in found.table) == [path.name for path in archive_samples]
