@@ -112,8 +112,8 @@ def _sip_terms(cards: Mapping[str, Any], name: str) -> list[tuple[int, int, floa
 
 
 @functools.cache
-def _sip_keys(name: str, order: int) -> list[tuple[int, int, str]]:
-    return [(p, q, f"{name}_{p}_{q}") for p in range(order + 1) for q in range(order + 1 - p)]
+def _sip_keys(name: str, order: int) -> tuple[tuple[int, int, str], ...]:
+    return tuple([(p, q, f"{name}_{p}_{q}") for p in range(order + 1) for q in range(order + 1 - p)])
 
 
 class _Pole:
