@@ -65,6 +65,8 @@ def _is_tan(cards: Mapping[str, Any]) -> bool:
         and all(str(cards.get(key, "deg")).strip() in ("deg", "") for key in ("CUNIT1", "CUNIT2"))
         and cards.get("WCSAXES", 2) == 2
         and all(cards.get(key) is None for key in UNUSUAL_CARDS)
+        # The SIP convention has no such orders; astropy then ignores the terms.
+        and not {cards.get("A_ORDER"), cards.get("B_ORDER")} & {0, 1}
     )
 
 
