@@ -12,11 +12,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .files import make_raw_files, make_repository
-from .measure import Cost, median_cost, run_process, take_turns
+from .measure import Cost, median_cost, run_process, search_path, take_turns
 from .report import Row, ratio_row
 from .scale import Scale
-
-_ROOT = Path(__file__).parents[1]
 
 
 def run(scratch: Path, scale: Scale) -> list[Row]:
@@ -71,7 +69,7 @@ def _ingest(scratch: Path, kind: str, folders: Sequence[Path]) -> Callable[[], C
     def measure() -> Cost:
         repo = make_repository(scratch / "repo")
         command: list[str | Path] = [sys.executable, "-m", "benchmarks.ingest_process", kind, repo, *folders]
-        process, output = run_process(command, {"PYTHONPATH": str(_ROOT)})
+        process, output = run_process(command, search_path())
         shutil.rmtree(repo)
         work = json.loads(output.splitlines()[-1])
         return dataclasses.replace(process, cpu=work["cpu"], wall=work["wall"])
