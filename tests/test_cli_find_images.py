@@ -7,7 +7,6 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 from astropy.table import Table
-from search_helpers import SIDE, Image, add_images, prepare
 from ingest_helpers import Outcome, butler_command
 from lsst.daf.butler import Butler
 from search_helpers import SIDE, Image, add_images, prepare

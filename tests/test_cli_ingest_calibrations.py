@@ -69,7 +69,11 @@ def test_each_kind_comes_with_its_type(repo_root: Path, tmp_path: Path) -> None:
         assert butler.get("he_template", detector=1)["HE"].data["LINE"][0] == np.float32(1.083)
         assert butler.find_dataset("he_template", detector=2) is None
         assert butler.collections.get_info("SPHEREx/calib").type is CollectionType.CALIBRATION
-        runs = {ref.run for name in ("dark", "spectral_wcs") for ref in butler.query_datasets(name, "SPHEREx/calib/*", find_first=False)}
+        runs = {
+            ref.run
+            for name in ("dark", "spectral_wcs")
+            for ref in butler.query_datasets(name, "SPHEREx/calib/*", find_first=False)
+        }
         assert runs == {"SPHEREx/calib/cal-drk-v4-2025-161", f"SPHEREx/calib/{OLD}"}
 
 

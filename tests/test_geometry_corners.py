@@ -59,6 +59,7 @@ def test_tan_sip_anywhere(ra: float, dec: float) -> None:
         {"CDELT1": -0.2, "CDELT2": 0.2, "PC1_1": 1, "PC1_2": 0, "PC2_1": 0, "PC2_2": 1},
         {"CRVAL1": 30, "CRPIX1": 8},
         {"A_ORDER": 3, "A_3_0": 1e-4, "A_1_1": 1e-4},
+        {"A_ORDER": 3, "A_3_0": 1e-4, "A_4_0": 1e-2, "B_2_1": 1e-2, "B_0_3": 1e-2},
         {"CDELT1": None, "CDELT2": None, "CUNIT1": None, "CUNIT2": None, "WCSAXES": None},
     ],
     ids=str,
@@ -81,6 +82,8 @@ def test_tan_sip_forms(change: dict) -> None:
             "CDELT1": 3600.0,
             "CDELT2": 3600.0,
         },
+        {"A_ORDER": 0, "B_ORDER": 0},
+        {"B_ORDER": 1, "B_1_0": 1e-3},
     ],
     ids=str,
 )

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from search_helpers import FIRST_MJD, NEW, OLD, Image, add_images, prepare
 from ingest_helpers import butler_command
 from lsst.daf.butler import Butler, Config, DatasetRef, FileDataset
 from lsst.daf.butler.registry.obscore import RecordFactory
