@@ -94,7 +94,7 @@ class HDUInfo:
             return ()
         if self.kind == "image":
             return self.shape
-        return tuple(int(self.cards[f"ZNAXIS{axis}"]) for axis in range(int(self.cards["ZNAXIS"]), 0, -1))
+        return _shape(self.cards, "ZNAXIS")
 
     @functools.cached_property
     def header(self) -> fits.Header:
@@ -162,26 +162,28 @@ def _read_hdu(source: ByteSource, offset: int, chunk: bytes, index: int) -> HDUI
     if not header.isascii():
         header = header.translate(_ASCII)
     data_offset = offset + (length // BLOCK + 1) * BLOCK
-    try:
-        cards = Cards(header)
-        shape = tuple(int(cards[f"NAXIS{axis}"]) for axis in range(int(cards["NAXIS"]), 0, -1))
-        bitpix = int(cards["BITPIX"])
-        elements = int(cards.get("PCOUNT", 0)) + (math.prod(shape) if shape else 0)
-        size = int(cards.get("GCOUNT", 1)) * elements * abs(bitpix) // 8
-        scaled = not cards.lacks(_SCALING) and (
-            cards.get("BSCALE", 1) != 1 or cards.get("BZERO", 0) != 0 or "BLANK" in cards
-        )
-        name = str(cards.get("EXTNAME", "PRIMARY" if index == 0 else "")).strip().upper()
-        kind = "image"
-        if index > 0 and str(cards.get("XTENSION")).strip() != "IMAGE":
-            kind = "compressed" if cards.get("ZIMAGE") is True else "table"
-    except (KeyError, ValueError, TypeError) as error:
-        raise ProductError(f"the header of HDU {index} is damaged: {error}") from None
+    cards = Cards(header, index)
+    shape = _shape(cards, "NAXIS")
+    bitpix = cards.integer("BITPIX")
+    elements = cards.integer("PCOUNT", 0) + (math.prod(shape) if shape else 0)
+    size = cards.integer("GCOUNT", 1) * elements * abs(bitpix) // 8
+    scaled = not cards.lacks(_SCALING) and (
+        cards.get("BSCALE", 1) != 1 or cards.get("BZERO", 0) != 0 or "BLANK" in cards
+    )
+    name = str(cards.get("EXTNAME", "PRIMARY" if index == 0 else "")).strip().upper()
+    kind = "image"
+    if index > 0 and str(cards.get("XTENSION")).strip() != "IMAGE":
+        kind = "compressed" if cards.get("ZIMAGE") is True else "table"
     if bitpix not in _BITPIX:
-        raise ProductError(f"the header of HDU {index} is damaged: BITPIX is {bitpix}")
+        raise cards.damage(f"BITPIX is {bitpix}")
     if size < 0:
-        raise ProductError(f"the header of HDU {index} is damaged: its data would have {size} bytes")
+        raise cards.damage(f"its data would have {size} bytes")
     return HDUInfo(index, name, kind, shape, bitpix, scaled, cards, offset, data_offset, size)
+
+
+def _shape(cards: Cards, keyword: str) -> tuple[int, ...]:
+    """Return the lengths of the axes, slowest first."""
+    return tuple(cards.integer(f"{keyword}{axis}") for axis in range(cards.integer(keyword), 0, -1))
 
 
 def _find_end(chunk: bytes) -> int | None:

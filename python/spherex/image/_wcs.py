@@ -13,22 +13,27 @@ __all__ = [
     "shifted_header",
 ]
 
+import functools
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from astropy.io import fits
+from astropy.io.fits.verify import VerifyWarning
 from astropy.wcs import WCS, FITSFixedWarning
 
 from ._box import Box
 
 _PIXEL_CARD = re.compile(r"CRPIX[12][A-Z]?$")
 _CARD = 80
-_CELESTIAL = (
-    r"(?:WCSAXES|WCSNAME|RADESYS|EQUINOX|LONPOLE|LATPOLE|MJDREF|(?:CRPIX|CDELT|CUNIT|CTYPE|CRVAL|CNAME|CROTA)[12]"
-    r"|(?:PC|CD|PV|PS)[12]_\d+|(?:A|B|AP|BP)_(?:ORDER|DMAX|\d_\d))"
+_VALUE = 10
+_NUMBER = re.compile(r" *[+-]?(?:\d+\.?\d*|\.\d+)(?:[ED][+-]?\d+)? *(?:/|$)")
+_NUMBERS = (
+    r"WCSAXES|EQUINOX|LONPOLE|LATPOLE|MJDREF|(?:CRPIX|CDELT|CRVAL|CROTA)[12]"
+    r"|(?:PC|CD|PV)[12]_\d+|(?:A|B|AP|BP)_(?:ORDER|DMAX|\d_\d)"
 )
+_CELESTIAL = rf"(?:{_NUMBERS}|WCSNAME|RADESYS|(?:CUNIT|CTYPE|CNAME)[12]|PS[12]_\d+)"
 _CELESTIAL_CARD = re.compile(_CELESTIAL + "$")
 _CELESTIAL_BYTES = re.compile(_CELESTIAL.encode("ascii") + rb" *$")
 
@@ -45,6 +50,11 @@ def celestial_wcs(header: fits.Header) -> WCS | None:
     -------
     wcs : `astropy.wcs.WCS` or `None`
         `None` if the header has no celestial coordinate system.
+
+    Raises
+    ------
+    ValueError
+        If a card that has to be a number is none.
     """
     if "CTYPE1" not in header:
         return None
@@ -52,6 +62,7 @@ def celestial_wcs(header: fits.Header) -> WCS | None:
     # whole header takes three times as long, and astropy would comment on the
     # SIP polynomial for each of the alternative systems.
     cards = [card for card in header.cards if _CELESTIAL_CARD.match(card.keyword)]
+    _check_numbers(cards)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FITSFixedWarning)
         wcs = WCS(fits.Header(cards), naxis=2)
@@ -75,6 +86,8 @@ def alternative_wcs(header: fits.Header, key: str, tables: Mapping[str, fits.Bin
     ------
     KeyError
         If the header has no such system.
+    ValueError
+        If a card that has to be a number is none.
     """
     if f"CTYPE1{key}" not in header:
         raise KeyError(f"The header has no coordinate system {key!r} (no card CTYPE1{key}).")
@@ -82,11 +95,42 @@ def alternative_wcs(header: fits.Header, key: str, tables: Mapping[str, fits.Bin
     # The SIP polynomial belongs to the celestial system alone: left on, it
     # shifts the wavelengths (astropy issue 13105).
     header = fits.Header([card for card in header.cards if not re.match(r"(?:A|B|AP|BP)_", card.keyword)])
+    _check_numbers(header.cards, key)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FITSFixedWarning)
         wcs = WCS(header, fobj=hdus, key=key)
     wcs.sip = None
     return wcs
+
+
+def _check_numbers(cards: Iterable[fits.Card], key: str = "") -> None:
+    """Refuse damaged cards, for which astropy takes zero with no more than a warning."""
+    keywords = _number_keywords(key)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VerifyWarning)
+        for card in cards:
+            # astropy needs the text of each card too; to parse the values of
+            # all would take a third of the time of the coordinate system.
+            if keywords.match(card.keyword) and not _NUMBER.match(str(card), _VALUE):
+                _number_of(card)
+
+
+@functools.cache
+def _number_keywords(key: str) -> re.Pattern[str]:
+    return re.compile(rf"(?:{_NUMBERS}){key}$")
+
+
+def _number_of(card: fits.Card) -> float | np.integer | np.floating | None:
+    """Return the value of a card, `None` if it is left blank, which FITS allows."""
+    try:
+        value = card.value
+    except fits.VerifyError:
+        raise ValueError(f"{card.keyword} is not a number") from None
+    if isinstance(value, fits.card.Undefined):
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise ValueError(f"{card.keyword} is not a number: {value!r}")
+    return value
 
 
 def celestial_cards(cards: bytes) -> bytes:
@@ -123,12 +167,18 @@ def shift_header(header: fits.Header, box: Box) -> None:
         Header of the whole image, which is changed.
     box
         The cut.
+
+    Raises
+    ------
+    ValueError
+        If a reference pixel is not a number.
     """
     for axis, size in (("NAXIS1", box.shape[1]), ("NAXIS2", box.shape[0])):
         if axis in header:
             header[axis] = size
     for keyword in {keyword for keyword in header if _PIXEL_CARD.match(keyword)}:
-        header[keyword] -= box.x0 if keyword[5] == "1" else box.y0
+        if (place := _number_of(header.cards[keyword])) is not None:
+            header[keyword] = place - (box.x0 if keyword[5] == "1" else box.y0)
 
 
 def is_same_wcs(first: WCS, second: WCS) -> bool:
