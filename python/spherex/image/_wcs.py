@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "alternative_wcs",
     "celestial_cards",
+    "celestial_text",
     "celestial_wcs",
     "is_same_wcs",
     "replace_celestial_wcs",
@@ -61,12 +62,21 @@ def celestial_wcs(header: fits.Header) -> WCS | None:
     # Only the cards of this coordinate system are handed over: reading the
     # whole header takes three times as long, and astropy would comment on the
     # SIP polynomial for each of the alternative systems.
-    cards = [card for card in header.cards if _CELESTIAL_CARD.match(card.keyword)]
+    cards = _celestial(header)
     _check_numbers(cards)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FITSFixedWarning)
         wcs = WCS(fits.Header(cards), naxis=2)
     return wcs if wcs.has_celestial else None
+
+
+def celestial_text(header: fits.Header) -> str:
+    """Return the cards that make the celestial coordinate system, to see whether they have changed."""
+    return "".join([str(card) for card in _celestial(header)])
+
+
+def _celestial(header: fits.Header) -> list[fits.Card]:
+    return [card for card in header.cards if _CELESTIAL_CARD.match(card.keyword)]
 
 
 def alternative_wcs(header: fits.Header, key: str, tables: Mapping[str, fits.BinTableHDU]) -> WCS:
