@@ -12,7 +12,6 @@ __all__ = ["BLOCK", "HDUInfo", "scan_hdus"]
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
 
 from astropy.io import fits
 
@@ -96,7 +95,7 @@ class HDUInfo:
             return ()
         if self.kind == "image":
             return self.shape
-        return tuple(int(self.cards[f"ZNAXIS{axis}"]) for axis in range(int(self.cards["ZNAXIS"]), 0, -1))
+        return _shape(self.cards, "ZNAXIS")
 
     @functools.cached_property
     def header(self) -> fits.Header:
@@ -163,40 +162,60 @@ def _read_hdu(source: ByteSource, offset: int, chunk: bytes, index: int) -> HDUI
     header = chunk[:length]
     if not header.isascii():
         header = header.translate(_ASCII)
-    try:
-        hdu = _layout(header, index == 0) if len(header) < BLOCK else _read_layout(header, index == 0)
-    except (KeyError, ValueError, TypeError) as error:
-        raise ProductError(f"the header of HDU {index} is damaged: {error}") from None
-    return hdu(index=index, header_offset=offset, data_offset=offset + (len(header) // BLOCK + 1) * BLOCK)
+    layout = _layout_of(header, index)
+    name = layout.name or (PRIMARY if index == 0 else "")
+    data_offset = offset + (length // BLOCK + 1) * BLOCK
+    return HDUInfo(
+        index,
+        name,
+        layout.kind,
+        layout.shape,
+        layout.bitpix,
+        layout.scaled,
+        layout.cards,
+        offset,
+        data_offset,
+        layout.data_size,
+    )
 
 
-def _read_layout(header: bytes, is_primary: bool) -> Callable[..., HDUInfo]:
-    """Return the HDU that a header describes, but for its place in the file."""
-    cards = Cards(header)
-    shape = tuple([int(cards[f"NAXIS{axis}"]) for axis in range(int(cards["NAXIS"]), 0, -1)])
-    bitpix = int(cards["BITPIX"])
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Layout:
+    """What a header says of its HDU, wherever that is; fields as in `HDUInfo`."""
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    bitpix: int
+    scaled: bool
+    cards: Cards
+    data_size: int
+
+
+# The headers of some HDUs are the same in file after file.
+@functools.lru_cache(32)
+def _layout_of(header: bytes, index: int) -> _Layout:
+    cards = Cards(header, index)
+    shape = _shape(cards, "NAXIS")
+    bitpix = cards.integer("BITPIX")
     if bitpix not in _BITPIX:
-        raise ValueError(f"BITPIX is {bitpix}")
-    elements = int(cards.get("PCOUNT", 0)) + (math.prod(shape) if shape else 0)
-    size = int(cards.get("GCOUNT", 1)) * elements * abs(bitpix) // 8
+        raise cards.damage(f"BITPIX is {bitpix}")
+    elements = cards.integer("PCOUNT", 0) + (math.prod(shape) if shape else 0)
+    size = cards.integer("GCOUNT", 1) * elements * abs(bitpix) // 8
     if size < 0:
-        raise ValueError(f"its data would have {size} bytes")
+        raise cards.damage(f"its data would have {size} bytes")
     scaled = not cards.lacks(_SCALING) and (
         cards.get("BSCALE", 1) != 1 or cards.get("BZERO", 0) != 0 or "BLANK" in cards
     )
-    name = str(cards.get("EXTNAME", PRIMARY if is_primary else "")).strip().upper()
     kind = "image"
-    if not is_primary and str(cards.get("XTENSION")).strip() != "IMAGE":
+    if index > 0 and str(cards.get("XTENSION")).strip() != "IMAGE":
         kind = "compressed" if cards.get("ZIMAGE") is True else "table"
-    return functools.partial(
-        HDUInfo, name=name, kind=kind, shape=shape, bitpix=bitpix, scaled=scaled, cards=cards, data_size=size
-    )
+    return _Layout(str(cards.get("EXTNAME", "")).strip().upper(), kind, shape, bitpix, scaled, cards, size)
 
 
-# Short headers are often the same in file after file; long ones tell of a time
-# and a place, and never are. HDUs with the same header share its cards, which
-# cannot be changed.
-_layout = functools.lru_cache(64)(_read_layout)
+def _shape(cards: Cards, keyword: str) -> tuple[int, ...]:
+    """Return the lengths of the axes, slowest first."""
+    return tuple([cards.integer(f"{keyword}{axis}") for axis in range(cards.integer(keyword), 0, -1)])
 
 
 def _find_end(chunk: bytes) -> int | None:
