@@ -40,7 +40,7 @@ QUICK = {
 SLOW = {
     "combine_dark": [
         line
-        for size in (48, 200)
+        for size in (40, 200)
         for line in (
             f"combination of 3 darks, blocks of {size} MB, against reading them",
             f"memory of the process, blocks of {size} MB",
