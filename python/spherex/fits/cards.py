@@ -126,15 +126,25 @@ class Cards(Mapping[str, CardValue]):
         header = self.header
         if len(keyword) <= _KEYWORD:
             at = self._places.get(_padded(keyword))
-            return None if at is None or header[at + 8 : at + 10] != b"= " else _parse(header, at, at + _VALUE)
+            return None if at is None or header[at + 8 : at + 10] != b"= " else self._parse(at, _VALUE)
         start = _padded(f"HIERARCH {keyword}")
         at = header.find(start)
         while at >= 0:
             rest = header[at + len(start) : at + CARD].lstrip()
             if at % CARD == 0 and rest.startswith(b"="):
-                return _parse(header, at, at + CARD - len(rest) + 1)
+                return self._parse(at, CARD - len(rest) + 1)
             at = header.find(start, at + 1)
         return None
+
+    def _parse(self, at: int, start: int) -> CardValue | None:
+        """Return the value of the card at a place, in which it begins at ``start``."""
+        header = self.header
+        stop = at + CARD
+        if header[stop : stop + _KEYWORD] == b"CONTINUE" and header[at + start : stop].lstrip().startswith(b"'"):
+            while header[stop : stop + _KEYWORD] == b"CONTINUE":
+                stop += CARD
+            return _parse_by_astropy(header[at:stop])
+        return _parse_card(header[at:stop], start)
 
 
 def card_values(header: bytes, keywords: Iterable[str]) -> dict[str, CardValue]:
@@ -214,18 +224,23 @@ def _all_padded(keywords: frozenset[str]) -> frozenset[bytes]:
     return frozenset(map(_padded, keywords))
 
 
-def _parse(header: bytes, at: int, start: int) -> CardValue | None:
-    """Return the value of the card at a place, whose value begins at another."""
-    if start + _FIXED < at + CARD and header[start + _FIXED] in _AFTER_FIXED and b"_" not in header[start : at + CARD]:
+# Most cards are the same in all files that are read one after the other.
+@functools.lru_cache(4096)
+def _parse_card(card: bytes, start: int) -> CardValue | None:
+    """Return the value of a card without CONTINUE, in which it begins at ``start``."""
+    if start + _FIXED < CARD and card[start + _FIXED] in _AFTER_FIXED and b"_" not in card[start:]:
         # Nearly all numbers stand in columns 11 to 30 (section 4.2).
-        token = header[start : start + _FIXED]
+        token = card[start : start + _FIXED]
         try:
             return float(token) if b"." in token else int(token)
         except ValueError:
             pass
-    text = header[start : at + CARD].lstrip()
+    text = card[start:].lstrip()
     if text.startswith(b"'"):
-        return _parse_string(header, at, text)
+        end = text.find(b"'", 1)
+        if end > 0 and text[end + 1 : end + 2] != b"'":
+            return text[1:end].decode("ascii").rstrip()
+        return _parse_by_astropy(card)
     token = text.partition(b"/")[0].rstrip()
     if not token:
         return None
@@ -244,21 +259,14 @@ def _parse(header: bytes, at: int, start: int) -> CardValue | None:
         raise _damaged(token) from None
 
 
-def _parse_string(header: bytes, at: int, text: bytes) -> str:
-    end = text.find(b"'", 1)
-    if end > 0 and text[end + 1 : end + 2] != b"'" and header[at + CARD : at + CARD + 8] != b"CONTINUE":
-        return text[1:end].decode("ascii").rstrip()
-    # Doubled quotes and strings that go on in the next card are rare enough
-    # to leave them to astropy.
-    stop = at + CARD
-    while header[stop : stop + 8] == b"CONTINUE":
-        stop += CARD
+def _parse_by_astropy(cards: bytes) -> CardValue | None:
+    """Return the value of a string with doubled quotes, or that goes on in the next card; both are rare."""
     try:
-        value = fits.Card.fromstring(header[at:stop]).value
+        value = fits.Card.fromstring(cards).value
     except fits.VerifyError:
         value = None
     if not isinstance(value, str):
-        raise _damaged(text)
+        raise _damaged(cards[:CARD].partition(b"=")[2].lstrip())
     return value
 
 

@@ -17,6 +17,7 @@ from astropy.io import fits
 
 from .cards import CARD, Cards
 from .errors import ProductError
+from .names import PRIMARY
 from .sources import ByteSource
 
 BLOCK = 2880
@@ -130,10 +131,10 @@ def scan_hdus(source: ByteSource, *, last: str | None = None) -> list[HDUInfo]:
     while source.size is None or offset < source.size:
         chunk = first[offset:] if offset < len(first) else b""
         chunk = chunk or source.read_at(offset, _LOCAL_READ if source.is_local else _REMOTE_READ)
-        if hdus and not chunk.strip(b"\0 "):
-            # The fill of a tape or of a copy, which is no part of the file.
-            break
         if hdus and not chunk.startswith(b"XTENSION"):
+            if not chunk.strip(b"\0 "):
+                # The fill of a tape or of a copy, which is no part of the file.
+                break
             raise ProductError(f"the file is damaged: what follows HDU {hdus[-1].index} at byte {offset} is no HDU")
         hdu = _read_hdu(source, offset, chunk, len(hdus))
         hdus.append(hdu)
@@ -161,29 +162,60 @@ def _read_hdu(source: ByteSource, offset: int, chunk: bytes, index: int) -> HDUI
     header = chunk[:length]
     if not header.isascii():
         header = header.translate(_ASCII)
+    layout = _layout_of(header, index)
+    name = layout.name or (PRIMARY if index == 0 else "")
     data_offset = offset + (length // BLOCK + 1) * BLOCK
+    return HDUInfo(
+        index,
+        name,
+        layout.kind,
+        layout.shape,
+        layout.bitpix,
+        layout.scaled,
+        layout.cards,
+        offset,
+        data_offset,
+        layout.data_size,
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Layout:
+    """What a header says of its HDU, wherever that is; fields as in `HDUInfo`."""
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    bitpix: int
+    scaled: bool
+    cards: Cards
+    data_size: int
+
+
+# The headers of some HDUs are the same in file after file.
+@functools.lru_cache(32)
+def _layout_of(header: bytes, index: int) -> _Layout:
     cards = Cards(header, index)
     shape = _shape(cards, "NAXIS")
     bitpix = cards.integer("BITPIX")
+    if bitpix not in _BITPIX:
+        raise cards.damage(f"BITPIX is {bitpix}")
     elements = cards.integer("PCOUNT", 0) + (math.prod(shape) if shape else 0)
     size = cards.integer("GCOUNT", 1) * elements * abs(bitpix) // 8
+    if size < 0:
+        raise cards.damage(f"its data would have {size} bytes")
     scaled = not cards.lacks(_SCALING) and (
         cards.get("BSCALE", 1) != 1 or cards.get("BZERO", 0) != 0 or "BLANK" in cards
     )
-    name = str(cards.get("EXTNAME", "PRIMARY" if index == 0 else "")).strip().upper()
     kind = "image"
     if index > 0 and str(cards.get("XTENSION")).strip() != "IMAGE":
         kind = "compressed" if cards.get("ZIMAGE") is True else "table"
-    if bitpix not in _BITPIX:
-        raise cards.damage(f"BITPIX is {bitpix}")
-    if size < 0:
-        raise cards.damage(f"its data would have {size} bytes")
-    return HDUInfo(index, name, kind, shape, bitpix, scaled, cards, offset, data_offset, size)
+    return _Layout(str(cards.get("EXTNAME", "")).strip().upper(), kind, shape, bitpix, scaled, cards, size)
 
 
 def _shape(cards: Cards, keyword: str) -> tuple[int, ...]:
     """Return the lengths of the axes, slowest first."""
-    return tuple(cards.integer(f"{keyword}{axis}") for axis in range(cards.integer(keyword), 0, -1))
+    return tuple([cards.integer(f"{keyword}{axis}") for axis in range(cards.integer(keyword), 0, -1)])
 
 
 def _find_end(chunk: bytes) -> int | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 __all__ = ["Corners", "frame_corners"]
 
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -72,15 +73,16 @@ def _tan_corners(cards: Mapping[str, Any], shape: tuple[int, int]) -> Corners:
     crpix1, crpix2 = number(cards, "CRPIX1"), number(cards, "CRPIX2")
     m11, m12, m21, m22 = _linear_matrix(cards)
     pole = _Pole(number(cards, "CRVAL1"), number(cards, "CRVAL2"), cards)
-    exponents, a_terms, b_terms = _sip_terms(cards)
+    a_terms, b_terms = _sip_terms(cards, "A"), _sip_terms(cards, "B")
+    if (a_terms is None) != (b_terms is None):
+        raise FrameError(f"the WCS is incomplete: {'A' if a_terms is None else 'B'}_ORDER is missing")
     # FITS counts pixel centres from 1, so that the frame begins at 0.5.
     left, right = 0.5 - crpix1, shape[0] + 0.5 - crpix1
     bottom, top = 0.5 - crpix2, shape[1] + 0.5 - crpix2
     corners = []
     for u, v in ((left, bottom), (right, bottom), (right, top), (left, top)):
-        powers = [u**p * v**q for p, q in exponents]
-        f = u + sum([c * power for c, power in zip(a_terms, powers, strict=True)])
-        g = v + sum([c * power for c, power in zip(b_terms, powers, strict=True)])
+        f = u + sum([c * u**p * v**q for p, q, c in a_terms or ()])
+        g = v + sum([c * u**p * v**q for p, q, c in b_terms or ()])
         corners.append(pole.direction(m11 * f + m12 * g, m21 * f + m22 * g))
     return tuple(corners)
 
@@ -98,26 +100,20 @@ def _linear_matrix(cards: Mapping[str, Any]) -> tuple[float, float, float, float
     return m11, m12, m21, m22
 
 
-def _sip_terms(cards: Mapping[str, Any]) -> tuple[list[tuple[int, int]], list[float], list[float]]:
-    """Exponents of the SIP polynomials and their coefficients in A and B."""
-    if cards.get("A_ORDER") is None and cards.get("B_ORDER") is None:
-        return [], [], []
-    orders = [_sip_order(cards, "A"), _sip_order(cards, "B")]
-    exponents = [(p, q) for p in range(max(orders) + 1) for q in range(max(orders) + 1 - p)]
-    a_terms, b_terms = (
-        [number(cards, f"{name}_{p}_{q}", 0.0) if p + q <= order else 0.0 for p, q in exponents]
-        for name, order in zip("AB", orders, strict=True)
-    )
-    return exponents, a_terms, b_terms
-
-
-def _sip_order(cards: Mapping[str, Any], name: str) -> int:
+def _sip_terms(cards: Mapping[str, Any], name: str) -> list[tuple[int, int, float]] | None:
+    """Exponents and coefficients of a SIP polynomial, A or B; None without one."""
     order = cards.get(f"{name}_ORDER")
     if order is None:
-        raise FrameError(f"the WCS is incomplete: {name}_ORDER is missing")
+        return None
     if not isinstance(order, int) or not 0 <= order <= MAX_SIP_ORDER:
         raise FrameError(f"{name}_ORDER of the WCS is not a number from 0 to {MAX_SIP_ORDER}: {order!r}")
-    return order
+    present = [(p, q, key) for p, q, key in _sip_keys(name, order) if cards.get(key) is not None]
+    return [(p, q, number(cards, key)) for p, q, key in present]
+
+
+@functools.cache
+def _sip_keys(name: str, order: int) -> list[tuple[int, int, str]]:
+    return [(p, q, f"{name}_{p}_{q}") for p in range(order + 1) for q in range(order + 1 - p)]
 
 
 class _Pole:

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from lsst.daf.butler import ButlerConfig
     from lsst.pipe.base import Instrument
 
-    from .description import Describer
-
 _NAMESPACE = "spherex"
 _CREATE = (
     "butler create --override --seed-config resource://spherex/configs/butler.yaml "
@@ -32,17 +30,17 @@ _CREATE = (
 
 
 @contextlib.contextmanager
-def open_repository(repo: str, describer: Describer, writeable: bool) -> Iterator[Butler]:
+def open_repository(repo: str, writeable: bool, fields: Mapping[str, frozenset[str]] | None = None) -> Iterator[Butler]:
     """Open a repository that is fit for files of SPHEREx.
 
     Parameters
     ----------
     repo
         Path, URI or label.
-    describer
-        Knows which dimension records are wanted.
     writeable
         Whether something is to be written.
+    fields
+        Fields of dimension records that it must have, by element.
 
     Yields
     ------
@@ -71,7 +69,7 @@ def open_repository(repo: str, describer: Describer, writeable: bool) -> Iterato
         reason = explain(error) if is_fatal(error) else f"{_first_line(error)}; ask its owner"
         raise IngestError(f"{repo} cannot be opened: {reason}.") from error
     with butler:
-        _check_universe(butler, repo, describer.fields)
+        _check_universe(butler, repo, fields or {})
         yield butler
 
 

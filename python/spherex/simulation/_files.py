@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["MAXIMUM_EXPOSURES", "FileNames", "write_dark_truth", "write_frame"]
+__all__ = ["MAXIMUM_EXPOSURES", "FileNames", "whole_file", "write_dark_truth", "write_frame"]
 
 import contextlib
 import dataclasses
@@ -82,12 +82,12 @@ def write_frame(frame: Frame, names: FileNames, exposure: int, detector: int, wi
     size : `int`
         Bytes written.
     """
-    with _whole_file(names.sources(exposure, detector)) as path:
+    with whole_file(names.sources(exposure, detector)) as path:
         frame.sources.write(path, format="ascii.ecsv", overwrite=True)
         size = path.stat().st_size
     images = {names.dark: frame.dark, names.raw: frame.raw} | ({names.sky: frame.sky} if with_sky else {})
     for name, image in images.items():
-        with _whole_file(name(exposure, detector)) as path:
+        with whole_file(name(exposure, detector)) as path:
             write_product(image, path, overwrite=True)
             size += path.stat().st_size
     return size
@@ -112,12 +112,12 @@ def write_dark_truth(dark: np.ndarray, settings: Settings, names: FileNames, det
     header["DETECTOR"] = detector
     header["SIM_SEED"] = (settings.seed, "Seed of the simulation")
     header["SIM_STRT"] = (settings.start.isoformat(), "Begin of exposure 0, UTC")
-    with _whole_file(names.dark_truth(detector)) as path:
+    with whole_file(names.dark_truth(detector)) as path:
         write_product(SPHERExImage(dark, header=header), path, overwrite=True)
 
 
 @contextlib.contextmanager
-def _whole_file(target: Path) -> Iterator[Path]:
+def whole_file(target: Path) -> Iterator[Path]:
     """Give a name to write to; what was written gets the final name at the end."""
     # The name must not look like one of the products, which may be searched
     # for while this runs.

@@ -149,9 +149,7 @@ def _within(x: np.ndarray, y: np.ndarray, side: int, margin: float) -> np.ndarra
     return (x >= low) & (x < high) & (y >= low) & (y < high)
 
 
-def _source_table(
-    stars: Stars, x: np.ndarray, y: np.ndarray, wavelength: np.ndarray, rate: np.ndarray
-) -> Table:
+def _source_table(stars: Stars, x: np.ndarray, y: np.ndarray, wavelength: np.ndarray, rate: np.ndarray) -> Table:
     columns = (
         (stars.names, "name", None, "Name, the same in every exposure"),
         (stars.ra.round(7), "ra", "deg", "Right ascension, ICRS"),
@@ -169,9 +167,7 @@ def _source_table(
     )
 
 
-def _measure(
-    current: np.ndarray, state: DetectorState, rng: np.random.Generator, ramps: int = 1
-) -> Measurement:
+def _measure(current: np.ndarray, state: DetectorState, rng: np.random.Generator, ramps: int = 1) -> Measurement:
     dead = np.isnan(state.response)
     measured = measure(np.where(dead, 0.0, current), rng, ramps)
     measured.rate[dead] = measured.variance[dead] = np.nan

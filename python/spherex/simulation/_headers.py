@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["dark_header", "raw_header", "sky_header"]
+__all__ = ["MJD_ZERO", "dark_header", "raw_header", "sky_header"]
 
 import datetime
 from typing import Any
@@ -15,7 +15,8 @@ from ._pointing import Pointing
 from ._ramp import EXPOSURE_TIME, SAMPLE_TIME
 from ._settings import Settings
 
-_MJD_ZERO = datetime.datetime(1858, 11, 17)
+MJD_ZERO = datetime.datetime(1858, 11, 17)
+"""Begin of the count of modified Julian days."""
 
 
 def raw_header(pointing: Pointing, detector: int, settings: Settings) -> fits.Header:
@@ -96,7 +97,7 @@ def _time_cards(pointing: Pointing) -> list[fits.Card]:
         ("AVG", pointing.middle, "midpoint of observation"),
         ("END", pointing.end, "end of observation"),
     ):
-        mjd = (time - _MJD_ZERO) / datetime.timedelta(days=1)
+        mjd = (time - MJD_ZERO) / datetime.timedelta(days=1)
         cards.append((f"DATE-{suffix}", time.isoformat(timespec="milliseconds"), f"ISO-8601 {what}"))
         cards.append((f"MJD-{suffix}", round(mjd, 9), f"[d] MJD of {what}"))
     cards.append(("XPOSURE", EXPOSURE_TIME, "[s] Exposure (integration) time"))

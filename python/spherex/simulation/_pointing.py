@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["CADENCE", "SLEWS_TO_A_TARGET", "Pointing", "angles_of", "pointing_of"]
+__all__ = ["CADENCE", "SLEWS_TO_A_TARGET", "Pointing", "angles_of", "ecliptic_axes", "pointing_of"]
 
 import dataclasses
 import datetime
@@ -116,7 +116,7 @@ def pointing_of(settings: Settings, exposure: int) -> Pointing:
     boresight = math.cos(across) * boresight + math.sin(across) * x_axis
     x_axis = np.cross(boresight, y_axis)
     y_axis = math.cos(turn) * y_axis + math.sin(turn) * x_axis
-    axes = np.array([boresight, np.cross(boresight, y_axis), y_axis]) @ _ecliptic_axes()
+    axes = np.array([boresight, np.cross(boresight, y_axis), y_axis]) @ ecliptic_axes()
     # No second has been inserted into UTC since 2017 and none is foreseen, so
     # that its days are of equal length.
     begin = settings.start + datetime.timedelta(seconds=exposure * CADENCE)
@@ -126,7 +126,7 @@ def pointing_of(settings: Settings, exposure: int) -> Pointing:
 
 
 @functools.cache
-def _ecliptic_axes() -> np.ndarray:
+def ecliptic_axes() -> np.ndarray:
     """Return the axes of ecliptic coordinates as rows of unit vectors in ICRS."""
     axes = SkyCoord([0, 90, 0], [0, 0, 90], unit="deg", frame=BarycentricMeanEcliptic())
     return axes.icrs.cartesian.xyz.value.T

@@ -34,6 +34,7 @@ class Stream(enum.IntEnum):
     DETECTOR = 2
     RAW = 3
     DARK = 4
+    LEVEL2 = 5
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-__all__ = ["Stars", "add_images", "limiting_magnitude", "stars_around"]
+__all__ = [
+    "REFERENCE_WAVELENGTH",
+    "ZERO_POINT",
+    "NamedStars",
+    "Stars",
+    "add_images",
+    "limiting_magnitude",
+    "stars_around",
+]
 
 import dataclasses
 import functools
 import math
+from typing import Self
 
 import numpy as np
 from scipy.special import erf
@@ -14,7 +23,12 @@ from scipy.special import erf
 from ._settings import Settings, Stream
 from ._spectra import black_body
 
-_REFERENCE_WAVELENGTH = 1.6  # um, of the magnitudes
+REFERENCE_WAVELENGTH = 1.6
+"""Wavelength of the magnitudes, um."""
+
+ZERO_POINT = 3631.0
+"""Flux density of a source of AB magnitude 0, Jy."""
+
 _BRIGHTEST, _FAINTEST = 7.0, 17.0  # AB magnitudes
 _DENSITY = 4000.0  # per square degree down to the faintest
 _SLOPE = 0.4  # of the logarithm of the number per magnitude
@@ -58,8 +72,8 @@ class Stars:
     def __len__(self) -> int:
         return len(self.ra)
 
-    def __getitem__(self, chosen: np.ndarray) -> Stars:
-        return Stars(*(getattr(self, field.name)[chosen] for field in dataclasses.fields(self)))
+    def __getitem__(self, chosen: np.ndarray) -> Self:
+        return type(self)(*(getattr(self, field.name)[chosen] for field in dataclasses.fields(self)))
 
     @property
     def names(self) -> list[str]:
@@ -79,10 +93,28 @@ class Stars:
         flux_density : `numpy.ndarray`
             In Jy.
         """
-        shape = (wavelength / _REFERENCE_WAVELENGTH) ** self.slope
+        shape = (wavelength / REFERENCE_WAVELENGTH) ** self.slope
         star = np.isfinite(self.temperature)
-        shape[star] = black_body(wavelength[star], self.temperature[star], _REFERENCE_WAVELENGTH)
-        return 3631.0 * 10 ** (-0.4 * self.magnitude) * shape
+        shape[star] = black_body(wavelength[star], self.temperature[star], REFERENCE_WAVELENGTH)
+        return ZERO_POINT * 10 ** (-0.4 * self.magnitude) * shape
+
+
+@dataclasses.dataclass(frozen=True)
+class NamedStars(Stars):
+    """Point sources that came with names; see `Stars`.
+
+    Parameters
+    ----------
+    label
+        Names.
+    """
+
+    label: np.ndarray
+
+    @property
+    def names(self) -> list[str]:
+        """Names, as they were given."""
+        return list(self.label)
 
 
 def limiting_magnitude(settings: Settings) -> float:
@@ -137,9 +169,7 @@ def add_images(image: np.ndarray, x: np.ndarray, y: np.ndarray, flux: np.ndarray
             _add_gaussians(image, x[batch], y[batch], share * flux[batch], size * sigma[batch])
 
 
-def _add_gaussians(
-    image: np.ndarray, x: np.ndarray, y: np.ndarray, flux: np.ndarray, sigma: np.ndarray
-) -> None:
+def _add_gaussians(image: np.ndarray, x: np.ndarray, y: np.ndarray, flux: np.ndarray, sigma: np.ndarray) -> None:
     reach = math.ceil(_REACH * sigma.max() + 0.5)
     pixels = np.arange(-reach, reach + 1)
     edges = np.append(pixels - 0.5, reach + 0.5)

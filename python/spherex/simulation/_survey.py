@@ -137,9 +137,7 @@ def _check_free(names: FileNames, frames: Sequence[tuple[int, int]], with_sky: b
         )
 
 
-def _check_survey(
-    settings: Settings, names: FileNames, frames: set[tuple[int, int]], overwrite: bool
-) -> None:
+def _check_survey(settings: Settings, names: FileNames, frames: set[tuple[int, int]], overwrite: bool) -> None:
     """Refuse to mix the exposures of two surveys in a directory."""
     for detector in ALL_DETECTORS:
         path = names.dark_truth(detector)

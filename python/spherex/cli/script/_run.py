@@ -50,7 +50,7 @@ def run_ingest(repo: str, describer: Describer, locations: Sequence[str], regex:
         raise click.BadParameter(f"{regex!r} is not a regular expression: {error}.", param_hint="--regex") from None
     options = IngestOptions(**choices)
     try:
-        with _StopRequest() as stop, open_repository(repo, describer, not options.dry_run) as butler:
+        with _StopRequest() as stop, open_repository(repo, not options.dry_run, describer.fields) as butler:
             if not options.dry_run:
                 register_instrument(butler, repo, describer.instrument)
             report = ingest(butler, describer, locations, pattern, options, stop)
