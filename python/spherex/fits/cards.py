@@ -266,7 +266,7 @@ def _parse_by_astropy(cards: bytes) -> CardValue | None:
     except fits.VerifyError:
         value = None
     if not isinstance(value, str):
-        raise _damaged(cards[:CARD])
+        raise _damaged(cards[:CARD].partition(b"=")[2].lstrip())
     return value
 
 
