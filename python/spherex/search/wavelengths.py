@@ -89,7 +89,8 @@ def wavelengths_at(
     """
     wavelength, bandwidth = np.full((2, len(candidates)), np.nan)
     half = np.array(shape) / 2
-    is_wanted = (np.abs(pixels - half + 0.5) <= half).all(axis=1)
+    # The hints of the numpy of Python 3.11 think that this may be one number.
+    is_wanted = np.asarray((np.abs(pixels - half + 0.5) <= half).all(axis=1))
     for rows, ref in _solutions(butler, candidates, is_wanted):
         # Half a pixel beyond the centre of the last one, tables do not reach.
         x, y = np.clip(pixels[rows], 0, np.array(shape) - 1).T
