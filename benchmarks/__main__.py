@@ -15,6 +15,7 @@ from .scale import FULL, TINY
 
 BENCHMARKS = {
     "ingest": "butler ingest-simulated",
+    "ingest_level2": "butler ingest-level2",
     "get": "butler.get of an image, its components and a cutout",
     "put": "butler.put of an image",
     "subtract": "SubtractTask.run",

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-__all__ = ["make_raw_files", "make_repository", "simulate"]
+__all__ = [
+    "DETECTORS",
+    "Template",
+    "make_raw_files",
+    "make_repository",
+    "pad",
+    "place_of",
+    "put_values",
+    "simulate",
+    "write_files",
+]
 
+import dataclasses
 import math
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from lsst.daf.butler import Butler, Config
@@ -66,51 +77,123 @@ def make_raw_files(folder: Path, count: int, per_folder: int, side: int) -> list
     """
     sample = folder / "sample"
     simulate(sample, 1, side, "--detectors", "1")
-    with open_source(sample / "sim_exposure_000000_array_1.fits") as source:
-        hdus = scan_hdus(source)
-        tables = {
-            hdu.index: source.read_at(hdu.data_offset, hdu.data_size) for hdu in hdus if hdu.kind == "table"
-        }
-    headers = [_padded(hdu.header_bytes, _REAL_CARDS if hdu.name == "IMAGE" else 0) for hdu in hdus]
+    template = Template.of(sample / "sim_exposure_000000_array_1.fits", _REAL_CARDS)
+
+    def write(part: Path, exposure: int, detector: int) -> None:
+        path = part / f"sim_exposure_{exposure:06d}_array_{detector}.fits"
+        template.write(path, _values(exposure, detector))
+
+    return write_files(folder, count, per_folder, write)
+
+
+def write_files(
+    folder: Path, count: int, per_folder: int, write: Callable[[Path, int, int], None]
+) -> list[Path]:
+    """Write files of whole exposures into numbered folders, and return those.
+
+    Parameters
+    ----------
+    folder
+        Where to write.
+    count
+        Number of files.
+    per_folder
+        Number of files in a folder.
+    write
+        Writes into a folder the file of an exposure and detector, unless it
+        is there.
+    """
     folders = []
-    for number, (exposure, detector) in enumerate(_identities(count)):
+    for number in range(count):
         part = folder / f"{number // per_folder:03d}"
         if number % per_folder == 0:
             part.mkdir(exist_ok=True)
             folders.append(part)
-        path = part / f"sim_exposure_{exposure:06d}_array_{detector}.fits"
-        if not path.exists():
-            _write(path, hdus, [headers[0], _patched(headers[1], exposure, detector), *headers[2:]], tables)
+        write(part, number // DETECTORS, number % DETECTORS + 1)
     return folders
 
 
-def _identities(count: int) -> Iterator[tuple[int, int]]:
-    for number in range(count):
-        yield number // DETECTORS, number % DETECTORS + 1
+@dataclasses.dataclass(frozen=True)
+class Template:
+    """Headers and tables of a file, to make others of its form.
+
+    Parameters
+    ----------
+    hdus
+        Its HDUs.
+    headers
+        Header of each, with END and whole blocks.
+    tables
+        Data of those that are tables.
+    """
+
+    hdus: list[HDUInfo]
+    headers: list[bytes]
+    tables: dict[int, bytes]
+
+    @classmethod
+    def of(cls, path: Path, cards: int) -> Template:
+        """Read a file, and fill its IMAGE header up to a number of cards."""
+        with open_source(path) as source:
+            hdus = scan_hdus(source)
+            tables = {
+                hdu.index: source.read_at(hdu.data_offset, hdu.data_size)
+                for hdu in hdus
+                if hdu.kind == "table"
+            }
+        headers = [pad(hdu.header_bytes, cards if hdu.name == "IMAGE" else 0) for hdu in hdus]
+        return cls(hdus, headers, tables)
+
+    def write(self, path: Path, values: Mapping[str, str]) -> None:
+        """Write a file whose pixels are holes, unless it is there.
+
+        Parameters
+        ----------
+        path
+            The file.
+        values
+            Values of cards of the IMAGE header, as they are written.
+        """
+        if path.exists():
+            return
+        with path.open("wb") as stream:
+            place = 0
+            for hdu, header in zip(self.hdus, self.headers, strict=True):
+                stream.seek(place)
+                stream.write(put_values(header, values) if hdu.name == "IMAGE" else header)
+                stream.write(self.tables.get(hdu.index, b""))
+                place += len(header) + -(-hdu.data_size // BLOCK) * BLOCK
+            stream.truncate(place)
 
 
-def _write(path: Path, hdus: list[HDUInfo], headers: list[bytes], tables: dict[int, bytes]) -> None:
-    with path.open("wb") as stream:
-        place = 0
-        for hdu, header in zip(hdus, headers, strict=True):
-            stream.seek(place)
-            stream.write(header + tables.get(hdu.index, b""))
-            place += len(header) + -(-hdu.data_size // BLOCK) * BLOCK
-        stream.truncate(place)
-
-
-def _padded(cards: bytes, count: int) -> bytes:
-    """Header with END, filled up to a number of cards and to whole blocks."""
+def pad(cards: bytes, count: int) -> bytes:
+    """Return a header with END, filled up to a number of cards and to whole blocks."""
     text = b"HISTORY a step of the pipeline, SSDC-MS-000 v1.0".ljust(_CARD)
     cards += text * (count - 1 - len(cards) // _CARD) + b"END".ljust(_CARD)
     return cards + b" " * (-len(cards) % BLOCK)
 
 
-def _patched(header: bytes, exposure: int, detector: int) -> bytes:
-    """Header with the identity, times and place of a file."""
+def put_values(header: bytes, values: Mapping[str, str]) -> bytes:
+    """Return a header with other values of cards."""
+    patched = bytearray(header)
+    for keyword, value in values.items():
+        at = header.index(f"{keyword:8}= ".encode())
+        patched[at + 10 : at + _CARD] = f"{value} / changed".ljust(_CARD - 10).encode()
+    return bytes(patched)
+
+
+def place_of(exposure: int, detector: int) -> dict[str, str]:
+    """Return the cards of a position on the sky, anywhere."""
+    place = random.Random(f"{exposure} {detector}")
+    ra, dec = place.uniform(0, 360), math.degrees(math.asin(place.uniform(-1, 1)))
+    return {"CRVAL1": f"{ra:20.9f}", "CRVAL2": f"{dec:20.9f}", "LATPOLE": f"{dec:20.9f}"}
+
+
+def _values(exposure: int, detector: int) -> dict[str, str]:
+    """Identity, times and place of a raw file."""
     rng = random.Random(exposure)
     begin = _FIRST_MJD + exposure * _CADENCE
-    values: dict[str, str] = {
+    return {
         "EXPOSURE": f"{exposure:20d}",
         "DETECTOR": f"{detector:20d}",
         "OBSID": f"'sim_{exposure:06d}'",
@@ -118,13 +201,5 @@ def _patched(header: bytes, exposure: int, detector: int) -> bytes:
         "DEC_BORE": f"{rng.uniform(-90, 90):20.9f}",
         "MJD-BEG": f"{begin:20.9f}",
         "MJD-END": f"{begin + _LENGTH:20.9f}",
+        **place_of(exposure, detector),
     }
-    place = random.Random(f"{exposure} {detector}")
-    values["CRVAL1"] = f"{place.uniform(0, 360):20.9f}"
-    declination = math.degrees(math.asin(place.uniform(-1, 1)))
-    values["CRVAL2"] = values["LATPOLE"] = f"{declination:20.9f}"
-    patched = bytearray(header)
-    for keyword, value in values.items():
-        at = header.index(f"{keyword:8}= ".encode())
-        patched[at + 10 : at + _CARD] = f"{value} / changed".ljust(_CARD - 10).encode()
-    return bytes(patched)

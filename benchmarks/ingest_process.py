@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import gc
 import json
 import os
@@ -26,10 +27,11 @@ from lsst.daf.butler import (
 from lsst.resources import ResourcePath
 
 import spherex.formatters  # noqa: F401
-from spherex.cli.script import ingest_simulated
+from spherex.cli.script import ingest_level2, ingest_simulated
+from spherex.ingest import Describer
+from spherex.ingest.level2 import Level2Describer
 from spherex.ingest.reading import FileStructure, read_structure
 from spherex.ingest.simulated import SimulatedDescriber
-from spherex.instrument import SimulatorInstrument
 
 from .measure import cost_of
 
@@ -56,28 +58,44 @@ def warm(path: str) -> None:
                 os.pread(file, _HEADERS, begin)
 
 
-def prepare_ours(repo: str, folders: list[str]) -> Callable[[], Any]:
-    """Return what ``butler ingest-simulated`` does once its options are parsed."""
+CHOICES: dict[str, Any] = {
+    "regex": None,
+    "transfer": "direct",
+    "fail_fast": False,
+    "skip_existing": False,
+    "update_records": False,
+    "dry_run": False,
+}
+"""Options that the commands share."""
+
+COMMANDS: dict[str, Callable[..., bool]] = {
+    "simulated": functools.partial(
+        ingest_simulated, ingest_type="rawexp", output_run=None, group=None, track_file_attrs=True, **CHOICES
+    ),
+    "level2": functools.partial(
+        ingest_level2, dataset_type="level2", processing_run=None, track_file_attrs=False, **CHOICES
+    ),
+}
+
+DESCRIBERS: dict[str, Callable[[], Describer]] = {
+    "simulated": lambda: SimulatedDescriber("rawexp", "rawexpr"),
+    "level2": lambda: Level2Describer("level2"),
+}
+
+
+def prepare_ours(kind: str, repo: str, folders: list[str]) -> Callable[[], Any]:
+    """Return what a command does once its options are parsed."""
     # The floor does not read files: the cost of a cold disk is left out here.
     for path in paths_of(folders):
         warm(path)
+    return prepare_command(kind, repo, folders)
+
+
+def prepare_command(kind: str, repo: str, locations: list[str], threads: int = 1) -> Callable[[], Any]:
+    """Return a command."""
 
     def work() -> None:
-        if not ingest_simulated(
-            repo=repo,
-            locations=folders,
-            regex=None,
-            ingest_type="rawexp",
-            output_run=None,
-            group=None,
-            transfer="direct",
-            processes=1,
-            fail_fast=False,
-            skip_existing=False,
-            update_records=False,
-            dry_run=False,
-            track_file_attrs=True,
-        ):
+        if not COMMANDS[kind](repo=repo, locations=locations, processes=threads):
             raise RuntimeError("the ingest failed")
 
     return work
@@ -90,6 +108,7 @@ class Prepared:
     butler: Butler
     records: dict[str, list[DimensionRecord]]
     datasets: list[FileDataset]
+    track_file_attrs: bool
 
     def insert_records(self) -> None:
         """Insert the dimension records."""
@@ -100,25 +119,30 @@ class Prepared:
         """Insert the records and ingest the files, in one transaction."""
         with self.butler.transaction():
             self.insert_records()
-            self.butler.ingest(*self.datasets, transfer="direct")
+            self.butler.ingest(
+                *self.datasets, transfer="direct", record_validation_info=self.track_file_attrs
+            )
 
 
-def prepare(repo: str, folders: list[str]) -> Prepared:
+def prepare(kind: str, repo: str, folders: list[str]) -> Prepared:
     """Read all that has to be known of the files, and register what they belong to."""
     butler = Butler.from_config(repo, writeable=True)
-    SimulatorInstrument().register(butler.registry)
+    describer = DESCRIBERS[kind]()
+    describer.instrument().register(butler.registry)
+    name = "rawexp" if kind == "simulated" else "level2"
     dataset_type = DatasetType(
-        "rawexp", ("instrument", "exposure", "detector"), "SPHERExImage", universe=butler.dimensions
+        name, ("instrument", "exposure", "detector"), "SPHERExImage", universe=butler.dimensions
     )
     butler.registry.registerDatasetType(dataset_type)
-    butler.collections.register("rawexpr")
-    describer = SimulatedDescriber("rawexp", "rawexpr")
     records: dict[str, dict[tuple[Any, ...], Any]] = {"exposure": {}, "exposure_detector_region": {}}
     datasets = []
     for path in paths_of(folders):
         structure = read_structure(path)
         assert isinstance(structure, FileStructure)
-        description = describer.describe(describer.identify(os.path.basename(path)), structure)
+        key = describer.identify(path)
+        assert key is not None
+        description = describer.describe(key, structure)
+        butler.collections.register(description.dataset.run)
         for record in description.records:
             element = butler.dimensions[record.element]
             complete = element.RecordClass(**{**record.defaults, **record.values})
@@ -126,16 +150,30 @@ def prepare(repo: str, folders: list[str]) -> Prepared:
         values = dict(zip(description.dataset.kind.dimensions, description.dataset.values, strict=True))
         data_id = DataCoordinate.standardize(values, dimensions=dataset_type.dimensions)
         ref = DatasetRef(
-            dataset_type, data_id, "rawexpr", id_generation_mode=DatasetIdGenEnum.DATAID_TYPE_RUN
+            dataset_type,
+            data_id,
+            description.dataset.run,
+            id_generation_mode=DatasetIdGenEnum.DATAID_TYPE_RUN,
         )
         datasets.append(FileDataset(ResourcePath(path, forceDirectory=False), [ref]))
 
-    return Prepared(butler, {element: list(found.values()) for element, found in records.items()}, datasets)
+    return Prepared(
+        butler,
+        {element: list(found.values()) for element, found in records.items()},
+        datasets,
+        kind == "simulated",
+    )
 
 
 def main() -> None:
-    kind, repo, *folders = sys.argv[1:]
-    work = prepare_ours(repo, folders) if kind == "ours" else prepare(repo, folders).insert_all
+    kind, who, repo, *folders = sys.argv[1:]
+    work: Callable[[], Any]
+    if who == "ours":
+        work = prepare_ours(kind, repo, folders)
+    elif who == "floor":
+        work = prepare(kind, repo, folders).insert_all
+    else:
+        work = prepare_command(kind, repo, folders, int(who.removeprefix("threads=")))
     # What is imported on first use, and what was prepared, is not to count.
     with Butler.from_config(repo, writeable=True):
         pass

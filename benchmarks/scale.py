@@ -18,6 +18,8 @@ class Scale:
     few_files, many_files
         Files of the ingests that show how cost grows: whole exposures, and a
         multiple of that.
+    remote_files
+        Files of an ingest from a server.
     side
         Rows and columns of a full image (pixels).
     psf_shape
@@ -50,6 +52,7 @@ class Scale:
     files: int = 12_000
     few_files: int = 6_000
     many_files: int = 60_000
+    remote_files: int = 3_000
     side: int = 2040
     psf_shape: tuple[int, int, int] = (121, 101, 101)
     cutout: int = 100
@@ -73,6 +76,7 @@ TINY = Scale(
     files=12,
     few_files=6,
     many_files=18,
+    remote_files=6,
     side=64,
     psf_shape=(4, 11, 11),
     cutout=8,

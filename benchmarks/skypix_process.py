@@ -28,8 +28,8 @@ _OVERLAPS = "exposure_detector_region_skypix_overlap"
 def main() -> None:
     common, repo, points, *folders = sys.argv[1:]
     # Imports and the first use of the database are not to count.
-    prepare(repo, []).insert_all()
-    prepared = prepare(repo, folders)
+    prepare("simulated", repo, []).insert_all()
+    prepared = prepare("simulated", repo, folders)
     insertion = cost_of(prepared.insert_records)
     prepared.butler.ingest(*prepared.datasets, transfer="direct")
     del prepared

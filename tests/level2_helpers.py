@@ -168,9 +168,10 @@ def level2_datasets(repo: Path, name: str = "level2", run: str = RUN) -> dict[tu
     """Return (number of the observation, detector) and address of the datasets of a run."""
     numbers = {exposure_of(number): number for number in range(100)}
     with Butler.from_config(str(repo)) as butler:
-        if not list(butler.registry.queryDatasetTypes(name)):
+        collection = f"SPHEREx/level2/{run}"
+        if not list(butler.registry.queryDatasetTypes(name)) or collection not in butler.collections.query("*"):
             return {}
-        refs = butler.query_datasets(name, collections=f"SPHEREx/level2/{run}", explain=False, limit=None)
+        refs = butler.query_datasets(name, collections=collection, explain=False, limit=None)
         return {(numbers[ref.dataId["exposure"]], ref.dataId["detector"]): butler.getURI(ref) for ref in refs}
 
 

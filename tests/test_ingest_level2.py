@@ -363,3 +363,33 @@ def test_help_names_the_options() -> None:
     text = butler_command("ingest-level2", "--help").output
     for option in ("--dataset-type", "--processing-run", "--transfer", "--skip-existing", "--no-track-file-attrs"):
         assert option in text
+
+
+def test_table_that_a_killed_process_left_behind(
+    repo_root: Path, tmp_path: Path, make_repo: Callable[..., Path]
+) -> None:
+    """Its file is in the datastore, of which the registry knows nothing."""
+    path = write_level2(tmp_path / "in")
+    other = make_repo(tmp_path / "other")
+    ingest_level2(other, path)
+    with Butler.from_config(str(other)) as butler:
+        (ref,) = butler.query_datasets("level2_wavelength", collections="SPHEREx/level2")
+        place = Path(butler.getURI(ref).ospath).relative_to(other)
+    (repo_root / place).parent.mkdir(parents=True)
+    (repo_root / place).write_bytes(b"half of a table")
+    assert ingest_level2(repo_root, path).code == 0
+    assert wavelength_tables(repo_root) == {(RUN, 1): [1, SIDE]}
+
+
+def test_run_without_a_place_in_the_chain(repo_root: Path, tmp_path: Path) -> None:
+    """As a process leaves it that dies when it has registered the run."""
+    path = write_level2(tmp_path / "in", run=OLDER)
+    with Butler.from_config(str(repo_root), writeable=True) as butler:
+        butler.collections.register(f"SPHEREx/level2/{OLDER}")
+    assert ingest_level2(repo_root, write_level2(tmp_path / "in", run=NEWER)).code == 0
+    assert ingest_level2(repo_root, path).code == 0
+    assert chain_of(repo_root) == [f"SPHEREx/level2/{NEWER}", f"SPHEREx/level2/{OLDER}"]
+    with Butler.from_config(str(repo_root), writeable=True) as butler:
+        butler.collections.redefine_chain("SPHEREx/level2", [f"SPHEREx/level2/{NEWER}"])
+    assert ingest_level2(repo_root, "--skip-existing", path).code == 0
+    assert chain_of(repo_root) == [f"SPHEREx/level2/{NEWER}", f"SPHEREx/level2/{OLDER}"]

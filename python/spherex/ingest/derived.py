@@ -93,7 +93,10 @@ class DerivedDatasets:
             Each dataset that was put.
         """
         for key in keys:
-            yield self._butler.put(self._loaded[key], self._refs[key])
+            ref = self._refs[key]
+            # File names are made from dimension records.
+            ref = ref.expanded(self._butler.registry.expandDataId(ref.dataId))
+            yield self._butler.put(self._loaded[key], ref)
 
     def confirm(self, keys: Iterable[DatasetKey]) -> None:
         """Take note that a transaction which put datasets is through.

@@ -1,0 +1,84 @@
+"""A server of files by the protocol of S3, which counts what it is asked for.
+
+Run as ``python -m benchmarks.s3_server FOLDER``: it prints its port, and at
+each line that it reads the number of requests and of bytes sent so far. Its
+only bucket is ``files``.
+"""
+
+from __future__ import annotations
+
+import http.server
+import os
+import sys
+import threading
+from pathlib import Path
+
+
+class Counts:
+    """Requests and bytes."""
+
+    requests = 0
+    sent = 0
+    lock = threading.Lock()
+
+    @classmethod
+    def add(cls, nbytes: int) -> None:
+        """Count a request and what was sent for it."""
+        with cls.lock:
+            cls.requests += 1
+            cls.sent += nbytes
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Answers HEAD and GET of objects, with byte ranges."""
+
+    protocol_version = "HTTP/1.1"
+    root: Path
+
+    def do_GET(self) -> None:  # noqa: N802
+        """Send an object, or a part of it."""
+        path = self.root / self.path.partition("?")[0].removeprefix("/files/")
+        if not path.is_file():
+            self._answer(404, b"", {"Content-Length": "0"})
+            return
+        size = path.stat().st_size
+        begin, end = 0, size
+        headers = {"Accept-Ranges": "bytes", "ETag": '"0"', "Last-Modified": "Mon, 01 Sep 2025 00:00:00 GMT"}
+        wanted = self.headers.get("Range")
+        if wanted:
+            first, _, last = wanted.removeprefix("bytes=").partition("-")
+            begin, end = int(first), min(int(last) + 1 if last else size, size)
+            headers["Content-Range"] = f"bytes {begin}-{end - 1}/{size}"
+        headers["Content-Length"] = str(end - begin)
+        content = b""
+        if self.command == "GET":
+            with path.open("rb") as stream:
+                content = os.pread(stream.fileno(), end - begin, begin)
+        self._answer(206 if wanted else 200, content, headers)
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def _answer(self, status: int, content: bytes, headers: dict[str, str]) -> None:
+        Counts.add(len(content))
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
+
+
+def main() -> None:
+    Handler.root = Path(sys.argv[1])
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        print(server.server_address[1], flush=True)
+        for _ in sys.stdin:
+            print(Counts.requests, Counts.sent, flush=True)
+        server.shutdown()
+
+
+if __name__ == "__main__":
+    main()

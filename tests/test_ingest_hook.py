@@ -1,0 +1,148 @@
+"""What a further kind of file can ask of the engine."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from ingest_helpers import datasets, write_file, write_files
+from lsst.daf.butler import Butler, DatasetRef
+
+from spherex.ingest import (
+    DatasetKey,
+    DerivedDataset,
+    DescriptionError,
+    FileDescription,
+    FileKey,
+    IngestOptions,
+    IngestReport,
+    engine,
+)
+from spherex.ingest.reading import FileStructure
+from spherex.ingest.simulated import RAW_REGEX, SimulatedDescriber
+
+ID = uuid.UUID("019b2942-2772-73f3-a517-2abe19e0ecb4")
+
+
+class KnownDescriber(SimulatedDescriber):
+    """Gives the first file a dataset id that was made elsewhere."""
+
+    def describe(self, key: FileKey, structure: FileStructure) -> FileDescription:
+        description = super().describe(key, structure)
+        if key.group == 0 and key.member == 1:
+            description = dataclasses.replace(description, dataset=dataclasses.replace(description.dataset, id=ID))
+        return description
+
+
+def run(repo: Path, source: Path, describer: SimulatedDescriber | None = None, **choices: object) -> IngestReport:
+    describer = describer or SimulatedDescriber("rawexp", "rawexpr")
+    hook = choices.pop("hook", None)
+    with Butler.from_config(str(repo), writeable=True) as butler:
+        describer.instrument().register(butler.registry)
+        options = IngestOptions(**choices)  # type: ignore[arg-type]
+        return engine.ingest(butler, describer, [str(source)], re.compile(RAW_REGEX), options, hook=hook)  # type: ignore[arg-type]
+
+
+def test_known_dataset_id(repo_root: Path, tmp_path: Path) -> None:
+    write_files(tmp_path / "in", 1, [1, 2])
+    for _ in range(2):
+        assert run(repo_root, tmp_path / "in", KnownDescriber("rawexp", "rawexpr")).is_success
+    with Butler.from_config(str(repo_root)) as butler:
+        ref = butler.get_dataset(ID)
+        assert ref is not None
+        assert ref.dataId["detector"] == 1
+        assert butler.get(ref).shape == (16, 16)
+        assert len(butler.query_datasets("rawexp", collections="rawexpr")) == 2
+
+
+def test_hook_is_part_of_the_transaction(repo_root: Path, tmp_path: Path) -> None:
+    paths = write_files(tmp_path / "in", 2, [1, 2])
+    seen: list[list[int]] = []
+
+    def hook(refs: Sequence[DatasetRef]) -> list[str]:
+        seen.append([int(ref.dataId["exposure"]) for ref in refs])
+        if len(seen) == 1:
+            raise ValueError("not this one")
+        return [f"{len(refs)} certified"]
+
+    report = run(repo_root, tmp_path / "in", hook=hook, batch_size=2)
+    assert report.is_success
+    assert report.notes == ["2 certified", "2 certified"]
+    assert report.summary_lines()[-2:] == report.notes
+    assert seen[0] == [0, 0], "what fails is tried once more, each exposure on its own"
+    assert report.ingested == len(paths)
+    assert run(repo_root, tmp_path / "in", hook=hook).notes == ["4 certified"], "also what is there already"
+
+
+def test_hook_that_fails_undoes_the_batch(repo_root: Path, tmp_path: Path) -> None:
+    write_file(tmp_path / "in")
+
+    def hook(refs: Sequence[DatasetRef]) -> list[str]:
+        raise ValueError("never")
+
+    report = run(repo_root, tmp_path / "in", hook=hook)
+    assert "never; nothing of it was ingested" in report.failures[0][1]
+    assert datasets(repo_root) == {}
+
+
+def test_dry_run_calls_no_hook(repo_root: Path, tmp_path: Path) -> None:
+    write_file(tmp_path / "in")
+
+    def hook(refs: Sequence[DatasetRef]) -> list[str]:
+        raise AssertionError("called")
+
+    assert run(repo_root, tmp_path / "in", hook=hook, dry_run=True).is_success
+
+
+class DerivingDescriber(SimulatedDescriber):
+    """Offers the size of each file, as a dataset of its exposure."""
+
+    loads: list[str]
+
+    def describe(self, key: FileKey, structure: FileStructure) -> FileDescription:
+        description = super().describe(key, structure)
+        kind = dataclasses.replace(
+            description.dataset.kind,
+            name="size",
+            dimensions=("instrument", "exposure"),
+            storage_class="StructuredDataDict",
+            formatter=None,
+        )
+
+        def load() -> dict[str, int | None] | None:
+            self.loads.append(structure.address)
+            if key.member == 1:
+                return None
+            if key.member == 2:
+                raise DescriptionError("too damaged to be measured")
+            return {"size": structure.size}
+
+        derived = DerivedDataset(DatasetKey(kind, "rawexpr", description.dataset.values[:2]), load)
+        return dataclasses.replace(description, derived=(derived,))
+
+
+def test_derived_dataset_is_made_from_the_first_file_that_serves(repo_root: Path, tmp_path: Path) -> None:
+    paths = write_files(tmp_path / "in", 1)
+    describer = DerivingDescriber("rawexp", "rawexpr")
+    describer.loads = []
+    report = run(repo_root, tmp_path / "in", describer)
+    assert describer.loads == [str(path) for path in paths[:3]]
+    assert report.failures == [(str(paths[1]), "too damaged to be measured")]
+    assert (report.ingested, report.derived) == (5, {"size": 1})
+    with Butler.from_config(str(repo_root)) as butler:
+        (ref,) = butler.query_datasets("size", collections="rawexpr")
+        assert butler.get(ref) == {"size": paths[2].stat().st_size}
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_derived_dataset_that_is_there_is_not_read_again(repo_root: Path, tmp_path: Path, times: int) -> None:
+    write_files(tmp_path / "in", 1, [3, 4])
+    describer = DerivingDescriber("rawexp", "rawexpr")
+    describer.loads = []
+    for _ in range(times):
+        run(repo_root, tmp_path / "in", describer)
+    assert len(describer.loads) == 1
