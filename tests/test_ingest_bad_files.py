@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from damages import cut, dangling, empty, grow, not_fits
@@ -20,6 +21,8 @@ from ingest_helpers import (
     write_files,
 )
 from lsst.daf.butler import Butler
+
+from spherex.ingest.simulated import SimulatedDescriber
 
 
 def directory(path: Path) -> None:
@@ -235,6 +238,73 @@ def test_fail_fast(repo_root: Path, tmp_path: Path) -> None:
     assert datasets_or_none(repo_root) == {}
 
 
+@pytest.mark.parametrize("damage", ["header", "contradiction", "name", "twin"])
+def test_fail_fast_writes_what_comes_before(repo_root: Path, tmp_path: Path, damage: str) -> None:
+    write_files(tmp_path / "in", 4)
+    change = {
+        "header": {"XPOSURE": "long"},
+        "contradiction": {"XPOSURE": 50.0},
+        "name": {"OBSID": "sim_000000"},
+        "twin": {},
+    }
+    path = write_file(tmp_path / ("b" if damage == "twin" else "in"), 2, 3, seed=9, change=change[damage])
+    if damage == "name":
+        for detector in range(1, 7):
+            write_file(tmp_path / "in", 2, detector, change=change[damage])
+    outcome = ingest(repo_root, "--fail-fast", tmp_path / "in", *([path] if damage == "twin" else []))
+    assert outcome.code == 1
+    assert outcome.counts["ingested"] == 12
+    assert outcome.counts["not tried"] >= 6
+    assert sum(outcome.counts[name] for name in ("ingested", "failed", "not tried")) == outcome.counts["found"]
+    assert {exposure for exposure, _ in datasets(repo_root)} == {0, 1}
+    assert all("sim_exposure_000002" in line for line in outcome.failures)
+
+
+def damage_zimage(path: Path) -> None:
+    content = path.read_bytes().replace(b"XTENSION= 'IMAGE   '", b"XTENSION= 'BINTABLE'", 1)
+    at = content.index(b"TELESCOP")
+    path.write_bytes(content[:at] + b"ZIMAGE  =                    T".ljust(80) + content[at + 80 :])
+
+
+def damage_text(path: Path) -> None:
+    content = path.read_bytes()
+    at = content.index(b"IMAGETYP")
+    path.write_bytes(content[:at] + b"IMAGETYP= 'unterminated".ljust(80) + content[at + 80 :])
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"), [(damage_zimage, "ZNAXIS.*good copy"), (damage_text, "IMAGETYP.*mend the header")]
+)
+def test_damage_of_one_header(repo_root: Path, tmp_path: Path, damage: Callable[[Path], None], message: str) -> None:
+    paths = write_files(tmp_path / "in", 1)
+    damage(paths[2])
+    outcome = ingest(repo_root, tmp_path / "in")
+    assert outcome.code == 1
+    assert outcome.counts["ingested"] == 5
+    (failure,) = outcome.failures
+    assert failure.startswith(f"failed: {paths[2]}: ")
+    assert re.search(message, failure), failure
+
+
+@pytest.mark.parametrize("step", ["identify", "describe"])
+def test_describer_that_errs(repo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    """A case that its author did not think of is no reason to give up all files."""
+    paths = write_files(tmp_path / "in", 1)
+    original = getattr(SimulatedDescriber, step)
+
+    def err(self: SimulatedDescriber, *args: Any) -> Any:
+        result = original(self, *args)
+        key = result if step == "identify" else args[0]
+        return {}["nothing"] if key.member == 3 else result
+
+    monkeypatch.setattr(SimulatedDescriber, step, err)
+    outcome = ingest(repo_root, tmp_path / "in")
+    assert outcome.code == 1
+    assert outcome.counts["ingested"] == 5
+    (failure,) = outcome.failures
+    assert failure.startswith(f"failed: {paths[2]}: its header cannot be understood (KeyError: 'nothing'); mend it")
+
+
 def datasets_or_none(repo: Path) -> dict:
     with Butler.from_config(str(repo)) as butler:
         if not list(butler.registry.queryDatasetTypes("rawexp")):
@@ -244,16 +314,16 @@ def datasets_or_none(repo: Path) -> dict:
 
 def test_vanishing_file(repo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file goes between the reading of its header and the transfer."""
-    from spherex.ingest import engine
+    from spherex.ingest import describing
 
     paths = write_files(tmp_path / "in", 2)
-    read = engine.read_structures
+    read = describing.read_structures
 
     def read_and_remove(*args: object) -> object:
         yield from read(*args)  # type: ignore[arg-type]
         paths[3].unlink(missing_ok=True)
 
-    monkeypatch.setattr(engine, "read_structures", read_and_remove)
+    monkeypatch.setattr(describing, "read_structures", read_and_remove)
     outcome = ingest(repo_root, "--transfer", "copy", tmp_path / "in")
     assert outcome.code == 1
     assert outcome.counts["ingested"] == 11

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -93,21 +92,3 @@ def test_move_finishes_what_was_interrupted(repo_root: Path, tmp_path: Path) -> 
     assert outcome.counts["already there"] == 6
     assert not any(path.exists() for path in paths)
     assert all(Path(uri.ospath).exists() for uri in datasets(repo_root).values())
-
-
-@pytest.mark.parametrize("mode", ["direct", "symlink"])
-def test_move_never_removes_the_only_copy(repo_root: Path, tmp_path: Path, mode: str) -> None:
-    paths = write_files(tmp_path / "in", 1)
-    ingest(repo_root, "--transfer", mode, tmp_path / "in")
-    ingest(repo_root, "--transfer", "move", tmp_path / "in")
-    assert all(path.exists() for path in paths)
-
-
-def test_move_through_a_link(repo_root: Path, tmp_path: Path) -> None:
-    path = write_file(tmp_path / "real")
-    (tmp_path / "in").mkdir()
-    (tmp_path / "in" / path.name).symlink_to(path)
-    assert ingest(repo_root, "--transfer", "move", tmp_path / "in").code == 0
-    assert not path.exists()
-    assert not os.path.lexists(tmp_path / "in" / path.name)
-    assert not Path(datasets(repo_root)[0, 1].ospath).is_symlink()

@@ -90,12 +90,23 @@ class HDUInfo:
 
     @property
     def image_shape(self) -> tuple[int, ...]:
-        """Shape of the pixels, slowest axis first; empty if there are none."""
+        """Shape of the pixels, slowest axis first; empty if there are none.
+
+        Raises
+        ------
+        ProductError
+            If the header of a compressed image does not tell.
+        """
         if self.kind == "table":
             return ()
         if self.kind == "image":
             return self.shape
-        return tuple(int(self.cards[f"ZNAXIS{axis}"]) for axis in range(int(self.cards["ZNAXIS"]), 0, -1))
+        try:
+            return tuple(int(self.cards[f"ZNAXIS{axis}"]) for axis in range(int(self.cards["ZNAXIS"]), 0, -1))
+        except KeyError as error:
+            raise ProductError(f"the header of HDU {self.index} ({self.name}) is damaged: {error} is missing") from None
+        except (TypeError, ValueError) as error:
+            raise ProductError(f"the header of HDU {self.index} ({self.name}) is damaged: {error}") from None
 
     @functools.cached_property
     def header(self) -> fits.Header:

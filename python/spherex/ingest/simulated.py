@@ -48,6 +48,9 @@ _DIMENSIONS = ("instrument", "exposure", "detector")
 _RAW_TYPE, _DARK_TYPE = "rawexp", "dark"
 _KIND_CARD = "IMAGETYP"
 
+_LONGEST_GROUP = 64
+_LARGEST_ID = 2**63 - 1
+
 _NUMBERS = {
     "exposure_time": "XPOSURE",
     "ra_boresight": "RA_BORE",
@@ -75,6 +78,11 @@ class SimulatedDescriber:
         observation, or for files that do not tell it ``today``.
     today
         Date of this ingest, YYYYMMDD; by default that of the clock, UTC.
+
+    Raises
+    ------
+    ValueError
+        Raised if the name of the group is no good.
     """
 
     instrument = SimulatorInstrument
@@ -93,6 +101,8 @@ class SimulatedDescriber:
         self.last_resorts: Mapping[str, Mapping[str, Any]] = {
             "exposure": _group_fields(today or f"{datetime.datetime.now(datetime.UTC):%Y%m%d}")
         }
+        if self._group is not None:
+            self.last_resorts = {}
 
     def identify(self, address: str, structure: FileStructure | None = None) -> FileKey:
         """Tell exposure, detector and dataset from a name; see `Describer`."""
@@ -122,8 +132,8 @@ class SimulatedDescriber:
             if name not in hdus or len(hdus[name].image_shape) != 2:
                 raise DescriptionError(f"it has no image in an HDU {name}; replace it by a good copy")
         hdu = hdus[IMAGE]
-        self._check_kind(hdu.cards)
         try:
+            self._check_kind(hdu.cards)
             self._check_identity(key, hdu.cards)
             exposure = self._exposure(key, hdu.cards)
             region = self._region(hdu)
@@ -181,9 +191,10 @@ class SimulatedDescriber:
         else:
             values["timespan"] = _timespan(*times, str(cards.get("TIMESYS", "UTC")).upper())
             defaults = _group_fields(observation_date(times[0]))
-        if self._group is not None:
-            values.update(self._group)
-        return RecordDescription("exposure", values, defaults)
+        if self._group is None:
+            return RecordDescription("exposure", values, defaults)
+        emptied = tuple(name for name, value in self._group.items() if value is None)
+        return RecordDescription("exposure", values | self._group, emptied=emptied)
 
     def _region(self, hdu: HDUInfo) -> Any:
         rows, columns = hdu.image_shape
@@ -200,5 +211,13 @@ def _timespan(begin: float, end: float, scale: str) -> Timespan:
     return timespan_of(begin, end, scale)
 
 
-def _group_fields(name: str) -> Mapping[str, Any]:
-    return {"group_name": name, "group_id": int(name) if name.isascii() and name.isdigit() else None}
+def _group_fields(name: str) -> dict[str, Any]:
+    # It becomes a directory of the datastore.
+    if not 0 < len(name) <= _LONGEST_GROUP or name in (".", "..") or "/" in name or name.strip() != name:
+        raise ValueError(f"{name!r} is no name of 1 to {_LONGEST_GROUP} characters without '/' and blanks around it")
+    if not name.isprintable():
+        raise ValueError(f"{name!r} has characters that cannot be printed")
+    number = int(name) if name.isascii() and name.isdigit() else None
+    if number is not None and number > _LARGEST_ID:
+        raise ValueError(f"{name} is too large for the number of a group, at most {_LARGEST_ID}")
+    return {"group_name": name, "group_id": number}
