@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ from ingest_helpers import (
     ingest,
     ingest_bound,
     ingest_darks,
+    name_of,
     region,
     snapshot,
     write_file,
     write_files,
 )
 from lsst.daf.butler import Butler
+from programs import run_program
 
 from spherex.ingest.simulated import SimulatedDescriber
 
@@ -189,6 +192,46 @@ def test_changed_file_under_a_known_name(
     assert "prune-datasets" in outcome.failures[0] or "--update-records" in outcome.failures[0]
     assert snapshot(repo_root) == before
     assert ingest(repo_root, "--skip-existing", tmp_path / "in").code == 0
+
+
+@pytest.mark.parametrize("part", ["primary", "IMAGE", "FLAGS", "VARIANCE", "last pixel"])
+def test_change_of_a_file_of_real_size(repo_root: Path, tmp_path: Path, part: str) -> None:
+    path = write_file(tmp_path / "in", side=1000)
+    ingest(repo_root, "--transfer", "copy", tmp_path / "in")
+    assert ingest(repo_root, "--transfer", "copy", tmp_path / "in").counts["already there"] == 1
+    content = bytearray(path.read_bytes())
+    if part == "last pixel":
+        at = content.index(b"FLAGS   '") // 2880 * 2880 - 2880 + 4_000_000 % 2880 - 1
+    else:
+        at = 0 if part == "primary" else content.index(f"'{part:8}'".encode()) // 2880 * 2880
+        at = content.index(b"END" + b" " * 77, at) - 80 + 79
+    content[at] ^= 1
+    path.write_bytes(content)
+    outcome = ingest(repo_root, "--transfer", "copy", tmp_path / "in")
+    assert outcome.code == 1
+    assert "its content is not that of the ingested file" in outcome.failures[0]
+
+
+def test_known_file_and_a_changed_copy(repo_root: Path, tmp_path: Path) -> None:
+    known = write_file(tmp_path / "a")
+    changed = write_file(tmp_path / "b", seed=4)
+    shutil.copytree(tmp_path / "a", tmp_path / "c")
+    ingest(repo_root, tmp_path / "a")
+    outcome = ingest(repo_root, tmp_path / "a", tmp_path / "b", tmp_path / "c")
+    assert outcome.counts["already there"] == 2, known
+    (failure,) = outcome.failures
+    assert failure.startswith(f"failed: {changed}: its content is not that of the ingested file")
+
+
+def test_no_regular_file(repo_root: Path, tmp_path: Path) -> None:
+    """A pipe that nobody writes to is not waited for."""
+    write_files(tmp_path / "in", 1, [1, 2, 3])
+    os.mkfifo(tmp_path / "in" / name_of(0, 4))
+    (tmp_path / "in" / name_of(0, 5)).symlink_to("/dev/zero")
+    done = run_program("butler", "ingest-simulated", repo_root, tmp_path / "in", timeout=60)
+    assert done.returncode == 1
+    assert "3 ingested" in done.stdout
+    assert done.stderr.count("it is no regular file, but a pipe, a socket or a device") == 2, done.stderr
 
 
 def test_file_of_the_repository_is_gone(repo_root: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from ingest_helpers import datasets, ingest, write_file, write_files
+from ingest_helpers import BLOCK, datasets, ingest, write_file, write_files
 from lsst.resources import ResourcePath
 
 
@@ -123,7 +123,8 @@ def test_interrupted_move_out_of_a_bucket(repo_root: Path, tmp_path: Path, bucke
     for path, uri in zip(paths, uris, strict=True):
         uri.write(path.read_bytes())
     ingest(repo_root, "--transfer", "copy", f"{bucket}/in/")
-    uris[2].write(write_file(tmp_path / "in", 0, 3, seed=99, side=120).read_bytes())
+    # What lies behind the headers of remote files is not compared before.
+    uris[2].write(paths[2].read_bytes()[:-BLOCK] + bytes(BLOCK))
     outcome = ingest(repo_root, "--transfer", "move", f"{bucket}/in/")
     assert [uri.exists() for uri in uris] == [number == 2 for number in range(6)]
     (failure,) = outcome.failures

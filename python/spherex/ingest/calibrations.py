@@ -12,9 +12,10 @@ from typing import Any
 import yaml
 
 from spherex.archive import ArchiveNameError, CalibrationContent, CalibrationName, Level2Name, content_of
+from spherex.fits.sources import open_source
 from spherex.instrument import SPHEREx
 
-from .addresses import name_of, uri_of
+from .addresses import name_of
 from .description import DatasetKey, DatasetKind, DescriptionError, FileDescription, FileKey
 from .policy import IngestPolicy
 from .reading import FileStructure, attempt, read_structure
@@ -51,7 +52,8 @@ def read_calibration(address: str) -> FileStructure | DescriptionError:
 
 
 def _read_yaml(address: str) -> FileStructure:
-    content = uri_of(address).read()
+    with open_source(address) as source:
+        content = source.read_at(0, -1 if source.size is None else source.size)
     try:
         value = yaml.safe_load(content)
     except yaml.YAMLError as error:
