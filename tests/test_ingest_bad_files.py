@@ -13,6 +13,7 @@ from ingest_helpers import (
     Bare,
     datasets,
     exposure_record,
+    header_bytes,
     ingest,
     ingest_bound,
     ingest_darks,
@@ -25,6 +26,7 @@ from ingest_helpers import (
 from lsst.daf.butler import Butler
 from programs import run_program
 
+from spherex.fits import read_product
 from spherex.ingest.simulated import SimulatedDescriber
 
 
@@ -327,6 +329,59 @@ def test_damage_of_one_header(repo_root: Path, tmp_path: Path, damage: Callable[
     (failure,) = outcome.failures
     assert failure.startswith(f"failed: {paths[2]}: ")
     assert re.search(message, failure), failure
+
+
+def other_shape(path: Path) -> None:
+    content = path.read_bytes()
+    at = content.rindex(b"NAXIS1  =")
+    path.write_bytes(content[:at] + b"NAXIS1  =                   10" + content[at + 30 :])
+
+
+def two_images(path: Path) -> None:
+    content = path.read_bytes()
+    first = content.index(b"XTENSION")
+    second = content.index(b"XTENSION", first + 8)
+    path.write_bytes(content[:second] + content[first:])
+
+
+def pixels_in_front(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    header = header_bytes({"SIMPLE": True, "BITPIX": 8, "NAXIS": 1, "NAXIS1": 4})
+    path.write_bytes(header + bytes(2880) + content[2880:])
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (other_shape, "its HDU VARIANCE has 10 x 16 pixels, its HDU IMAGE 16 x 16; replace it by a good copy"),
+        (two_images, "it has two HDUs IMAGE; replace it by a good copy"),
+        (pixels_in_front, "its primary HDU holds pixels, for which a product has no place; replace it by a good copy"),
+    ],
+)
+def test_what_our_reader_refuses(repo_root: Path, tmp_path: Path, damage: Callable[[Path], None], message: str) -> None:
+    paths = write_files(tmp_path / "in", 1, [1, 2])
+    damage(paths[1])
+    with pytest.raises(ValueError, match=message.partition(";")[0]):
+        read_product(paths[1])
+    outcome = ingest(repo_root, tmp_path / "in")
+    assert outcome.counts["ingested"] == 1
+    assert outcome.failures == [f"failed: {paths[1]}: {message}"]
+
+
+def test_names_that_cannot_be_printed(repo_root: Path, tmp_path: Path) -> None:
+    path = write_file(tmp_path / "in")
+    os.rename(path, f"{path}\n")
+    odd = os.path.join(os.fsencode(tmp_path), b"in", b"caf\xe9")
+    os.mkdir(odd)
+    os.rename(write_file(tmp_path / "more", 0, 2), os.path.join(odd, name_of(0, 2).encode()))
+    write_file(tmp_path / "in", 0, 3)
+    outcome = ingest(repo_root, "--transfer", "copy", tmp_path / "in")
+    assert outcome.counts["ingested"] == 1
+    assert outcome.counts["found"] == 3
+    first, second = sorted(outcome.failures, reverse=True)
+    assert first.startswith(f"failed: {path}\\n: its name is not sim_exposure_")
+    assert "caf\\udce9/" in second
+    assert "its path is not UTF-8, so no URI can name it; rename the file or directory" in second
 
 
 @pytest.mark.parametrize("step", ["identify", "describe"])

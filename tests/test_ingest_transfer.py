@@ -56,6 +56,13 @@ def test_odd_directory_names(repo_root: Path, tmp_path: Path, name: str, mode: s
     assert ingest(repo_root, "--transfer", mode, tmp_path / name).counts["already there"] == 1
 
 
+def test_relative_uri(repo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_files(tmp_path / "in", 1)
+    monkeypatch.chdir(tmp_path)
+    assert ingest(repo_root, "file:in/").counts["ingested"] == 6
+    assert "there is no such file or directory" in ingest(repo_root, "file:nothing/").failures[0]
+
+
 def test_uri_locations(repo_root: Path, tmp_path: Path) -> None:
     paths = write_files(tmp_path / "in", 1)
     assert ingest(repo_root, paths[0].as_uri(), (tmp_path / "in").as_uri() + "/").counts["ingested"] == 6

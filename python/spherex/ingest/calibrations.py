@@ -78,7 +78,7 @@ class CalibrationDescriber:
 
     instrument = SPHEREx
     policy = IngestPolicy("--dataset-type-prefix", read=read_calibration, has_given_ids=True)
-    fields: Mapping[str, frozenset[str]] = {}
+    fields: Mapping[str, frozenset[str]] = SPHEREx.record_fields
     last_resorts: Mapping[str, Mapping[str, Any]] = {}
 
     def __init__(self, collection: str, prefix: str = "", ids: Mapping[str, uuid.UUID] | None = None) -> None:

@@ -75,6 +75,7 @@ class FileReader:
         for address in addresses:
             report.found += 1
             try:
+                _check_name(address)
                 with _understanding():
                     key = self._describer.identify(address)
             except DescriptionError as error:
@@ -191,6 +192,13 @@ class FileReader:
                 f"{other} is for the same dataset {twin.description.dataset.values}; "
                 f"name only one of them, or tell them apart by --regex and {self._policy.type_option}",
             )
+
+
+def _check_name(address: str) -> None:
+    try:
+        address.encode()
+    except UnicodeEncodeError:
+        raise DescriptionError("its path is not UTF-8, so no URI can name it; rename the file or directory") from None
 
 
 @contextlib.contextmanager

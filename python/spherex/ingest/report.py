@@ -92,7 +92,7 @@ class IngestReport:
 
     def failure_lines(self) -> list[str]:
         """Say one line on each failure."""
-        return [f"failed: {address}: {reason}" for address, reason in self.failures]
+        return [f"failed: {_shown(address)}: {reason}" for address, reason in self.failures]
 
     def summary_lines(self) -> list[str]:
         """Sum up in a few lines."""
@@ -116,3 +116,8 @@ class IngestReport:
             verb = "would be changed" if self.dry_run else "changed"
             lines.append(f"{self.changed_records} dimension records {verb}")
         return lines + self.notes
+
+
+def _shown(address: str) -> str:
+    """Address without what would break the line, or cannot be printed."""
+    return "".join([char if char.isprintable() else char.encode("unicode_escape").decode() for char in address])

@@ -6,12 +6,14 @@ __all__ = ["DARK_REGEX", "RAW_REGEX", "STORAGE_CLASS", "SimulatedDescriber"]
 
 import datetime
 import functools
+import math
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from lsst.daf.butler import Timespan
 
+from spherex.fits.layout import check_layout
 from spherex.fits.names import FLAGS, IMAGE, VARIANCE
 from spherex.geometry import FrameError, frame_corners, polygon_of
 from spherex.instrument import SimulatorInstrument
@@ -40,7 +42,7 @@ RAW_REGEX = rf"{_STEM}\.fits$"
 """Names of raw images."""
 DARK_REGEX = rf"{_STEM}{_DARK}\.fits$"
 """Names of dark current maps."""
-_NAME = re.compile(rf"{_STEM}({_DARK})?\.fits$")
+_NAME = re.compile(rf"{_STEM}({_DARK})?\.fits\Z")
 
 STORAGE_CLASS = "SPHERExImage"
 _DIMENSIONS = ("instrument", "exposure", "detector")
@@ -51,14 +53,14 @@ _KIND_CARD = "IMAGETYP"
 _LONGEST_GROUP = 64
 _LARGEST_ID = 2**63 - 1
 
-_NUMBERS = {
-    "exposure_time": "XPOSURE",
-    "ra_boresight": "RA_BORE",
-    "dec_boresight": "DEC_BORE",
-    "roll": "ROLL",
-    "gaussian_jitter": "JITTER",
+_NUMBERS: Mapping[str, tuple[str, float, float]] = {
+    "exposure_time": ("XPOSURE", 0.0, math.inf),
+    "ra_boresight": ("RA_BORE", 0.0, 360.0),
+    "dec_boresight": ("DEC_BORE", -90.0, 90.0),
+    "roll": ("ROLL", -360.0, 360.0),
+    "gaussian_jitter": ("JITTER", 0.0, math.inf),
 }
-"""Fields of an exposure and the cards that hold them, if they are numbers."""
+"""Fields of an exposure that are numbers: their cards, least and largest values."""
 
 _TEXTS = {"survey": "SPS_FLAGS", "target_name": "SPS_TARG"}
 """Fields of an exposure and the cards that hold them, if they are names."""
@@ -89,8 +91,9 @@ class SimulatedDescriber:
     policy = IngestPolicy("--ingest-type", "--output-run")
 
     fields: Mapping[str, frozenset[str]] = {
-        "exposure": frozenset({"name", "group_name", "group_id", *_NUMBERS, *_TEXTS}),
-        "exposure_detector_region": frozenset(),
+        **SimulatorInstrument.record_fields,
+        "exposure": frozenset({"name", "group_name", "group_id", "timespan", *_NUMBERS, *_TEXTS}),
+        "exposure_detector_region": frozenset({"region"}),
     }
 
     def __init__(self, dataset_type: str, run: str, group: str | None = None, today: str | None = None) -> None:
@@ -126,6 +129,7 @@ class SimulatedDescriber:
 
     def describe(self, key: FileKey, structure: FileStructure) -> FileDescription:
         """Tell records and region from the IMAGE header; see `Describer`."""
+        check_layout(structure.hdus)
         hdus = {hdu.name: hdu for hdu in structure.hdus}
         for name in (IMAGE, FLAGS, VARIANCE):
             # A file that was cut between two HDUs has no other sign of it.
@@ -180,8 +184,10 @@ class SimulatedDescriber:
             "id": key.group,
             "name": text_of(cards, "OBSID") or f"sim_{key.group:06d}",
         }
-        for field, card in _NUMBERS.items():
-            values[field] = number_of(cards, card)
+        for field, (card, least, most) in _NUMBERS.items():
+            values[field] = number_of(cards, card, least, most)
+        if values["ra_boresight"] == 360.0:
+            values["ra_boresight"] = 0.0
         for field, card in _TEXTS.items():
             values[field] = text_of(cards, card)
         times = exposure_times(cards)
@@ -189,8 +195,9 @@ class SimulatedDescriber:
         if times is None:
             values["timespan"] = None
         else:
-            values["timespan"] = _timespan(*times, str(cards.get("TIMESYS", "UTC")).upper())
-            defaults = _group_fields(observation_date(times[0]))
+            scale = str(cards.get("TIMESYS", "UTC")).upper()
+            values["timespan"] = _timespan(*times, scale)
+            defaults = _group_fields(observation_date(times[0], scale))
         if self._group is None:
             return RecordDescription("exposure", values, defaults)
         emptied = tuple(name for name, value in self._group.items() if value is None)
