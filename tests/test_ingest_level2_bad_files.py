@@ -337,9 +337,13 @@ def test_dataset_type_of_another_kind(repo_root: Path, tmp_path: Path) -> None:
 
 
 def test_failures_leave_good_runs_alone(repo_root: Path, tmp_path: Path) -> None:
-    write_level2(tmp_path / "in", 0, 1)
-    write_level2(tmp_path / "in", 0, 1, run=NEWER, change={"CRVAL1": 200.0})
-    assert ingest_level2(repo_root, tmp_path / "in").counts["ingested"] == 1
+    paths = [write_level2(tmp_path / "in", 0, 1)]
+    paths.append(write_level2(tmp_path / "in", 0, 1, run=NEWER, change={"CRVAL1": 200.0}))
+    together = ingest_level2(repo_root, tmp_path / "in")
+    assert together.counts["ingested"] == 0, "which one is right is not guessed"
+    assert [line.split(": ")[1] for line in together.failures] == [str(path) for path in paths]
+    assert ingest_level2(repo_root, paths[0]).counts["ingested"] == 1
+    assert "--update-records" in ingest_level2(repo_root, paths[1]).failures[0]
     assert level2_datasets(repo_root).keys() == {(0, 1)}
     assert level2_region(repo_root) is not None
     assert set(chain_of(repo_root)) == {f"SPHEREx/level2/{RUN}", f"SPHEREx/level2/{NEWER}"}
