@@ -26,7 +26,7 @@ from .scale import Scale
 _ROOT = Path(__file__).parents[1]
 _PATH = os.pathsep.join([str(_ROOT), str(_ROOT / "python")])
 _MEMORY = 300e6
-_BLOCK_SIZES = (48, 200)
+_BLOCK_SIZES = (40, 200)
 """Memory for a block (MB): that of the task's default, and one for those who have more."""
 
 
@@ -82,6 +82,5 @@ def _repository(root: Path, sample: SPHERExImage, darks: int) -> Path:
 def _process(repo: Path, block_size: int) -> Cost:
     """Read or combine in a process of its own, which tells its times without those of its start."""
     words = [sys.executable, "-m", "benchmarks.combine_dark_process", str(repo), str(block_size)]
-    cost, output = run_process(words, {"PYTHONPATH": _PATH})
-    times = json.loads(output.splitlines()[-1])
-    return Cost(times["cpu"], times["wall"], cost.memory)
+    _, output = run_process(words, {"PYTHONPATH": _PATH})
+    return Cost(**json.loads(output.splitlines()[-1]))

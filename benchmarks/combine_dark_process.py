@@ -15,7 +15,7 @@ from .measure import cost_of
 
 
 def main(repo: str, block_size: int) -> None:
-    """Measure and print the times as JSON.
+    """Measure and print times and memory as JSON.
 
     Parameters
     ----------
@@ -28,7 +28,15 @@ def main(repo: str, block_size: int) -> None:
         handles = [butler.getDeferred(ref) for ref in sorted(butler.query_datasets("dark"))]
         task = CombineDarkTask(config=CombineDarkConfig(blockSize=max(block_size, 1)))
         cost = cost_of(lambda: task.run(handles) if block_size else _read(handles))
-    print(json.dumps({"cpu": cost.cpu, "wall": cost.wall}))
+    print(json.dumps({"cpu": cost.cpu, "wall": cost.wall, "memory": _peak()}))
+
+
+def _peak() -> int:
+    # Not what the parent can learn of its child: that begins with the size of
+    # the parent itself.
+    with open("/proc/self/status") as stream:
+        (line,) = (line for line in stream if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024
 
 
 def _read(handles: Sequence[DeferredDatasetHandle]) -> None:

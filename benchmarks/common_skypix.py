@@ -16,11 +16,10 @@ import yaml
 from lsst.resources import ResourcePath
 
 from .files import make_raw_files
-from .measure import Cost, run_process, take_turns
+from .measure import Cost, run_process, search_path, take_turns
 from .report import Row
 from .scale import Scale
 
-_ROOT = Path(__file__).parents[1]
 _ANY_VERSION = 1000
 
 
@@ -50,7 +49,7 @@ def _measure(
 ) -> Cost:
     # The universe of the file must not get into this process.
     repo = scratch / "repo"
-    environment = {"PYTHONPATH": str(_ROOT)}
+    environment = search_path()
     make = "import sys; from pathlib import Path; from benchmarks.files import make_repository; "
     make += "make_repository(Path(sys.argv[1]), sys.argv[2])"
     run_process([sys.executable, "-c", make, repo, dimensions], environment)

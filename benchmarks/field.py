@@ -23,14 +23,14 @@ from spherex.formatters import SPHERExImageFormatter
 from spherex.geometry import frame_corners, polygon_of
 from spherex.ingest.database import refresh_statistics
 from spherex.ingest.times import timespan_of
-from spherex.instrument import DETECTORS, DICHROIC_PAIRS
+from spherex.instrument import DETECTORS, DICHROIC_PAIRS, SPHEREx
 
 from .files import make_repository
 
 FIELD = (270.0, 66.56)
 """Position that the images look at: the north ecliptic pole (deg)."""
 
-_INSTRUMENT = "SPHEREx"
+_INSTRUMENT = SPHEREx.getName()
 _CHAIN = "SPHEREx/level2"
 _RUNS = ("l2b-v22-2026-100", "l2b-v21-2026-010", "l2b-v20-2025-299")
 _SIDE = 2040
@@ -102,13 +102,7 @@ def _universe(root: Path) -> Any:
 
 
 def _register(butler: Butler, kind: DatasetType) -> None:
-    record = {"name": _INSTRUMENT, "exposure_max": 10**14, "detector_max": 7}
-    record["class_name"] = "spherex.instrument.SPHEREx"
-    butler.registry.syncDimensionData("instrument", record)
-    for detector in DETECTORS:
-        record = {"instrument": _INSTRUMENT, "id": detector.id, "full_name": f"D{detector.id}"}
-        record |= {"lmin": detector.lmin, "lmax": detector.lmax, "r": detector.r, "desc": detector.desc}
-        butler.registry.syncDimensionData("detector", record)
+    SPHEREx().register(butler.registry)
     butler.registry.registerDatasetType(kind)
     for run in _RUNS:
         butler.collections.register(f"{_CHAIN}/{run}")

@@ -60,7 +60,7 @@ def _quiet_image(butler: Butler) -> tuple[int, str]:
     """Return the id of an exposure outside of the field, and a position in it as the query language has it."""
     condition = "instrument = 'SPHEREx' AND detector = 1 AND exposure.survey = 'all_sky'"
     (record,) = butler.query_dimension_records(
-        "exposure_detector_region", where=condition, order_by=["-exposure"], limit=-1
+        "exposure_detector_region", where=condition, order_by=["-exposure"], limit=1
     )
     ra, dec = _centre_of(record.region)
     return record.exposure, f"{ra}, {dec}"

@@ -12,11 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from .files import make_raw_files, make_repository
-from .measure import Cost, median_cost, run_process, take_turns
+from .measure import Cost, median_cost, run_process, search_path, take_turns
 from .report import Row, ratio_row
 from .scale import Scale
-
-_ROOT = Path(__file__).parents[1]
 
 
 def run(scratch: Path, scale: Scale) -> list[Row]:
@@ -118,7 +116,7 @@ def ingest_once(
         repo,
         *locations,
     ]
-    process, output = run_process(command, {"PYTHONPATH": str(_ROOT), **environment})
+    process, output = run_process(command, {**search_path(), **environment})
     shutil.rmtree(repo)
     work = json.loads(output.splitlines()[-1])
     return dataclasses.replace(process, cpu=work["cpu"], wall=work["wall"])

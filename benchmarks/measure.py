@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Cost", "cost_of", "median_cost", "run_process", "take_turns"]
+__all__ = ["Cost", "cost_of", "median_cost", "run_process", "search_path", "take_turns"]
 
 import dataclasses
 import gc
@@ -50,6 +50,12 @@ def cost_of(work: Callable[[], object]) -> Cost:
     cost = Cost(time.process_time() - cpu, time.perf_counter() - wall)
     del result
     return cost
+
+
+def search_path() -> dict[str, str]:
+    """Return the variable by which a process finds this package, and all that we find."""
+    root = str(Path(__file__).parents[1])
+    return {"PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])}
 
 
 def run_process(

@@ -9,9 +9,8 @@ import sys
 from pathlib import Path
 
 from .files import DETECTORS, make_repository, simulate
-from .measure import Cost, run_process
+from .measure import Cost, run_process, search_path
 
-_ROOT = Path(__file__).parents[1]
 _SIDE = 64
 _SERIAL = itertools.count()
 
@@ -57,5 +56,5 @@ def run_pipetask(repo: Path, task: str, quanta: int, *options: str) -> Cost:
 
 def _run(command: str, *words: str) -> Cost:
     module = f"import sys; from {command} import main; sys.exit(main())"
-    cost, output = run_process([sys.executable, "-c", module, *words], {"PYTHONPATH": str(_ROOT)})
+    cost, output = run_process([sys.executable, "-c", module, *words], search_path())
     return cost

@@ -7,9 +7,9 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 from astropy.table import Table
-from field_helpers import SIDE, Image, add_images, prepare
 from ingest_helpers import Outcome, butler_command
 from lsst.daf.butler import Butler
+from search_helpers import SIDE, Image, add_images, prepare
 
 PLACE = ("30.0", "40.0")
 

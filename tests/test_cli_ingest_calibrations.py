@@ -69,7 +69,11 @@ def test_each_kind_comes_with_its_type(repo_root: Path, tmp_path: Path) -> None:
         assert butler.get("he_template", detector=1)["HE"].data["LINE"][0] == np.float32(1.083)
         assert butler.find_dataset("he_template", detector=2) is None
         assert butler.collections.get_info("SPHEREx/calib").type is CollectionType.CALIBRATION
-        runs = {ref.run for name in ("dark", "spectral_wcs") for ref in butler.query_datasets(name, "SPHEREx/calib/*", find_first=False)}
+        runs = {
+            ref.run
+            for name in ("dark", "spectral_wcs")
+            for ref in butler.query_datasets(name, "SPHEREx/calib/*", find_first=False)
+        }
         assert runs == {"SPHEREx/calib/cal-drk-v4-2025-161", f"SPHEREx/calib/{OLD}"}
 
 
@@ -154,7 +158,7 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "name": (lambda folder: written(folder / "dark_spx_.fits", b""), "its name is not <type>_D<detector>"),
     "level2": (
         lambda folder: written(folder / "level2_2025W51_1A_0684_2D3_spx_l2b-v21-2025-354.fits", b""),
-        "use butler ingest-level2",
+        "its name does not match",
     ),
     "not FITS": (lambda folder: written(folder / f"spectral_wcs_D4_spx_{OLD}.fits", b"x" * 9000), "is not FITS"),
     "empty": (lambda folder: written(folder / f"spectral_wcs_D4_spx_{OLD}.fits", b""), "the file is empty"),

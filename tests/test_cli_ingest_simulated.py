@@ -36,7 +36,16 @@ def test_command_is_there_once(plugins: str | None) -> None:
 
 def test_guard(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DAF_BUTLER_PLUGINS", raising=False)
-    assert [command.name for command in get_cli_subcommands()] == ["ingest-level2", "ingest-simulated"]
+    names = [command.name for command in get_cli_subcommands()]
+    assert names == [
+        "check-provenance",
+        "decertify-calibrations",
+        "find-images",
+        "ingest-calibrations",
+        "ingest-level2",
+        "ingest-simulated",
+        "list-calibrations",
+    ]
     assert all(isinstance(command, click.Command) for command in get_cli_subcommands())
     monkeypatch.setenv("DAF_BUTLER_PLUGINS", f"/elsewhere/resources.yaml:{MANIFEST}")
     assert list(get_cli_subcommands()) == []

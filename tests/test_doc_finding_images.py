@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from astropy.table import Table
-from field_helpers import NEW, OLD, Image, add_images
 from ingest_helpers import Outcome, butler_command
+from search_helpers import NEW, OLD, Image, add_images
 from test_readme import ROOT, blocks_of
 
 PAGE = ROOT / "doc" / "finding_images.md"

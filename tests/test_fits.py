@@ -10,12 +10,12 @@ from astropy import units
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from spherex.fits import ProductError, WriteRecipe, open_product, read_product, write_product
+from spherex.fits import ProductError, ProductFile, WriteRecipe, open_product, read_product, write_product
 from spherex.fits.cards import Cards, card_values
 from spherex.fits.flag_cards import flag_table_of, with_flag_table
 from spherex.fits.hdus import scan_hdus
 from spherex.fits.sources import open_source
-from spherex.image import FlagTable, Plane, SPHERExImage
+from spherex.image import Box, FlagTable, Plane, SPHERExImage
 
 CARDS = [
     ("INT", 42),
@@ -63,8 +63,41 @@ def test_fortran_exponents_and_cards_without_a_value():
 
 
 def test_a_damaged_card_is_an_error():
-    with pytest.raises(ValueError, match="not convert|could not"):
+    with pytest.raises(ProductError, match=r"the header is damaged: A has no valid value, '1\.2\.3'$"):
         Cards(b"A       = 1.2.3".ljust(80))["A"]
+
+
+@pytest.mark.parametrize(
+    ("name", "keyword", "value", "read"),
+    [
+        ("IMAGE", "NAXIS1", "6q", ProductFile.read),
+        ("IMAGE", "NAXIS1", "'60'", ProductFile.read),
+        ("IMAGE", "BITPIX", "", ProductFile.read),
+        ("IMAGE", "BUNIT", "1.2.3", ProductFile.image),
+        ("VARIANCE", "BUNIT", "1_0", ProductFile.read),
+        ("FLAGS", "BITPIX", "3.2.1", ProductFile.flags),
+        ("FLAGS", "MP_HOT", "1x", ProductFile.flags),
+        ("FLAGS", "MP_HOT", "1.5", ProductFile.flags),
+        ("IMAGE", "CRVAL1", "1.2.3", ProductFile.wcs),
+        ("IMAGE", "CRVAL1", "'abc'", ProductFile.wcs),
+        ("IMAGE", "A_ORDER", "2-3", ProductFile.wcs),
+        ("IMAGE", "CRPIX1", "1x", lambda product: product.header(Box(0, 5, 0, 5))),
+        ("ZODI", "CRPIX2", "1x", lambda product: product.read(Box(0, 5, 0, 5))),
+    ],
+)
+def test_a_damaged_number_is_told_with_file_hdu_and_keyword(tmp_path, image, name, keyword, value, read):
+    path = tmp_path / "product.fits"
+    image.planes["ZODI"].hdu.header["CRPIX2"] = 1.5
+    write_product(image, path)
+    with fits.open(path) as hdus:
+        start = hdus[name].fileinfo()["hdrLoc"]
+    content = path.read_bytes()
+    at = content.index(keyword.encode().ljust(8) + b"=", start)
+    path.write_bytes(content[:at] + f"{keyword:8}= {value:>20}".encode().ljust(80) + content[at + 80 :])
+    with pytest.raises(ProductError) as raised, open_product(path) as product:
+        read(product)
+    for part in (str(path), "HDU", name, keyword):
+        assert part in str(raised.value)
 
 
 @pytest.fixture
@@ -168,7 +201,7 @@ def test_another_table_replaces_the_cards():
     "cards", [{"MP_HOT": "ten"}, {"MP_HOT": 99}, {"MP_HOT": 3, "MP_COLD": 3}, {"MP_HOT": 3, "MSKN0004": "HOT"}]
 )
 def test_contradicting_flag_cards_are_an_error(cards):
-    with pytest.raises(ProductError, match="flags is damaged"):
+    with pytest.raises(ProductError, match="HDU FLAGS is damaged"):
         flag_table_of(raw(fits.Header(cards)))
 
 
@@ -294,7 +327,7 @@ def test_a_damaged_card_is_told_with_the_name_of_the_file(product, damage):
 
 
 def test_numbers_are_those_of_fits_not_of_python():
-    with pytest.raises(ValueError, match="not a number"):
+    with pytest.raises(ProductError, match="KEY has no valid value, '1_000'"):
         Cards(b"KEY     =                1_000".ljust(80))["KEY"]
     late = b"HIERARCH SOME VERY LONG KEYWORD THAT FILLS UP THE CARD ALMOST TOTALLY HERE = 12".ljust(80)
     keyword = "SOME VERY LONG KEYWORD THAT FILLS UP THE CARD ALMOST TOTALLY HERE"

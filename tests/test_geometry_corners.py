@@ -59,6 +59,7 @@ def test_tan_sip_anywhere(ra: float, dec: float) -> None:
         {"CDELT1": -0.2, "CDELT2": 0.2, "PC1_1": 1, "PC1_2": 0, "PC2_1": 0, "PC2_2": 1},
         {"CRVAL1": 30, "CRPIX1": 8},
         {"A_ORDER": 3, "A_3_0": 1e-4, "A_1_1": 1e-4},
+        {"A_ORDER": 3, "A_3_0": 1e-4, "A_4_0": 1e-2, "B_2_1": 1e-2, "B_0_3": 1e-2},
         {"CDELT1": None, "CDELT2": None, "CUNIT1": None, "CUNIT2": None, "WCSAXES": None},
     ],
     ids=str,
@@ -87,6 +88,7 @@ def test_tan_sip_forms(change: dict) -> None:
         | {"PV1_1": 1.0, "PV1_4": 0.02, "PV2_1": 1.0, "PV2_4": 0.02},
         {"CTYPE1": "RA---ZPN", "CTYPE2": "DEC--ZPN", "A_ORDER": None, "B_ORDER": None}
         | {"PV2_1": 1.0, "PV2_3": 0.2, "PV2_5": 5.0, "PV2_7": 300.0},
+        {"B_ORDER": 1, "B_1_0": 1e-3},
     ],
     ids=str,
 )

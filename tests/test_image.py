@@ -12,6 +12,7 @@ from astropy.io import fits
 from astropy.nddata import CCDData, Cutout2D, StdDevUncertainty, VarianceUncertainty
 from astropy.wcs import WCS
 
+from spherex.fits import read_product, write_product
 from spherex.image import SPHEREX_FLAGS, Box, FlagPlane, FlagTable, SPHERExImage
 
 
@@ -136,6 +137,37 @@ def test_a_wcs_set_by_hand_wins_over_the_header(image):
     assert image.copy().wcs.wcs.crval[0] == 100
     cut = image[4:10, 3:9]
     np.testing.assert_allclose(cut.wcs.all_pix2world([[0, 0]], 0), wcs.all_pix2world([[3, 4]], 0))
+
+
+def test_the_wcs_follows_the_header(image):
+    first = image.wcs
+    image.header["XPOSURE"] = 50.0
+    assert image.wcs is first
+    image.header["CRVAL1"] = 120.0
+    assert image.wcs.wcs.crval[0] == 120
+    assert image.wcs.array_shape == image.shape
+    assert image[2:5].wcs.wcs.crval[0] == 120
+    assert image.wcs_is_in_header
+    for keyword in ("CTYPE1", "CTYPE2"):
+        del image.header[keyword]
+    assert image.wcs is None
+
+
+def test_a_wcs_found_later_is_that_of_the_image_and_of_its_file(image, tmp_path):
+    blank = SPHERExImage(image.data, unit="adu")
+    assert blank.wcs is None
+    blank.header.update(image.wcs.to_header(relax=True))
+    write_product(blank, tmp_path / "solved.fits")
+    for wcs in (blank.wcs, copy.deepcopy(blank).wcs, read_product(tmp_path / "solved.fits").wcs):
+        np.testing.assert_allclose(wcs.all_pix2world([[3, 4]], 0), image.wcs.all_pix2world([[3, 4]], 0))
+
+
+def test_a_wcs_changed_in_place_wins_over_cards_changed_later(image, tmp_path):
+    image.wcs.wcs.crval = [31.0, 41.0]
+    image.header["CRVAL1"] = 120.0
+    assert image.wcs.wcs.crval[0] == 31
+    write_product(image, tmp_path / "moved.fits")
+    assert read_product(tmp_path / "moved.fits").wcs.wcs.crval[0] == 31
 
 
 def test_there_may_be_no_wcs():

@@ -183,7 +183,7 @@ def test_bad_names(name: str, message: str) -> None:
     ids=str,
 )
 def test_bad_headers(tmp_path: Path, change: dict, message: str) -> None:
-    with pytest.raises(DescriptionError, match=f"({message}).*mend the header or leave the file out"):
+    with pytest.raises(DescriptionError, match=f"({message}).*mend (the header of HDU IMAGE|it) or leave the file out"):
         describe(write_file(tmp_path, change=change))
 
 

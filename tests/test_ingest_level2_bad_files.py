@@ -154,7 +154,6 @@ def test_other_keys_may_be_missing(repo_root: Path, tmp_path: Path) -> None:
         (name_of(0, 3).replace("D3_", "D0_"), "its name is not level2_<observation>D<detector>_spx_<run>.fits"),
         (name_of(0, 3).replace("D3_", "D7_"), "with a detector 1 to 6"),
         (name_of(0, 3).replace("W43", "W4"), "rename it"),
-        ("spectral_wcs_D1_spx_cal-wcs-v4-2025-254.fits", "its name is that of a calibration; leave it out"),
     ],
 )
 def test_bad_names(repo_root: Path, tmp_path: Path, name: str, message: str) -> None:
@@ -165,6 +164,17 @@ def test_bad_names(repo_root: Path, tmp_path: Path, name: str, message: str) -> 
     assert outcome.counts["ingested"] == 2
     assert outcome.failures[0].startswith(f"failed: {path}: ")
     assert message in outcome.failures[0]
+
+
+def test_calibrations_in_the_tree_are_passed_over(repo_root: Path, tmp_path: Path) -> None:
+    write_many(tmp_path / "in", 1, [1, 2])
+    path = write_level2(tmp_path / "in", 0, 3, name="spectral_wcs_D1_spx_cal-wcs-v4-2025-254.fits")
+    outcome = ingest_level2(repo_root, tmp_path / "in")
+    assert (outcome.code, outcome.counts["found"], outcome.counts["ingested"]) == (0, 2, 2)
+    # By name it is refused, whatever the regular expression.
+    outcome = ingest_level2(repo_root, "--regex", "fits", path)
+    assert outcome.code == 1
+    assert "its name is that of a calibration" in outcome.failures[0]
 
 
 def test_name_that_does_not_match(repo_root: Path, tmp_path: Path) -> None:

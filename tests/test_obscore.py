@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from field_helpers import FIRST_MJD, NEW, OLD, Image, add_images, prepare
 from ingest_helpers import butler_command
 from lsst.daf.butler import Butler, Config, DatasetRef, FileDataset
 from lsst.daf.butler.registry.obscore import RecordFactory
+from search_helpers import FIRST_MJD, NEW, OLD, Image, add_images, prepare
 
 from spherex.instrument import DETECTORS
 from spherex.obscore import get_record_factory

@@ -265,5 +265,8 @@ def test_repository_from_resources(pip_environment, tmp_path):
 
 
 def test_simulator_of_a_pip_install(pip_environment):
-    output = run(pip_environment.path / "bin" / "spherex-simulate", "--help", cwd=pip_environment.path)
+    script = pip_environment.path / "bin" / "spherex-simulate"
+    # pip writes the interpreter into the first line, where a blank ends its path.
+    command = [pip_environment.python, script] if " " in str(script) else [script]
+    output = run(*command, "--help", cwd=pip_environment.path)
     assert "--exposures" in output

@@ -2,12 +2,14 @@
 
 import ast
 import re
+import sys
 import tomllib
-from importlib.metadata import version
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 ROOT = Path(__file__).parents[1]
@@ -35,22 +37,25 @@ def requirements():
         return [Requirement(line) for line in tomllib.load(stream)["project"]["dependencies"]]
 
 
-def imported_products():
-    """Give the EUPS products whose packages python/spherex imports."""
-    products = set()
+def imported_modules():
+    """Give the names of the modules that python/spherex imports from elsewhere."""
+    modules = set()
     for path in (ROOT / "python" / "spherex").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
+                modules.update(alias.name for alias in node.names)
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                names = [node.module]
-            else:
-                continue
-            for name in names:
-                parts = name.split(".")
-                if parts[0] == "lsst":
-                    length = 3 if parts[1] in ("daf", "dax", "pipe", "pex", "ctrl") else 2
-                    products.add("_".join(parts[1:length]))
+                modules.add(node.module)
+    return {module for module in modules if module.split(".")[0] != "spherex"}
+
+
+def imported_products():
+    """Give the EUPS products whose packages python/spherex imports."""
+    products = set()
+    for parts in (module.split(".") for module in imported_modules()):
+        if parts[0] == "lsst":
+            length = 3 if parts[1] in ("daf", "dax", "pipe", "pex", "ctrl") else 2
+            products.add("_".join(parts[1:length]))
     return products
 
 
@@ -79,6 +84,15 @@ def test_table_and_pyproject_agree():
 def test_table_names_what_is_imported():
     # Nothing is imported from ctrl_mpexec: it has the command pipetask.
     assert imported_products() | {"ctrl_mpexec", "sconsUtils"} == table_products() | table_products("setupOptional")
+
+
+def test_pyproject_names_what_is_imported():
+    """Also what would come with another package anyway: until that does without it."""
+    distributions = packages_distributions()
+    packages = {module.split(".")[0] for module in imported_modules()} - sys.stdlib_module_names - {"lsst"}
+    named = {canonicalize_name(requirement.name) for requirement in requirements()}
+    lacking = {name for name in packages if named.isdisjoint(map(canonicalize_name, distributions[name]))}
+    assert lacking == set()
 
 
 def test_every_supported_python_has_each_requirement_once():

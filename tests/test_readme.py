@@ -62,9 +62,9 @@ def run_blocks(blocks: list[str], folder: Path, env: Mapping[str, str]) -> str:
     return run(["bash", str(script)], folder, env)
 
 
-def run_examples(page: Path, folder: Path, env: Mapping[str, str]) -> None:
+def run_examples(page: Path, folder: Path, env: Mapping[str, str], info: str = "python example") -> None:
     """Run the Python examples of a page and compare what they print with what the page says."""
-    keep = [match.span("text") for match in _BLOCK.finditer(page.read_text()) if match["info"] == "python example"]
+    keep = [match.span("text") for match in _BLOCK.finditer(page.read_text()) if match["info"] == info]
     assert keep
     text = page.read_text()
     # All else is blanked, so that complaints have the line numbers of the page.
@@ -212,6 +212,18 @@ def test_the_cycle_of_calibrations_works(tmp_path: Path) -> None:
             used = re.findall(r"\[CALIB\] combined_dark (\S+)", str(butler.get(image).header["HISTORY"]))
             assert [by_id[name].dataId["detector"] for name in used] == [image.dataId["detector"]]
             assert by_id[used[0]].run.startswith("darks/all/")
+
+
+@pytest.mark.slow
+def test_the_chapter_on_level_2_files_works(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "user")
+    page = ROOT / "doc" / "level2.md"
+    printed = run_blocks(blocks_of(page, "sh level2"), folder, environment())
+    for line in blocks_of(page, "text")[0].splitlines():
+        assert line in printed
+    assert len(re.findall(r"^20260710100011 +2026W07_1A_0001_1 +[25] ", printed, re.MULTILINE)) == 2
+    run_examples(page, folder, environment(), "python level2")
+    assert (folder / "cutout.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.slow

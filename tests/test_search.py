@@ -9,8 +9,9 @@ import pytest
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.time import Time
-from field_helpers import FIRST_MJD, NEW, OLD, SIDE, Image, add_images, add_samples, region_of, true_wavelength
+from ingest_helpers import butler_command
 from lsst.daf.butler import Butler, CollectionType, Timespan
+from search_helpers import FIRST_MJD, NEW, OLD, SIDE, Image, add_images, region_of, true_wavelength
 
 from spherex.geometry.pixels import corners_of, depths_of, directions_at, pixels_at
 from spherex.image import Wavelength, celestial_wcs
@@ -267,7 +268,8 @@ def test_unknown_wavelengths_are_masked_and_named(repo_root: Path, tmp_path: Pat
 
 
 def test_genuine_images_are_found(repo_root: Path, archive_samples: list[Path]) -> None:
-    add_samples(repo_root, archive_samples)
+    outcome = butler_command("ingest-level2", "--transfer", "direct", repo_root, *archive_samples)
+    assert outcome.code == 0, outcome
     found = search(repo_root, *SAMPLES_AT)
     assert sorted(row["address"].split("/")[-1] for row in found.table) == [path.name for path in archive_samples]
     exact = search(repo_root, *SAMPLES_AT, exact=True)

@@ -83,7 +83,7 @@ def _read_box(source: ByteSource, hdu: HDUInfo, box: Box) -> np.ndarray:
             cut[row - box.y0] = np.frombuffer(_exactly(source, start, width), dtype)
         return cut.astype(native)
     start = hdu.data_offset + box.y0 * columns * dtype.itemsize
-    rows = np.frombuffer(_exactly(source, start, box.shape[0] * columns * dtype.itemsize), dtype)
+    rows = np.frombuffer(source.map(start, box.shape[0] * columns * dtype.itemsize), dtype)
     return rows.reshape(-1, columns)[:, box.x0 : box.x1].astype(native)
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from astropy.io import fits
 
+from .errors import ProductError
+
 CARD = 80
 """Bytes of a header card (FITS standard 4.0, section 4.1)."""
 
@@ -28,16 +30,19 @@ class Cards(Mapping[str, CardValue]):
 
     If a keyword stands more than once its first card counts, as in astropy.
     Cards without a value are not there. Asking for a damaged card raises
-    `ValueError`.
+    `ProductError`, which names the HDU and the keyword.
 
     Parameters
     ----------
     header
         Bytes of the cards, without END.
+    index
+        Position of the HDU in its file, if it has one.
     """
 
-    def __init__(self, header: bytes) -> None:
+    def __init__(self, header: bytes, index: int | None = None) -> None:
         self.header = header
+        self._index = index
         # The whole header is indexed once: that costs less than searching it
         # for more than a handful of keywords.
         self._places = {header[at : at + _KEYWORD]: at for at in range(len(header) - CARD, -1, -CARD)}
@@ -67,6 +72,42 @@ class Cards(Mapping[str, CardValue]):
     def __len__(self) -> int:
         return len(self._places)
 
+    def integer(self, keyword: str, default: int | None = None) -> int:
+        """Return the value of a card that has to be an integer.
+
+        Parameters
+        ----------
+        keyword
+            Keyword wanted.
+        default
+            Value if the card is absent; without one the card has to be there.
+
+        Raises
+        ------
+        ProductError
+            If the card is absent without a default, or is no integer.
+        """
+        value = self.get(keyword, default)
+        if type(value) is int:
+            return value
+        raise self.damage(f"{keyword} is missing" if value is None else f"{keyword} is not an integer: {value!r}")
+
+    def damage(self, what: str) -> ProductError:
+        """Return the error that says what is wrong, and in which HDU.
+
+        Parameters
+        ----------
+        what
+            What is wrong, with the keyword.
+        """
+        if self._index is None:
+            return ProductError(f"the header is damaged: {what}")
+        at = self.place_of("EXTNAME")
+        card = b"" if at is None else self.header[at : at + CARD]
+        # The name itself may be what is damaged.
+        name = card[_VALUE:].partition(b"/")[0].strip(b"' ").decode("ascii", "replace")
+        return ProductError(f"the header of HDU {self._index}{f' ({name})' if name else ''} is damaged: {what}")
+
     def lacks(self, keywords: frozenset[str]) -> bool:
         """Return whether none of these keywords is there."""
         return self._places.keys().isdisjoint(_all_padded(keywords))
@@ -76,6 +117,12 @@ class Cards(Mapping[str, CardValue]):
         return self._places.get(_padded(keyword))
 
     def _read(self, keyword: str) -> CardValue | None:
+        try:
+            return self._value_of(keyword)
+        except ValueError as error:
+            raise self.damage(f"{keyword} has no valid value, {error}") from None
+
+    def _value_of(self, keyword: str) -> CardValue | None:
         header = self.header
         if len(keyword) <= _KEYWORD:
             at = self._places.get(_padded(keyword))
@@ -117,7 +164,7 @@ def card_values(header: bytes, keywords: Iterable[str]) -> dict[str, CardValue]:
 
     Raises
     ------
-    ValueError
+    ProductError
         If a card is damaged.
     """
     cards = Cards(header)
@@ -201,11 +248,15 @@ def _parse_card(card: bytes, start: int) -> CardValue | None:
         return _LOGICAL[token]
     if b"_" in token:
         # Python takes 1_000 for a number, FITS does not.
-        raise ValueError(f"{token.decode('ascii', 'replace')!r} is not a number")
+        raise _damaged(token)
     try:
         return int(token)
     except ValueError:
+        pass
+    try:
         return float(token.replace(b"D", b"E").replace(b"d", b"e"))
+    except ValueError:
+        raise _damaged(token) from None
 
 
 def _parse_by_astropy(cards: bytes) -> CardValue | None:
@@ -215,5 +266,9 @@ def _parse_by_astropy(cards: bytes) -> CardValue | None:
     except fits.VerifyError:
         value = None
     if not isinstance(value, str):
-        raise ValueError(f"the card {cards[:CARD].decode('ascii', 'replace').strip()!r} is damaged")
+        raise _damaged(cards[:CARD].partition(b"=")[2].lstrip())
     return value
+
+
+def _damaged(text: bytes) -> ValueError:
+    return ValueError(repr(text.decode("ascii", "replace").rstrip()))

@@ -12,6 +12,7 @@ from astropy.io import fits
 from ..image import FlagTable
 from .cards import Cards, card_images, with_card
 from .errors import ProductError
+from .names import FLAGS
 
 # Quick Releases 1 and 2 and LSST's afw write MP_<NAME> = bit; Quick Release 3
 # and lsst.images write MSKNnnnn = '<NAME>' with the bit as nnnn.
@@ -50,7 +51,9 @@ def _parse(cards: bytes) -> FlagTable:
     try:
         for card in fits.Header.fromstring(cards).cards:
             if match := _BY_NAME.match(card.keyword):
-                name, bit = match["name"], int(card.value)
+                name, bit = match["name"], card.value
+                if type(bit) is not int:
+                    raise ValueError(f"{card.keyword} is not the number of a bit: {bit!r}")
             elif match := _BY_BIT.match(card.keyword):
                 name, bit = str(card.value).strip(), int(match["bit"])
             else:
@@ -58,8 +61,8 @@ def _parse(cards: bytes) -> FlagTable:
             if bits.setdefault(name, bit) != bit:
                 raise ValueError(f"flag {name} has the bits {bits[name]} and {bit}")
         return FlagTable(bits)
-    except (ValueError, TypeError, fits.VerifyError) as error:
-        raise ProductError(f"the header of the flags is damaged: {error}") from None
+    except (ValueError, fits.VerifyError) as error:
+        raise ProductError(f"the header of HDU {FLAGS} is damaged: {error}") from None
 
 
 def with_flag_table(cards: bytes, table: FlagTable) -> bytes:

@@ -101,12 +101,7 @@ class HDUInfo:
             return ()
         if self.kind == "image":
             return self.shape
-        try:
-            return tuple(int(self.cards[f"ZNAXIS{axis}"]) for axis in range(int(self.cards["ZNAXIS"]), 0, -1))
-        except KeyError as error:
-            raise ProductError(f"the header of HDU {self.index} ({self.name}) is damaged: {error} is missing") from None
-        except (TypeError, ValueError) as error:
-            raise ProductError(f"the header of HDU {self.index} ({self.name}) is damaged: {error}") from None
+        return _shape(self.cards, "ZNAXIS")
 
     @functools.cached_property
     def header(self) -> fits.Header:
@@ -173,10 +168,7 @@ def _read_hdu(source: ByteSource, offset: int, chunk: bytes, index: int) -> HDUI
     header = chunk[:length]
     if not header.isascii():
         header = header.translate(_ASCII)
-    try:
-        layout = _layout_of(header, index == 0)
-    except (KeyError, ValueError, TypeError) as error:
-        raise ProductError(f"the header of HDU {index} is damaged: {error}") from None
+    layout = _layout_of(header, index)
     name = layout.name or (PRIMARY if index == 0 else "")
     data_offset = offset + (length // BLOCK + 1) * BLOCK
     return HDUInfo(
@@ -208,23 +200,28 @@ class _Layout:
 
 # The headers of some HDUs are the same in file after file.
 @functools.lru_cache(32)
-def _layout_of(header: bytes, is_primary: bool) -> _Layout:
-    cards = Cards(header)
-    shape = tuple([int(cards[f"NAXIS{axis}"]) for axis in range(int(cards["NAXIS"]), 0, -1)])
-    bitpix = int(cards["BITPIX"])
+def _layout_of(header: bytes, index: int) -> _Layout:
+    cards = Cards(header, index)
+    shape = _shape(cards, "NAXIS")
+    bitpix = cards.integer("BITPIX")
     if bitpix not in _BITPIX:
-        raise ValueError(f"BITPIX is {bitpix}")
-    elements = int(cards.get("PCOUNT", 0)) + (math.prod(shape) if shape else 0)
-    size = int(cards.get("GCOUNT", 1)) * elements * abs(bitpix) // 8
+        raise cards.damage(f"BITPIX is {bitpix}")
+    elements = cards.integer("PCOUNT", 0) + (math.prod(shape) if shape else 0)
+    size = cards.integer("GCOUNT", 1) * elements * abs(bitpix) // 8
     if size < 0:
-        raise ValueError(f"its data would have {size} bytes")
+        raise cards.damage(f"its data would have {size} bytes")
     scaled = not cards.lacks(_SCALING) and (
         cards.get("BSCALE", 1) != 1 or cards.get("BZERO", 0) != 0 or "BLANK" in cards
     )
     kind = "image"
-    if not is_primary and str(cards.get("XTENSION")).strip() != "IMAGE":
+    if index > 0 and str(cards.get("XTENSION")).strip() != "IMAGE":
         kind = "compressed" if cards.get("ZIMAGE") is True else "table"
     return _Layout(str(cards.get("EXTNAME", "")).strip().upper(), kind, shape, bitpix, scaled, cards, size)
+
+
+def _shape(cards: Cards, keyword: str) -> tuple[int, ...]:
+    """Return the lengths of the axes, slowest first."""
+    return tuple([cards.integer(f"{keyword}{axis}") for axis in range(cards.integer(keyword), 0, -1)])
 
 
 def _find_end(chunk: bytes) -> int | None:

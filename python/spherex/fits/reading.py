@@ -124,9 +124,10 @@ class ProductFile:
         hdu = self._hdu(IMAGE)
         header = fits.Header.fromstring(celestial_cards(hdu.header_bytes))
         box = self._box(cut, hdu.image_shape)
-        if box is not None:
-            shift_header(header, box)
-        wcs = celestial_wcs(header)
+        with _damage_in(hdu):
+            if box is not None:
+                shift_header(header, box)
+            wcs = celestial_wcs(header)
         if wcs is None:
             raise ProductError("its header has no celestial coordinate system")
         wcs.array_shape = hdu.image_shape if box is None else box.shape
@@ -225,22 +226,34 @@ class ProductFile:
     def _header_of(self, hdu: HDUInfo, box: Box | None) -> fits.Header:
         header = array_header(self._source, hdu)
         if box is not None:
-            shift_header(header, box)
+            with _damage_in(hdu):
+                shift_header(header, box)
         return header
 
     def _cards_of(self, hdu: HDUInfo, box: Box | None) -> bytes:
         cards = header_bytes(array_header(self._source, hdu)) if hdu.kind == "compressed" else hdu.header_bytes
-        return cards if box is None else shifted_cards(cards, box)
+        if box is None:
+            return cards
+        with _damage_in(hdu):
+            return shifted_cards(cards, box)
 
     def _with_unit(self, hdu: HDUInfo, cut: Box | Cutout | None) -> Quantity:
         box = self._box(cut, hdu.image_shape)
         return Quantity(read_array(self._source, hdu, box), _unit(hdu), copy=False, dtype=None)
 
 
-def _unit(hdu: HDUInfo) -> UnitBase:
-    name = ""
+@contextlib.contextmanager
+def _damage_in(hdu: HDUInfo) -> Iterator[None]:
+    """Say in which header the cards are that a coordinate system cannot be made of."""
     try:
-        name = str(hdu.cards.get(UNIT_CARD, "")).strip()
+        yield
+    except ValueError as error:
+        raise hdu.cards.damage(str(error)) from None
+
+
+def _unit(hdu: HDUInfo) -> UnitBase:
+    name = str(hdu.cards.get(UNIT_CARD, "")).strip()
+    try:
         return unit_of(name)
     except ValueError:
         raise ProductError(f"{UNIT_CARD} of HDU {hdu.name} is {name!r}, which is no unit that astropy knows") from None

@@ -70,9 +70,10 @@ def _is_tan(cards: Mapping[str, Any]) -> bool:
         and all(str(cards.get(key, "deg")).strip() in ("deg", "") for key in ("CUNIT1", "CUNIT2"))
         and (cards.get("RADESYS") is not None or cards.get("EQUINOX", 2000.0) == 2000.0)
         and cards.get("WCSAXES", 2) == 2
-        and 0 not in (cards.get("A_ORDER"), cards.get("B_ORDER"))
         and all(cards.get(key) is None for key in UNUSUAL_CARDS)
         and not (_has_any(cards, _CD_CARDS) and _has_any(cards, _PC_CARDS))
+        # The SIP convention has no such orders; astropy then ignores the terms.
+        and not {cards.get("A_ORDER"), cards.get("B_ORDER")} & {0, 1}
     )
 
 
@@ -124,8 +125,8 @@ def _sip_terms(cards: Mapping[str, Any], name: str) -> list[tuple[int, int, floa
 
 
 @functools.cache
-def _sip_keys(name: str, order: int) -> list[tuple[int, int, str]]:
-    return [(p, q, f"{name}_{p}_{q}") for p in range(order + 1) for q in range(order + 1 - p)]
+def _sip_keys(name: str, order: int) -> tuple[tuple[int, int, str], ...]:
+    return tuple([(p, q, f"{name}_{p}_{q}") for p in range(order + 1) for q in range(order + 1 - p)])
 
 
 class _Pole:

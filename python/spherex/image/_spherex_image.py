@@ -21,7 +21,7 @@ from ._cutout import Cutout
 from ._flags import SPHEREX_FLAGS, FlagPlane, FlagTable, as_flags
 from ._parts import ImageParts
 from ._plane import Plane
-from ._wcs import celestial_wcs, is_same_wcs, shifted_cards, shifted_header, shifted_wcs
+from ._wcs import celestial_text, celestial_wcs, is_same_wcs, shifted_cards, shifted_header, shifted_wcs
 
 
 class SPHERExImage(ImageParts, CCDData):
@@ -50,7 +50,7 @@ class SPHERExImage(ImageParts, CCDData):
         Header of the image, `astropy.io.fits.Header` or any mapping.
     wcs
         Celestial coordinates. By default they are built from the header when
-        they are first asked for.
+        they are first asked for, and again when its cards have changed.
     planes
         Further planes by name, in the order in which they are written.
     side_cards
@@ -112,8 +112,8 @@ class SPHERExImage(ImageParts, CCDData):
         self.flag_table = SPHEREX_FLAGS if flag_table is None else flag_table
         self.planes: dict[str, Plane] = dict(planes or {})
         self.side_cards: dict[str, bytes] = dict(side_cards or {})
+        self._wcs_text: str | None = None
         super().__init__(data, unit=unit, meta=header, wcs=wcs, flags=pixel_flags, **kwargs)
-        self._wcs_is_built = not self._wcs_is_in_header
         # Arithmetic with a number makes an image of it on the way.
         if self.data.ndim not in (0, 2):
             raise ValueError(f"A SPHERExImage is two-dimensional, not of shape {self.data.shape}.")
@@ -144,25 +144,31 @@ class SPHERExImage(ImageParts, CCDData):
 
     @property
     def wcs(self) -> WCS | None:
-        """Celestial coordinates; `None` if the header has none."""
-        if self._wcs_is_in_header and not self._wcs_is_built:
+        """Celestial coordinates; `None` if the header has none.
+
+        They follow the cards of the header, until they are set or changed
+        themselves: from then on they count, and replace those cards in a file.
+        """
+        is_outdated = self._wcs_is_in_header and (
+            self._wcs_text is None or self._wcs_text != celestial_text(self.header)
+        )
+        if is_outdated and self.wcs_is_in_header:
             self._wcs = celestial_wcs(self.header)
             if self._wcs is not None:
                 self._wcs.array_shape = self.data.shape
             self._wcs_as_built = copy.deepcopy(self._wcs)
-            self._wcs_is_built = True
+            self._wcs_text = celestial_text(self.header)
         return self._wcs
 
     @wcs.setter
     def wcs(self, value: WCS | None) -> None:
         CCDData.wcs.fset(self, value)
         self._wcs_is_in_header = False
-        self._wcs_is_built = True
 
     @property
     def wcs_is_in_header(self) -> bool:
         """Whether the WCS is the one of the header cards, not one set or changed by hand."""
-        if self._wcs_is_in_header and self._wcs_is_built and self._wcs is not None:
+        if self._wcs_is_in_header and self._wcs_text is not None and self._wcs is not None:
             self._wcs_is_in_header = is_same_wcs(self._wcs, self._wcs_as_built)
         return self._wcs_is_in_header
 

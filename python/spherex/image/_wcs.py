@@ -6,6 +6,7 @@ __all__ = [
     "alternative_cards",
     "alternative_wcs",
     "celestial_cards",
+    "celestial_text",
     "celestial_wcs",
     "frame_box",
     "frame_origin",
@@ -17,27 +18,32 @@ __all__ = [
     "shifted_wcs",
 ]
 
+import functools
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from astropy.io import fits
+from astropy.io.fits.verify import VerifyWarning
 from astropy.wcs import WCS, FITSFixedWarning, Sip
 
 from ._box import Box
 
 _PIXEL_CARD = re.compile(r"CRPIX[12][A-Z]?$")
 _CARD = 80
-_CELESTIAL = (
-    r"(?:WCSAXES|WCSNAME|RADESYS|EQUINOX|LONPOLE|LATPOLE|MJDREF|(?:CRPIX|CDELT|CUNIT|CTYPE|CRVAL|CNAME|CROTA)[12]"
-    r"|(?:PC|CD|PV|PS)[12]_\d+|(?:A|B|AP|BP)_(?:ORDER|DMAX|\d_\d))"
+_VALUE = 10
+_NUMBER = re.compile(r" *[+-]?(?:\d+\.?\d*|\.\d+)(?:[ED][+-]?\d+)? *(?:/|$)")
+_NUMBERS = (
+    r"WCSAXES|EQUINOX|LONPOLE|LATPOLE|MJDREF|(?:CRPIX|CDELT|CRVAL|CROTA)[12]"
+    r"|(?:PC|CD|PV)[12]_\d+|(?:A|B|AP|BP)_(?:ORDER|DMAX|\d_\d)"
 )
 _ALTERNATIVE = (
     r"(?:WCSAXES|WCSNAME|RADESYS|EQUINOX|LONPOLE|LATPOLE|SPECSYS|RESTFRQ|RESTWAV"
     r"|(?:CRPIX|CDELT|CUNIT|CTYPE|CRVAL|CNAME|CROTA)\d+|(?:PC|CD|PV|PS)\d+_\d+)"
 )
+_CELESTIAL = rf"(?:{_NUMBERS}|WCSNAME|RADESYS|(?:CUNIT|CTYPE|CNAME)[12]|PS[12]_\d+)"
 _CELESTIAL_CARD = re.compile(_CELESTIAL + "$")
 _CELESTIAL_BYTES = re.compile(_CELESTIAL.encode("ascii") + rb" *$")
 
@@ -54,17 +60,32 @@ def celestial_wcs(header: fits.Header) -> WCS | None:
     -------
     wcs : `astropy.wcs.WCS` or `None`
         `None` if the header has no celestial coordinate system.
+
+    Raises
+    ------
+    ValueError
+        If a card that has to be a number is none.
     """
     if "CTYPE1" not in header:
         return None
     # Only the cards of this coordinate system are handed over: reading the
     # whole header takes three times as long, and astropy would comment on the
     # SIP polynomial for each of the alternative systems.
-    cards = [card for card in header.cards if _CELESTIAL_CARD.match(card.keyword)]
+    cards = _celestial(header)
+    _check_numbers(cards)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FITSFixedWarning)
         wcs = WCS(fits.Header(cards), naxis=2)
     return wcs if wcs.has_celestial else None
+
+
+def celestial_text(header: fits.Header) -> str:
+    """Return the cards that make the celestial coordinate system, to see whether they have changed."""
+    return "".join([str(card) for card in _celestial(header)])
+
+
+def _celestial(header: fits.Header) -> list[fits.Card]:
+    return [card for card in header.cards if _CELESTIAL_CARD.match(card.keyword)]
 
 
 def alternative_wcs(header: fits.Header, key: str, tables: Mapping[str, fits.BinTableHDU]) -> WCS:
@@ -84,13 +105,17 @@ def alternative_wcs(header: fits.Header, key: str, tables: Mapping[str, fits.Bin
     ------
     KeyError
         If the header has no such system.
+    ValueError
+        If a card that has to be a number is none.
     """
     if f"CTYPE1{key}" not in header:
         raise KeyError(f"The header has no coordinate system {key!r} (no card CTYPE1{key}).")
     hdus = fits.HDUList([fits.PrimaryHDU(), *tables.values()])
+    header = alternative_cards(header, key)
+    _check_numbers(header.cards, key)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FITSFixedWarning)
-        return WCS(alternative_cards(header, key), fobj=hdus, key=key)
+        return WCS(header, fobj=hdus, key=key)
 
 
 def alternative_cards(header: fits.Header, key: str) -> fits.Header:
@@ -141,6 +166,36 @@ def frame_box(header: Mapping[str, Any], shape: Sequence[int]) -> Box:
     return Box(x, x + shape[-1], y, y + shape[-2])
 
 
+def _check_numbers(cards: Iterable[fits.Card], key: str = "") -> None:
+    """Refuse damaged cards, for which astropy takes zero with no more than a warning."""
+    keywords = _number_keywords(key)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VerifyWarning)
+        for card in cards:
+            # astropy needs the text of each card too; to parse the values of
+            # all would take a third of the time of the coordinate system.
+            if keywords.match(card.keyword) and not _NUMBER.match(str(card), _VALUE):
+                _number_of(card)
+
+
+@functools.cache
+def _number_keywords(key: str) -> re.Pattern[str]:
+    return re.compile(rf"(?:{_NUMBERS}){key}$")
+
+
+def _number_of(card: fits.Card) -> float | np.integer | np.floating | None:
+    """Return the value of a card, `None` if it is left blank, which FITS allows."""
+    try:
+        value = card.value
+    except fits.VerifyError:
+        raise ValueError(f"{card.keyword} is not a number") from None
+    if isinstance(value, fits.card.Undefined):
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise ValueError(f"{card.keyword} is not a number: {value!r}")
+    return value
+
+
 def celestial_cards(cards: bytes) -> bytes:
     """Return those cards of a header that make its celestial coordinate system."""
     places = range(0, len(cards), _CARD)
@@ -175,12 +230,18 @@ def shift_header(header: fits.Header, box: Box) -> None:
         Header of the whole image, which is changed.
     box
         The cut.
+
+    Raises
+    ------
+    ValueError
+        If a reference pixel is not a number.
     """
     for axis, size in (("NAXIS1", box.shape[1]), ("NAXIS2", box.shape[0])):
         if axis in header:
             header[axis] = size
     for keyword in {keyword for keyword in header if _PIXEL_CARD.match(keyword)}:
-        header[keyword] -= box.x0 if keyword[5] == "1" else box.y0
+        if (place := _number_of(header.cards[keyword])) is not None:
+            header[keyword] = place - (box.x0 if keyword[5] == "1" else box.y0)
 
 
 def shifted_wcs(wcs: WCS, box: Box) -> WCS:

@@ -20,8 +20,10 @@ from .description import DatasetKey, DatasetKind, DescriptionError, FileDescript
 from .policy import IngestPolicy
 from .reading import FileStructure, attempt, read_structure
 
-FILE_REGEX = r"_spx_.*\.(fits|yaml)$"
-"""Names of files that are looked at in directories."""
+FILE_REGEX = r"^(?!level2_).*_spx_.*\.(fits|yaml)$"
+"""Names of files that are looked at in directories: products of the archive,
+but not images.
+"""
 
 _STORAGE_CLASSES = {
     CalibrationContent.IMAGE: "CCDData",

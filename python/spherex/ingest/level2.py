@@ -37,8 +37,10 @@ if TYPE_CHECKING:
 
     from .reading import FileStructure
 
-FITS_REGEX = r"\.fits$"
-"""Names of files that are looked at."""
+FITS_REGEX = r"^(level2_.*|(?!.*_spx_).*)\.fits$"
+"""Names of files that are looked at in directories: images, whatever they are
+called, but not other products of the archive.
+"""
 
 WAVELENGTH_TYPE = "level2_wavelength"
 """Dataset type of the wavelength tables, one for each run and detector."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from lsst.daf.butler import Timespan
 
+from spherex.fits.errors import ProductError
 from spherex.fits.layout import check_layout
 from spherex.fits.names import FLAGS, IMAGE, VARIANCE
 from spherex.geometry import FrameError, frame_corners, polygon_of
@@ -131,18 +132,20 @@ class SimulatedDescriber:
         """Tell records and region from the IMAGE header; see `Describer`."""
         check_layout(structure.hdus)
         hdus = {hdu.name: hdu for hdu in structure.hdus}
-        for name in (IMAGE, FLAGS, VARIANCE):
-            # A file that was cut between two HDUs has no other sign of it.
-            if name not in hdus or len(hdus[name].image_shape) != 2:
-                raise DescriptionError(f"it has no image in an HDU {name}; replace it by a good copy")
-        hdu = hdus[IMAGE]
         try:
+            for name in (IMAGE, FLAGS, VARIANCE):
+                # A file that was cut between two HDUs has no other sign of it.
+                if name not in hdus or len(hdus[name].image_shape) != 2:
+                    raise DescriptionError(f"it has no image in an HDU {name}; replace it by a good copy")
+            hdu = hdus[IMAGE]
             self._check_kind(hdu.cards)
             self._check_identity(key, hdu.cards)
             exposure = self._exposure(key, hdu.cards)
             region = self._region(hdu)
+        except ProductError as error:
+            raise DescriptionError(f"{error}; mend it or leave the file out") from None
         except ValueError as error:
-            raise DescriptionError(f"{error}; mend the header or leave the file out") from None
+            raise DescriptionError(f"{error}; mend the header of HDU {IMAGE} or leave the file out") from None
         unknown = [name for name, value in (("WCS", region), ("time", exposure.values["timespan"])) if value is None]
         place = RecordDescription(
             "exposure_detector_region",

@@ -13,6 +13,7 @@ from lsst.daf.butler import DataCoordinate, DatasetRef, MissingCollectionError, 
 
 from spherex.fits.names import CBAND, CWAVE, WCS_WAVE
 from spherex.image import Wavelength
+from spherex.ingest.level2 import WAVELENGTH_TYPE
 
 from .criteria import SearchError
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 CALIBRATION = "spectral_wcs"
 CALIBRATIONS = "SPHEREx/calib"
-TABLE = "level2_wavelength"
 
 
 class _Solution(Protocol):
@@ -110,10 +110,10 @@ def _solutions(
         if at.any():
             yield np.flatnonzero(at), _ref(butler, CALIBRATION, row)
     runs = tuple(dict.fromkeys(candidates.runs[is_wanted].tolist()))
-    for row in _known(butler, TABLE, runs, candidates.instrument) if runs else ():
-        at = is_wanted & (candidates.detector == row["detector"]) & (candidates.runs == row[f"{TABLE}.run"])
+    for row in _known(butler, WAVELENGTH_TYPE, runs, candidates.instrument) if runs else ():
+        at = is_wanted & (candidates.detector == row["detector"]) & (candidates.runs == row[f"{WAVELENGTH_TYPE}.run"])
         if at.any():
-            yield np.flatnonzero(at), _ref(butler, TABLE, row)
+            yield np.flatnonzero(at), _ref(butler, WAVELENGTH_TYPE, row)
 
 
 def _known(

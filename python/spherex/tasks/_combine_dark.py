@@ -95,7 +95,7 @@ class CombineDarkConfig(pipeBase.PipelineTaskConfig, pipelineConnections=Combine
     )
     blockSize = pexConfig.RangeField(
         dtype=int,
-        default=48,
+        default=40,
         min=1,
         doc="Memory for the pixels of all inputs that are read at a time (MB). With more of it there are fewer and "
         "larger reads.",

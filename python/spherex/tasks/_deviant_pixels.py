@@ -11,11 +11,11 @@ import numpy as np
 _NORMAL = 1.4826
 """Standard deviation of normal noise over its median absolute deviation."""
 
-_PIECE = 256
-"""Rows that are filtered at a time."""
+_PIECE = 64
+"""Rows that are filtered at a time, so that little memory is needed."""
 
-_SAMPLE = 2**18
-"""Pixels enough for a median good to a few thousandths of the scatter."""
+_SAMPLED = 8
+"""Pieces of the frame, spread over it, that the scatter is estimated from."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,26 +53,29 @@ def find_deviant_pixels(image: np.ndarray, hot: float, cold: float, window: int)
     window
         Number of pixels of a column that the median is taken of.
     """
+    pieces = range(0, len(image), _PIECE)
+    parts = [_residual(image, begin, window) for begin in pieces[:: max(1, len(pieces) // _SAMPLED)]]
+    # A pixel that is itself the median says nothing about the scatter.
+    telling = [np.abs(part[np.isfinite(part) & (part != 0)]) for part in parts]
+    scatter = np.concatenate(telling)
+    sigma = _NORMAL * float(np.median(scatter)) if scatter.size else 0.0
+    found = DeviantPixels(np.empty(image.shape, bool), np.empty(image.shape, bool), sigma)
+    for begin in pieces:
+        rows = slice(begin, begin + _PIECE)
+        residual = _residual(image, begin, window)
+        found.hot[rows] = residual > hot * sigma
+        found.cold[rows] = residual < -cold * sigma
+    return found
+
+
+def _residual(image: np.ndarray, begin: int, window: int) -> np.ndarray:
+    """Return some rows of an image less the medians of their columns there; NaN where the image is not finite."""
     from scipy.ndimage import median_filter
 
-    good = np.isfinite(image)
-    sample = image[:: _stride(image)][good[:: _stride(image)]]
-    filling = float(np.median(sample)) if sample.size else 0.0
-    residual = np.empty_like(image)
-    rows, margin = len(image), window // 2
-    # In pieces, as the filter takes its input as a whole.
-    for begin in range(0, rows, _PIECE):
-        first, last = max(begin - margin, 0), min(begin + _PIECE + margin, rows)
-        filled = np.where(good[first:last], image[first:last], filling)
-        middle = median_filter(filled, size=(window, 1), mode="reflect")
-        residual[begin : begin + _PIECE] = (filled - middle)[begin - first : begin - first + _PIECE]
-    residual[~good] = 0
-    # A pixel that is itself the median says nothing about the scatter.
-    telling = np.abs(residual[:: _stride(image)])
-    telling = telling[telling != 0]
-    sigma = _NORMAL * float(np.median(telling)) if telling.size else 0.0
-    return DeviantPixels(residual > hot * sigma, residual < -cold * sigma, sigma)
-
-
-def _stride(image: np.ndarray) -> int:
-    return max(1, image.size // _SAMPLE)
+    first = max(begin - window // 2, 0)
+    part = image[first : begin + _PIECE + window // 2]
+    good = np.isfinite(part)
+    # The filter knows no NaN.
+    filled = np.where(good, part, np.median(part[good]) if good.any() else 0)
+    residual = np.where(good, filled - median_filter(filled, size=(window, 1), mode="reflect"), np.nan)
+    return residual[begin - first : begin - first + _PIECE]

@@ -16,7 +16,7 @@ from ._options import ARCHIVE_TRANSFER, ingest_arguments, ingest_options
 @click.command(
     "ingest-calibrations", cls=ButlerCommand, short_help="Ingest and certify calibrations of the SPHEREx archive."
 )
-@ingest_arguments("By default it matches the names of the archive's calibrations, '_spx_.*\\.(fits|yaml)$'.")
+@ingest_arguments("By default it matches names of the archive, except those of images.")
 @calibration_collection_option()
 @validity_options("Begin of the validity.", "End of the validity.")
 @click.option(

@@ -13,7 +13,7 @@ from ._options import ARCHIVE_TRANSFER, ingest_arguments, ingest_options
 
 
 @click.command("ingest-level2", cls=ButlerCommand, short_help="Ingest Level 2 images of the SPHEREx archive.")
-@ingest_arguments("By default it matches all FITS files, '\\.fits$'.")
+@ingest_arguments("By default it matches all FITS files but those with names of calibrations of the archive.")
 @click.option(
     "--dataset-type",
     default="level2",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from spherex.archive import Level2Name, ObservationId, ProcessingRun
 from spherex.geometry import WCS_CARDS, frame_corners, polygon_of
 from spherex.image import celestial_wcs
 from spherex.ingest.times import timespan_of
-from spherex.instrument import DETECTORS, FRAME_SIDE
+from spherex.instrument import DETECTORS, FRAME_SIDE, SPHEREx
 
 SIDE = FRAME_SIDE
 NEW = "l2b-v20-2025-299"
@@ -173,11 +173,7 @@ def region_of(header: fits.Header) -> Any:
 
 def prepare(butler: Butler) -> None:
     """Register instrument, detectors and dataset types."""
-    instrument = {"name": "SPHEREx", "exposure_max": 10**14, "detector_max": 7, "class_name": "spherex.SPHEREx"}
-    butler.registry.syncDimensionData("instrument", instrument)
-    for one in DETECTORS:
-        record = {"instrument": "SPHEREx", "id": one.id, "full_name": f"D{one.id}", "lmin": one.lmin, "lmax": one.lmax}
-        butler.registry.syncDimensionData("detector", record | {"r": one.r, "desc": one.desc})
+    SPHEREx().register(butler.registry)
     universe = butler.dimensions
     for name, dimensions, storage_class, is_calibration in (
         ("level2", ("instrument", "exposure", "detector"), "SPHERExImage", False),
@@ -248,20 +244,3 @@ def redefine_chain(butler: Butler) -> None:
     runs.sort(key=lambda run: ProcessingRun.parse(run.split("/")[-1]).age_key, reverse=True)
     butler.collections.register("SPHEREx/level2", CollectionType.CHAINED)
     butler.collections.redefine_chain("SPHEREx/level2", runs)
-
-
-def add_samples(repo: Path, samples: Sequence[Path]) -> None:
-    """Ingest genuine cutouts with the region of their whole frame."""
-    with Butler.from_config(str(repo), writeable=True) as butler:
-        prepare(butler)
-        for path in samples:
-            name = Level2Name.parse(path.name)
-            with fits.open(path) as hdus:
-                header, table = hdus["IMAGE"].header, hdus["WCS-WAVE"].copy()
-                add_exposure(butler, name.observation, header["MJD-BEG"], header["SPS_FLAGS"])
-                header["CRPIX1"] += 1 - header["CRPIX1A"]
-                header["CRPIX2"] += 1 - header["CRPIX2A"]
-                region = region_of(header)
-                add_dataset(butler, path, name.observation.exposure, name.detector, region, str(name.run))
-                add_table(butler, str(name.run), name.detector, table)
-        redefine_chain(butler)
