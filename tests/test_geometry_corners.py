@@ -83,6 +83,11 @@ def test_tan_sip_forms(change: dict) -> None:
             "CDELT2": 3600.0,
         },
         {"A_ORDER": 0, "B_ORDER": 0},
+        {"CD1_1": -0.2, "CD2_2": 0.2},
+        {"CTYPE1": "RA---TPV", "CTYPE2": "DEC--TPV", "A_ORDER": None, "B_ORDER": None}
+        | {"PV1_1": 1.0, "PV1_4": 0.02, "PV2_1": 1.0, "PV2_4": 0.02},
+        {"CTYPE1": "RA---ZPN", "CTYPE2": "DEC--ZPN", "A_ORDER": None, "B_ORDER": None}
+        | {"PV2_1": 1.0, "PV2_3": 0.2, "PV2_5": 5.0, "PV2_7": 300.0},
         {"B_ORDER": 1, "B_1_0": 1e-3},
     ],
     ids=str,
@@ -90,6 +95,26 @@ def test_tan_sip_forms(change: dict) -> None:
 def test_other_projections_are_left_to_astropy(change: dict) -> None:
     cards = {key: value for key, value in (TAN_SIP | change).items() if value is not None}
     assert_agrees(cards, (SIDE, SIDE))
+
+
+@pytest.mark.parametrize("change", [{"EQUINOX": 1950.0}, {"EQUINOX": 2000.0}], ids=str)
+def test_equinox_without_a_system(change: dict) -> None:
+    cards = {key: value for key, value in (TAN_SIP | change).items() if key != "RADESYS"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = WCS(fits.Header(cards)).pixel_to_world(-0.5, -0.5).icrs
+    x, y, z = frame_corners(cards, (SIDE, SIDE))[0]
+    ours = SkyCoord(x, y, z, representation_type="cartesian", frame="icrs")
+    assert ours.separation(theirs).arcsec < TOLERANCE
+
+
+def test_error_without_a_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(header: fits.Header) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr("astropy.wcs.WCS", fail)
+    with pytest.raises(FrameError, match="astropy does not understand the WCS: RuntimeError"):
+        frame_corners(TAN_SIP | {"CTYPE1": "RA---SIN", "CTYPE2": "DEC--SIN"}, (SIDE, SIDE))
 
 
 def test_galactic_coordinates_become_icrs() -> None:

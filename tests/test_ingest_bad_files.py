@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from damages import cut, dangling, empty, grow, not_fits
@@ -11,15 +13,21 @@ from ingest_helpers import (
     Bare,
     datasets,
     exposure_record,
+    header_bytes,
     ingest,
     ingest_bound,
     ingest_darks,
+    name_of,
     region,
     snapshot,
     write_file,
     write_files,
 )
 from lsst.daf.butler import Butler
+from programs import run_program
+
+from spherex.fits import read_product
+from spherex.ingest.simulated import SimulatedDescriber
 
 
 def directory(path: Path) -> None:
@@ -191,6 +199,46 @@ def test_changed_file_under_a_known_name(
     assert ingest(repo_root, "--skip-existing", tmp_path / "in").code == 0
 
 
+@pytest.mark.parametrize("part", ["primary", "IMAGE", "FLAGS", "VARIANCE", "last pixel"])
+def test_change_of_a_file_of_real_size(repo_root: Path, tmp_path: Path, part: str) -> None:
+    path = write_file(tmp_path / "in", side=1000)
+    ingest(repo_root, "--transfer", "copy", tmp_path / "in")
+    assert ingest(repo_root, "--transfer", "copy", tmp_path / "in").counts["already there"] == 1
+    content = bytearray(path.read_bytes())
+    if part == "last pixel":
+        at = content.index(b"FLAGS   '") // 2880 * 2880 - 2880 + 4_000_000 % 2880 - 1
+    else:
+        at = 0 if part == "primary" else content.index(f"'{part:8}'".encode()) // 2880 * 2880
+        at = content.index(b"END" + b" " * 77, at) - 80 + 79
+    content[at] ^= 1
+    path.write_bytes(content)
+    outcome = ingest(repo_root, "--transfer", "copy", tmp_path / "in")
+    assert outcome.code == 1
+    assert "its content is not that of the ingested file" in outcome.failures[0]
+
+
+def test_known_file_and_a_changed_copy(repo_root: Path, tmp_path: Path) -> None:
+    known = write_file(tmp_path / "a")
+    changed = write_file(tmp_path / "b", seed=4)
+    shutil.copytree(tmp_path / "a", tmp_path / "c")
+    ingest(repo_root, tmp_path / "a")
+    outcome = ingest(repo_root, tmp_path / "a", tmp_path / "b", tmp_path / "c")
+    assert outcome.counts["already there"] == 2, known
+    (failure,) = outcome.failures
+    assert failure.startswith(f"failed: {changed}: its content is not that of the ingested file")
+
+
+def test_no_regular_file(repo_root: Path, tmp_path: Path) -> None:
+    """A pipe that nobody writes to is not waited for."""
+    write_files(tmp_path / "in", 1, [1, 2, 3])
+    os.mkfifo(tmp_path / "in" / name_of(0, 4))
+    (tmp_path / "in" / name_of(0, 5)).symlink_to("/dev/zero")
+    done = run_program("butler", "ingest-simulated", repo_root, tmp_path / "in", timeout=60)
+    assert done.returncode == 1
+    assert "3 ingested" in done.stdout
+    assert done.stderr.count("it is no regular file, but a pipe, a socket or a device") == 2, done.stderr
+
+
 def test_file_of_the_repository_is_gone(repo_root: Path, tmp_path: Path) -> None:
     write_file(tmp_path / "in")
     ingest(repo_root, "--transfer", "copy", tmp_path / "in")
@@ -238,6 +286,126 @@ def test_fail_fast(repo_root: Path, tmp_path: Path) -> None:
     assert datasets_or_none(repo_root) == {}
 
 
+@pytest.mark.parametrize("damage", ["header", "contradiction", "name", "twin"])
+def test_fail_fast_writes_what_comes_before(repo_root: Path, tmp_path: Path, damage: str) -> None:
+    write_files(tmp_path / "in", 4)
+    change = {
+        "header": {"XPOSURE": "long"},
+        "contradiction": {"XPOSURE": 50.0},
+        "name": {"OBSID": "sim_000000"},
+        "twin": {},
+    }
+    path = write_file(tmp_path / ("b" if damage == "twin" else "in"), 2, 3, seed=9, change=change[damage])
+    if damage == "name":
+        for detector in range(1, 7):
+            write_file(tmp_path / "in", 2, detector, change=change[damage])
+    outcome = ingest(repo_root, "--fail-fast", tmp_path / "in", *([path] if damage == "twin" else []))
+    assert outcome.code == 1
+    assert outcome.counts["ingested"] == 12
+    assert outcome.counts["not tried"] >= 6
+    assert sum(outcome.counts[name] for name in ("ingested", "failed", "not tried")) == outcome.counts["found"]
+    assert {exposure for exposure, _ in datasets(repo_root)} == {0, 1}
+    assert all("sim_exposure_000002" in line for line in outcome.failures)
+
+
+def damage_zimage(path: Path) -> None:
+    content = path.read_bytes().replace(b"XTENSION= 'IMAGE   '", b"XTENSION= 'BINTABLE'", 1)
+    at = content.index(b"TELESCOP")
+    path.write_bytes(content[:at] + b"ZIMAGE  =                    T".ljust(80) + content[at + 80 :])
+
+
+def damage_text(path: Path) -> None:
+    content = path.read_bytes()
+    at = content.index(b"IMAGETYP")
+    path.write_bytes(content[:at] + b"IMAGETYP= 'unterminated".ljust(80) + content[at + 80 :])
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"), [(damage_zimage, "ZNAXIS.*good copy"), (damage_text, "IMAGETYP.*mend the header")]
+)
+def test_damage_of_one_header(repo_root: Path, tmp_path: Path, damage: Callable[[Path], None], message: str) -> None:
+    paths = write_files(tmp_path / "in", 1)
+    damage(paths[2])
+    outcome = ingest(repo_root, tmp_path / "in")
+    assert outcome.code == 1
+    assert outcome.counts["ingested"] == 5
+    (failure,) = outcome.failures
+    assert failure.startswith(f"failed: {paths[2]}: ")
+    assert re.search(message, failure), failure
+
+
+def other_shape(path: Path) -> None:
+    content = path.read_bytes()
+    at = content.rindex(b"NAXIS1  =")
+    path.write_bytes(content[:at] + b"NAXIS1  =                   10" + content[at + 30 :])
+
+
+def two_images(path: Path) -> None:
+    content = path.read_bytes()
+    first = content.index(b"XTENSION")
+    second = content.index(b"XTENSION", first + 8)
+    path.write_bytes(content[:second] + content[first:])
+
+
+def pixels_in_front(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    header = header_bytes({"SIMPLE": True, "BITPIX": 8, "NAXIS": 1, "NAXIS1": 4})
+    path.write_bytes(header + bytes(2880) + content[2880:])
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (other_shape, "its HDU VARIANCE has 10 x 16 pixels, its HDU IMAGE 16 x 16; replace it by a good copy"),
+        (two_images, "it has two HDUs IMAGE; replace it by a good copy"),
+        (pixels_in_front, "its primary HDU holds pixels, for which a product has no place; replace it by a good copy"),
+    ],
+)
+def test_what_our_reader_refuses(repo_root: Path, tmp_path: Path, damage: Callable[[Path], None], message: str) -> None:
+    paths = write_files(tmp_path / "in", 1, [1, 2])
+    damage(paths[1])
+    with pytest.raises(ValueError, match=message.partition(";")[0]):
+        read_product(paths[1])
+    outcome = ingest(repo_root, tmp_path / "in")
+    assert outcome.counts["ingested"] == 1
+    assert outcome.failures == [f"failed: {paths[1]}: {message}"]
+
+
+def test_names_that_cannot_be_printed(repo_root: Path, tmp_path: Path) -> None:
+    path = write_file(tmp_path / "in")
+    os.rename(path, f"{path}\n")
+    odd = os.path.join(os.fsencode(tmp_path), b"in", b"caf\xe9")
+    os.mkdir(odd)
+    os.rename(write_file(tmp_path / "more", 0, 2), os.path.join(odd, name_of(0, 2).encode()))
+    write_file(tmp_path / "in", 0, 3)
+    outcome = ingest(repo_root, "--transfer", "copy", tmp_path / "in")
+    assert outcome.counts["ingested"] == 1
+    assert outcome.counts["found"] == 3
+    first, second = sorted(outcome.failures, reverse=True)
+    assert first.startswith(f"failed: {path}\\n: its name is not sim_exposure_")
+    assert "caf\\udce9/" in second
+    assert "its path is not UTF-8, so no URI can name it; rename the file or directory" in second
+
+
+@pytest.mark.parametrize("step", ["identify", "describe"])
+def test_describer_that_errs(repo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    """A case that its author did not think of is no reason to give up all files."""
+    paths = write_files(tmp_path / "in", 1)
+    original = getattr(SimulatedDescriber, step)
+
+    def err(self: SimulatedDescriber, *args: Any) -> Any:
+        result = original(self, *args)
+        key = result if step == "identify" else args[0]
+        return {}["nothing"] if key.member == 3 else result
+
+    monkeypatch.setattr(SimulatedDescriber, step, err)
+    outcome = ingest(repo_root, tmp_path / "in")
+    assert outcome.code == 1
+    assert outcome.counts["ingested"] == 5
+    (failure,) = outcome.failures
+    assert failure.startswith(f"failed: {paths[2]}: its header cannot be understood (KeyError: 'nothing'); mend it")
+
+
 def datasets_or_none(repo: Path) -> dict:
     with Butler.from_config(str(repo)) as butler:
         if not list(butler.registry.queryDatasetTypes("rawexp")):
@@ -247,16 +415,16 @@ def datasets_or_none(repo: Path) -> dict:
 
 def test_vanishing_file(repo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file goes between the reading of its header and the transfer."""
-    from spherex.ingest import engine
+    from spherex.ingest import describing
 
     paths = write_files(tmp_path / "in", 2)
-    read = engine.read_structures
+    read = describing.read_structures
 
     def read_and_remove(*args: object) -> object:
         yield from read(*args)  # type: ignore[arg-type]
         paths[3].unlink(missing_ok=True)
 
-    monkeypatch.setattr(engine, "read_structures", read_and_remove)
+    monkeypatch.setattr(describing, "read_structures", read_and_remove)
     outcome = ingest(repo_root, "--transfer", "copy", tmp_path / "in")
     assert outcome.code == 1
     assert outcome.counts["ingested"] == 11

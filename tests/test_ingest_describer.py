@@ -84,6 +84,25 @@ def test_dates_instead_of_numbers(tmp_path: Path) -> None:
     assert by_date == describe(write_file(tmp_path)).records[0].values["timespan"]
 
 
+@pytest.mark.parametrize("zone", ["", "Z", "+00:00"])
+def test_zones_of_dates(tmp_path: Path, zone: str) -> None:
+    change = {"MJD-BEG": None, "MJD-END": None}
+    change |= {"DATE-BEG": f"2026-11-23T00:00:00.000{zone}", "DATE-END": f"2026-11-23T00:01:26.400{zone}"}
+    by_date = describe(write_file(tmp_path, change=change)).records[0].values["timespan"]
+    assert by_date == describe(write_file(tmp_path)).records[0].values["timespan"]
+
+
+def test_group_of_tai_is_the_date_in_utc(tmp_path: Path) -> None:
+    change = {"TIMESYS": "TAI", "MJD-BEG": FIRST_MJD + 36 / 86400, "MJD-END": FIRST_MJD + 0.01}
+    assert describe(write_file(tmp_path, change=change)).records[0].defaults["group_name"] == "20261122"
+    change["MJD-BEG"] = FIRST_MJD + 38 / 86400
+    assert describe(write_file(tmp_path, change=change)).records[0].defaults["group_name"] == "20261123"
+
+
+def test_full_circle(tmp_path: Path) -> None:
+    assert describe(write_file(tmp_path, change={"RA_BORE": 360.0})).records[0].values["ra_boresight"] == 0.0
+
+
 def test_tai_is_not_converted() -> None:
     tai, utc = timespan_of(61000.0, 61000.5, "TAI"), timespan_of(61000.0, 61000.5, "UTC")
     assert [b - a for a, b in zip(tai.nsec, utc.nsec, strict=True)] == [37_000_000_000] * 2
@@ -141,6 +160,18 @@ def test_bad_names(name: str, message: str) -> None:
             "DATE-BEG is not a date",
         ),
         ({"XPOSURE": Bare("NaN")}, "XPOSURE"),
+        ({"XPOSURE": -3.0}, "XPOSURE in the header is -3.0, not 0 or more"),
+        ({"JITTER": -1.0}, "JITTER in the header is -1.0, not 0 or more"),
+        ({"RA_BORE": 400.0}, "RA_BORE in the header is 400.0, not 0 to 360"),
+        ({"RA_BORE": -1e-9}, "RA_BORE in the header is -1e-09, not 0 to 360"),
+        ({"DEC_BORE": -100.0}, "DEC_BORE in the header is -100.0, not -90 to 90"),
+        ({"ROLL": 3600.0}, "ROLL in the header is 3600.0, not -360 to 360"),
+        ({"IMAGETYP": Bare("'unterminated")}, "IMAGETYP"),
+        (
+            {"MJD-BEG": None, "MJD-END": None}
+            | {"DATE-BEG": "2026-11-23T02:00:00+02:00", "DATE-END": "2026-11-23T03:00:00+02:00"},
+            "DATE-BEG is not a date",
+        ),
         ({"RA_BORE": "left"}, "RA_BORE in the header is not a number: 'left'"),
         ({"CRVAL1": None}, "CRVAL1 is missing"),
         ({"CRVAL1": Bare("NaN")}, "CRVAL1"),

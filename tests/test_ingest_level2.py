@@ -171,11 +171,13 @@ def test_records_do_not_depend_on_the_order(tmp_path: Path, make_repo: Callable[
 
 
 def test_a_second_of_difference_is_a_conflict(repo_root: Path, tmp_path: Path) -> None:
-    write_level2(tmp_path / "in", 0, 1)
+    first = write_level2(tmp_path / "in", 0, 1)
     late = write_level2(tmp_path / "in", 0, 2, change={"MJD-END": 60971.0013323 + 1 / 86400})
     outcome = ingest_level2(repo_root, tmp_path / "in")
     assert outcome.code == 1
-    assert outcome.failures[0].startswith(f"failed: {late}: timespan of exposure")
+    for failure, one, other in zip(outcome.failures, (first, late), (late, first), strict=True):
+        assert failure.startswith(f"failed: {one}: timespan of exposure")
+        assert f"in {other}; mend or leave out the one that is wrong" in failure
 
 
 def test_astrometry_that_moves_far_is_a_conflict(repo_root: Path, tmp_path: Path) -> None:

@@ -73,6 +73,8 @@ BAD_CARDS = [
     ({"DATE-BEG": "2025-10-23T01:00:00.000"}, "DATE-BEG in the header is 2025-10-23T01:00:00.000, but MJD-BEG is"),
     ({"TIMESYS": "TDB"}, "the time scale 'TDB' is neither UTC nor TAI"),
     ({"XPOSURE": "long"}, "XPOSURE in the header is not a number"),
+    ({"XPOSURE": -1.0}, "XPOSURE in the header is -1.0, not 0 or more"),
+    ({"DATE-BEG": "2025-10-23T00:00:00.000+02:00"}, "DATE-BEG is not a date"),
     ({"SPS_ELAT": 99.0}, "SPS_ELAT in the header is not a latitude"),
     ({"CRVAL1": Bare("NaN")}, "CRVAL1 of the WCS is not a number: nan"),
     ({"CRVAL2": None}, "the WCS is incomplete: CRVAL2 is missing"),
@@ -120,6 +122,16 @@ def test_whole_frame_needs_no_wcs_a(repo_root: Path, tmp_path: Path) -> None:
     without = {"CRPIX1A": None, "CRPIX2A": None, "CDELT1A": None, "CDELT2A": None}
     path = write_level2(tmp_path, shape=(SIDE, SIDE), origin=(0, 0), planes=[], change=without)
     assert ingest_level2(repo_root, path).code == 0
+
+
+def test_planes_of_another_shape(repo_root: Path, tmp_path: Path) -> None:
+    path = write_level2(tmp_path)
+    content = path.read_bytes()
+    at = content.rindex(b"NAXIS2  =                    6", 0, content.index(b"'VARIANCE'"))
+    path.write_bytes(content[:at] + b"NAXIS2  =                    5" + content[at + 30 :])
+    outcome = ingest_level2(repo_root, path)
+    assert outcome.code == 1
+    assert "its HDU VARIANCE has 6 x 5 pixels, its HDU IMAGE 6 x 6; replace it by a good copy" in outcome.failures[0]
 
 
 OPTIONAL = ["SPS_TARGET", "SPS_FLAGS", "SPS_ELON", "SPS_ELAT", "SPS_EPA", "XPOSURE", "TIMESYS", "L2 N_SOURCE", "BUNIT"]
@@ -335,9 +347,13 @@ def test_dataset_type_of_another_kind(repo_root: Path, tmp_path: Path) -> None:
 
 
 def test_failures_leave_good_runs_alone(repo_root: Path, tmp_path: Path) -> None:
-    write_level2(tmp_path / "in", 0, 1)
-    write_level2(tmp_path / "in", 0, 1, run=NEWER, change={"CRVAL1": 200.0})
-    assert ingest_level2(repo_root, tmp_path / "in").counts["ingested"] == 1
+    paths = [write_level2(tmp_path / "in", 0, 1)]
+    paths.append(write_level2(tmp_path / "in", 0, 1, run=NEWER, change={"CRVAL1": 200.0}))
+    together = ingest_level2(repo_root, tmp_path / "in")
+    assert together.counts["ingested"] == 0, "which one is right is not guessed"
+    assert [line.split(": ")[1] for line in together.failures] == [str(path) for path in paths]
+    assert ingest_level2(repo_root, paths[0]).counts["ingested"] == 1
+    assert "--update-records" in ingest_level2(repo_root, paths[1]).failures[0]
     assert level2_datasets(repo_root).keys() == {(0, 1)}
     assert level2_region(repo_root) is not None
     assert set(chain_of(repo_root)) == {f"SPHEREx/level2/{RUN}", f"SPHEREx/level2/{NEWER}"}

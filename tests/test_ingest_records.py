@@ -3,12 +3,14 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
 from ingest_helpers import (
     datasets,
     exposure_record,
     ingest,
     ingest_darks,
     region,
+    snapshot,
     write_file,
     write_files,
 )
@@ -31,7 +33,39 @@ def test_group_of_the_user_stays(repo_root: Path, tmp_path: Path) -> None:
     assert "/mine/" in datasets(repo_root, "dark")[0, 1].ospath
     again = ingest(repo_root, "--group", "yours", tmp_path / "in")
     assert again.code == 1
-    assert "group_name of exposure (id 0) is yours than in the repository: mine" in again.output.replace("another ", "")
+    assert "group_name of exposure (id 0) is yours, but mine in the repository" in again.failures[0]
+
+
+@pytest.mark.parametrize("first", [[], ["--group", "night"]])
+def test_group_name_and_id_belong_together(repo_root: Path, tmp_path: Path, first: list[str]) -> None:
+    write_file(tmp_path / "in", 0, 1)
+    write_file(tmp_path / "more", 0, 2)
+    assert ingest(repo_root, *first, tmp_path / "in").code == 0
+    assert ingest(repo_root, "--group", "night", "--update-records", tmp_path / "in").code == 0
+    assert ingest(repo_root, tmp_path / "more").code == 0
+    record = exposure_record(repo_root)
+    assert (record.group_name, record.group_id) == ("night", None)
+    assert ingest(repo_root, "--group", "0815", "--update-records", tmp_path / "in").code == 0
+    record = exposure_record(repo_root)
+    assert (record.group_name, record.group_id) == ("0815", 815)
+
+
+@pytest.mark.parametrize("group", ["", "..", ".", "a/b", "x" * 65, "9" * 20, " a", "a\nb"])
+def test_groups_that_cannot_be(repo_root: Path, tmp_path: Path, group: str) -> None:
+    write_file(tmp_path / "in")
+    outcome = ingest(repo_root, "--group", group, tmp_path / "in")
+    assert outcome.code == 2
+    assert "Invalid value for --group" in outcome.output
+    assert snapshot(repo_root)["exposure"] == []
+
+
+def test_text_that_is_too_long(repo_root: Path, tmp_path: Path) -> None:
+    path = write_file(tmp_path / "in", 0, 1, change={"OBSID": "x" * 65})
+    write_file(tmp_path / "in", 0, 2, change={"OBSID": "x" * 64})
+    outcome = ingest(repo_root, tmp_path / "in")
+    (failure,) = outcome.failures
+    assert failure.startswith(f"failed: {path}: name of exposure has 65 characters, the repository has room for 64")
+    assert exposure_record(repo_root).name == "x" * 64
 
 
 def test_without_time_the_group_is_that_of_the_first_ingest(repo_root: Path, tmp_path: Path) -> None:
@@ -98,12 +132,54 @@ def test_update_records_of_files_that_are_there(repo_root: Path, tmp_path: Path)
 
 
 def test_files_of_one_exposure_must_agree(repo_root: Path, tmp_path: Path) -> None:
-    write_file(tmp_path / "in", 0, 1)
-    write_file(tmp_path / "in", 0, 2, change={"MJD-END": 61367.0011, "XPOSURE": 99.0})
+    first = write_file(tmp_path / "in", 0, 1)
+    second = write_file(tmp_path / "in", 0, 2, change={"MJD-END": 61367.0011, "XPOSURE": 99.0})
+    other = write_file(tmp_path / "in", 1, 1)
     outcome = ingest(repo_root, "--update-records", tmp_path / "in")
     assert outcome.counts["ingested"] == 1
-    assert "array_2.fits: exposure_time of exposure (id 0) is 99.0" in outcome.failures[0]
-    assert "array_1.fits: 113.58; one of both is wrong" in outcome.failures[0]
+    assert datasets(repo_root).keys() == {(1, 1)}, other
+    lines = "\n".join(outcome.failures)
+    assert f"{first}: exposure_time of exposure (id 0) is 113.58, but 99.0 in {second}; mend or leave out" in lines
+    assert f"{second}: exposure_time of exposure (id 0) is 99.0, but 113.58 in {first}; mend or leave out" in lines
+
+
+@pytest.mark.parametrize("order", [(10.0, 20.0, 20.0), (20.0, 20.0, 10.0), (20.0, 10.0, 20.0)])
+def test_none_of_several_wins(repo_root: Path, tmp_path: Path, order: tuple[float, ...]) -> None:
+    """Neither the first nor the most: which one is right is not guessed."""
+    for detector, value in enumerate(order, start=1):
+        write_file(tmp_path / "in", 0, detector, change={"XPOSURE": value})
+    write_file(tmp_path / "in", 0, 4, change={"XPOSURE": None})
+    outcome = ingest(repo_root, tmp_path / "in")
+    assert len(outcome.failures) == 3
+    assert datasets(repo_root).keys() == {(0, 4)}
+    assert exposure_record(repo_root).exposure_time is None
+
+
+@pytest.mark.parametrize("order", [(10.0, 20.0, 20.0), (20.0, 20.0, 10.0)])
+def test_update_does_not_depend_on_the_order(repo_root: Path, tmp_path: Path, order: tuple[float, ...]) -> None:
+    write_file(tmp_path / "first", 0, 1, change={"XPOSURE": 10.0})
+    ingest(repo_root, tmp_path / "first")
+    paths = [write_file(tmp_path / "in", 0, d, change={"XPOSURE": v}) for d, v in enumerate(order, start=2)]
+    outcome = ingest(repo_root, "--update-records", tmp_path / "in")
+    assert len(outcome.failures) == 3
+    assert exposure_record(repo_root).exposure_time == 10.0
+    # Without the option, what the repository has is right.
+    outcome = ingest(repo_root, tmp_path / "in")
+    assert len(outcome.failures) == 2
+    assert all("but 10.0 in the repository" in line for line in outcome.failures)
+    agreeing = [path for path, value in zip(paths, order, strict=True) if value == 20.0]
+    assert ingest(repo_root, "--update-records", *agreeing).code == 0
+    assert exposure_record(repo_root).exposure_time == 20.0
+
+
+def test_blame_falls_on_the_file_that_told(repo_root: Path, tmp_path: Path) -> None:
+    write_file(tmp_path / "first", 0, 1, change={"XPOSURE": 10.0, "SPS_TARG": None})
+    ingest(repo_root, tmp_path / "first")
+    write_file(tmp_path / "in", 0, 2, change={"XPOSURE": 10.0, "SPS_TARG": 7})
+    wrong = write_file(tmp_path / "in", 0, 3, change={"XPOSURE": 20.0, "SPS_TARG": 7})
+    outcome = ingest(repo_root, tmp_path / "in")
+    (failure,) = outcome.failures
+    assert failure.startswith(f"failed: {wrong}: exposure_time of exposure (id 0) is 20.0, but 10.0 in the repository")
 
 
 def test_a_millisecond_is_no_conflict(repo_root: Path, tmp_path: Path) -> None:

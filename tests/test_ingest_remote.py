@@ -64,3 +64,16 @@ def test_repository_in_a_bucket(tmp_path: Path, bucket: str, make_repo: Callable
         assert ingest(repo, "--transfer", "copy", tmp_path / "in").code == 0
     assert {uri.scheme for uri in datasets(repo).values()} == {"s3"}
     assert ingest(repo, "--transfer", "move", tmp_path / "in").code == 0
+
+
+def test_directory_without_a_slash(repo_root: Path, tmp_path: Path, bucket: str) -> None:
+    upload(bucket, write_files(tmp_path / "in", 1))
+    (failure,) = ingest(repo_root, f"{bucket}/in").failures
+    assert "if it is a directory, let its address end in /, else rename it or give --regex" in failure
+
+
+def test_links_into_a_bucket(tmp_path: Path, bucket: str, make_repo: Callable[..., Path]) -> None:
+    write_file(tmp_path / "in")
+    repo = make_repo(tmp_path / "repo", datastore__root=f"{bucket}/store")
+    (failure,) = ingest(repo, "--transfer", "symlink", tmp_path / "in").failures
+    assert "the datastore takes no files by that --transfer; use --transfer copy or auto" in failure

@@ -18,6 +18,7 @@ from lsst.resources import ResourcePath
 
 from spherex.ingest.database import refresh_statistics
 from spherex.ingest.errors import explain, is_fatal
+from spherex.instrument import SimulatorInstrument
 
 CREATE = "butler create --override --seed-config resource://spherex/configs/butler.yaml"
 
@@ -59,18 +60,40 @@ def test_another_universe(tmp_path: Path) -> None:
     assert_one_line(outcome, f"'daf_butler' version {version}, not 'spherex'", CREATE)
 
 
-def test_universe_without_a_field_that_is_needed(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("version", "lacking"),
+    [
+        (9001, "exposure.roll"),
+        (9002, "detector.lmin"),
+        (9003, "detector.r"),
+        (9004, "instrument.class_name"),
+        (9005, "exposure.timespan"),
+        (9006, "exposure_detector_region.region"),
+    ],
+)
+def test_universe_without_a_field_that_is_needed(tmp_path: Path, version: int, lacking: str) -> None:
     universe = yaml.safe_load(ResourcePath("resource://spherex/configs/dimensions.yaml").read())
-    exposure = universe["elements"]["exposure"]
-    exposure["metadata"] = [field for field in exposure["metadata"] if field["name"] != "roll"]
-    universe["version"] = 9001
+    name, _, lost = lacking.partition(".")
+    element = universe["elements"][name]
+    element["metadata"] = [field for field in element.get("metadata", []) if field["name"] != lost]
+    if lost == "timespan":
+        del universe["topology"]["temporal"]
+    if lost == "region":
+        del universe["topology"]["spatial"]["observation_regions"]
+    universe["version"] = version
     (tmp_path / "old.yaml").write_text(yaml.safe_dump(universe))
     seed = Config("resource://spherex/configs/butler.yaml")
     Butler.makeRepo(
         str(tmp_path / "old"), config=seed, dimensionConfig=str(tmp_path / "old.yaml"), forceConfigRoot=False
     )
     write_file(tmp_path / "in")
-    assert_one_line(ingest(tmp_path / "old", tmp_path / "in"), "version 9001, which lacks exposure.roll", CREATE)
+    assert_one_line(ingest(tmp_path / "old", tmp_path / "in"), f"version {version}, which lacks {lacking}", CREATE)
+    if name in SimulatorInstrument.record_fields:
+        with (
+            Butler.from_config(str(tmp_path / "old"), writeable=True) as butler,
+            pytest.raises(RuntimeError, match=f"'spherex' version {version}, which lacks {lacking}"),
+        ):
+            SimulatorInstrument().register(butler.registry)
 
 
 def test_read_only_repository(repo_root: Path, tmp_path: Path) -> None:
@@ -116,6 +139,12 @@ def test_run_that_is_none(repo_root: Path, tmp_path: Path) -> None:
     with Butler.from_config(str(repo_root), writeable=True) as butler:
         butler.registry.registerCollection("tags")
     assert_one_line(ingest(repo_root, "--output-run", "tags", tmp_path / "in"), "TAGGED, not RUN", "--output-run")
+
+
+@pytest.mark.parametrize("run", ["../../evil", "/tmp/evil", "a//b", "a/./b", "a/"])
+def test_run_outside_of_the_repository(repo_root: Path, tmp_path: Path, run: str) -> None:
+    write_file(tmp_path / "in")
+    assert_one_line(ingest(repo_root, "--output-run", run, "--transfer", "copy", tmp_path / "in"), repr(run), "no good")
 
 
 @pytest.mark.parametrize("name", ["two words", "a/b", "1st"])

@@ -90,7 +90,13 @@ class HDUInfo:
 
     @property
     def image_shape(self) -> tuple[int, ...]:
-        """Shape of the pixels, slowest axis first; empty if there are none."""
+        """Shape of the pixels, slowest axis first; empty if there are none.
+
+        Raises
+        ------
+        ProductError
+            If the header of a compressed image does not tell.
+        """
         if self.kind == "table":
             return ()
         if self.kind == "image":

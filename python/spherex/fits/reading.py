@@ -37,6 +37,7 @@ from .cards import header_bytes
 from .errors import ProductError
 from .flag_cards import flag_table_of
 from .hdus import HDUInfo, scan_hdus
+from .layout import OWN_HDUS, check_layout
 from .names import FLAGS, IMAGE, MASK, PRIMARY, UNIT_CARD, VARIANCE
 from .sources import ByteSource, open_source
 from .units import unit_of
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from astropy.wcs import WCS
     from lsst.resources import ResourcePath
 
-_OWN_HDUS = (IMAGE, FLAGS, VARIANCE, MASK)
 _SIDE_HDUS = (PRIMARY, FLAGS, VARIANCE)
 
 
@@ -170,6 +170,7 @@ class ProductFile:
             Names of the further planes that are wanted; by default all.
         """
         self._hdus = scan_hdus(self._source)
+        check_layout(self._hdus)
         hdu = self._hdu(IMAGE)
         shape = hdu.image_shape
         box = self._box(cut, shape)
@@ -201,12 +202,8 @@ class ProductFile:
 
     def _planes(self, box: Box | None, shape: tuple[int, ...], wanted: Collection[str] | None) -> dict[str, Plane]:
         planes: dict[str, Plane] = {}
-        if self._hdus[0].shape:
-            raise ProductError("its primary HDU holds pixels, for which a product has no place")
         for hdu in self._hdus[1:]:
-            if hdu.name in _OWN_HDUS:
-                if hdu is not self._find(hdu.name):
-                    raise ProductError(f"it has two HDUs {hdu.name}")
+            if hdu.name in OWN_HDUS:
                 continue
             name = hdu.name or f"HDU{hdu.index}"
             name = name if name not in planes else f"{name},{hdu.index}"

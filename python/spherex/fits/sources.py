@@ -5,8 +5,10 @@ from __future__ import annotations
 __all__ = ["ByteSource", "open_source"]
 
 import contextlib
+import errno
 import mmap
 import os
+import stat
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -46,11 +48,18 @@ class _LocalSource:
     is_local = True
 
     def __init__(self, path: str, sparse: bool) -> None:
-        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # A pipe would keep us waiting for somebody who writes to it.
+        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        status = os.fstat(self._fd)
+        if not stat.S_ISREG(status.st_mode):
+            os.close(self._fd)
+            if stat.S_ISDIR(status.st_mode):
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+            raise ProductError("it is no regular file, but a pipe, a socket or a device")
         if sparse and hasattr(os, "posix_fadvise"):
             # Else the system reads 128 kB ahead of each header.
             os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_RANDOM)
-        self.size: int | None = os.fstat(self._fd).st_size
+        self.size: int | None = status.st_size
         self._map: mmap.mmap | None = None
 
     def close(self) -> None:
@@ -109,6 +118,8 @@ def open_source(location: str | os.PathLike[str] | ResourcePath, *, sparse: bool
     ------
     OSError
         If the file does not exist or may not be read.
+    ProductError
+        If it is no regular file.
     """
     if isinstance(location, str | os.PathLike) and "://" not in str(location):
         source = _LocalSource(os.fspath(location), sparse)

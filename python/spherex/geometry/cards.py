@@ -11,18 +11,22 @@ from typing import Any
 MAX_SIP_ORDER = 9
 """Highest polynomial order that the SIP convention allows."""
 
+MAX_PV = 39
+"""Highest number of a parameter of a projection, in TPV."""
+
 _AXIS_CARDS = ("CTYPE", "CUNIT", "CRPIX", "CRVAL", "CDELT")
 
 UNUSUAL_CARDS = frozenset(
-    [f"PV{i}_{m}" for i in (1, 2) for m in range(4)]
+    [f"PV{i}_{m}" for i in (1, 2) for m in range(5)]
     + ["CROTA1", "CROTA2", "CPDIS1", "CPDIS2", "CQDIS1", "CQDIS2", "D2IMDIS1", "D2IMDIS2"]
 )
-"""Cards that change a projection in ways that only astropy knows."""
+"""Cards that change a gnomonic projection in ways that only astropy knows."""
 
 WCS_CARDS = frozenset(
     [f"{name}{axis}" for name in _AXIS_CARDS for axis in (1, 2)]
     + [f"{name}{i}_{j}" for name in ("PC", "CD") for i in (1, 2) for j in (1, 2)]
     + ["WCSAXES", "LONPOLE", "LATPOLE", "RADESYS", "EQUINOX", "A_ORDER", "B_ORDER"]
+    + [f"PV{i}_{m}" for i in (1, 2) for m in range(MAX_PV + 1)]
     + sorted(UNUSUAL_CARDS)
     + [f"{name}_{p}_{q}" for name in ("A", "B") for p in range(MAX_SIP_ORDER + 1) for q in range(MAX_SIP_ORDER + 1 - p)]
 )

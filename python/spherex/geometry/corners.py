@@ -16,6 +16,9 @@ from typing import Any
 
 from .cards import MAX_SIP_ORDER, UNUSUAL_CARDS, FrameError, has_celestial_wcs, number
 
+_CD_CARDS = ("CD1_1", "CD1_2", "CD2_1", "CD2_2")
+_PC_CARDS = ("PC1_1", "PC1_2", "PC2_1", "PC2_2")
+
 Corners = tuple[tuple[float, float, float], ...]
 """Unit vectors (x, y, z) in ICRS."""
 
@@ -65,11 +68,17 @@ def _is_tan(cards: Mapping[str, Any]) -> bool:
         and str(cards["CTYPE2"]).strip() in ("DEC--TAN-SIP", "DEC--TAN")
         and str(cards.get("RADESYS", "ICRS")).strip() == "ICRS"
         and all(str(cards.get(key, "deg")).strip() in ("deg", "") for key in ("CUNIT1", "CUNIT2"))
+        and (cards.get("RADESYS") is not None or cards.get("EQUINOX", 2000.0) == 2000.0)
         and cards.get("WCSAXES", 2) == 2
         and all(cards.get(key) is None for key in UNUSUAL_CARDS)
+        and not (_has_any(cards, _CD_CARDS) and _has_any(cards, _PC_CARDS))
         # The SIP convention has no such orders; astropy then ignores the terms.
         and not {cards.get("A_ORDER"), cards.get("B_ORDER")} & {0, 1}
     )
+
+
+def _has_any(cards: Mapping[str, Any], keys: tuple[str, ...]) -> bool:
+    return any(cards.get(key) is not None for key in keys)
 
 
 def _tan_corners(cards: Mapping[str, Any], shape: tuple[int, int], origin: tuple[int, int]) -> Corners:
@@ -93,8 +102,8 @@ def _tan_corners(cards: Mapping[str, Any], shape: tuple[int, int], origin: tuple
 
 def _linear_matrix(cards: Mapping[str, Any]) -> tuple[float, float, float, float]:
     """Degrees per pixel, row by row."""
-    if any(cards.get(key) is not None for key in ("CD1_1", "CD1_2", "CD2_1", "CD2_2")):
-        m11, m12, m21, m22 = (number(cards, key, 0.0) for key in ("CD1_1", "CD1_2", "CD2_1", "CD2_2"))
+    if _has_any(cards, _CD_CARDS):
+        m11, m12, m21, m22 = (number(cards, key, 0.0) for key in _CD_CARDS)
     else:
         cdelt1, cdelt2 = number(cards, "CDELT1", 1.0), number(cards, "CDELT2", 1.0)
         m11, m12 = cdelt1 * number(cards, "PC1_1", 1.0), cdelt1 * number(cards, "PC1_2", 0.0)

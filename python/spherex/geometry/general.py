@@ -61,7 +61,8 @@ def general_corners(cards: Mapping[str, Any], shape: tuple[int, int], origin: tu
         except FrameError:
             raise
         except Exception as error:
-            raise FrameError(f"astropy does not understand the WCS: {str(error).splitlines()[0]}") from error
+            text = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise FrameError(f"astropy does not understand the WCS: {text}") from error
     corners = tuple(tuple(float(c) for c in xyz) for xyz in positions.cartesian.xyz.value.T)
     if not all(math.isfinite(c) for corner in corners for c in corner):
         raise FrameError("a corner of the frame is not on the sky")

@@ -6,7 +6,7 @@ __all__ = ["BatchHook", "BatchWriter", "DescribedFile"]
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from lsst.daf.butler import DatasetRef, FileDataset
@@ -15,10 +15,11 @@ from .addresses import uri_of
 from .derived import DerivedDatasets
 from .description import DescriptionError
 from .known import KnownDataset, change_of, find_known
+from .moving import Mover
 from .records import RecordBook
 from .registering import Registrar
 from .report import IngestReport
-from .transfer import is_copied, is_removable, remove_original, store
+from .transfer import is_copied, store
 
 if TYPE_CHECKING:
     from lsst.daf.butler import Butler
@@ -84,6 +85,7 @@ class BatchWriter:
         self._hook = hook
         self._registrar = Registrar(butler, self._policy, options.dry_run)
         self._derived = DerivedDatasets(butler, self._registrar)
+        self._mover = Mover(butler) if options.transfer == "move" else None
 
     def is_copied(self, file: DescribedFile) -> bool:
         """Tell whether the transfer of a file takes its time.
@@ -113,7 +115,11 @@ class BatchWriter:
         set [ DatasetKey ]
             Those that are.
         """
-        refs = {key: self._registrar.ref(key) for key in keys}
+        refs = {}
+        for key in keys:
+            # What is there with another id is not the dataset in question.
+            with contextlib.suppress(DescriptionError):
+                refs[key] = self._registrar.ref(key)
         known = find_known(self._butler, refs.values())
         return {key for key, ref in refs.items() if ref.id in known}
 
@@ -131,49 +137,71 @@ class BatchWriter:
         -------
         IngestReport
             What came of these files. Files that contradict what is known are
-            among its failures.
+            among its failures. If a failure is to end the ingest, those from
+            that exposure on are not tried.
 
         Raises
         ------
         Exception
             Raised by the Butler, with nothing ingested.
         """
+        book, batch, failures = self._plan(files)
+        if failures and self._options.fail_fast:
+            return self._write_before(files, failures, rehearse)
         report = IngestReport(dry_run=self._options.dry_run)
+        _note(report, files, failures)
+        self._write_all(book, batch, report, rehearse)
+        report.ingested, report.present = len(batch.fresh), len(batch.present)
+        for file, _ in batch.fresh:
+            report.unknown.update(file.description.unknown)
+            report.remarks.update(file.description.remarks)
+        if self._mover is not None and not rehearse and not self._options.dry_run:
+            self._finish_move(self._mover, batch, report)
+        return report
+
+    def _write_before(
+        self, files: Sequence[DescribedFile], failures: Mapping[int, object], rehearse: bool
+    ) -> IngestReport:
+        """Ingest what comes before the exposure that failed first."""
+        group = files[min(failures)].group
+        start = next(number for number, file in enumerate(files) if file.group == group)
+        report = self.write(files[:start], rehearse) if start else IngestReport(dry_run=self._options.dry_run)
+        culprits = {number: reason for number, reason in failures.items() if files[number].group == group}
+        _note(report, files, culprits)
+        report.not_tried = len(files) - start - len(culprits)
+        return report
+
+    def _plan(self, files: Sequence[DescribedFile]) -> tuple[RecordBook, _Batch, dict[int, object]]:
+        """Compare files with the repository and each other; say which are bad, by their numbers."""
+        failures: dict[int, object] = {}
         refs = [self._registrar.ref(file.description.dataset) for file in files]
         known = find_known(self._butler, refs)
         book = RecordBook(self._butler, self._describer.last_resorts, self._options.update_records, self._policy)
         book.load(file.description for file in files)
         if not self._options.dry_run:
             self._derived.look_up(file.description for file in files)
-        batch = _Batch()
-        for file, ref in zip(files, refs, strict=True):
-            dataset = known.get(ref.id)
+        if self._mover is not None:
+            self._mover.look_up(file.address for file in files)
+        derived: dict[int, list[DatasetKey]] = {}
+        for number, (file, ref) in enumerate(zip(files, refs, strict=True)):
             try:
-                self._check(file, dataset)
-                wanted = [] if self._options.dry_run else self._derived.load(file.description.derived)
-                book.add(file.description, file.address)
+                self._check(file, ref, known.get(ref.id))
+                derived[number] = [] if self._options.dry_run else self._derived.load(file.description.derived)
             except DescriptionError as error:
-                report.fail(file.address, error)
-                continue
-            batch.derived.update(dict.fromkeys(wanted))
-            if dataset is None:
-                batch.fresh.append((file, ref))
-            else:
-                batch.present.append((file, ref, dataset))
-        self._write_all(book, batch, report, rehearse)
-        report.ingested, report.present = len(batch.fresh), len(batch.present)
-        for file, _ in batch.fresh:
-            report.unknown.update(file.description.unknown)
-            report.remarks.update(file.description.remarks)
-        if self._options.transfer == "move" and not rehearse and not self._options.dry_run:
-            self._finish_move(batch, report)
-        return report
+                failures[number] = error
+        failures |= book.add({number: (files[number].address, files[number].description) for number in derived})
+        batch = _Batch()
+        for number, wanted in derived.items():
+            if number not in failures:
+                batch.add(files[number], refs[number], known.get(refs[number].id), wanted)
+        return book, batch, failures
 
-    def _check(self, file: DescribedFile, dataset: KnownDataset | None) -> None:
+    def _check(self, file: DescribedFile, ref: DatasetRef, dataset: KnownDataset | None) -> None:
         """Refuse files that cannot take the place of their dataset."""
         if dataset is None:
-            if self._options.transfer == "move" and not is_removable(file.address):
-                raise DescriptionError("its directory is write-protected, so it cannot be moved; use --transfer copy")
+            obstacle = None if self._mover is None else self._mover.obstacle(file.address, ref.id)
+            if obstacle is not None:
+                raise DescriptionError(f"{obstacle}, so it cannot be moved; use --transfer copy")
             return
         change = change_of(file.address, file.size, dataset)
         if change is not None:
@@ -216,17 +244,35 @@ class BatchWriter:
             store(self._butler, datasets, self._options.transfer, self._options.track_file_attrs)
         report.derived.update(ref.datasetType.name for ref in self._derived.put(batch.derived))
         if self._hook is not None:
-            report.notes.extend(self._hook([*(ref for _, ref in batch.fresh), *(ref for _, ref, _ in batch.present)]))
+            # Two copies of one file may both be there already.
+            refs = list(dict.fromkeys([*(ref for _, ref in batch.fresh), *(ref for _, ref, _ in batch.present)]))
+            report.notes.extend(self._hook(refs))
 
-    def _finish_move(self, batch: _Batch, report: IngestReport) -> None:
+    def _finish_move(self, mover: Mover, batch: _Batch, report: IngestReport) -> None:
         """Remove the originals, also those that an earlier run left behind."""
         stored = find_known(self._butler, [ref for _, ref in batch.fresh])
-        pairs = [(file, stored[ref.id], True) for file, ref in batch.fresh]
-        pairs += [(file, dataset, False) for file, _, dataset in batch.present]
-        for file, dataset, is_fresh in pairs:
-            reason = remove_original(file.address, dataset.uri, is_fresh)
-            if reason is not None:
-                report.fail(file.address, reason)
+        for file, ref in batch.fresh:
+            self._remove(mover, file, stored[ref.id], True, report)
+        for file, ref, dataset in batch.present:
+            obstacle = mover.obstacle(file.address, ref.id)
+            if mover.is_needed(file.address, dataset.uri):
+                obstacle = "the repository points to it and has no copy"
+            if obstacle is not None:
+                report.left[obstacle] += 1
+            else:
+                self._remove(mover, file, dataset, False, report)
+
+    def _remove(
+        self, mover: Mover, file: DescribedFile, stored: KnownDataset, is_fresh: bool, report: IngestReport
+    ) -> None:
+        reason = mover.remove(file.address, stored.uri, is_fresh)
+        if reason is not None:
+            report.fail(file.address, reason)
+
+
+def _note(report: IngestReport, files: Sequence[DescribedFile], failures: Mapping[int, object]) -> None:
+    for number, reason in sorted(failures.items()):
+        report.fail(files[number].address, reason)
 
 
 @dataclasses.dataclass(slots=True)
@@ -236,3 +282,12 @@ class _Batch:
     fresh: list[tuple[DescribedFile, DatasetRef]] = dataclasses.field(default_factory=list)
     present: list[tuple[DescribedFile, DatasetRef, KnownDataset]] = dataclasses.field(default_factory=list)
     derived: dict[DatasetKey, None] = dataclasses.field(default_factory=dict)
+
+    def add(
+        self, file: DescribedFile, ref: DatasetRef, known: KnownDataset | None, derived: Iterable[DatasetKey]
+    ) -> None:
+        self.derived.update(dict.fromkeys(derived))
+        if known is None:
+            self.fresh.append((file, ref))
+        else:
+            self.present.append((file, ref, known))

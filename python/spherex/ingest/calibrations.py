@@ -12,9 +12,10 @@ from typing import Any
 import yaml
 
 from spherex.archive import ArchiveNameError, CalibrationContent, CalibrationName, Level2Name, content_of
+from spherex.fits.sources import open_source
 from spherex.instrument import SPHEREx
 
-from .addresses import name_of, uri_of
+from .addresses import name_of
 from .description import DatasetKey, DatasetKind, DescriptionError, FileDescription, FileKey
 from .policy import IngestPolicy
 from .reading import FileStructure, attempt, read_structure
@@ -53,7 +54,8 @@ def read_calibration(address: str) -> FileStructure | DescriptionError:
 
 
 def _read_yaml(address: str) -> FileStructure:
-    content = uri_of(address).read()
+    with open_source(address) as source:
+        content = source.read_at(0, -1 if source.size is None else source.size)
     try:
         value = yaml.safe_load(content)
     except yaml.YAMLError as error:
@@ -78,7 +80,7 @@ class CalibrationDescriber:
 
     instrument = SPHEREx
     policy = IngestPolicy("--dataset-type-prefix", read=read_calibration, has_given_ids=True)
-    fields: Mapping[str, frozenset[str]] = {}
+    fields: Mapping[str, frozenset[str]] = SPHEREx.record_fields
     last_resorts: Mapping[str, Mapping[str, Any]] = {}
 
     def __init__(self, collection: str, prefix: str = "", ids: Mapping[str, uuid.UUID] | None = None) -> None:

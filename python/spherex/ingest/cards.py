@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def number_of(cards: Mapping[str, Any], key: str) -> float | None:
+def number_of(cards: Mapping[str, Any], key: str, least: float = -math.inf, most: float = math.inf) -> float | None:
     """Value of a card that has to be a number.
 
     Parameters
@@ -18,6 +18,8 @@ def number_of(cards: Mapping[str, Any], key: str) -> float | None:
         Card values by keyword.
     key
         Keyword.
+    least, most
+        What the value may be.
 
     Returns
     -------
@@ -27,13 +29,16 @@ def number_of(cards: Mapping[str, Any], key: str) -> float | None:
     Raises
     ------
     ValueError
-        Raised if it is not a finite number.
+        Raised if it is not a finite number, or out of range.
     """
     value = cards.get(key)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError(f"{key} in the header is not a number: {value!r}")
+    if not least <= value <= most:
+        limits = f"{least:g} to {most:g}" if math.isfinite(most) else f"{least:g} or more"
+        raise ValueError(f"{key} in the header is {value!r}, not {limits}")
     return float(value)
 
 

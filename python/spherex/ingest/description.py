@@ -130,12 +130,17 @@ class RecordDescription:
         Values of its fields, the required dimensions first and in their
         order. Fields that the file does not know are None or absent.
     defaults
-        Values for fields that neither the repository nor ``values`` know.
+        Values for fields that belong together, if neither the repository nor
+        ``values`` know any of them.
+    emptied
+        Fields that have no value beside ``values``: if those overwrite others,
+        these become None.
     """
 
     element: str
     values: Mapping[str, Any]
     defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    emptied: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -182,7 +187,7 @@ class Describer(Protocol):
 
     @property
     def last_resorts(self) -> Mapping[str, Mapping[str, Any]]:
-        """Values for fields of new records that no file knows, by element."""
+        """Values for fields of new records, by element, if no file knows any of them."""
 
     def identify(self, address: str, structure: FileStructure | None = None) -> FileKey | None:
         """Tell where a file belongs.

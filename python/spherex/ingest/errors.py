@@ -73,6 +73,8 @@ def explain(error: BaseException, apart_option: str = "--output-run") -> str:
     for one in _chain(error):
         if isinstance(one, OSError) and one.errno in _BY_ERRNO:
             return _BY_ERRNO[one.errno]
+        if isinstance(one, NotImplementedError) and "Transfer mode" in str(one):
+            return "the datastore takes no files by that --transfer; use --transfer copy or auto"
         if isinstance(one, FileNotFoundError):
             return _BY_ERRNO[errno.ENOENT]
         for text, meaning in _BY_DATABASE_TEXT.items():

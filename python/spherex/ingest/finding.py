@@ -67,7 +67,7 @@ def _named(locations: Iterable[str], report: IngestReport) -> Iterator[str]:
 
 def _search(location: str, pattern: re.Pattern[str], report: IngestReport) -> Iterator[str]:
     """Files of one location."""
-    if is_path(location):
+    if is_path(location) and not (location.startswith("file:") and not os.path.lexists(location)):
         yield from _search_local(location, pattern, report)
         return
     try:
@@ -81,7 +81,11 @@ def _search(location: str, pattern: re.Pattern[str], report: IngestReport) -> It
         elif pattern.search(uri.basename()):
             yield str(uri)
         else:
-            report.fail(location, f"{_mismatch(pattern)}; the address of a directory ends in /")
+            report.fail(
+                location,
+                f"its name does not match '{pattern.pattern}'; if it is a directory, let its address end in /, "
+                "else rename it or give --regex",
+            )
     except Exception as error:
         # Remote back ends raise errors of many libraries.
         text = str(error).strip() or type(error).__name__

@@ -6,11 +6,13 @@ __all__ = ["KnownDataset", "change_of", "find_known"]
 
 import dataclasses
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
 from lsst.resources import ResourcePath
 
+from spherex.fits.errors import ProductError
+from spherex.fits.hdus import scan_hdus
 from spherex.fits.sources import open_source
 
 from .addresses import uri_of
@@ -20,8 +22,11 @@ if TYPE_CHECKING:
 
     from lsst.daf.butler import Butler, DatasetRef
 
+    from spherex.fits.sources import ByteSource
+
 _PIECE = 2880
-_PIECES = 24
+_PIECES = 8
+"""Samples of the data of each HDU."""
 _HEADERS = 15 * _PIECE
 """Bytes that are compared where one of two files is remote: more than the
 headers of a Level 2 image up to its first pixels.
@@ -82,8 +87,9 @@ def change_of(address: str, size: int | None, known: KnownDataset) -> str | None
     """Find out whether a file is still the one that was ingested.
 
     Its size is compared with the recorded one. If it is not the very file that
-    the repository has, the headers are compared too, and samples of the data
-    where both files are local.
+    the repository has, more is compared: of two local files all headers, and
+    of the data of each HDU eight blocks of 2880 bytes, the first and the last
+    among them; otherwise the sizes and the first 43200 bytes.
 
     Parameters
     ----------
@@ -110,18 +116,39 @@ def change_of(address: str, size: int | None, known: KnownDataset) -> str | None
             return None
     except OSError:
         return f"it is ingested, but the repository's file {stored} is gone or out of reach"
-    if _sample(ours) != _sample(stored):
+    if not _are_alike(ours, stored):
         return f"its content is not that of the ingested file {stored}"
     return None
 
 
-def _sample(path: str) -> tuple[int, list[bytes]]:
-    """Size of a file and evenly spaced blocks, first and last among them."""
-    with open(path, "rb", buffering=0) as stream:
-        size = os.fstat(stream.fileno()).st_size
-        last = max(size - _PIECE, 0)
-        places = sorted({last * i // (_PIECES - 1) // _PIECE * _PIECE for i in range(_PIECES)} | {last})
-        return size, [os.pread(stream.fileno(), _PIECE, place) for place in places]
+def _are_alike(path: str, other: str) -> bool:
+    """Whether two local files have the same size, headers and samples of data."""
+    with open_source(path, sparse=True) as ours, open_source(other, sparse=True) as theirs:
+        return ours.size == theirs.size and all(
+            ours.read_at(offset, size) == theirs.read_at(offset, size) for offset, size in _places(ours)
+        )
+
+
+def _places(source: ByteSource) -> Iterator[tuple[int, int]]:
+    """Offsets and sizes of what is compared."""
+    try:
+        hdus = scan_hdus(source)
+    except ProductError:
+        # Not all that is ingested is FITS.
+        yield from _samples(0, source.size or 0)
+        return
+    for hdu in hdus:
+        yield hdu.header_offset, hdu.data_offset - hdu.header_offset
+        yield from _samples(hdu.data_offset, hdu.data_size)
+
+
+def _samples(offset: int, size: int) -> Iterator[tuple[int, int]]:
+    """Evenly spaced blocks, or all if that is less."""
+    if size <= _PIECES * _PIECE:
+        yield offset, size
+        return
+    for number in range(_PIECES):
+        yield offset + (size - _PIECE) * number // (_PIECES - 1), _PIECE
 
 
 def _remote_change(given: ResourcePath, stored: ResourcePath) -> str | None:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from spherex.archive import ArchiveNameError, CalibrationName, Level2Name, ObservationId, ProcessingRun
+from spherex.fits.layout import check_layout
 from spherex.fits.names import FLAGS, IMAGE, VARIANCE
 from spherex.geometry import FrameError, frame_corners, polygon_of
 from spherex.instrument import FRAME_SIDE, SPHEREx
@@ -91,9 +92,11 @@ class Level2Describer:
         chain=RunChain(SPHEREx.level2_collection, _age_of),
     )
     fields: Mapping[str, frozenset[str]] = {
+        **SPHEREx.record_fields,
         "exposure": frozenset(
             {
                 "name",
+                "timespan",
                 "group_name",
                 "exposure_time",
                 "ra_boresight",
@@ -103,7 +106,7 @@ class Level2Describer:
                 "target_name",
             }
         ),
-        "exposure_detector_region": frozenset(),
+        "exposure_detector_region": frozenset({"region"}),
     }
     last_resorts: Mapping[str, Mapping[str, Any]] = {}
 
@@ -156,6 +159,7 @@ class Level2Describer:
     def describe(self, key: FileKey, structure: FileStructure) -> FileDescription:
         """Tell records and region from the IMAGE header, see `Describer`."""
         assert key.dataset is not None, "identify always tells the dataset"
+        check_layout(structure.hdus)
         hdu = _image_of(structure)
         try:
             observation, detector = identity_of(hdu.cards)
@@ -188,7 +192,7 @@ class Level2Describer:
             "name": str(observation),
             "group_name": observation.planning_period,
             "timespan": timespan_in(cards),
-            "exposure_time": number_of(cards, "XPOSURE"),
+            "exposure_time": number_of(cards, "XPOSURE", least=0.0),
             "survey": text_of(cards, "SPS_FLAGS"),
             "target_name": text_of(cards, "SPS_TARGET"),
             **pointing_of(cards),

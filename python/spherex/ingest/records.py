@@ -6,10 +6,12 @@ __all__ = ["RecordBook"]
 
 import collections
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+import functools
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .description import DescriptionError, FileDescription, RecordDescription
+from .description import FileDescription, RecordDescription
 from .merging import merge
 
 if TYPE_CHECKING:
@@ -18,14 +20,15 @@ if TYPE_CHECKING:
     from .policy import IngestPolicy
 
 
+_Claim = tuple[int, RecordDescription]
+"""Number of a file, and what it knows of a record."""
+
+
 @dataclasses.dataclass(slots=True)
 class _Entry:
     """What is known of one record."""
 
     values: dict[str, Any]
-    source: str | None
-    """Address of the file that told the values; None for the repository."""
-
     is_new: bool
     is_changed: bool = False
     defaults: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -35,8 +38,9 @@ class RecordBook:
     """Dimension records that the files of a batch know something of.
 
     A file completes what is unknown so far, and never replaces what is known
-    by nothing. What it knows differently is a conflict, unless it differs so
-    little that one value can be made of both.
+    by nothing. What it knows differently than the repository or another file
+    is a conflict, unless it differs so little that one value can be made of
+    both. The order of the files never matters.
 
     Parameters
     ----------
@@ -59,6 +63,7 @@ class RecordBook:
         self._update = update
         self._entries: dict[str, dict[tuple[Any, ...], _Entry]] = {}
         self._key_fields: dict[str, tuple[str, ...]] = {}
+        self._lengths: dict[str, dict[str, int]] = {}
 
     def load(self, descriptions: Iterable[FileDescription]) -> None:
         """Get those records that the repository has, by one query an element.
@@ -79,7 +84,7 @@ class RecordBook:
                 values = {name: getattr(found, name) for name in names}
                 key = tuple(values[name] for name in self._key_fields[element])
                 if key in keys:
-                    entries[key] = _Entry(values, source=None, is_new=False)
+                    entries[key] = _Entry(values, is_new=False)
 
     def _query(self, element: str, keys: set[tuple[Any, ...]]) -> Iterator[DimensionRecord]:
         """Find the records with these keys, and perhaps some more."""
@@ -108,77 +113,119 @@ class RecordBook:
             self._key_fields[record.element] = fields
         return tuple([record.values[name] for name in fields])
 
-    def add(self, description: FileDescription, address: str) -> None:
-        """Take over what a file knows, all of it or nothing.
+    def add(self, files: Mapping[int, tuple[str, FileDescription]]) -> dict[int, str]:
+        """Take over what files know, of each all or nothing.
 
         Parameters
         ----------
-        description
-            What the file knows.
-        address
-            Where it is.
+        files
+            Address of each file, and what it knows, by number.
 
-        Raises
-        ------
-        DescriptionError
-            Raised if the file contradicts the repository or another file.
+        Returns
+        -------
+        dict [ int, str ]
+            Why files are refused, by their numbers: those that contradict the
+            repository, and of the others all that contradict each other,
+            because which one is right is not guessed.
         """
-        changes = []
-        for record in description.records:
-            key = self._key(record)
-            entry = self._entries[record.element].get(key)
-            if entry is None:
-                entry = _Entry({}, source=address, is_new=True)
-                changes.append((record, key, entry, dict(record.values)))
-            else:
-                changes.append((record, key, entry, self._news(record, entry)))
-        for record, key, entry, news in changes:
-            if news:
-                entry.values.update(news)
-                entry.is_changed = not entry.is_new
-                entry.source = address
-            if record.defaults and not entry.defaults:
-                entry.defaults = dict(record.defaults)
-            self._entries[record.element][key] = entry
+        claims: dict[tuple[str, tuple[Any, ...]], list[_Claim]] = {}
+        for number, (_, description) in files.items():
+            for record in description.records:
+                claims.setdefault((record.element, self._key(record)), []).append((number, record))
+        refused: dict[int, str] = {}
+        for (element, key), ones in claims.items():
+            for number, record in ones:
+                reason = self._objection(record, self._entries[element].get(key))
+                if reason is not None:
+                    refused.setdefault(number, reason)
+        conflicts: dict[int, str] = {}
+        for ones in claims.values():
+            left = [one for one in ones if one[0] not in refused]
+            conflicts = self._conflicts(left, files) | conflicts
+        refused |= conflicts
+        for (element, key), ones in claims.items():
+            records = [record for number, record in ones if number not in refused]
+            if records:
+                entry = self._entries[element].setdefault(key, _Entry({}, is_new=True))
+                self._take_over(records, entry)
+        return refused
 
-    def _news(self, record: RecordDescription, entry: _Entry) -> dict[str, Any]:
-        """Find out what a file adds to a record.
-
-        Raises
-        ------
-        DescriptionError
-            Raised if it contradicts what is known and may not overwrite it.
-        """
-        known, news = entry.values, {}
+    def _objection(self, record: RecordDescription, entry: _Entry | None) -> str | None:
+        """Why the repository cannot take what a file knows, if it cannot."""
+        for name, length in self._lengths_of(record.element).items():
+            value = record.values.get(name)
+            if value is not None and len(value) > length:
+                return (
+                    f"{name} of {record.element} has {len(value)} characters, the repository has room for {length}; "
+                    "mend the header or leave the file out"
+                )
+        if entry is None or self._update:
+            return None
         for name, value in record.values.items():
-            old = known.get(name)
-            if value is None or value is old:
+            old = entry.values.get(name)
+            if value is None or old is None or value is old or merge(old, value, self._policy) is not None:
                 continue
-            merged = value if old is None else merge(old, value, self._policy)
-            if merged is None:
-                if entry.source is not None or not self._update:
-                    raise DescriptionError(self._contradiction(record, name, old, value, entry))
-                merged = value
+            return (
+                f"{self._contradiction(record, name, value, old)} in the repository; "
+                "use --update-records if the file is right"
+            )
+        return None
+
+    def _lengths_of(self, element: str) -> dict[str, int]:
+        """Longest texts that fields of a record can have."""
+        if element not in self._lengths:
+            columns = self._butler.dimensions[element].schema.all
+            self._lengths[element] = {one.name: one.length for one in columns if one.type == "string"}
+        return self._lengths[element]
+
+    def _conflicts(self, claims: list[_Claim], files: Mapping[int, tuple[str, FileDescription]]) -> dict[int, str]:
+        """Why files cannot be right, all of them, by their numbers."""
+        conflicts: dict[int, str] = {}
+        for name in claims[0][1].values if len(claims) > 1 else ():
+            owners = [
+                (record.values[name], number, record)
+                for number, record in claims
+                if record.values.get(name) is not None
+            ]
+            if all(value is owners[0][0] or value == owners[0][0] for value, *_ in owners):
+                continue
+            for one, other in itertools.combinations(owners, 2):
+                if merge(one[0], other[0], self._policy) is None:
+                    for (value, number, record), (theirs, their_number, _) in ((one, other), (other, one)):
+                        text = self._contradiction(record, name, value, theirs)
+                        conflicts.setdefault(
+                            number, f"{text} in {files[their_number][0]}; mend or leave out the one that is wrong"
+                        )
+        return conflicts
+
+    def _contradiction(self, record: RecordDescription, name: str, value: Any, other: Any) -> str:
+        owner = ", ".join(f"{field} {record.values[field]!r}" for field in self._key_fields[record.element][1:])
+        text = f"{name} of {record.element} ({owner}) is"
+        return f"{text} another one than" if name == "region" else f"{text} {value}, but {other}"
+
+    def _take_over(self, records: Sequence[RecordDescription], entry: _Entry) -> None:
+        """Change what is known of a record by what files know, which agree."""
+        known, news = entry.values, {}
+        for name in records[0].values:
+            values = [record.values[name] for record in records if record.values.get(name) is not None]
+            old = known.get(name)
+            if not values or all(value is old for value in values):
+                continue
+            if old is not None and all(merge(old, value, self._policy) is not None for value in values):
+                values.insert(0, old)
+            merged = functools.reduce(lambda one, other: merge(one, other, self._policy), values)
             if merged is not old:
                 news[name] = merged
-        if not entry.is_new:
-            news |= {
-                name: value
-                for name, value in record.defaults.items()
-                if known.get(name) is None and record.values.get(name) is None
-            }
-        return news
-
-    def _contradiction(self, record: RecordDescription, name: str, old: Any, value: Any, entry: _Entry) -> str:
-        owner = ", ".join(f"{field} {record.values[field]!r}" for field in self._key_fields[record.element][1:])
-        text = f"{name} of {record.element} ({owner}) is "
-        text += "another one " if name == "region" else f"{value} "
-        if entry.source is not None:
-            return f"{text}than in {entry.source}{'' if name == 'region' else f': {old}'}; one of both is wrong"
-        return (
-            f"{text}than in the repository{'' if name == 'region' else f': {old}'}; "
-            "use --update-records if the file is right"
-        )
+        if self._update and not entry.is_new:
+            news |= {name: None for name in records[0].emptied if known.get(name) is not None}
+        defaults = next((record.defaults for record in records if record.defaults), {})
+        if entry.is_new:
+            entry.defaults = dict(defaults)
+        elif all(known.get(name) is None and news.get(name) is None for name in defaults):
+            news |= defaults
+        if news:
+            known.update(news)
+            entry.is_changed = not entry.is_new
 
     def pending(self) -> Iterator[tuple[str, list[DimensionRecord], list[DimensionRecord]]]:
         """List the records to write, elements that others depend on first.
@@ -199,9 +246,8 @@ class RecordBook:
             for entry in entries:
                 if entry.is_new:
                     for defaults in (entry.defaults, last_resorts):
-                        for name, value in defaults.items():
-                            if entry.values.get(name) is None:
-                                entry.values[name] = value
+                        if all(entry.values.get(name) is None for name in defaults):
+                            entry.values.update(defaults)
                     new.append(element.RecordClass(**entry.values))
                 elif entry.is_changed:
                     changed.append(element.RecordClass(**entry.values))

@@ -143,6 +143,11 @@ class Registrar:
 
     def _register_run(self, run: str) -> None:
         """Register a run, and list it in the chain, unless it is a dry run."""
+        # Its name becomes a directory of the datastore.
+        if any(part in ("", ".", "..") for part in run.split("/")):
+            raise IngestError(
+                f"{run!r} is no good name of a run: between slashes there has to be a name other than '.' and '..'."
+            )
         try:
             collection_type = self._butler.collections.get_info(run).type
         except MissingCollectionError:

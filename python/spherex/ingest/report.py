@@ -44,6 +44,9 @@ class IngestReport:
     derived: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     """Datasets that were made from the contents of files, by dataset type."""
 
+    left: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    """Originals that were to be moved and are where they were, by reason."""
+
     notes: list[str] = dataclasses.field(default_factory=list)
     """What else the user is to be told, line by line."""
 
@@ -83,12 +86,13 @@ class IngestReport:
         self.unknown.update(other.unknown)
         self.remarks.update(other.remarks)
         self.derived.update(other.derived)
+        self.left.update(other.left)
         self.notes.extend(other.notes)
         self.failures.extend(other.failures)
 
     def failure_lines(self) -> list[str]:
         """Say one line on each failure."""
-        return [f"failed: {address}: {reason}" for address, reason in self.failures]
+        return [f"failed: {_shown(address)}: {reason}" for address, reason in self.failures]
 
     def summary_lines(self) -> list[str]:
         """Sum up in a few lines."""
@@ -107,7 +111,13 @@ class IngestReport:
         ]
         lines += [f"{count} of them {remark}" for remark, count in sorted(self.remarks.items())]
         lines += [f"{count} datasets {name} made from them" for name, count in sorted(self.derived.items())]
+        lines += [f"{count} originals left in place: {reason}" for reason, count in sorted(self.left.items())]
         if self.changed_records:
             verb = "would be changed" if self.dry_run else "changed"
             lines.append(f"{self.changed_records} dimension records {verb}")
         return lines + self.notes
+
+
+def _shown(address: str) -> str:
+    """Address without what would break the line, or cannot be printed."""
+    return "".join([char if char.isprintable() else char.encode("unicode_escape").decode() for char in address])

@@ -6,6 +6,7 @@ __all__ = ["DARK_REGEX", "RAW_REGEX", "STORAGE_CLASS", "SimulatedDescriber"]
 
 import datetime
 import functools
+import math
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lsst.daf.butler import Timespan
 
 from spherex.fits.errors import ProductError
+from spherex.fits.layout import check_layout
 from spherex.fits.names import FLAGS, IMAGE, VARIANCE
 from spherex.geometry import FrameError, frame_corners, polygon_of
 from spherex.instrument import SimulatorInstrument
@@ -41,7 +43,7 @@ RAW_REGEX = rf"{_STEM}\.fits$"
 """Names of raw images."""
 DARK_REGEX = rf"{_STEM}{_DARK}\.fits$"
 """Names of dark current maps."""
-_NAME = re.compile(rf"{_STEM}({_DARK})?\.fits$")
+_NAME = re.compile(rf"{_STEM}({_DARK})?\.fits\Z")
 
 STORAGE_CLASS = "SPHERExImage"
 _DIMENSIONS = ("instrument", "exposure", "detector")
@@ -49,14 +51,17 @@ _DIMENSIONS = ("instrument", "exposure", "detector")
 _RAW_TYPE, _DARK_TYPE = "rawexp", "dark"
 _KIND_CARD = "IMAGETYP"
 
-_NUMBERS = {
-    "exposure_time": "XPOSURE",
-    "ra_boresight": "RA_BORE",
-    "dec_boresight": "DEC_BORE",
-    "roll": "ROLL",
-    "gaussian_jitter": "JITTER",
+_LONGEST_GROUP = 64
+_LARGEST_ID = 2**63 - 1
+
+_NUMBERS: Mapping[str, tuple[str, float, float]] = {
+    "exposure_time": ("XPOSURE", 0.0, math.inf),
+    "ra_boresight": ("RA_BORE", 0.0, 360.0),
+    "dec_boresight": ("DEC_BORE", -90.0, 90.0),
+    "roll": ("ROLL", -360.0, 360.0),
+    "gaussian_jitter": ("JITTER", 0.0, math.inf),
 }
-"""Fields of an exposure and the cards that hold them, if they are numbers."""
+"""Fields of an exposure that are numbers: their cards, least and largest values."""
 
 _TEXTS = {"survey": "SPS_FLAGS", "target_name": "SPS_TARG"}
 """Fields of an exposure and the cards that hold them, if they are names."""
@@ -76,14 +81,20 @@ class SimulatedDescriber:
         observation, or for files that do not tell it ``today``.
     today
         Date of this ingest, YYYYMMDD; by default that of the clock, UTC.
+
+    Raises
+    ------
+    ValueError
+        Raised if the name of the group is no good.
     """
 
     instrument = SimulatorInstrument
     policy = IngestPolicy("--ingest-type", "--output-run")
 
     fields: Mapping[str, frozenset[str]] = {
-        "exposure": frozenset({"name", "group_name", "group_id", *_NUMBERS, *_TEXTS}),
-        "exposure_detector_region": frozenset(),
+        **SimulatorInstrument.record_fields,
+        "exposure": frozenset({"name", "group_name", "group_id", "timespan", *_NUMBERS, *_TEXTS}),
+        "exposure_detector_region": frozenset({"region"}),
     }
 
     def __init__(self, dataset_type: str, run: str, group: str | None = None, today: str | None = None) -> None:
@@ -94,6 +105,8 @@ class SimulatedDescriber:
         self.last_resorts: Mapping[str, Mapping[str, Any]] = {
             "exposure": _group_fields(today or f"{datetime.datetime.now(datetime.UTC):%Y%m%d}")
         }
+        if self._group is not None:
+            self.last_resorts = {}
 
     def identify(self, address: str, structure: FileStructure | None = None) -> FileKey:
         """Tell exposure, detector and dataset from a name; see `Describer`."""
@@ -117,6 +130,7 @@ class SimulatedDescriber:
 
     def describe(self, key: FileKey, structure: FileStructure) -> FileDescription:
         """Tell records and region from the IMAGE header; see `Describer`."""
+        check_layout(structure.hdus)
         hdus = {hdu.name: hdu for hdu in structure.hdus}
         try:
             for name in (IMAGE, FLAGS, VARIANCE):
@@ -173,8 +187,10 @@ class SimulatedDescriber:
             "id": key.group,
             "name": text_of(cards, "OBSID") or f"sim_{key.group:06d}",
         }
-        for field, card in _NUMBERS.items():
-            values[field] = number_of(cards, card)
+        for field, (card, least, most) in _NUMBERS.items():
+            values[field] = number_of(cards, card, least, most)
+        if values["ra_boresight"] == 360.0:
+            values["ra_boresight"] = 0.0
         for field, card in _TEXTS.items():
             values[field] = text_of(cards, card)
         times = exposure_times(cards)
@@ -182,11 +198,13 @@ class SimulatedDescriber:
         if times is None:
             values["timespan"] = None
         else:
-            values["timespan"] = _timespan(*times, str(cards.get("TIMESYS", "UTC")).upper())
-            defaults = _group_fields(observation_date(times[0]))
-        if self._group is not None:
-            values.update(self._group)
-        return RecordDescription("exposure", values, defaults)
+            scale = str(cards.get("TIMESYS", "UTC")).upper()
+            values["timespan"] = _timespan(*times, scale)
+            defaults = _group_fields(observation_date(times[0], scale))
+        if self._group is None:
+            return RecordDescription("exposure", values, defaults)
+        emptied = tuple(name for name, value in self._group.items() if value is None)
+        return RecordDescription("exposure", values | self._group, emptied=emptied)
 
     def _region(self, hdu: HDUInfo) -> Any:
         rows, columns = hdu.image_shape
@@ -203,5 +221,13 @@ def _timespan(begin: float, end: float, scale: str) -> Timespan:
     return timespan_of(begin, end, scale)
 
 
-def _group_fields(name: str) -> Mapping[str, Any]:
-    return {"group_name": name, "group_id": int(name) if name.isascii() and name.isdigit() else None}
+def _group_fields(name: str) -> dict[str, Any]:
+    # It becomes a directory of the datastore.
+    if not 0 < len(name) <= _LONGEST_GROUP or name in (".", "..") or "/" in name or name.strip() != name:
+        raise ValueError(f"{name!r} is no name of 1 to {_LONGEST_GROUP} characters without '/' and blanks around it")
+    if not name.isprintable():
+        raise ValueError(f"{name!r} has characters that cannot be printed")
+    number = int(name) if name.isascii() and name.isdigit() else None
+    if number is not None and number > _LARGEST_ID:
+        raise ValueError(f"{name} is too large for the number of a group, at most {_LARGEST_ID}")
+    return {"group_name": name, "group_id": number}

@@ -71,19 +71,25 @@ def _tai_nanoseconds(mjd: float, scale: str) -> int:
     return round((float(mjd) - _MJD_1970) * _SECONDS_PER_DAY * 1e6) * 1000
 
 
-def observation_date(mjd: float) -> str:
+def observation_date(mjd: float, scale: str = "UTC") -> str:
     """Date of a time as YYYYMMDD.
 
     Parameters
     ----------
     mjd
         Modified Julian date (d).
+    scale
+        Its time scale, UTC or TAI.
 
     Returns
     -------
     str
-        Year, month and day.
+        Year, month and day, UTC.
     """
+    if scale == "TAI":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", erfa.ErfaWarning)
+            _, mjd = erfa.taiutc(_MJD_ZERO, mjd)
     day = datetime.date(1970, 1, 1) + datetime.timedelta(days=math.floor(mjd - _MJD_1970))
     return day.isoformat().replace("-", "")
 
@@ -94,7 +100,8 @@ def _mjd_of_iso(value: str) -> float:
     Parameters
     ----------
     value
-        Date and time in the form of FITS, YYYY-MM-DDThh:mm:ss.sss.
+        Date and time in the form of FITS, YYYY-MM-DDThh:mm:ss.sss; that it
+        ends in Z or +00:00 is no harm.
 
     Returns
     -------
@@ -106,7 +113,10 @@ def _mjd_of_iso(value: str) -> float:
     ValueError
         Raised if it is not such a date.
     """
-    moment = datetime.datetime.fromisoformat(value).replace(tzinfo=None)
+    moment = datetime.datetime.fromisoformat(value)
+    if moment.utcoffset():
+        raise ValueError("times of FITS have no offset")
+    moment = moment.replace(tzinfo=None)
     return _MJD_1970 + (moment - datetime.datetime(1970, 1, 1)) / datetime.timedelta(days=1)
 
 

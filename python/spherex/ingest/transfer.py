@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-__all__ = ["is_copied", "is_removable", "remove_original", "store"]
+__all__ = ["is_copied", "store"]
 
-import filecmp
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -47,7 +46,7 @@ def store(butler: Butler, datasets: Sequence[FileDataset], transfer: str | None,
     """Ingest files, within a transaction of the caller.
 
     A file that is to be moved is linked or copied here, and removed by
-    `remove_original` when the transaction is through: whenever the process
+    `Mover` when the transaction is through: whenever the process
     dies, there is a file to go on with.
 
     Parameters
@@ -90,62 +89,9 @@ def _can_link(uri: ResourcePath, roots: list[ResourcePath]) -> bool:
     """Whether a hard link into the datastore is possible and allowed."""
     if not uri.isLocal or len(roots) != 1 or not roots[0].isLocal:
         return False
+    if os.path.islink(uri.ospath):
+        # What it leads to stays where it is, and may be edited there.
+        return False
     status = os.stat(uri.ospath)
     may_link = status.st_uid == os.geteuid() or os.access(uri.ospath, os.R_OK | os.W_OK)
     return may_link and status.st_dev == os.stat(roots[0].ospath).st_dev
-
-
-def is_removable(address: str) -> bool:
-    """Whether the original of a file that is to be moved may be removed.
-
-    Parameters
-    ----------
-    address
-        Path or URI.
-
-    Returns
-    -------
-    bool
-        False if its directory is known to be write-protected.
-    """
-    uri = uri_of(address)
-    return not uri.isLocal or os.access(os.path.dirname(os.path.realpath(uri.ospath)), os.W_OK)
-
-
-def remove_original(address: str, stored: ResourcePath, is_fresh: bool) -> str | None:
-    """Finish the move of a file that is safe in the datastore.
-
-    Parameters
-    ----------
-    address
-        Path or URI of the original.
-    stored
-        Where the datastore has it.
-    is_fresh
-        Whether it was put there just now. Otherwise the two are compared.
-
-    Returns
-    -------
-    str or None
-        Why the original was left where it is, if that needs attention.
-    """
-    original = uri_of(address)
-    if original == stored:
-        return None
-    try:
-        if not (original.isLocal and stored.isLocal):
-            if is_fresh:
-                original.remove()
-            return None
-        path, kept = os.path.realpath(original.ospath), os.path.realpath(stored.ospath)
-        if path == kept:
-            # The datastore only points to it.
-            return None
-        if not is_fresh and not os.path.samefile(path, kept) and not filecmp.cmp(path, kept, shallow=False):
-            return f"it is not the same as the ingested file {kept}, so it was not removed; compare them"
-        os.remove(path)
-        if os.path.islink(original.ospath):
-            os.remove(original.ospath)
-    except OSError as error:
-        return f"it was ingested but cannot be removed ({error.strerror or error}); remove it yourself"
-    return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["SPHERExInstrument"]
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from lsst.pipe.base import Instrument
@@ -34,6 +35,12 @@ class SPHERExInstrument(Instrument):
     detector_name: ClassVar[str] = "array{id}"
     """Format of the full names of detectors."""
 
+    record_fields: ClassVar[Mapping[str, frozenset[str]]] = {
+        "instrument": frozenset({"exposure_max", "detector_max", "class_name"}),
+        "detector": frozenset({"full_name", "lmin", "lmax", "r", "desc"}),
+    }
+    """Fields of the records that `register` inserts, by dimension, without keys."""
+
     @classmethod
     def getName(cls) -> str:  # noqa: N802
         """Return the name of the instrument in data IDs."""
@@ -56,10 +63,17 @@ class SPHERExInstrument(Instrument):
         RuntimeError
             Raised if the repository has another universe.
         """
-        if "lmin" not in registry.dimensions["detector"].metadata.names:
+        universe = registry.dimensions
+        lacking = [
+            f"{name}.{field}"
+            for name, fields in self.record_fields.items()
+            for field in sorted(fields.difference(universe[name].schema.names))
+        ]
+        if universe.namespace != "spherex" or lacking:
+            reason = f"which lacks {', '.join(lacking)}" if universe.namespace == "spherex" else "not 'spherex'"
             raise RuntimeError(
                 f"Instrument {self.name!r} cannot be registered: the repository was made with the dimension "
-                f"universe {registry.dimensions.namespace!r}, not 'spherex'. Make one with 'butler create "
+                f"universe {universe.namespace!r} version {universe.version}, {reason}. Make one with 'butler create "
                 "--override --seed-config resource://spherex/configs/butler.yaml "
                 "--dimension-config resource://spherex/configs/dimensions.yaml REPO'."
             )

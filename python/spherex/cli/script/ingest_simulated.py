@@ -6,6 +6,8 @@ __all__ = ["ingest_simulated"]
 
 from collections.abc import Sequence
 
+import click
+
 from spherex.ingest.simulated import RAW_REGEX, SimulatedDescriber
 
 from ._run import run_ingest
@@ -62,7 +64,10 @@ def ingest_simulated(
     bool
         Whether every file is in the repository now.
     """
-    describer = SimulatedDescriber(ingest_type, output_run or f"{ingest_type}r", group)
+    try:
+        describer = SimulatedDescriber(ingest_type, output_run or f"{ingest_type}r", group)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.", param_hint="--group") from None
     return run_ingest(
         repo,
         describer,
