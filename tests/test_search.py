@@ -77,7 +77,8 @@ def test_pixels_and_wavelengths(repo_root: Path, tmp_path: Path, rng: np.random.
         (row,) = (r for r in found.table if (r["exposure"], r["detector"]) == key_of(image))
         x, y = image.pixel(ra, dec)
         assert np.hypot(row["x"] - x, row["y"] - y) < 10
-        assert row["wavelength"] == pytest.approx(true_wavelength(image.detector, y), rel=2e-3 * 2)
+        # These tables fall evenly, at their short end more steeply than real ones: 8 pixels are 0.23 %.
+        assert row["wavelength"] == pytest.approx(true_wavelength(image.detector, y), rel=2.5e-3)
         assert row["bandwidth"] == pytest.approx(row["wavelength"] / DETECTORS[image.detector - 1].r, rel=1e-6)
         assert row["time"].startswith(Time(image.begin + 115.1175 / 2 / 86400, format="mjd", scale="utc").isot[:-1])
         assert row["address"].endswith(image.name)
