@@ -82,9 +82,9 @@ def test_an_older_run_only_gets_what_no_newer_one_has(repository: Butler, put: C
 
 
 def test_the_order_in_one_call_does_not_matter(repository: Butler, put: Callable[..., DatasetRef]) -> None:
-    new, old = put("table", "cal-v10-2025-218"), put("table", "cal-v9-2025-300")
+    new, old = put("table", "cal-swcs-v1-2026-191"), put("table", "cal-wcs-v4-2025-254")
     certify_newest(repository, CALIB, [new, old], ALWAYS, age_of)
-    assert valid(repository, "table", "2025-08-01") == "cal-v10-2025-218"
+    assert valid(repository, "table", "2025-08-01") == "cal-swcs-v1-2026-191"
 
 
 def test_certifying_again_changes_nothing(repository: Butler, put: Callable[..., DatasetRef]) -> None:

@@ -103,7 +103,10 @@ def test_decertify_splits_the_validity(repo: Path) -> None:
     [
         (["spectral_wcs", "--begin-date", "soon"], "'soon' is not a date"),
         (["spectral_wcs", "--begin-date", "2025-06-01", "--end-date", "2025-05-01"], "is not after the begin"),
-        (["no_such_type"], "No no_such_type"),
+        (["no_such_type"], "There is no dataset type 'no_such_type'"),
+        (["spectral_*"], "There is no dataset type 'spectral_*'"),
+        (["spectral_wcs", "--collection", "elsewhere"], "There is no collection 'elsewhere'"),
+        (["spectral_wcs", "--collection", "SPHEREx/calib/base-2025-158"], "is of type RUN"),
     ],
 )
 def test_decertify_refuses_what_makes_no_sense(repo: Path, arguments: list[str], match: str) -> None:
@@ -194,6 +197,27 @@ def test_check_provenance_finds_contradictions(repo: Path, add_image: Callable[.
     status, lines = check(repo)
     assert status == 1
     assert lines[0].endswith(f"was made with dark {GAIN}, which is a gain_factors here")
+
+
+def test_check_provenance_knows_detectors(repo: Path, add_image: Callable[..., Path]) -> None:
+    with Butler.from_config(str(repo), writeable=True) as butler:
+        other = add_calibration(butler, "dark", "cal-drk-v4-2025-161", detector=5)
+    add_image(f"[CALIB] dark {other.id}")
+    status, lines = check(repo)
+    assert status == 1
+    assert lines[0].endswith(f"was made with dark {other.id}, which is a dark of detector 5 here")
+
+
+def test_check_provenance_knows_prefixes(repo: Path, add_image: Callable[..., Path]) -> None:
+    with Butler.from_config(str(repo), writeable=True) as butler:
+        prefixed = add_calibration(butler, "archive_dark", "cal-drk-v4-2025-161", uuid.uuid4(), detector=4)
+    add_image(f"[CALIB] dark {prefixed.id}", date="2025-12-21")
+    assert check(repo) == (0, ["1 images read, 0 of them name no calibration", "dark: 1 of 1 references resolved"])
+
+
+def test_a_day_lasts_until_its_end(repo: Path, add_image: Callable[..., Path]) -> None:
+    add_image(f"[CALIB] spectral_wcs {WCS}", date="2025-12-16")
+    assert check(repo)[0] == 0
 
 
 def test_check_provenance_goes_on_after_a_bad_file(repo: Path, add_image: Callable[..., Path]) -> None:

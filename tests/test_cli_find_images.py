@@ -149,6 +149,7 @@ def test_names_are_resolved_offline(repo: Path) -> None:
         ([*PLACE, "--time-range", "yesterday", "today"], 1, "'yesterday' is no date"),
         ([*PLACE, "--radius", "wide"], 1, "'wide' is no angle"),
         ([*PLACE, "--radius", "-1"], 1, "negative"),
+        ([*PLACE, "--radius", "1.01"], 1, "above 1 degree"),
         ([*PLACE, "--wavelength-range", "5", "4"], 1, "no range"),
         ([*PLACE, "--instrument", "nonsense"], 1, "nonsense"),
     ],

@@ -44,7 +44,11 @@ def test_presets_take_what_a_table_has(preset):
     assert masked(QR2_BITS, preset)
     few = {"HOT": 3, "SOURCE": 5}
     assert masked(few, preset) == ({"HOT", "SOURCE"} if preset == "background" else {"HOT"})
-    assert masked({"OTHER": 3}, preset) == ({"OTHER"} if preset == "cube" else set())
+    if preset == "cube":
+        assert masked({"OTHER": 3}, preset) == {"OTHER"}
+    else:
+        with pytest.raises(ValueError, match="it names OTHER"):
+            masked({"OTHER": 3}, preset)
 
 
 def test_flags_are_named_one_by_one_too():
@@ -64,3 +68,16 @@ def test_an_image_passes_on(image):
     assert image[2:5, 3:9].bad_pixels().shape == (3, 6)
     with pytest.raises(ValueError, match="no flags"):
         SPHERExImage(np.zeros((2, 2)), unit="adu").bad_pixels()
+
+
+def test_bits_without_a_name_are_bad_where_all_but_some_are():
+    plane = FlagPlane(np.array([[1 << 30, 1 << 10, 1 << 21, 0]], np.int32), FlagTable({"HOT": 10, "SOURCE": 21}))
+    assert plane.bad_pixels().tolist() == [[True, True, False, False]]
+    assert plane.bad_pixels("fit").tolist() == [[False, True, False, False]]
+
+
+@pytest.mark.parametrize("preset", BAD_PIXEL_PRESETS)
+def test_without_names_no_preset_calls_pixels_good(preset):
+    plane = FlagPlane(np.array([[1 << 6]], np.int32), FlagTable({}))
+    with pytest.raises(ValueError, match="names none of the flags of the preset"):
+        plane.bad_pixels(preset)

@@ -59,11 +59,11 @@ class ProcessingRun:
     def age_key(self) -> tuple[int, int, int, bool, str]:
         """Sorts runs from the oldest to the newest processing.
 
-        The counter decides before the date, because a run with a lower counter
-        is one of older software, however late it was made; at equal counters
-        and dates a retry comes after what it retries.
+        The date decides before the counter, which begins anew where a pipeline
+        gets another name (cal-wcs became cal-swcs); of equal date and counter
+        a retry comes after what it retries.
         """
-        return self.version, self.year, self.day, self.pipeline.endswith(_RETRY), self.pipeline
+        return self.year, self.day, self.version, self.pipeline.endswith(_RETRY), self.pipeline
 
     @property
     def date(self) -> datetime.datetime:

@@ -92,7 +92,7 @@ class OriginReport:
 
     mistaken: list[tuple[DatasetRef, CalibrationReference, str]] = dataclasses.field(default_factory=list)
     """Images with a reference to an id that the repository has for a dataset
-    of another type.
+    of another type or detector, with what it has.
     """
 
     reissued: list[tuple[DatasetRef, CalibrationReference]] = dataclasses.field(default_factory=list)
@@ -127,10 +127,17 @@ def read_origin(uri: ResourcePath) -> ImageOrigin:
     date = hdu.cards.get(_DATE_CARD)
     try:
         # FITS dates have no zone; they are UTC (FITS standard 4.0, section 4.4.2.1).
-        written = None if date is None else datetime.datetime.fromisoformat(str(date)).replace(tzinfo=datetime.UTC)
+        written = None if date is None else _end_of(str(date))
     except ValueError:
         raise ProductError(f"{_DATE_CARD} of its header is {date!r}, which is no date") from None
     return ImageOrigin(written, calibration_references(history_of(hdu.header_bytes)))
+
+
+def _end_of(date: str) -> datetime.datetime:
+    """Return the moment that a date names, of a whole day its end."""
+    moment = datetime.datetime.fromisoformat(date)
+    moment = moment.replace(tzinfo=datetime.UTC) if moment.tzinfo is None else moment
+    return moment if "T" in date else moment + datetime.timedelta(days=1)
 
 
 def check_origins(butler: Butler, refs: Sequence[DatasetRef], threads: int = 1) -> OriginReport:
@@ -178,18 +185,22 @@ def _compare(butler: Butler, read: Iterable[tuple[DatasetRef, ImageOrigin | str]
         else:
             origins.append((ref, origin))
     wanted = {one.id for _, origin in origins for one in origin.references}
-    known = {ref.id: ref.datasetType.name for ref in butler.get_many_datasets(list(wanted))}
+    known = {ref.id: ref for ref in butler.get_many_datasets(list(wanted))}
     report.images += len(origins)
     for ref, origin in origins:
         if not origin.references:
             report.without.append(ref)
         report.reissued += [(ref, one) for one in origin.younger(ref.run.rpartition("/")[2])]
         for one in origin.references:
-            name = known.get(one.id)
-            if name is None:
+            calibration = known.get(one.id)
+            if calibration is None:
                 report.unresolved[one.type, _detector_of(ref), one.id] += 1
-            elif name != one.type:
-                report.mistaken.append((ref, one, name))
+            # The ingest may have put a prefix before the archive's name.
+            elif not calibration.datasetType.name.endswith(one.type):
+                report.mistaken.append((ref, one, calibration.datasetType.name))
+            elif _detector_of(calibration) not in (None, _detector_of(ref)):
+                what = f"{calibration.datasetType.name} of detector {_detector_of(calibration)}"
+                report.mistaken.append((ref, one, what))
             else:
                 report.resolved[one.type] += 1
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["BAD_PIXEL_PRESETS", "DEFAULT_PRESET", "BadPixelPreset", "bad_flags"]
+__all__ = ["BAD_PIXEL_PRESETS", "DEFAULT_PRESET", "BadPixelPreset", "bad_flags", "takes_all_but_some"]
 
 import dataclasses
 from collections.abc import Collection, Iterable, Mapping
@@ -81,10 +81,18 @@ def bad_flags(names: str | Iterable[str], known: Collection[str]) -> set[str]:
     ------
     KeyError
         If a flag is named that the image does not have.
+    ValueError
+        If the image has none of the flags of a preset.
     """
     if isinstance(names, str):
         if names in BAD_PIXEL_PRESETS:
-            return BAD_PIXEL_PRESETS[names].of(known)
+            chosen = BAD_PIXEL_PRESETS[names].of(known)
+            if not chosen:
+                raise ValueError(
+                    f"The image names none of the flags of the preset {names!r}; it names "
+                    f"{', '.join(known) or 'none'}. Name flags yourself, or give the image a flag table."
+                )
+            return chosen
         names = (names,)
     wanted = set(names)
     if unknown := wanted.difference(known):
@@ -93,3 +101,8 @@ def bad_flags(names: str | Iterable[str], known: Collection[str]) -> set[str]:
             f"Presets are {', '.join(BAD_PIXEL_PRESETS)}."
         )
     return wanted
+
+
+def takes_all_but_some(name: str) -> bool:
+    """Return whether this is the name of a preset of all flags but a few."""
+    return name in BAD_PIXEL_PRESETS and BAD_PIXEL_PRESETS[name].names is None

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ._bad_pixels import DEFAULT_PRESET, bad_flags
+from ._bad_pixels import DEFAULT_PRESET, bad_flags, takes_all_but_some
 from ._box import Box
 
 _BITS_OF_A_PLANE = 32
@@ -180,8 +180,14 @@ class FlagPlane:
         KeyError
             If a flag is asked for by name that the image does not have. Those
             that a preset names are left out where they are not known.
+        ValueError
+            If the image has none of the flags of a preset.
         """
-        return self.has(*bad_flags(names, self.table))
+        bad = self.has(*bad_flags(names, self.table))
+        if isinstance(names, str) and takes_all_but_some(names):
+            # What nobody named is not among the few that are known to be harmless.
+            bad |= (self.array & ~self.table.bits(*self.table)) != 0
+        return bad
 
     def combined(self, other: FlagPlane, out: np.ndarray | None = None) -> FlagPlane:
         """Return the union of two planes of flags, matched by name.

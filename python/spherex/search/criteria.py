@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lsst.daf.butler import Timespan
 
-_WIDEST = 30.0
-"""Largest radius (deg): a frame that far away still has the position before it."""
+_WIDEST = 1.0
+"""Largest radius (deg). Distances from a frame are told in its pixels, which farther
+away cover less and less of the sky.
+"""
 
 
 class SearchError(Exception):
@@ -69,6 +71,9 @@ class Criteria:
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.radius <= _WIDEST:
-            raise SearchError(f"the radius is negative or above {_WIDEST:g} degrees: {self.radius:g}.")
+            raise SearchError(
+                f"the radius is negative or above {_WIDEST:g} degree: {self.radius:g}. For wider circles use "
+                'butler query-datasets REPO level2 --where "... OVERLAPS CIRCLE(ra, dec, radius)".'
+            )
         if self.wavelengths is not None and not 0.0 < self.wavelengths[0] <= self.wavelengths[1]:
             raise SearchError(f"{self.wavelengths[0]:g} to {self.wavelengths[1]:g} um is no range of wavelengths.")

@@ -17,7 +17,7 @@ from spherex.fits import ProductError
 from spherex.fits.hdus import scan_hdus
 from spherex.fits.names import IMAGE
 from spherex.fits.sources import open_source
-from spherex.image import celestial_wcs
+from spherex.image import celestial_wcs, frame_origin
 
 if TYPE_CHECKING:
     from astropy.wcs import WCS
@@ -93,10 +93,8 @@ def read_frame(address: ResourcePath) -> Frame:
     wcs = celestial_wcs(hdu.header)
     if wcs is None:
         raise ProductError("its header has no celestial coordinate system")
-    # Coordinate system A counts the pixels of the whole frame from 0.
-    origin = tuple(1.0 - float(hdu.header.get(f"CRPIX{axis}A", 1.0)) for axis in (1, 2))
     rows, columns = hdu.image_shape
-    return Frame(wcs, (origin[0], origin[1]), (columns, rows))
+    return Frame(wcs, frame_origin(hdu.header), (columns, rows))
 
 
 def read_frames(addresses: Sequence[ResourcePath], threads: int) -> list[Frame | Unread]:

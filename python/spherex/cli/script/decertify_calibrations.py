@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["decertify_calibrations"]
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +14,9 @@ from spherex.ingest import IngestError
 from spherex.ingest.repository import open_repository
 
 from .list_calibrations import limits_of
+
+if TYPE_CHECKING:
+    from lsst.daf.butler import Butler
 
 
 def decertify_calibrations(
@@ -52,6 +56,7 @@ def decertify_calibrations(
         raise click.BadParameter(f"{error}.", param_hint="--begin-date, --end-date") from None
     try:
         with open_repository(repo, writeable=not dry_run) as butler:
+            _check(butler, collection, dataset_type)
             concerned = [
                 one.ref.dataId
                 for one in associations_of(butler, collection, dataset_type)
@@ -74,3 +79,24 @@ def decertify_calibrations(
             err=True,
         )
     return bool(taken)
+
+
+def _check(butler: Butler, collection: str, dataset_type: str) -> None:
+    from lsst.daf.butler import CollectionType, MissingCollectionError, MissingDatasetTypeError
+    from lsst.daf.butler.registry import DatasetTypeExpressionError
+
+    try:
+        kind = butler.collections.get_info(collection).type
+        is_calibration = butler.get_dataset_type(dataset_type).isCalibration()
+    except MissingCollectionError:
+        raise click.ClickException(f"There is no collection {collection!r}: see butler query-collections.") from None
+    except (MissingDatasetTypeError, DatasetTypeExpressionError):
+        raise click.ClickException(
+            f"There is no dataset type {dataset_type!r}; give one name in full, as butler list-calibrations shows it."
+        ) from None
+    if kind is not CollectionType.CALIBRATION:
+        raise click.ClickException(
+            f"Collection {collection!r} is of type {kind.name}; name the CALIBRATION collection itself."
+        )
+    if not is_calibration:
+        raise click.ClickException(f"Dataset type {dataset_type!r} is no calibration.")
