@@ -321,7 +321,8 @@ def damage_text(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "message"), [(damage_zimage, "ZNAXIS.*good copy"), (damage_text, "IMAGETYP.*mend it or leave the file out")]
+    ("damage", "message"),
+    [(damage_zimage, "ZNAXIS.*good copy"), (damage_text, "IMAGETYP.*mend it or leave the file out")],
 )
 def test_damage_of_one_header(repo_root: Path, tmp_path: Path, damage: Callable[[Path], None], message: str) -> None:
     paths = write_files(tmp_path / "in", 1)
