@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import re
+import shlex
 import shutil
 from pathlib import Path
 
 import pytest
 from ingest_helpers import (
+    butler_command,
     datasets,
     exposure_record,
     ingest,
@@ -141,6 +144,24 @@ def test_files_of_one_exposure_must_agree(repo_root: Path, tmp_path: Path) -> No
     lines = "\n".join(outcome.failures)
     assert f"{first}: exposure_time of exposure (id 0) is 113.58, but 99.0 in {second}; mend or leave out" in lines
     assert f"{second}: exposure_time of exposure (id 0) is 99.0, but 113.58 in {first}; mend or leave out" in lines
+
+
+@pytest.mark.parametrize("mode", ["auto", "copy", "link"])
+def test_repair_as_documented(repo_root: Path, tmp_path: Path, mode: str) -> None:
+    for detector in (1, 2):
+        write_file(tmp_path / "in", 5, detector, change={"XPOSURE": 10.0})
+    ingest(repo_root, "--transfer", mode, tmp_path / "in")
+    corrected = write_file(tmp_path / "corrected", 5, 2, change={"XPOSURE": 20.0})
+    text = (Path(__file__).parents[1] / "doc" / "ingest.md").read_text()
+    prune, repair = re.findall(r"^butler (.*)$", text[text.index("## Repairing records") :], re.MULTILINE)
+    (failure,) = ingest(repo_root, "--transfer", mode, "--update-records", corrected).failures
+    assert "remove the dataset first (butler prune-datasets REPO" in failure
+    assert butler_command(*shlex.split(prune.replace("REPO", str(repo_root))), "--no-confirm").code == 0
+    assert datasets(repo_root).keys() == {(5, 1)}
+    repair = repair.replace("REPO", str(repo_root)).replace("CORRECTED_FILES", str(corrected))
+    assert butler_command(*shlex.split(repair)).code == 0
+    assert exposure_record(repo_root, 5).exposure_time == 20.0
+    assert datasets(repo_root).keys() == {(5, 1), (5, 2)}
 
 
 @pytest.mark.parametrize("order", [(10.0, 20.0, 20.0), (20.0, 20.0, 10.0), (20.0, 10.0, 20.0)])

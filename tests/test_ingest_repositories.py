@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import resource
 import sqlite3
 import subprocess
@@ -15,6 +16,7 @@ import yaml
 from ingest_helpers import Outcome, butler_command, datasets, ingest, ingest_bound, write_file, write_files
 from lsst.daf.butler import Butler, Config, DatasetType
 from lsst.resources import ResourcePath
+from programs import run_program, run_well
 
 from spherex.ingest.database import refresh_statistics
 from spherex.ingest.errors import explain, is_fatal
@@ -268,7 +270,8 @@ def test_limit_of_file_sizes(repo_root: Path, tmp_path: Path) -> None:
     assert (again.counts["ingested"], again.counts["already there"]) == (6, 12)
 
 
-def test_dry_run_after_a_kill(repo_root: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("remedy", ["dry run", "as documented"])
+def test_after_a_kill(repo_root: Path, tmp_path: Path, remedy: str) -> None:
     """SQLite has to undo a transaction first, for which it must write."""
     write_files(tmp_path / "in", 1)
     database = repo_root / "spherex.sqlite3"
@@ -283,9 +286,18 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
     subprocess.run([sys.executable, "-c", code], check=False)
     assert Path(f"{database}-journal").exists()
-    outcome = ingest(repo_root, "--dry-run", tmp_path / "in")
-    assert outcome.code == 0
-    assert outcome.counts["would be ingested"] == 6
+    reading = run_program("butler", "query-collections", repo_root)
+    assert reading.returncode == 1
+    assert "attempt to write a readonly database" in reading.stderr
+    if remedy == "dry run":
+        outcome = ingest(repo_root, "--dry-run", tmp_path / "in")
+        assert outcome.code == 0
+        assert outcome.counts["would be ingested"] == 6
+    else:
+        text = (Path(__file__).parents[1] / "doc" / "troubleshooting.md").read_text()
+        (code,) = re.findall(r'^python -c "(import sqlite3; .*)"$', text, re.MULTILINE)
+        subprocess.run([sys.executable, "-c", code.replace("DATA", str(repo_root))], check=True)
+    run_well("butler", "query-collections", repo_root)
 
 
 def test_statistics(repo_root: Path, tmp_path: Path) -> None:
