@@ -153,7 +153,8 @@ def test_repair_as_documented(repo_root: Path, tmp_path: Path, mode: str) -> Non
     ingest(repo_root, "--transfer", mode, tmp_path / "in")
     corrected = write_file(tmp_path / "corrected", 5, 2, change={"XPOSURE": 20.0})
     text = (Path(__file__).parents[1] / "doc" / "ingest.md").read_text()
-    prune, repair = re.findall(r"^butler (.*)$", text[text.index("## Repairing records") :], re.MULTILINE)
+    section = text.partition("## Repairing records")[2].partition("\n## ")[0]
+    prune, repair = re.findall(r"^butler (.*)$", section, re.MULTILINE)
     (failure,) = ingest(repo_root, "--transfer", mode, "--update-records", corrected).failures
     assert "remove the dataset first (butler prune-datasets REPO" in failure
     assert butler_command(*shlex.split(prune.replace("REPO", str(repo_root))), "--no-confirm").code == 0
