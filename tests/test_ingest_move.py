@@ -140,3 +140,13 @@ def test_direct_dataset_in_a_bucket_stays(repo_root: Path, tmp_path: Path, bucke
     assert "it is the file of another dataset" in outcome.failures[0]
     assert "the repository points to it" in ingest(repo_root, "--transfer", "move", f"{bucket}/in/").output
     assert uri.exists()
+
+
+@pytest.mark.parametrize("mode", ["auto", "copy", "move", "direct"])
+def test_dry_run_in_a_new_repository(repo_root: Path, tmp_path: Path, mode: str) -> None:
+    """The tables of the datastore are made by the first who writes."""
+    paths = write_files(tmp_path / "in", 1)
+    outcome = ingest(repo_root, "--dry-run", "--transfer", mode, tmp_path / "in")
+    assert outcome.code == 0
+    assert outcome.counts["would be ingested"] == 6
+    assert all(path.exists() for path in paths)

@@ -44,8 +44,12 @@ class Mover:
             Paths or URIs of originals.
         """
         # Only the datastore knows; a search of all datasets would take minutes.
-        find = getattr(self._butler._datastore, "_refs_associated_with_artifacts", None)
-        self._owners = {} if find is None else find({name for address in addresses for name in _names(address)})
+        # Before anything was written, it has no table that could be asked.
+        datastore = self._butler._datastore
+        find = getattr(datastore, "_refs_associated_with_artifacts", None)
+        self._owners = {}
+        if find is not None and hasattr(datastore, "_table"):
+            self._owners = find({name for address in addresses for name in _names(address)})
 
     def obstacle(self, address: str, dataset_id: object) -> str | None:
         """Tell what forbids to remove an original.
