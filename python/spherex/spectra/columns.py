@@ -1,0 +1,146 @@
+"""Columns of the tables of measurements and of spectra."""
+
+from __future__ import annotations
+
+__all__ = ["COLUMNS", "SpectrumColumn", "make_table"]
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from astropy.table import QTable
+    from numpy.typing import ArrayLike
+
+
+@dataclasses.dataclass(frozen=True)
+class SpectrumColumn:
+    """A column of a table of measurements.
+
+    Parameters
+    ----------
+    name
+        Name of the column.
+    dtype
+        Type of its values: float, int (64 bits, or what a subclass of it says), or str.
+    ucd
+        Unified Content Descriptor of the IVOA (UCD1+ 1.5), empty for texts that have none.
+    description
+        What the values are.
+    unit
+        Unit by the name that astropy has for it; `None` if there is none.
+    """
+
+    name: str
+    dtype: type
+    ucd: str
+    description: str
+    unit: str | None = None
+
+    @property
+    def blank(self) -> Any:
+        """What stands where there is no value."""
+        return {float: np.nan, int: -1, str: ""}[self.dtype]
+
+
+COLUMNS = (
+    SpectrumColumn("target", str, "meta.id;meta.main", "Name of the target in its catalogue"),
+    SpectrumColumn("wavelength", float, "em.wl", "Central wavelength of the filter at the target", "um"),
+    SpectrumColumn("bandwidth", float, "instr.bandwidth", "Bandwidth of the filter at the target", "um"),
+    SpectrumColumn("flux", float, "phot.flux.density;em.IR", "Flux density by fit of the PSF", "uJy"),
+    SpectrumColumn(
+        "flux_error", float, "stat.error;phot.flux.density;em.IR", "Standard deviation of the flux density", "uJy"
+    ),
+    SpectrumColumn(
+        "aperture_flux",
+        float,
+        "phot.flux.density;em.IR;phys.angSize",
+        "Flux density in a circular aperture, divided by the fraction of the PSF in it",
+        "uJy",
+    ),
+    SpectrumColumn(
+        "aperture_flux_error",
+        float,
+        "stat.error;phot.flux.density;em.IR",
+        "Standard deviation of the flux density in the aperture",
+        "uJy",
+    ),
+    SpectrumColumn(
+        "enclosed_fraction", float, "stat.value;arith.ratio", "Fraction of the PSF in the good pixels of the aperture"
+    ),
+    SpectrumColumn("background", float, "phot.flux.sb", "Local background at the target", "MJy/sr"),
+    SpectrumColumn(
+        "background_error", float, "stat.error;phot.flux.sb", "Standard deviation of the background", "MJy/sr"
+    ),
+    SpectrumColumn("background_method", str, "meta.note", "How the local background was found"),
+    SpectrumColumn("chi2", float, "stat.fit.chi2", "Sum of squares of the weighted residuals of the fit"),
+    SpectrumColumn("dof", int, "stat.fit.dof", "Degrees of freedom of the fit"),
+    SpectrumColumn("masked_fraction", float, "stat.value;arith.ratio", "Fraction of the PSF on pixels that were not used"),
+    SpectrumColumn(
+        "flags", int, "meta.code.qual", "Flags of the pixels near the target, joined by OR; bits as in the image"
+    ),
+    SpectrumColumn("flag_names", str, "meta.code.qual", "Names of these flags, separated by blanks"),
+    SpectrumColumn("neighbours", int, "meta.number", "Number of other targets whose fluxes were fitted together"),
+    SpectrumColumn("time", float, "time.epoch;obs.exposure", "Middle of the exposure, UTC as MJD", "d"),
+    SpectrumColumn(
+        "time_barycentric", float, "time.epoch", "The same at the barycentre of the solar system, TDB as MJD", "d"
+    ),
+    SpectrumColumn("x", float, "pos.cartesian.x;instr.det", "Column in the whole frame, from 0", "pixel"),
+    SpectrumColumn("y", float, "pos.cartesian.y;instr.det", "Row in the whole frame, from 0", "pixel"),
+    SpectrumColumn("detector", int, "meta.id;instr.det", "Number of the detector"),
+    SpectrumColumn("exposure", int, "meta.id;obs.exposure", "Number of the exposure"),
+    SpectrumColumn("obsid", str, "meta.id;obs", "Name of the observation"),
+    SpectrumColumn("solid_angle", float, "phys.angArea;instr.pixel", "Solid angle of the pixel", "arcsec2"),
+    SpectrumColumn("gain_correction", float, "arith.factor", "Factor that the pixel was multiplied with before"),
+    SpectrumColumn("psf_zone", int, "meta.id;instr.det.psf", "Zone of the detector in which the target lies, from 1"),
+    SpectrumColumn("version", str, "meta.version;meta.software", "VERSION of the image: of the mission's pipeline"),
+    SpectrumColumn("image_id", str, "meta.id;meta.dataset", "UUID of the image"),
+    SpectrumColumn("image_run", str, "meta.id;meta.dataset", "RUN collection of the image"),
+    SpectrumColumn("wavelength_source", str, "meta.ref", "Where wavelength and bandwidth come from"),
+    SpectrumColumn("spectral_wcs_id", str, "meta.id;meta.dataset", "UUID of the calibration for the wavelength"),
+    SpectrumColumn("solid_angle_source", str, "meta.ref", "Where the solid angle comes from"),
+    SpectrumColumn("solid_angle_id", str, "meta.id;meta.dataset", "UUID of the calibration for the solid angle"),
+    SpectrumColumn("psf_source", str, "meta.ref", "Where the PSF comes from"),
+    SpectrumColumn("psf_id", str, "meta.id;meta.dataset", "UUID of the calibration for the PSF"),
+    SpectrumColumn("flux_correction_id", str, "meta.id;meta.dataset", "UUID of the calibration for the gain"),
+    SpectrumColumn("reason", str, "meta.note", "Why there is no flux; empty if there is one"),
+)
+"""The columns of ``target_measurements`` and ``spectrum``, in their order.
+
+Units of fluxes are those of the archive's own spectrophotometry.
+"""
+
+
+def make_table(values: Mapping[str, ArrayLike], length: int, meta: Mapping[str, Any] | None = None) -> QTable:
+    """Return a table with all columns.
+
+    Parameters
+    ----------
+    values
+        Values by name of the column, numbers in the column's unit; one number
+        or text stands for all rows. Columns that are not given are blank:
+        NaN, -1 or the empty text.
+    length
+        Number of rows.
+    meta
+        What holds for the table as a whole.
+
+    Raises
+    ------
+    KeyError
+        If there is no such column.
+    """
+    from astropy.table import Column, QTable
+
+    if unknown := values.keys() - {column.name for column in COLUMNS}:
+        raise KeyError(f"no column {', '.join(sorted(unknown))}")
+    table = QTable(meta=dict(meta or {}))
+    for column in COLUMNS:
+        given = np.broadcast_to(np.asarray(values.get(column.name, column.blank)), (length,))
+        array = given.astype(np.int64 if column.dtype is int else column.dtype)
+        table[column.name] = Column(
+            array, unit=column.unit, description=column.description, meta={"ucd": column.ucd}
+        )
+    return table
