@@ -77,7 +77,9 @@ COLUMNS = (
     SpectrumColumn("background_method", str, "meta.note", "How the local background was found"),
     SpectrumColumn("chi2", float, "stat.fit.chi2", "Sum of squares of the weighted residuals of the fit"),
     SpectrumColumn("dof", int, "stat.fit.dof", "Degrees of freedom of the fit"),
-    SpectrumColumn("masked_fraction", float, "stat.value;arith.ratio", "Fraction of the PSF on pixels that were not used"),
+    SpectrumColumn(
+        "masked_fraction", float, "stat.value;arith.ratio", "Fraction of the PSF on pixels that were not used"
+    ),
     SpectrumColumn(
         "flags", int, "meta.code.qual", "Flags of the pixels near the target, joined by OR; bits as in the image"
     ),
@@ -140,7 +142,5 @@ def make_table(values: Mapping[str, ArrayLike], length: int, meta: Mapping[str, 
     for column in COLUMNS:
         given = np.broadcast_to(np.asarray(values.get(column.name, column.blank)), (length,))
         array = given.astype(np.int64 if column.dtype is int else column.dtype)
-        table[column.name] = Column(
-            array, unit=column.unit, description=column.description, meta={"ucd": column.ucd}
-        )
+        table[column.name] = Column(array, unit=column.unit, description=column.description, meta={"ucd": column.ucd})
     return table
