@@ -18,7 +18,7 @@ from ._wcs import (
     shift_header,
     shifted_cards,
 )
-from ._zones import ZonePsf
+from ._zones import ZonePsf, zone_weights
 
 __all__ = [
     "BAD_PIXEL_PRESETS",
@@ -43,4 +43,5 @@ __all__ = [
     "shift_header",
     "shifted_cards",
     "wavelength_plane",
+    "zone_weights",
 ]

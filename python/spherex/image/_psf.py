@@ -11,7 +11,7 @@ import numpy as np
 from astropy.io import fits
 from packaging.version import InvalidVersion, Version
 
-from ._zones import ZonePsf, bilinear_weights
+from ._zones import ZonePsf, zone_weights
 
 PSF_PLANES = ("EPSF", "PSF")
 """Names of the planes that hold the PSF: of Quick Release 3, and of 1 and 2."""
@@ -212,8 +212,8 @@ class Psf(np.ndarray):
         distances = np.hypot(self._zones.x - x, self._zones.y - y)
         nearest = int(distances.argmin())
         if interpolate:
-            weights = bilinear_weights(*self.centres, x, y)
-            samples, zone = sum(weight * self[index] for index, weight in weights), None
+            ((indices,), (weights,)) = zone_weights(*self.centres, np.array([x]), np.array([y]))
+            samples, zone = sum(weight * self[i] for i, weight in zip(indices, weights, strict=True) if weight), None
         else:
             samples, zone = self[nearest].view(), nearest + 1
         samples.flags.writeable = False

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["ZonePsf", "bilinear_weights"]
+__all__ = ["ZonePsf", "zone_weights"]
 
 import dataclasses
-from collections.abc import Iterator
 
 import numpy as np
 
@@ -50,22 +49,24 @@ class ZonePsf:
         return float(self.array.sum(dtype=np.float64))
 
 
-def bilinear_weights(x_centres: np.ndarray, y_centres: np.ndarray, x: float, y: float) -> Iterator[tuple[int, float]]:
-    """Return the zones around a place and the weight of each.
+def zone_weights(
+    x_centres: np.ndarray, y_centres: np.ndarray, x: np.ndarray, y: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the zones around places and the weights of a linear interpolation.
 
     Parameters
     ----------
     x_centres, y_centres
         Centres of the zones.
     x, y
-        The place. Beyond the outermost centres these count.
+        The places, of shape (n,). Beyond the outermost centres these count.
 
-    Yields
-    ------
-    zone : `int`
-        Index of a zone.
-    weight : `float`
-        Its weight, more than 0. The sum of all is 1.
+    Returns
+    -------
+    indices : `numpy.ndarray`
+        Indices of four zones for each place, of shape (n, 4).
+    weights : `numpy.ndarray`
+        Their weights, of the same shape. The sum of four is 1.
 
     Raises
     ------
@@ -77,9 +78,11 @@ def bilinear_weights(x_centres: np.ndarray, y_centres: np.ndarray, x: float, y: 
     lattice[_index(rows, y_centres), _index(columns, x_centres)] = np.arange(len(x_centres))
     if lattice.size != len(x_centres) or (lattice < 0).any():
         raise ValueError("The zones of the PSF form no lattice; take the PSF of the nearest one.")
-    for row, of_row in _between(rows, y):
-        for column, of_column in _between(columns, x):
-            yield int(lattice[row, column]), of_row * of_column
+    (row, of_row), (column, of_column) = _between(rows, y), _between(columns, x)
+    return (
+        lattice[row[:, :, None], column[:, None, :]].reshape(-1, 4),
+        (of_row[:, :, None] * of_column[:, None, :]).reshape(-1, 4),
+    )
 
 
 def _ticks(centres: np.ndarray) -> np.ndarray:
@@ -92,8 +95,10 @@ def _index(ticks: np.ndarray, centres: np.ndarray) -> np.ndarray:
     return np.searchsorted(ticks, centres + _SAME_CENTRE) - 1
 
 
-def _between(ticks: np.ndarray, place: float) -> list[tuple[int, float]]:
-    """Return the one or two ticks around a place and their weights."""
-    index = float(np.interp(place, ticks, np.arange(len(ticks))))
-    lower, part = int(index), index % 1
-    return [(lower, 1 - part), (lower + 1, part)] if part else [(lower, 1.0)]
+def _between(ticks: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the two ticks around each place and their weights, of shape (n, 2)."""
+    index = np.interp(places, ticks, np.arange(len(ticks)))
+    lower = index.astype(np.intp)
+    part = index - lower
+    upper = np.minimum(lower + 1, len(ticks) - 1)
+    return np.stack([lower, upper], axis=-1), np.stack([1 - part, part], axis=-1)

@@ -12,7 +12,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from astropy.table import QTable
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,6 +141,6 @@ def make_table(values: Mapping[str, ArrayLike], length: int, meta: Mapping[str, 
     table = QTable(meta=dict(meta or {}))
     for column in COLUMNS:
         given = np.broadcast_to(np.asarray(values.get(column.name, column.blank)), (length,))
-        array = given.astype(np.int64 if column.dtype is int else column.dtype)
+        array: NDArray[Any] = given.astype(np.int64 if column.dtype is int else column.dtype)
         table[column.name] = Column(array, unit=column.unit, description=column.description, meta={"ucd": column.ucd})
     return table

@@ -1,0 +1,165 @@
+"""How the light of a point source falls on the pixels."""
+
+from __future__ import annotations
+
+__all__ = ["Profiles"]
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+
+from ..image import zone_weights
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..image import Psf
+
+# The influence of a sample on the coefficients of a cubic spline falls by 3.7
+# from sample to sample: by 1e-5 over this distance.
+_PAD = 9
+_TAPS = 4
+
+
+class Profiles:
+    """Fractions of the flux of a point source in the pixels around it.
+
+    An optical PSF is integrated over each pixel, with a cubic spline through
+    its cumulative sums, so that no light is lost; an effective one is a sample
+    of a cubic spline at the centre of the pixel, times the square of the
+    oversampling. Between the centres of the zones the PSF is interpolated
+    linearly. Nothing is renormalised.
+
+    Parameters
+    ----------
+    psf
+        The PSFs; those of a detector, or of a cut of it.
+
+    Raises
+    ------
+    ValueError
+        If the PSFs cannot be used: zones that form no lattice, or samples
+        that are not numbers.
+    """
+
+    def __init__(self, psf: Psf) -> None:
+        self._psf = psf
+        self._step = psf.oversampling
+        self._is_effective = psf.is_effective
+        _, rows, columns = psf.shape
+        self._middle = ((rows - 1) / 2, (columns - 1) / 2)
+        zone_weights(*psf.centres, np.zeros(1), np.zeros(1))
+        # One pixel more on each side takes in every position within a pixel.
+        self.side = 2 * (math.ceil(max(rows, columns) / self._step / 2) + 1) + 1
+        self._coefficients: dict[int, NDArray[np.float64]] = {}
+
+    def nearest_zone(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Return the number of the zone, from 1, whose centre is nearest.
+
+        Parameters
+        ----------
+        x, y
+            Pixels of the whole frame, from 0, of shape (n,).
+        """
+        x_centres, y_centres = self._psf.centres
+        return np.hypot(x[:, None] - x_centres, y[:, None] - y_centres).argmin(axis=1).astype(np.int64) + 1
+
+    def at(
+        self,
+        x: NDArray[np.float64],
+        y: NDArray[np.float64],
+        left: NDArray[np.int64],
+        bottom: NDArray[np.int64],
+        side: int | None = None,
+    ) -> NDArray[np.float64]:
+        """Return the fractions of the flux of each source in a square of pixels.
+
+        Parameters
+        ----------
+        x, y
+            Positions of the sources in pixels of the whole frame, from 0, of shape (n,).
+        left, bottom
+            First column and row of each square, of shape (n,).
+        side
+            Pixels along its sides; by default `side`.
+
+        Returns
+        -------
+        fractions
+            Of shape (n, side, side), rows first.
+        """
+        side = self.side if side is None else side
+        indices, weights = zone_weights(*self._psf.centres, x, y)
+        used, places = np.unique(indices, return_inverse=True)
+        known = np.stack([self._of_zone(int(zone)) for zone in used]) if len(used) else np.empty((0, 1, 1))
+        places = places.reshape(indices.shape)
+        coefficients = weights[:, 0, None, None] * known[places[:, 0]]
+        for corner in range(1, indices.shape[1]):
+            coefficients += weights[:, corner, None, None] * known[places[:, corner]]
+        rows = self._interpolation(bottom - y, side, self._middle[0], coefficients.shape[1])
+        columns = self._interpolation(left - x, side, self._middle[1], coefficients.shape[2])
+        values = rows @ coefficients @ columns.transpose(0, 2, 1)
+        if not self._is_effective:
+            values = np.diff(np.diff(values, axis=1), axis=2)
+        return values
+
+    def _of_zone(self, zone: int) -> NDArray[np.float64]:
+        """Return the coefficients of the spline of a zone."""
+        if zone not in self._coefficients:
+            samples = np.asarray(self._psf[zone], np.float64)
+            if not np.isfinite(samples).all():
+                raise ValueError(f"The PSF of zone {zone + 1} has samples that are not numbers.")
+            if self._is_effective:
+                table = np.pad(samples * self._step**2, _PAD)
+            else:
+                table = np.pad(np.pad(samples, ((1, 0), (1, 0))).cumsum(axis=0).cumsum(axis=1), _PAD, mode="edge")
+            self._coefficients[zone] = ndimage.spline_filter(table, order=3)
+        return self._coefficients[zone]
+
+    def _interpolation(
+        self, begin: NDArray[np.float64], side: int, middle: float, length: int
+    ) -> NDArray[np.float64]:
+        """Return the matrices that take coefficients along an axis to pixels or their edges.
+
+        Parameters
+        ----------
+        begin
+            Centre of the first pixel, seen from the source.
+        side
+            Number of pixels.
+        middle
+            Index of the sample at the source.
+        length
+            Number of coefficients.
+
+        Returns
+        -------
+        matrices
+            Of shape (n, side, length) for an effective PSF, else (n, side + 1, length).
+        """
+        points = np.arange(side + (not self._is_effective))
+        if self._is_effective:
+            place = middle + _PAD + self._step * (begin[:, None] + points)
+        else:
+            # Sums are up to the edges of samples, half a sample beyond their centres.
+            place = middle + 0.5 + _PAD + self._step * (begin[:, None] + points - 0.5)
+        place = np.clip(place, 1, length - 2 - 1e-9)
+        first = np.floor(place).astype(np.int64)
+        part = place - first
+        matrices = np.zeros((*place.shape, length))
+        for tap, weight in enumerate(_cubic(part)):
+            np.put_along_axis(matrices, (first + tap - 1)[..., None], weight[..., None], axis=2)
+        return matrices
+
+
+def _cubic(part: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+    """Return the values of the cubic B-splines around a place (de Boor 1978, chapter IX)."""
+    rest = 1 - part
+    return (
+        rest**3 / 6,
+        2 / 3 - part**2 * (2 - part) / 2,
+        2 / 3 - rest**2 * (2 - rest) / 2,
+        part**3 / 6,
+    )

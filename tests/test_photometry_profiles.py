@@ -1,0 +1,99 @@
+"""Light of point sources in pixels, against Gaussian PSFs, which are known in closed form."""
+
+import numpy as np
+import pytest
+from scipy.special import erf
+
+from spherex.image import Psf
+from spherex.photometry import Profiles
+
+_WIDTH = 0.8  # pixel
+
+
+def _samples(side, oversampling, width):
+    y, x = np.indices((side, side)) - (side - 1) / 2
+    samples = np.exp(-(x**2 + y**2) / 2 / (width * oversampling) ** 2)
+    return samples / samples.sum()
+
+
+def _psf(*, is_effective, widths=(_WIDTH,), centres=((0.0, 0.0),)):
+    side, oversampling = (33, 5) if is_effective else (101, 10)
+    x, y = np.array(centres).T
+    samples = np.stack([_samples(side, oversampling, width) for width in widths])
+    return Psf(samples, x=x, y=y, oversampling=oversampling, effective=is_effective)
+
+
+def _positions(number=50):
+    rng = np.random.default_rng(5)
+    x, y = rng.uniform(0, 2039, (2, number))
+    return x, y, np.rint(x).astype(np.int64), np.rint(y).astype(np.int64)
+
+
+def _along(pixels, is_effective):
+    if is_effective:
+        return np.exp(-(pixels**2) / 2 / _WIDTH**2) / np.sqrt(2 * np.pi) / _WIDTH
+    upper, lower = ((pixels + half) / np.sqrt(2) / _WIDTH for half in (0.5, -0.5))
+    return (erf(upper) - erf(lower)) / 2
+
+
+@pytest.mark.parametrize(("is_effective", "tolerance"), [(False, 3e-4), (True, 5e-5)])
+def test_fractions_are_those_of_the_closed_form(is_effective, tolerance):
+    profiles = Profiles(_psf(is_effective=is_effective))
+    x, y, column, row = _positions()
+    half = profiles.side // 2
+    fractions = profiles.at(x, y, column - half, row - half)
+    pixels = np.arange(-half, half + 1)
+    across = _along(pixels + (column - x)[:, None], is_effective)
+    up = _along(pixels + (row - y)[:, None], is_effective)
+    # An optical PSF is sampled at 10 points a pixel, as if it were constant in between.
+    np.testing.assert_allclose(fractions, up[:, :, None] * across[:, None, :], atol=tolerance)
+
+
+def test_no_light_of_an_optical_psf_is_lost_wherever_in_the_pixel():
+    profiles = Profiles(_psf(is_effective=False))
+    x, y, column, row = _positions()
+    half = profiles.side // 2
+    fractions = profiles.at(x, y, column - half, row - half)
+    np.testing.assert_allclose(fractions.sum(axis=(1, 2)), 1, atol=1e-12)
+    columns = (column - half)[:, None] + np.arange(profiles.side)
+    np.testing.assert_allclose((fractions.sum(axis=1) * columns).sum(axis=1), x, atol=1e-5)
+
+
+def test_the_phases_of_an_effective_psf_share_its_light():
+    """The identity of spectrophotometry.md, D7: over all 25 phases the sum is 1 a pixel."""
+    profiles = Profiles(_psf(is_effective=True))
+    phases = np.arange(5) / 5
+    x, y = (plane.ravel() + 100 for plane in np.meshgrid(phases, phases))
+    corner = np.full(25, 100 - profiles.side // 2)
+    assert profiles.at(x, y, corner, corner).sum() / 25 == pytest.approx(1, abs=1e-9)
+
+
+def test_a_part_of_the_square_is_the_same_as_the_whole():
+    profiles = Profiles(_psf(is_effective=False))
+    x, y, column, row = _positions(3)
+    half = profiles.side // 2
+    whole = profiles.at(x, y, column - half, row - half)
+    part = profiles.at(x, y, column - half + 4, row - half + 2, side=6)
+    np.testing.assert_allclose(part, whole[:, 2:8, 4:10], atol=1e-12)
+
+
+def test_between_zones_the_psf_is_interpolated_and_beyond_them_it_stays():
+    centres = ((100.0, 100.0), (200.0, 100.0), (100.0, 200.0), (200.0, 200.0))
+    psf = _psf(is_effective=True, widths=(0.7, 0.8, 0.9, 1.0), centres=centres)
+    profiles = Profiles(psf)
+    x, y = np.array([125.0, 60.0]), np.array([150.0, 300.0])
+    corner_x, corner_y = (place.astype(np.int64) - profiles.side // 2 for place in (x, y))
+    found = profiles.at(x, y, corner_x, corner_y)
+    middle = profiles.side // 2
+    peaks = 25 * np.asarray(psf)[:, 16, 16]
+    expected = 0.5 * (0.75 * peaks[0] + 0.25 * peaks[1]) + 0.5 * (0.75 * peaks[2] + 0.25 * peaks[3])
+    np.testing.assert_allclose(found[:, middle, middle], [expected, peaks[2]], rtol=1e-6)
+    assert profiles.nearest_zone(x, y).tolist() == [1, 3]
+
+
+def test_samples_that_are_not_numbers_are_refused():
+    psf = _psf(is_effective=True)
+    psf.setflags(write=True)
+    np.asarray(psf)[0, 3, 3] = np.nan
+    with pytest.raises(ValueError, match="zone 1 has samples that are not numbers"):
+        Profiles(psf).at(np.array([5.0]), np.array([5.0]), np.array([0]), np.array([0]))
