@@ -118,9 +118,7 @@ class Profiles:
             self._coefficients[zone] = ndimage.spline_filter(table, order=3)
         return self._coefficients[zone]
 
-    def _interpolation(
-        self, begin: NDArray[np.float64], side: int, middle: float, length: int
-    ) -> NDArray[np.float64]:
+    def _interpolation(self, begin: NDArray[np.float64], side: int, middle: float, length: int) -> NDArray[np.float64]:
         """Return the matrices that take coefficients along an axis to pixels or their edges.
 
         Parameters

@@ -1,0 +1,121 @@
+"""Weighted linear fits of many small squares of pixels at once."""
+
+from __future__ import annotations
+
+__all__ = ["Fit", "fit_linear", "median_variance", "smooth_variance"]
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_SINGULAR = 1e-8
+"""Least eigenvalue of a matrix of normal equations with a diagonal of ones that is still solved.
+
+Two equal sources nearer than 0.001 pixels would have it.
+"""
+
+_LEAST_VARIANCE = 0.5
+"""Bound of a smoothed variance, in units of the least one that the pixels have."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Fit:
+    """Solutions of linear fits.
+
+    Parameters
+    ----------
+    values
+        Of shape (n, terms); NaN where the pixels cannot tell.
+    covariance
+        Of shape (n, terms, terms).
+    """
+
+    values: NDArray[np.float64]
+    covariance: NDArray[np.float64]
+
+    @property
+    def errors(self) -> NDArray[np.float64]:
+        """Standard deviations, those of correlated terms included, of shape (n, terms)."""
+        return np.sqrt(np.diagonal(self.covariance, axis1=1, axis2=2))
+
+
+def fit_linear(design: NDArray[np.float64], data: NDArray[np.float64], weights: NDArray[np.float64]) -> Fit:
+    """Fit a sum of terms to pixels.
+
+    Parameters
+    ----------
+    design
+        The terms, of shape (n, pixels, terms).
+    data
+        The pixels, of shape (n, pixels).
+    weights
+        One over the variance, 0 where a pixel does not count, of shape (n, pixels).
+    """
+    weighted = design * weights[:, :, None]
+    normal = weighted.transpose(0, 2, 1) @ design
+    right = (weighted * data[:, :, None]).sum(axis=1)
+    scale = np.sqrt(np.diagonal(normal, axis1=1, axis2=2))
+    is_known = (scale > 0).all(axis=1)
+    scale = np.where(scale > 0, scale, 1.0)
+    scaled = normal / (scale[:, :, None] * scale[:, None, :])
+    eigenvalues, vectors = np.linalg.eigh(scaled)
+    is_known &= eigenvalues[:, 0] > _SINGULAR
+    inverse = (vectors / np.where(is_known[:, None], eigenvalues, 1.0)[:, None, :]) @ vectors.transpose(0, 2, 1)
+    covariance = inverse / (scale[:, :, None] * scale[:, None, :])
+    covariance[~is_known] = np.nan
+    return Fit((covariance @ right[:, :, None])[:, :, 0], covariance)
+
+
+def median_variance(variance: NDArray[np.float64], is_good: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the median variance of each row for all of its pixels, 1 where none is good; shape (n, pixels)."""
+    known = _known(variance, is_good)
+    return np.broadcast_to(np.nanmedian(known, axis=1, keepdims=True), variance.shape)
+
+
+def smooth_variance(
+    variance: NDArray[np.float64],
+    data: NDArray[np.float64],
+    model: NDArray[np.float64],
+    is_good: NDArray[np.bool_],
+) -> NDArray[np.float64]:
+    """Return a variance without the noise of the pixels that it was computed from.
+
+    The archive's variance grows linearly with the measured rate. Weights from
+    it prefer pixels that are too faint by chance, and make fluxes too small
+    by about a tenth of their error, which no number of visits averages out
+    (spectrophotometry.md, C8). The same line, taken at the model instead of
+    the measurement, does not.
+
+    Parameters
+    ----------
+    variance, data
+        Of the pixels, of shape (n, pixels).
+    model
+        What is expected of them.
+    is_good
+        Where pixels can be used.
+
+    Returns
+    -------
+    variance
+        Positive, of shape (n, pixels).
+    """
+    least = np.nanmin(_known(variance, is_good), axis=1, keepdims=True)
+    number = np.maximum(is_good.sum(axis=1, keepdims=True), 1)
+    mean_data = (data * is_good).sum(axis=1, keepdims=True) / number
+    mean_variance = (variance * is_good).sum(axis=1, keepdims=True) / number
+    apart = (data - mean_data) * is_good
+    spread = (apart**2).sum(axis=1, keepdims=True)
+    slope = (apart * (variance - mean_variance)).sum(axis=1, keepdims=True) / np.where(spread > 0, spread, 1.0)
+    line: NDArray[np.float64] = mean_variance + np.maximum(slope, 0) * (model - mean_data)
+    return np.maximum(line, _LEAST_VARIANCE * least)
+
+
+def _known(variance: NDArray[np.float64], is_good: NDArray[np.bool_]) -> NDArray[np.float64]:
+    known = np.where(is_good, variance, np.nan)
+    known[~is_good.any(axis=1)] = 1.0
+    return known

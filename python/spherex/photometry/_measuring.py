@@ -1,0 +1,315 @@
+"""Fluxes of point sources at known positions."""
+
+from __future__ import annotations
+
+__all__ = ["FluxSettings", "Fluxes", "measure_fluxes"]
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ._aperture import aperture_weights
+from ._fit import Fit, fit_linear, median_variance, smooth_variance
+from ._stamps import Stamps, cut_stamps
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ._profiles import Profiles
+    from ._stamps import Pixels
+
+_ROUNDS = 2  # of the weights, after a first fit without a model
+_LEAST_LIGHT = 0.02  # of a neighbour in the pixels, else it does not matter
+_MOST_NEIGHBOURS = 40
+_CLIPPING = 3.0  # standard deviations
+_IN_ONE_GO = 256  # a few Mbyte
+
+
+@dataclasses.dataclass(frozen=True)
+class FluxSettings:
+    """How fluxes are measured.
+
+    Parameters
+    ----------
+    side
+        Side of the square of pixels around a target (pixels), an odd number.
+    core
+        Radius around a target within which doubtful pixels are used: flags of
+        sources and particles are raised by bright stars themselves (pixels).
+    aperture
+        Radius of the aperture (pixels).
+    most_masked
+        Largest fraction of the PSF on unusable pixels with which a flux is given.
+    least_background
+        Number of undoubtful pixels below which doubtful ones are used as
+        background, too, after clipping.
+    """
+
+    side: int = 15
+    core: float = 2.5
+    aperture: float = 2.0
+    most_masked: float = 0.5
+    least_background: int = 20
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Fluxes:
+    """Measurements, all of shape (n,), in the unit of the image times pixels.
+
+    Fluxes are NaN where ``reason`` says why.
+    """
+
+    flux: NDArray[np.float64]
+    flux_error: NDArray[np.float64]
+    background: NDArray[np.float64]
+    background_error: NDArray[np.float64]
+    aperture_flux: NDArray[np.float64]
+    aperture_flux_error: NDArray[np.float64]
+    enclosed_fraction: NDArray[np.float64]
+    chi2: NDArray[np.float64]
+    dof: NDArray[np.int64]
+    masked_fraction: NDArray[np.float64]
+    flags: NDArray[np.int64]
+    neighbours: NDArray[np.int64]
+    is_clipped: NDArray[np.bool_]
+    reason: NDArray[np.object_]
+
+
+def measure_fluxes(
+    pixels: Pixels,
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    wanted: NDArray[np.intp],
+    profiles: Profiles,
+    settings: FluxSettings | None = None,
+    slopes: NDArray[np.float64] | None = None,
+) -> Fluxes:
+    """Measure fluxes by fit of the PSF and in apertures.
+
+    Flux, local background and the fluxes of neighbours are solved for
+    together, so that each one's error contains what it owes to the others.
+
+    Parameters
+    ----------
+    pixels
+        The image, or the part of it around the targets.
+    x, y
+        Positions of all known sources in pixels of the whole frame, from 0,
+        of shape (m,).
+    wanted
+        Indices of those that are to be measured, of shape (n,); the others
+        count as neighbours.
+    profiles
+        The PSF.
+    settings
+        How to do it.
+    slopes
+        Direction along x and y in which the background may change linearly,
+        of shape (n, 2); NaN or `None` for a constant one.
+
+    Returns
+    -------
+    fluxes
+        In the order of ``wanted``.
+    """
+    settings = settings or FluxSettings()
+    fluxes = _blank(len(wanted))
+    neighbours = _neighbours(x, y, wanted, settings.side)
+    for begin in range(0, len(wanted), _IN_ONE_GO):
+        rows = np.arange(begin, min(begin + _IN_ONE_GO, len(wanted)))
+        batch = _Batch(pixels, x, y, wanted[rows], neighbours[begin : begin + _IN_ONE_GO], profiles, settings)
+        batch.measure(None if slopes is None else slopes[rows])
+        for field in dataclasses.fields(Fluxes):
+            getattr(fluxes, field.name)[rows] = getattr(batch.fluxes, field.name)
+    return fluxes
+
+
+def _blank(number: int) -> Fluxes:
+    kinds = {"dof": np.int64, "flags": np.int64, "neighbours": np.int64, "is_clipped": np.bool_, "reason": np.object_}
+    blanks = {"reason": "", "dof": 0, "flags": 0, "neighbours": 0, "is_clipped": False}
+    return Fluxes(
+        **{
+            field.name: np.full(number, blanks.get(field.name, np.nan), kinds.get(field.name, np.float64))
+            for field in dataclasses.fields(Fluxes)
+        }
+    )
+
+
+def _neighbours(
+    x: NDArray[np.float64], y: NDArray[np.float64], wanted: NDArray[np.intp], side: int
+) -> list[NDArray[np.intp]]:
+    """Return for each target the other sources in or next to its square, the nearest ones first."""
+    from scipy.spatial import KDTree
+
+    places = np.stack([x, y], axis=-1)
+    near: list[list[int]] = KDTree(places).query_ball_point(places[wanted], side // 2 + 1, p=np.inf)
+    found = []
+    for target, those in zip(wanted, near, strict=True):
+        others = np.array([one for one in those if one != target], np.intp)
+        distances = np.hypot(*(places[others] - places[target]).T)
+        found.append(others[np.argsort(distances, kind="stable")][:_MOST_NEIGHBOURS])
+    return found
+
+
+class _Batch:
+    """Targets that are measured together."""
+
+    def __init__(
+        self,
+        pixels: Pixels,
+        x: NDArray[np.float64],
+        y: NDArray[np.float64],
+        wanted: NDArray[np.intp],
+        neighbours: list[NDArray[np.intp]],
+        profiles: Profiles,
+        settings: FluxSettings,
+    ) -> None:
+        self._x, self._y = x[wanted], y[wanted]
+        self._all = (x, y)
+        self._profiles = profiles
+        self._settings = settings
+        self._stamps = cut_stamps(pixels, self._x, self._y, settings.side)
+        self._own = profiles.at(self._x, self._y, self._stamps.left, self._stamps.bottom, settings.side)
+        self._neighbours = neighbours
+        self.fluxes = _blank(len(wanted))
+
+    def measure(self, slopes: NDArray[np.float64] | None) -> None:
+        """Fill in the fluxes."""
+        light, sizes = self._light_of_neighbours()
+        used = self._used_pixels()
+        self._describe_pixels(used)
+        has_slope = np.zeros(len(sizes), bool) if slopes is None else np.isfinite(slopes).all(axis=1)
+        for kind in np.unique(2 * sizes + has_slope).tolist():
+            size, is_sloped = divmod(kind, 2)
+            rows = np.flatnonzero(2 * sizes + has_slope == kind)
+            terms = [self._own[rows], np.ones_like(self._own[rows])]
+            if is_sloped and slopes is not None:
+                terms.append(self._ramp(rows, slopes[rows]))
+            terms.extend(np.stack([light[row][place] for row in rows]) for place in range(size))
+            design = np.stack(terms, axis=-1).reshape(len(rows), -1, len(terms))
+            self._solve(rows, design, used[rows].reshape(len(rows), -1))
+        self.fluxes.neighbours[:] = sizes
+        self._judge()
+
+    def _light_of_neighbours(self) -> tuple[list[list[NDArray[np.float64]]], NDArray[np.int64]]:
+        """Return the light of those neighbours that matter, and how many do."""
+        stamps, (x, y) = self._stamps, self._all
+        pairs = np.array([(row, one) for row, those in enumerate(self._neighbours) for one in those], np.intp)
+        light: list[list[NDArray[np.float64]]] = [[] for _ in self._neighbours]
+        if len(pairs):
+            rows, others = pairs.T
+            shares = self._profiles.at(x[others], y[others], stamps.left[rows], stamps.bottom[rows], stamps.side)
+            matters = (shares * stamps.is_good[rows]).sum(axis=(1, 2)) > _LEAST_LIGHT
+            for row, share in zip(rows[matters], shares[matters], strict=True):
+                light[row].append(share)
+        return light, np.array([len(those) for those in light], np.int64)
+
+    def _used_pixels(self) -> NDArray[np.bool_]:
+        stamps, (x, y) = self._stamps, self._all
+        is_core = stamps.distance(self._x, self._y) <= self._settings.core
+        for place, those in enumerate(self._neighbours):
+            alone = _take(stamps, np.full(len(those), place))
+            is_core[place] |= (alone.distance(x[those], y[those]) <= self._settings.core).any(axis=0)
+        around = stamps.is_good & ~is_core
+        used = stamps.is_good & (is_core | ~stamps.is_doubtful)
+        few = np.flatnonzero((around & used).sum(axis=(1, 2)) < self._settings.least_background)
+        for row in few:
+            used[row] = stamps.is_good[row] & is_core[row] | _clipped(stamps.data[row], around[row])
+        self.fluxes.is_clipped[few] = True
+        return used
+
+    def _describe_pixels(self, used: NDArray[np.bool_]) -> None:
+        stamps, fluxes = self._stamps, self.fluxes
+        # What of the PSF is in no pixel of the file is masked, too.
+        whole = self._whole_light()
+        fluxes.masked_fraction[:] = 1 - (self._own * used).sum(axis=(1, 2)) / whole
+        near = stamps.distance(self._x, self._y) <= self._settings.aperture
+        fluxes.flags[:] = np.bitwise_or.reduce(np.where(near, stamps.flags, 0), axis=(1, 2))
+
+    def _whole_light(self) -> NDArray[np.float64]:
+        half = self._profiles.side // 2
+        left, bottom = (np.rint(place).astype(np.int64) - half for place in (self._x, self._y))
+        return self._profiles.at(self._x, self._y, left, bottom).sum(axis=(1, 2))
+
+    def _ramp(self, rows: NDArray[np.intp], slopes: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return a background that changes by one over the half of the square."""
+        stamps = self._stamps
+        steps = np.arange(stamps.side)
+        across = (stamps.left[rows] - self._x[rows])[:, None] + steps
+        up = (stamps.bottom[rows] - self._y[rows])[:, None] + steps
+        unit = slopes / np.hypot(*slopes.T)[:, None] / (stamps.side / 2)
+        return unit[:, 1, None, None] * up[:, :, None] + unit[:, 0, None, None] * across[:, None, :]
+
+    def _solve(self, rows: NDArray[np.intp], design: NDArray[np.float64], used: NDArray[np.bool_]) -> None:
+        stamps, fluxes = self._stamps, self.fluxes
+        data, given = (plane[rows].reshape(used.shape) for plane in (stamps.data, stamps.variance))
+        variance = median_variance(given, used)
+        fit = fit_linear(design, data, used / variance)
+        for _ in range(_ROUNDS):
+            variance = smooth_variance(given, data, _model(design, fit), used)
+            fit = fit_linear(design, data, used / variance)
+        fluxes.flux[rows], fluxes.background[rows] = fit.values[:, :2].T
+        fluxes.flux_error[rows], fluxes.background_error[rows] = fit.errors[:, :2].T
+        fluxes.chi2[rows] = ((data - _model(design, fit)) ** 2 * used / variance).sum(axis=1)
+        fluxes.dof[rows] = used.sum(axis=1) - design.shape[2]
+        self._apertures(rows, design, used, variance, fit)
+
+    def _apertures(
+        self,
+        rows: NDArray[np.intp],
+        design: NDArray[np.float64],
+        used: NDArray[np.bool_],
+        variance: NDArray[np.float64],
+        fit: Fit,
+    ) -> None:
+        fluxes = self.fluxes
+        stamps = _take(self._stamps, rows)
+        weights = aperture_weights(stamps, self._x[rows], self._y[rows], self._settings.aperture)
+        weights = weights.reshape(used.shape) * used
+        others = design[:, :, 1:]
+        rest = stamps.data.reshape(used.shape) - (others @ fit.values[:, 1:, None])[:, :, 0]
+        enclosed = (weights * design[:, :, 0]).sum(axis=1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            fluxes.aperture_flux[rows] = (weights * rest).sum(axis=1) / enclosed
+            # The noise of the pixels and that of what was subtracted.
+            subtracted = (weights[:, :, None] * others).sum(axis=1)
+            of_pixels = (weights**2 * variance).sum(axis=1)
+            of_others = np.einsum("ni,nij,nj->n", subtracted, fit.covariance[:, 1:, 1:], subtracted)
+            fluxes.aperture_flux_error[rows] = np.sqrt(of_pixels + of_others) / enclosed
+        fluxes.enclosed_fraction[rows] = enclosed
+
+    def _judge(self) -> None:
+        """Say of which targets there is no flux."""
+        fluxes = self.fluxes
+        for row in np.flatnonzero(fluxes.masked_fraction > self._settings.most_masked):
+            fluxes.reason[row] = f"{fluxes.masked_fraction[row]:.0%} of the PSF is on pixels that cannot be used"
+        undetermined = ~np.isfinite(fluxes.flux) | (fluxes.dof <= 0)
+        for row in np.flatnonzero(undetermined & (fluxes.reason == "")):
+            fluxes.reason[row] = (
+                "its pixels cannot tell the flux from those of its neighbours"
+                if fluxes.neighbours[row]
+                else "too few usable pixels for a flux and a background"
+            )
+        without = fluxes.reason != ""
+        for name in ("flux", "flux_error", "aperture_flux", "aperture_flux_error", "background", "background_error"):
+            getattr(fluxes, name)[without] = np.nan
+
+
+def _take(stamps: Stamps, rows: NDArray[np.intp]) -> Stamps:
+    return Stamps(**{field.name: getattr(stamps, field.name)[rows] for field in dataclasses.fields(Stamps)})
+
+
+def _model(design: NDArray[np.float64], fit: Fit) -> NDArray[np.float64]:
+    model: NDArray[np.float64] = (design @ np.nan_to_num(fit.values)[:, :, None])[:, :, 0]
+    return model
+
+
+def _clipped(data: NDArray[np.float64], is_candidate: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which of some pixels are left after clipping what is far above or below their median."""
+    from astropy.stats import sigma_clip
+
+    if not is_candidate.any():
+        return is_candidate
+    clipped = sigma_clip(np.ma.masked_array(data, ~is_candidate), _CLIPPING, cenfunc="median", stdfunc="mad_std")
+    return ~np.ma.getmaskarray(clipped)

@@ -1,0 +1,116 @@
+"""Squares of pixels around targets."""
+
+from __future__ import annotations
+
+__all__ = ["Pixels", "Stamps", "cut_stamps"]
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Pixels:
+    """Pixels of an image, or of a part of it, all of shape (rows, columns).
+
+    Parameters
+    ----------
+    data
+        Surface brightness.
+    variance
+        Its variance, in the square of the unit.
+    is_bad
+        Where a pixel must not be used.
+    is_doubtful
+        Where a pixel must not be used as background: it may hold the light of
+        other sources, or of a particle.
+    flags
+        Flags of the file.
+    origin
+        Column and row of the whole frame where the part begins.
+    """
+
+    data: NDArray[np.floating]
+    variance: NDArray[np.floating]
+    is_bad: NDArray[np.bool_]
+    is_doubtful: NDArray[np.bool_]
+    flags: NDArray[np.integer]
+    origin: tuple[int, int]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Stamps:
+    """Squares of pixels, all of shape (n, side, side), rows first.
+
+    Parameters
+    ----------
+    data, variance
+        As of `Pixels`; 0 and 1 where a pixel cannot be used.
+    is_good
+        Where a pixel can be used.
+    is_doubtful, flags
+        As of `Pixels`.
+    left, bottom
+        First column and row of each in the whole frame, of shape (n,).
+    """
+
+    data: NDArray[np.float64]
+    variance: NDArray[np.float64]
+    is_good: NDArray[np.bool_]
+    is_doubtful: NDArray[np.bool_]
+    flags: NDArray[np.int64]
+    left: NDArray[np.int64]
+    bottom: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    @property
+    def side(self) -> int:
+        """Pixels along a side."""
+        return self.data.shape[1]
+
+    def distance(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the distances of the pixels from a place for each stamp, in pixels of the whole frame."""
+        across = self.left[:, None] + np.arange(self.side) - x[:, None]
+        up = self.bottom[:, None] + np.arange(self.side) - y[:, None]
+        return np.hypot(up[:, :, None], across[:, None, :])
+
+
+def cut_stamps(pixels: Pixels, x: NDArray[np.float64], y: NDArray[np.float64], side: int) -> Stamps:
+    """Cut squares around places.
+
+    Parameters
+    ----------
+    pixels
+        The image.
+    x, y
+        The places in pixels of the whole frame, from 0, of shape (n,).
+    side
+        Pixels along a side, an odd number. What hangs over the edge of the
+        image cannot be used.
+    """
+    half = side // 2
+    left, bottom = (np.rint(place).astype(np.int64) - half for place in (x, y))
+    steps = np.arange(side)
+    columns = (left - pixels.origin[0])[:, None] + steps
+    rows = (bottom - pixels.origin[1])[:, None] + steps
+    height, width = pixels.data.shape
+    is_inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
+    place = (rows.clip(0, height - 1)[:, :, None], columns.clip(0, width - 1)[:, None, :])
+    data = pixels.data[place].astype(np.float64)
+    variance = pixels.variance[place].astype(np.float64)
+    is_good = is_inside & ~pixels.is_bad[place] & np.isfinite(data) & np.isfinite(variance) & (variance > 0)
+    return Stamps(
+        data=np.where(is_good, data, 0.0),
+        variance=np.where(is_good, variance, 1.0),
+        is_good=is_good,
+        is_doubtful=pixels.is_doubtful[place],
+        flags=np.where(is_inside, pixels.flags[place], 0).astype(np.int64),
+        left=left,
+        bottom=bottom,
+    )
