@@ -86,9 +86,9 @@ def smooth_variance(
 
     The archive's variance grows linearly with the measured rate. Weights from
     it prefer pixels that are too faint by chance, and make fluxes too small
-    by about a tenth of their error, which no number of visits averages out
-    (spectrophotometry.md, C8). The same line, taken at the model instead of
-    the measurement, does not.
+    by about a tenth of their error, which no number of visits averages out.
+    Here the part that grows with the rate is taken from the model instead;
+    what else differs from pixel to pixel stays.
 
     Parameters
     ----------
@@ -111,8 +111,8 @@ def smooth_variance(
     apart = (data - mean_data) * is_good
     spread = (apart**2).sum(axis=1, keepdims=True)
     slope = (apart * (variance - mean_variance)).sum(axis=1, keepdims=True) / np.where(spread > 0, spread, 1.0)
-    line: NDArray[np.float64] = mean_variance + np.maximum(slope, 0) * (model - mean_data)
-    return np.maximum(line, _LEAST_VARIANCE * least)
+    smooth: NDArray[np.float64] = variance - np.maximum(slope, 0) * (data - model)
+    return np.maximum(smooth, _LEAST_VARIANCE * least)
 
 
 def _known(variance: NDArray[np.float64], is_good: NDArray[np.bool_]) -> NDArray[np.float64]:

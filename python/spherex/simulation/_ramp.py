@@ -42,7 +42,7 @@ class Measurement:
     rate
         Measured current, electron/s, float32.
     variance
-        Its variance, of the noise that was added, float32.
+        Its variance as a pipeline computes it, from the measured current, float32.
     overflow
         Where the ramp had to be cut at the full well.
     """
@@ -83,4 +83,5 @@ def _fit(
     read_variance = 12 * READ_NOISE**2 / SAMPLE_TIME**2 / (ramps * samples * (samples**2 - 1))
     rate = rng.poisson(current * time) / time
     rate += rng.standard_normal(current.shape, dtype=np.float32) * np.sqrt(read_variance)
-    return rate.astype(np.float32), (current / time + read_variance).astype(np.float32)
+    # The pipeline knows the measured current only, and so does its variance.
+    return rate.astype(np.float32), (np.maximum(rate, 0) / time + read_variance).astype(np.float32)

@@ -9,6 +9,7 @@ from ._calibrated_subtract import (
 from ._calibration_lookup import CalibrationLookup
 from ._combine_dark import CombineDarkConfig, CombineDarkConnections, CombineDarkTask
 from ._fork_server import PRELOADED, preload_fork_server
+from ._measure_targets import MeasureTargetsConfig, MeasureTargetsConnections, MeasureTargetsTask
 from ._quick_look import QuickLookConfig, QuickLookConnections, QuickLookTask
 from ._subtract import SubtractConfig, SubtractConnections, SubtractTask
 
@@ -21,6 +22,9 @@ __all__ = [
     "CombineDarkConfig",
     "CombineDarkConnections",
     "CombineDarkTask",
+    "MeasureTargetsConfig",
+    "MeasureTargetsConnections",
+    "MeasureTargetsTask",
     "MissingCalibrationError",
     "QuickLookConfig",
     "QuickLookConnections",

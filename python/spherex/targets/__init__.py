@@ -1,0 +1,1 @@
+"""Catalogues of targets on the sky."""

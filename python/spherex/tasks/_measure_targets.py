@@ -1,0 +1,281 @@
+"""Fluxes of the targets of a catalogue in one image."""
+
+from __future__ import annotations
+
+__all__ = ["MeasureTargetsConfig", "MeasureTargetsConnections", "MeasureTargetsTask"]
+
+import dataclasses
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import lsst.pex.config as pexConfig
+import lsst.pipe.base as pipeBase
+import lsst.pipe.base.connectionTypes as cT  # noqa: N812
+import numpy as np
+
+from ._calibration_lookup import CalibrationLookup
+
+if TYPE_CHECKING:
+    from astropy.table import QTable, Table
+    from lsst.sphgeom import Region
+    from numpy.typing import NDArray
+
+    from ..spectra.measuring import Calibrations, MeasureSettings
+
+_LOG = logging.getLogger(__name__)
+_DIMENSIONS = ("instrument", "exposure", "detector")
+
+_UNUSABLE = (OSError, ValueError, RuntimeError, LookupError)
+"""What reading a damaged file ends in; others are errors of the program."""
+
+
+def _calibration(name: str, storage_class: str, doc: str) -> cT.PrerequisiteInput:
+    return cT.PrerequisiteInput(
+        doc=doc,
+        name=name,
+        storageClass=storage_class,
+        dimensions=("instrument", "detector"),
+        isCalibration=True,
+        deferLoad=True,
+        minimum=0,
+    )
+
+
+class MeasureTargetsConnections(pipeBase.PipelineTaskConnections, dimensions=(*_DIMENSIONS, "catalog")):
+    """What `MeasureTargetsTask` reads and writes."""
+
+    image = cT.Input(
+        doc="Image to measure.", name="level2", storageClass="SPHERExImage", dimensions=_DIMENSIONS, deferLoad=True
+    )
+    targets = cT.Input(
+        doc="Targets with their positions and proper motions.",
+        name="target_catalog",
+        storageClass="ArrowAstropy",
+        dimensions=("catalog",),
+    )
+    spectralWcs = _calibration(
+        "spectral_wcs", "AstropyHDUList", "Wavelengths of all pixels; without it those of the image are used."
+    )
+    solidAngles = _calibration(
+        "solid_angle_pixel_map", "SPHERExImage", "Solid angles of all pixels; without it the median of the image."
+    )
+    psf = _calibration("epsf", "AstropyHDUList", "PSF that takes the place of the image's own.")
+    fluxCorrections = _calibration(
+        "l3_flux_corrections", "SPHERExImage", "Factors for images of the mission's pipeline before version 7."
+    )
+    measurements = cT.Output(
+        doc="A row for each target on the image.",
+        name="target_measurements",
+        storageClass="ArrowAstropy",
+        dimensions=(*_DIMENSIONS, "catalog"),
+    )
+
+    def __init__(self, *, config: MeasureTargetsConfig | None = None) -> None:
+        super().__init__(config=config)
+        if config is None or config.psfSource == "image":
+            del self.psf
+        if config is None or not config.correctGains:
+            del self.fluxCorrections
+        self._lookups = {name: CalibrationLookup() for name in self.prerequisiteInputs}
+        for name, lookup in self._lookups.items():
+            setattr(self, name, dataclasses.replace(getattr(self, name), lookupFunction=lookup))
+
+    def adjust_all_quanta(self, adjuster: pipeBase.QuantaAdjuster) -> None:
+        """Say which calibrations there are not.
+
+        See `lsst.pipe.base.PipelineTaskConnections.adjust_all_quanta`.
+        """
+        for name, lookup in self._lookups.items():
+            if missing := lookup.finish():
+                connection = getattr(self, name)
+                _LOG.warning("There is no %s for %d images. %s", connection.name, len(missing), connection.doc)
+
+
+class MeasureTargetsConfig(pipeBase.PipelineTaskConfig, pipelineConnections=MeasureTargetsConnections):
+    """Configuration of `MeasureTargetsTask`."""
+
+    psfSource = pexConfig.ChoiceField[str](
+        doc="Which PSF is used.",
+        allowed={"image": "That of the image.", "calibration": "The calibration of connection psf."},
+        default="image",
+    )
+    correctGains = pexConfig.Field[bool](
+        default=False,
+        doc="Multiply images of the mission's pipeline before version 7 by the calibration of connection "
+        "fluxCorrections, without which they are not to be averaged with later ones.",
+    )
+    side = pexConfig.RangeField(
+        dtype=int, default=15, min=7, max=101, doc="Side of the square of pixels around a target (pixels), odd."
+    )
+    core = pexConfig.RangeField(
+        dtype=float, default=2.5, min=0.0, doc="Radius around a target in which doubtful pixels are used (pixels)."
+    )
+    aperture = pexConfig.RangeField(
+        dtype=float, default=2.0, min=0.0, inclusiveMin=False, doc="Radius of the aperture (pixels)."
+    )
+    mostMasked = pexConfig.RangeField(
+        dtype=float,
+        default=0.5,
+        min=0.0,
+        max=1.0,
+        doc="Largest fraction of the PSF on unusable pixels with which there is a flux.",
+    )
+    leastBackground = pexConfig.RangeField(
+        dtype=int,
+        default=20,
+        min=1,
+        doc="Number of undoubtful pixels below which doubtful ones are background, too, after clipping.",
+    )
+    badFlags = pexConfig.ListField[str](
+        default=["fit"], doc="Pixels with one of these flags are not used; or the name of one preset."
+    )
+    doubtfulFlags = pexConfig.ListField[str](
+        default=["background"], doc="Pixels with one of these flags are no background; or the name of one preset."
+    )
+    barycentric = pexConfig.Field[bool](default=False, doc="Add times at the barycentre of the solar system.")
+
+    def validate(self) -> None:
+        """Check the configuration; see `lsst.pex.config.Config.validate`."""
+        super().validate()
+        if self.side % 2 == 0:
+            raise pexConfig.FieldValidationError(
+                self._fields["side"], self, f"The side of the square must be odd, not {self.side}."
+            )
+
+
+class MeasureTargetsTask(pipeBase.PipelineTask):
+    """Measure all targets of a catalogue in one image.
+
+    An image that cannot be read or measured gives rows that say why, so that
+    it does not cost the spectra of its targets.
+    """
+
+    ConfigClass = MeasureTargetsConfig
+    _DefaultName = "measureTargets"
+    config: MeasureTargetsConfig
+
+    def runQuantum(
+        self,
+        butlerQC: pipeBase.QuantumContext,
+        inputRefs: pipeBase.InputQuantizedConnection,
+        outputRefs: pipeBase.OutputQuantizedConnection,
+    ) -> None:
+        """Run on datasets; see `lsst.pipe.base.PipelineTask.runQuantum`."""
+        data_id = inputRefs.image.dataId
+        facts = {
+            "exposure": data_id["exposure"],
+            "detector": data_id["detector"],
+            "image_id": str(inputRefs.image.id),
+            "image_run": inputRefs.image.run,
+        }
+        outputs = self.run(**butlerQC.get(inputRefs), facts=facts, region=data_id.region)
+        butlerQC.put(outputs, outputRefs)
+
+    def run(
+        self,
+        image: Any,
+        targets: Table,
+        *,
+        facts: Mapping[str, Any],
+        region: Region | None = None,
+        spectralWcs: Any = None,  # noqa: N803
+        solidAngles: Any = None,  # noqa: N803
+        psf: Any = None,
+        fluxCorrections: Any = None,  # noqa: N803
+    ) -> pipeBase.Struct:
+        """Measure.
+
+        Parameters
+        ----------
+        image
+            Handle of the image, as `lsst.daf.butler.DeferredDatasetHandle`.
+        targets
+            The catalogue.
+        facts
+            Values of columns that identify the image.
+        region
+            Where the image is on the sky, which tells its targets if it
+            cannot be read.
+        spectralWcs, solidAngles, psf, fluxCorrections
+            Handles of calibrations; `None` if there are none.
+
+        Returns
+        -------
+        struct : `lsst.pipe.base.Struct`
+            ``measurements``, an `astropy.table.QTable`.
+
+        Raises
+        ------
+        lsst.pipe.base.NoWorkFound
+            If no target is on the image.
+        """
+        from ..spectra.measuring import measure_targets
+        from ._measured_image import HandledImage
+
+        source = HandledImage(image)
+        try:
+            calibrations = _calibrations(spectralWcs, solidAngles, psf, fluxCorrections)
+            table = measure_targets(source, targets, facts, calibrations, self._settings())
+        except _UNUSABLE as error:
+            table = self._failed(targets, facts, region, error)
+        if table is None:
+            raise pipeBase.NoWorkFound("No target of the catalogue is on the image.")
+        failed = int(np.count_nonzero(table["reason"] != ""))
+        self.metadata["targets"] = len(table)
+        self.metadata["failed"] = failed
+        self.log.info("Measured %d targets, %d of them without a flux.", len(table), failed)
+        return pipeBase.Struct(measurements=table)
+
+    def _settings(self) -> MeasureSettings:
+        from ..photometry import FluxSettings
+        from ..spectra.measuring import MeasureSettings
+
+        config = self.config
+        return MeasureSettings(
+            fluxes=FluxSettings(config.side, config.core, config.aperture, config.mostMasked, config.leastBackground),
+            bad_flags=_flags(config.badFlags),
+            doubtful_flags=_flags(config.doubtfulFlags),
+            is_barycentric=config.barycentric,
+        )
+
+    def _failed(
+        self, targets: Table, facts: Mapping[str, Any], region: Region | None, error: Exception
+    ) -> QTable | None:
+        from ..spectra.measuring import failed_table
+
+        self.log.warning(
+            "Exposure %s, detector %s is left out: %s", facts["exposure"], facts["detector"], error, exc_info=error
+        )
+        names = np.asarray(targets["name"], dtype=str)[_in_region(targets, region)]
+        return failed_table(names, facts, " ".join(str(error).split())) if len(names) else None
+
+
+def _flags(names: Any) -> str | tuple[str, ...]:
+    return names[0] if len(names) == 1 else tuple(names)
+
+
+def _calibrations(spectral_wcs: Any, solid_angles: Any, psf: Any, gains: Any) -> Calibrations:
+    from astropy import units
+
+    from ..spectra.measuring import Calibration, Calibrations
+    from ._measured_image import HandledMap, profiles_of, wavelengths_of
+
+    def named(handle: Any, value: Any) -> Calibration | None:
+        return None if handle is None else Calibration(str(handle.ref.id), value(handle))
+
+    return Calibrations(
+        wavelengths=named(spectral_wcs, wavelengths_of),
+        solid_angles=named(solid_angles, lambda handle: HandledMap(handle, units.arcsec**2)),
+        psf=named(psf, profiles_of),
+        gains=named(gains, lambda handle: HandledMap(handle, units.dimensionless_unscaled)),
+    )
+
+
+def _in_region(targets: Table, region: Region | None) -> NDArray[np.bool_]:
+    """Return which targets are in a region; all if it is not known."""
+    if region is None:
+        return np.ones(len(targets), bool)
+    ra, dec = (np.radians(np.asarray(targets[name], dtype=float)) for name in ("ra", "dec"))
+    is_in: NDArray[np.bool_] = np.asarray(region.contains(ra, dec))
+    return is_in
