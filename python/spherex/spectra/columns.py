@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["COLUMNS", "SpectrumColumn", "make_table"]
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -115,7 +115,12 @@ Units of fluxes are those of the archive's own spectrophotometry.
 """
 
 
-def make_table(values: Mapping[str, ArrayLike], length: int, meta: Mapping[str, Any] | None = None) -> QTable:
+def make_table(
+    values: Mapping[str, ArrayLike],
+    length: int,
+    meta: Mapping[str, Any] | None = None,
+    columns: Sequence[SpectrumColumn] = COLUMNS,
+) -> QTable:
     """Return a table with all columns.
 
     Parameters
@@ -128,6 +133,8 @@ def make_table(values: Mapping[str, ArrayLike], length: int, meta: Mapping[str, 
         Number of rows.
     meta
         What holds for the table as a whole.
+    columns
+        The columns of the table, in their order.
 
     Raises
     ------
@@ -136,10 +143,10 @@ def make_table(values: Mapping[str, ArrayLike], length: int, meta: Mapping[str, 
     """
     from astropy.table import Column, QTable
 
-    if unknown := values.keys() - {column.name for column in COLUMNS}:
+    if unknown := values.keys() - {column.name for column in columns}:
         raise KeyError(f"no column {', '.join(sorted(unknown))}")
     table = QTable(meta=dict(meta or {}))
-    for column in COLUMNS:
+    for column in columns:
         given = np.broadcast_to(np.asarray(values.get(column.name, column.blank)), (length,))
         array = given.astype(np.int64 if column.dtype is int else column.dtype)
         table[column.name] = Column(array, unit=column.unit, description=column.description, meta={"ucd": column.ucd})
