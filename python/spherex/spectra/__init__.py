@@ -1,7 +1,7 @@
 """Spectra of targets: from the measurements in single images to tables and pictures."""
 
 from .channels import CHANNEL_COLUMNS, Channels, channels_of_product, combine_channels, design_channels
-from .columns import COLUMNS, SpectrumColumn, make_table
+from .columns import COLUMNS, SpectrumColumn, make_table, unmasked
 from .gathering import gather_spectrum
 from .picture import draw_spectrum
 
@@ -16,4 +16,5 @@ __all__ = [
     "draw_spectrum",
     "gather_spectrum",
     "make_table",
+    "unmasked",
 ]

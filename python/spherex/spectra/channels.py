@@ -5,13 +5,13 @@ from __future__ import annotations
 __all__ = ["CHANNEL_COLUMNS", "Channels", "channels_of_product", "combine_channels", "design_channels"]
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from packaging.version import InvalidVersion, Version
 
 from ..instrument.detectors import DETECTORS
-from .columns import SpectrumColumn, make_table
+from .columns import SpectrumColumn, make_table, unmasked
 from .gathering import FAILED, UNPLACED
 
 if TYPE_CHECKING:
@@ -92,10 +92,6 @@ class Channels:
     wavelength: NDArray[np.float64]
     source: str
     pixels: NDArray[Any] | None = None
-
-    def by_wavelength(self) -> Self:
-        """Return the same channels, told by wavelength."""
-        return dataclasses.replace(self, pixels=None)
 
     def of(self, detector: ArrayLike, wavelength: ArrayLike, x: ArrayLike, y: ArrayLike) -> NDArray[np.int64]:
         """Find the channels of measurements.
@@ -202,7 +198,9 @@ def combine_channels(spectrum: QTable, channels: Channels, most_masked: float = 
         A row for each channel with a measurement, by wavelength. If none of
         them could be used the flux is NaN, and the wavelength is the nominal one.
     """
-    rows = spectrum[np.lexsort([spectrum[name] for name in ("image_id", "exposure", "detector")])]
+    rows = unmasked(spectrum)
+    # So that the last bits of the sums do not depend on the order of the measurements.
+    rows = rows[np.lexsort([rows[name] for name in ("image_id", "exposure", "detector")])]
     flux, error = rows["flux"].to_value("uJy"), rows["flux_error"].to_value("uJy")
     is_good = (rows["reason"] == "") & np.isfinite(flux) & np.isfinite(error) & (error > 0)
     # A fraction that is not known is none that is too large.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["COLUMNS", "SpectrumColumn", "make_table"]
+__all__ = ["COLUMNS", "SpectrumColumn", "make_table", "unmasked", "values_of"]
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from astropy.table import QTable
-    from numpy.typing import ArrayLike
+    from astropy.table import QTable, Table
+    from numpy.typing import ArrayLike, NDArray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,3 +151,38 @@ def make_table(
         array = given.astype(np.int64 if column.dtype is int else column.dtype)
         table[column.name] = Column(array, unit=column.unit, description=column.description, meta={"ucd": column.ucd})
     return table
+
+
+def values_of(table: Table, column: SpectrumColumn) -> NDArray[Any]:
+    """Return the values of a column, in its unit and type, without mask.
+
+    Parameters
+    ----------
+    table
+        Any table; a column that it lacks is blank.
+    column
+        Which one.
+    """
+    dtype = np.int64 if column.dtype is int else column.dtype
+    if column.name not in table.colnames:
+        return np.full(len(table), column.blank, dtype)
+    given = table[column.name]
+    if column.unit is not None and given.unit is not None:
+        given = given.to(column.unit).value
+    return np.ma.filled(given, column.blank).astype(dtype)
+
+
+def unmasked(table: Table, columns: Sequence[SpectrumColumn] = COLUMNS) -> QTable:
+    """Return a table as `make_table` made it, whatever format it went through.
+
+    Empty texts come back from ECSV as masked values.
+
+    Parameters
+    ----------
+    table
+        The table as it was read.
+    columns
+        Its columns.
+    """
+    values = {column.name: values_of(table, column) for column in columns}
+    return make_table(values, len(table), table.meta, columns)

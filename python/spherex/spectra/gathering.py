@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["FAILED", "OFF_FRAME", "UNPLACED", "gather_spectrum", "values_of"]
+__all__ = ["FAILED", "OFF_FRAME", "UNPLACED", "gather_spectrum"]
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .columns import COLUMNS, SpectrumColumn, make_table
+from .columns import COLUMNS, SpectrumColumn, make_table, values_of
 
 if TYPE_CHECKING:
     from astropy.table import QTable, Table
@@ -68,24 +68,3 @@ def gather_spectrum(tables: Sequence[Table], meta: Mapping[str, Any] | None = No
 def _joined(tables: Sequence[Table], column: SpectrumColumn) -> NDArray[Any]:
     parts = [values_of(table, column) for table in tables]
     return np.concatenate(parts) if parts else np.empty(0, np.int64 if column.dtype is int else column.dtype)
-
-
-def values_of(table: Table, column: SpectrumColumn) -> NDArray[Any]:
-    """Return the values of a column, in its unit and type, without mask.
-
-    Parameters
-    ----------
-    table
-        Any table; a column that it lacks is blank.
-    column
-        Which one.
-    """
-    dtype = np.int64 if column.dtype is int else column.dtype
-    if column.name not in table.colnames:
-        return np.full(len(table), column.blank, dtype)
-    given = table[column.name]
-    if column.unit is not None and given.unit is not None:
-        given = given.to(column.unit).value
-    # Parquet has nulls where a writer had masked values.
-    array = np.ma.asarray(given)
-    return array.filled(column.blank).astype(dtype) if np.ma.is_masked(array) else np.asarray(given).astype(dtype)

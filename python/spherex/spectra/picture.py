@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..instrument.detectors import DETECTORS
+from .channels import CHANNEL_COLUMNS
+from .columns import unmasked
 
 if TYPE_CHECKING:
     from astropy.table import QTable
@@ -22,7 +24,7 @@ _COLOURS = ("#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7")
 Ito 2008, Color Universal Design).
 """
 
-_WORRYING = ("SUR_ERROR", "NONFUNC", "MISSING_DATA", "HOT", "COLD", "NONLINEAR", "PERSIST")
+_MARKED_FLAGS = ("SUR_ERROR", "NONFUNC", "MISSING_DATA", "HOT", "COLD", "NONLINEAR", "PERSIST")
 _STRONGLY_MASKED = 0.5
 _CORE = (2.0, 98.0)
 _MARGIN = 0.3
@@ -33,7 +35,7 @@ def draw_spectrum(
     spectrum: QTable,
     channel_spectrum: QTable | None = None,
     title: str | None = None,
-    flags: Collection[str] = _WORRYING,
+    flags: Collection[str] = _MARKED_FLAGS,
     most_masked: float = _STRONGLY_MASKED,
 ) -> Figure:
     """Draw flux against wavelength.
@@ -54,6 +56,9 @@ def draw_spectrum(
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
+    spectrum = unmasked(spectrum)
+    if channel_spectrum is not None:
+        channel_spectrum = unmasked(channel_spectrum, CHANNEL_COLUMNS)
     figure = Figure(figsize=(11, 6), layout="constrained")
     axes = figure.add_subplot()
     axes.set_title(_title(spectrum) if title is None else title, fontsize=11)
