@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import uuid
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import lsst.sphgeom
 import numpy as np
 from astropy.table import QTable
+from astropy.time import Time, TimeDelta
 from lsst.daf.butler import Butler, CollectionType, DatasetRef, DatasetType, Timespan
 
 from spherex.instrument import SPHEREx
@@ -52,39 +54,40 @@ def measurements(number: int = 400, seed: int = 20261123, **given: Any) -> QTabl
     return make_table(values | given, number)
 
 
+@dataclasses.dataclass
 class TargetRepo:
-    """A repository with two targets, images that contain one of them, and calibrations.
+    """A repository with two targets, images that contain one of them, and calibrations."""
 
-    Parameters
-    ----------
-    root
-        An empty repository.
-    """
+    root: Path
+    butler: Butler
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.butler = Butler.from_config(str(root), writeable=True)
-        SPHEREx().register(self.butler.registry)
-        self.butler.registry.insertDimensionData("catalog", {"name": CATALOG})
+    @classmethod
+    def make(cls, root: Path) -> TargetRepo:
+        """Fill an empty repository."""
+        repo = cls(root, Butler.from_config(str(root), writeable=True))
+        registry = repo.butler.registry
+        SPHEREx().register(registry)
+        registry.insertDimensionData("catalog", {"name": CATALOG})
         for name, (ra, dec) in PLACES.items():
             record = {"catalog": CATALOG, "name": name, "ra": ra, "dec": dec, "region": _square(ra, dec, 1e-3)}
-            self.butler.registry.insertDimensionData("target", record)
-        self._register("level2", IMAGE_DIMENSIONS, "StructuredDataDict")
-        self._register("target_measurements", (*IMAGE_DIMENSIONS, "catalog"), "ArrowAstropy")
-        self._register("spectral_wcs", ("instrument", "detector"), "StructuredDataDict", isCalibration=True)
-        self.butler.collections.register("SPHEREx/level2", CollectionType.CHAINED)
-        self.butler.collections.register("SPHEREx/calib", CollectionType.CALIBRATION)
+            registry.insertDimensionData("target", record)
+        repo._register("level2", IMAGE_DIMENSIONS, "StructuredDataDict")
+        repo._register("target_measurements", (*IMAGE_DIMENSIONS, "catalog"), "ArrowAstropy")
+        repo._register("spectral_wcs", ("instrument", "detector"), "StructuredDataDict", isCalibration=True)
+        repo.butler.collections.register("SPHEREx/level2", CollectionType.CHAINED)
+        repo.butler.collections.register("SPHEREx/calib", CollectionType.CALIBRATION)
+        return repo
 
     def _register(self, name: str, dimensions: tuple[str, ...], storage_class: str, **kind: bool) -> None:
         dataset_type = DatasetType(name, dimensions, storage_class, universe=self.butler.dimensions, **kind)
         self.butler.registry.registerDatasetType(dataset_type)
 
-    def add_image(self, exposure: int, detector: int = 1, target: str = "west", run: str = "v1") -> DatasetRef:
-        """Put an image, whose run comes first in the chain."""
+    def add_image(
+        self, exposure: int, detector: int = 1, target: str = "west", run: str = "v1", **content: Any
+    ) -> DatasetRef:
+        """Put an image around a target; a new run becomes the first one of the chain."""
         registry = self.butler.registry
         middle = FIRST_MJD + 0.01 * exposure
-        from astropy.time import Time, TimeDelta
-
         half = TimeDelta(57, format="sec")
         time = Time(middle, format="mjd", scale="utc").tai
         record = {"instrument": "SPHEREx", "id": exposure, "name": f"obs_{exposure}", "group_name": "x"}
@@ -96,12 +99,11 @@ class TargetRepo:
         children = self.butler.collections.get_info("SPHEREx/level2").children
         if collection not in children:
             self.butler.collections.prepend_chain("SPHEREx/level2", collection)
-        return self.butler.put({"flux": 10.0 + exposure}, "level2", data_id, run=collection)
+        content = {"flux": 10.0 + exposure, "targets": [target]} | content
+        return self.butler.put(content, "level2", data_id, run=collection)
 
     def certify(self, run: str, begin: float | None = None, end: float | None = None, detector: int = 1) -> DatasetRef:
         """Put a calibration and certify it, from the middle of one exposure to that of another."""
-        from astropy.time import Time
-
         collection = f"SPHEREx/calib/{run}"
         self.butler.collections.register(collection)
         ref = self.butler.put({}, "spectral_wcs", instrument="SPHEREx", detector=detector, run=collection)

@@ -26,7 +26,7 @@ SPECTRA = "resource://spherex/pipelines/ingredients/Spectra.yaml"
 @pytest.fixture
 def repo(repo_root: Path) -> Iterator[TargetRepo]:
     """Return a repository of five images of `west`, of which two have no measurement, and one of `east`."""
-    repo = TargetRepo(repo_root)
+    repo = TargetRepo.make(repo_root)
     with repo.butler:
         repo.butler.collections.register("measured")
         for exposure in range(5):

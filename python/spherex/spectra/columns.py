@@ -148,7 +148,7 @@ def make_table(
     table = QTable(meta=dict(meta or {}))
     for column in columns:
         given = np.broadcast_to(np.asarray(values.get(column.name, column.blank)), (length,))
-        array = given.astype(np.int64 if column.dtype is int else column.dtype)
+        array: NDArray[Any] = given.astype(np.int64 if column.dtype is int else column.dtype)
         table[column.name] = Column(array, unit=column.unit, description=column.description, meta={"ucd": column.ucd})
     return table
 

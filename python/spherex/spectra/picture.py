@@ -83,13 +83,13 @@ def draw_spectrum(
             means = channel_spectrum[np.asarray(channel_spectrum["detector"]) == description.id]
             _draw_channels(axes, means, colour, limits)
     detectors = [one for one in zip(DETECTORS, _COLOURS, strict=True) if one[0].id in shown["detector"]]
-    signs = [(f"D{description.id}", "o", colour, "full") for description, colour in detectors]
+    signs = [(f"D{description.id}", "o", colour, colour) for description, colour in detectors]
     signs += [("channel mean", "s", "black", "none")] * (channel_spectrum is not None)
     signs += [("flagged or masked", "x", "0.3", "none")] * bool(is_doubtful.any())
     signs += [(f"beyond the edge ({outside})", "^", "0.3", "none")] * (outside > 0)
     handles = [
-        Line2D([], [], linestyle="", marker=marker, color=colour, fillstyle=fill, label=label)
-        for label, marker, colour, fill in signs
+        Line2D([], [], linestyle="", marker=marker, color=colour, markerfacecolor=inside, label=label)
+        for label, marker, colour, inside in signs
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=9, frameon=False)
     return figure
