@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from astropy.table import Table
-from conftest import DIMENSIONS, SEED
 from ingest_helpers import Outcome, butler_command
 from lsst.daf.butler import Butler, Config, Timespan
 from programs import run_program
@@ -35,7 +34,9 @@ TASKS = ("measureTargets", "gatherSpectra", "combineChannels", "drawSpectra")
 def processed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a repository with spectra of `west`, from three images, and `east`, from two; not to be changed."""
     root = tmp_path_factory.mktemp("stale") / "repo"
-    Butler.makeRepo(str(root), config=Config(SEED), dimensionConfig=DIMENSIONS, forceConfigRoot=False)
+    configs = "resource://spherex/configs"
+    seed, dimensions = Config(f"{configs}/butler.yaml"), f"{configs}/dimensions.yaml"
+    Butler.makeRepo(str(root), config=seed, dimensionConfig=dimensions, forceConfigRoot=False)
     repo = TargetRepo.make(root)
     repo.certify("first")
     for exposure in range(3):

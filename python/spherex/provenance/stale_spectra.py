@@ -137,10 +137,11 @@ def _compare(
                 stale.superseded.append(place)
         for row in _lost(spectrum, inputs):
             # The repository has forgotten the instrument of this image.
-            places = [Place(one, row["exposure"], row["detector"]) for one in spectrum.meta.get("instruments", ("",))]
-            renewed = [place for place in places if any(place in newest[name, target] for name in types)]
+            instruments = spectrum.meta.get("instruments", ("",))
+            possible = [Place(one, row["exposure"], row["detector"]) for one in instruments]
+            renewed = [place for place in possible if any(place in newest[name, target] for name in types)]
             stale.superseded += renewed
-            stale.gone += [] if renewed else places[:1]
+            stale.gone += [] if renewed else possible[:1]
         off_frame = {tuple(pair) for pair in spectrum.meta.get(OFF_FRAME, ())}
         for name, places in seen.items():
             missing = wanted[name, target] - places - set(stale.superseded)

@@ -27,8 +27,11 @@ Ito 2008, Color Universal Design).
 _MARKED_FLAGS = ("SUR_ERROR", "NONFUNC", "MISSING_DATA", "HOT", "COLD", "NONLINEAR", "PERSIST")
 _STRONGLY_MASKED = 0.5
 _CORE = (2.0, 98.0)
-_MARGIN = 0.3
+"""Percentiles of the fluxes between which a picture shows all."""
+_MARGIN = 0.15
+"""Room above and below, as a fraction of the range."""
 _SURE = 5.0
+"""Signal to noise of channels that a picture shows even so."""
 
 
 def draw_spectrum(
@@ -131,8 +134,10 @@ def flux_limits(
         is_sure = (np.asarray(channel_spectrum["visits"]) > 1) & (np.abs(mean) > _SURE * error)
         values.append(mean[is_sure])
     low, high = np.min(np.concatenate(values)), np.max(np.concatenate(values))
-    typical = np.nanmedian(shown["flux_error"].to_value("uJy"))
-    room = max(_MARGIN / 2 * (high - low), typical if np.isfinite(typical) else 0.0, 1e-3 * abs(high)) or 1.0
+    error = shown["flux_error"].to_value("uJy")
+    error = error[np.isfinite(error)]
+    typical = np.median(error) if len(error) else 0.0
+    room = max(_MARGIN * (high - low), typical, 1e-3 * abs(high)) or 1.0
     return float(low - room), float(high + room)
 
 
