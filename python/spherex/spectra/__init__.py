@@ -1,5 +1,20 @@
 """Spectra of targets: from the measurements in single images to tables and pictures."""
 
-from .columns import COLUMNS, SpectrumColumn, make_table
+from .channels import CHANNEL_COLUMNS, Channels, channels_of_product, combine_channels, design_channels
+from .columns import COLUMNS, SpectrumColumn, make_table, unmasked
+from .gathering import gather_spectrum
+from .picture import draw_spectrum
 
-__all__ = ["COLUMNS", "SpectrumColumn", "make_table"]
+__all__ = [
+    "CHANNEL_COLUMNS",
+    "COLUMNS",
+    "Channels",
+    "SpectrumColumn",
+    "channels_of_product",
+    "combine_channels",
+    "design_channels",
+    "draw_spectrum",
+    "gather_spectrum",
+    "make_table",
+    "unmasked",
+]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["COLUMNS", "SpectrumColumn", "make_table"]
+__all__ = ["COLUMNS", "SpectrumColumn", "make_table", "unmasked", "values_of"]
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from astropy.table import QTable
+    from astropy.table import QTable, Table
     from numpy.typing import ArrayLike, NDArray
 
 
@@ -115,7 +115,12 @@ Units of fluxes are those of the archive's own spectrophotometry.
 """
 
 
-def make_table(values: Mapping[str, ArrayLike], length: int, meta: Mapping[str, Any] | None = None) -> QTable:
+def make_table(
+    values: Mapping[str, ArrayLike],
+    length: int,
+    meta: Mapping[str, Any] | None = None,
+    columns: Sequence[SpectrumColumn] = COLUMNS,
+) -> QTable:
     """Return a table with all columns.
 
     Parameters
@@ -128,6 +133,8 @@ def make_table(values: Mapping[str, ArrayLike], length: int, meta: Mapping[str, 
         Number of rows.
     meta
         What holds for the table as a whole.
+    columns
+        The columns of the table, in their order.
 
     Raises
     ------
@@ -136,11 +143,46 @@ def make_table(values: Mapping[str, ArrayLike], length: int, meta: Mapping[str, 
     """
     from astropy.table import Column, QTable
 
-    if unknown := values.keys() - {column.name for column in COLUMNS}:
+    if unknown := values.keys() - {column.name for column in columns}:
         raise KeyError(f"no column {', '.join(sorted(unknown))}")
     table = QTable(meta=dict(meta or {}))
-    for column in COLUMNS:
+    for column in columns:
         given = np.broadcast_to(np.asarray(values.get(column.name, column.blank)), (length,))
         array: NDArray[Any] = given.astype(np.int64 if column.dtype is int else column.dtype)
         table[column.name] = Column(array, unit=column.unit, description=column.description, meta={"ucd": column.ucd})
     return table
+
+
+def values_of(table: Table, column: SpectrumColumn) -> NDArray[Any]:
+    """Return the values of a column, in its unit and type, without mask.
+
+    Parameters
+    ----------
+    table
+        Any table; a column that it lacks is blank.
+    column
+        Which one.
+    """
+    dtype = np.int64 if column.dtype is int else column.dtype
+    if column.name not in table.colnames:
+        return np.full(len(table), column.blank, dtype)
+    given = table[column.name]
+    if column.unit is not None and given.unit is not None:
+        given = given.to(column.unit).value
+    return np.ma.filled(given, column.blank).astype(dtype)
+
+
+def unmasked(table: Table, columns: Sequence[SpectrumColumn] = COLUMNS) -> QTable:
+    """Return a table as `make_table` made it, whatever format it went through.
+
+    Empty texts come back from ECSV as masked values.
+
+    Parameters
+    ----------
+    table
+        The table as it was read.
+    columns
+        Its columns.
+    """
+    values = {column.name: values_of(table, column) for column in columns}
+    return make_table(values, len(table), table.meta, columns)

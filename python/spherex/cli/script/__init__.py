@@ -10,6 +10,7 @@ __all__ = [
     "ingest_level2",
     "ingest_simulated",
     "list_calibrations",
+    "stale_spectra",
 ]
 
 from .check_provenance import check_provenance
@@ -19,3 +20,4 @@ from .ingest_calibrations import ingest_calibrations
 from .ingest_level2 import ingest_level2
 from .ingest_simulated import ingest_simulated
 from .list_calibrations import list_calibrations
+from .stale_spectra import stale_spectra

@@ -1,0 +1,102 @@
+"""``butler stale-spectra``: from options to a list."""
+
+from __future__ import annotations
+
+__all__ = ["stale_spectra"]
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+from lsst.daf.butler import InvalidQueryError, MissingCollectionError, MissingDatasetTypeError
+
+from spherex.ingest import IngestError
+from spherex.ingest.repository import open_repository
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from astropy.table import Table
+
+    from spherex.provenance import StaleSpectrum
+
+
+def stale_spectra(
+    repo: str,
+    collection: str,
+    dataset_type: str,
+    images: str,
+    calibrations: str,
+    where: str,
+    form: str,
+    print_query: str | None,
+) -> None:
+    """Print the spectra whose inputs have been superseded.
+
+    Parameters
+    ----------
+    repo
+        Path, URI or label of the repository.
+    collection
+        Collection with the spectra.
+    dataset_type
+        Name of their dataset type.
+    images
+        Collection of the images.
+    calibrations
+        Collection of the calibrations.
+    where
+        Data query that they were made with.
+    form
+        ``text`` or ``ecsv``.
+    print_query
+        ``targets`` or ``images``: print a data query instead.
+    """
+    from spherex.provenance import find_stale_spectra, query_of_images, query_of_targets
+
+    try:
+        with open_repository(repo, writeable=False) as butler:
+            refs = butler.query_datasets(dataset_type, collections=collection, limit=None, explain=False)
+            if not refs:
+                raise click.ClickException(f"{repo} has no {dataset_type} in {collection}.")
+            stale = list(find_stale_spectra(butler, refs, images, calibrations, where))
+            if print_query is not None:
+                query = (query_of_targets if print_query == "targets" else query_of_images)(stale)
+    except (IngestError, MissingCollectionError, ValueError) as error:
+        raise click.ClickException(str(error)) from None
+    except MissingDatasetTypeError:
+        raise click.ClickException(f"There is no dataset type {dataset_type!r} in {repo}.") from None
+    except InvalidQueryError as error:
+        raise click.ClickException(f"--where {where!r} is no query: {error}") from None
+    if print_query is not None:
+        if query:
+            click.echo(query)
+    elif form == "ecsv":
+        _table_of(stale).write(sys.stdout, format="ascii.ecsv")
+    elif stale:
+        for line in _table_of(stale)["catalog", "target", "run", "reason"].pformat(
+            max_lines=-1, max_width=-1, align="<"
+        ):
+            click.echo(line.rstrip())
+    click.echo(f"{len(stale)} of {len(refs)} spectra are stale.", err=True)
+
+
+def _table_of(stale: Sequence[StaleSpectrum]) -> Table:
+    from astropy.table import Table
+
+    texts, numbers = ("catalog", "target", "run", "id", "reason"), ("superseded", "gone", "new", "recalibrated")
+    rows = [
+        (
+            one.ref.dataId["catalog"],
+            one.ref.dataId["target"],
+            one.ref.run,
+            str(one.ref.id),
+            one.reason,
+            len(one.superseded),
+            len(one.gone),
+            len(one.new),
+            len({place for places in one.recalibrated.values() for place in places}),
+        )
+        for one in stale
+    ]
+    return Table(rows=rows or None, names=texts + numbers, dtype=[str] * len(texts) + [int] * len(numbers))

@@ -1,0 +1,201 @@
+"""Pictures of spectra."""
+
+from __future__ import annotations
+
+__all__ = ["draw_spectrum", "flux_limits"]
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..instrument.detectors import DETECTORS
+from .channels import CHANNEL_COLUMNS
+from .columns import unmasked
+
+if TYPE_CHECKING:
+    from astropy.table import QTable
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+_COLOURS = ("#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7")
+"""Colours of the detectors, which the colour-blind can tell apart (Okabe and
+Ito 2008, Color Universal Design).
+"""
+
+_MARKED_FLAGS = ("SUR_ERROR", "NONFUNC", "MISSING_DATA", "HOT", "COLD", "NONLINEAR", "PERSIST")
+_STRONGLY_MASKED = 0.5
+_CORE = (2.0, 98.0)
+"""Percentiles of the fluxes between which a picture shows all."""
+_MARGIN = 0.15
+"""Room above and below, as a fraction of the range."""
+_SURE = 5.0
+"""Signal to noise of channels that a picture shows even so."""
+
+
+def draw_spectrum(
+    spectrum: QTable,
+    channel_spectrum: QTable | None = None,
+    title: str | None = None,
+    flags: Collection[str] = _MARKED_FLAGS,
+    most_masked: float = _STRONGLY_MASKED,
+) -> Figure:
+    """Draw flux against wavelength.
+
+    Parameters
+    ----------
+    spectrum
+        Measurements, as `gather_spectrum` returns them.
+    channel_spectrum
+        Their means, as `combine_channels` returns them.
+    title
+        Text above; by default what the metadata of the spectrum tell.
+    flags
+        Measurements with one of these flags are crosses.
+    most_masked
+        So are those with more of the PSF on masked pixels.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    spectrum = unmasked(spectrum)
+    if channel_spectrum is not None:
+        channel_spectrum = unmasked(channel_spectrum, CHANNEL_COLUMNS)
+    figure = Figure(figsize=(11, 6), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(_title(spectrum) if title is None else title, fontsize=11)
+    axes.set_xlabel("wavelength (µm)")
+    axes.set_ylabel("flux density (µJy)")
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.axhline(0.0, color="0.4", linewidth=0.8, zorder=1)
+    shown = spectrum[(spectrum["reason"] == "") & np.isfinite(spectrum["flux"].value)]
+    is_doubtful = _has_flag(shown, flags) | (np.asarray(shown["masked_fraction"]) > most_masked)
+    limits = flux_limits(shown, is_doubtful, channel_spectrum)
+    if limits is None:
+        axes.text(0.5, 0.5, "no measurement with a flux", transform=axes.transAxes, ha="center", va="center")
+        return figure
+    axes.set_ylim(*limits)
+    outside = 0
+    for description, colour in zip(DETECTORS, _COLOURS, strict=True):
+        here = np.asarray(shown["detector"]) == description.id
+        _draw_points(axes, shown[here & ~is_doubtful], colour, "o")
+        _draw_points(axes, shown[here & is_doubtful], colour, "x")
+        outside += _draw_outside(axes, shown[here], colour, limits)
+        if channel_spectrum is not None:
+            means = channel_spectrum[np.asarray(channel_spectrum["detector"]) == description.id]
+            _draw_channels(axes, means, colour, limits)
+    detectors = [one for one in zip(DETECTORS, _COLOURS, strict=True) if one[0].id in shown["detector"]]
+    signs = [(f"D{description.id}", "o", colour, colour) for description, colour in detectors]
+    signs += [("channel mean", "s", "black", "none")] * (channel_spectrum is not None)
+    signs += [("flagged or masked", "x", "0.3", "none")] * bool(is_doubtful.any())
+    signs += [(f"beyond the edge ({outside})", "^", "0.3", "none")] * (outside > 0)
+    handles = [
+        Line2D([], [], linestyle="", marker=marker, color=colour, markerfacecolor=inside, label=label)
+        for label, marker, colour, inside in signs
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=9, frameon=False)
+    return figure
+
+
+def flux_limits(
+    shown: QTable, is_doubtful: NDArray[np.bool_], channel_spectrum: QTable | None = None
+) -> tuple[float, float] | None:
+    """Return the least and the greatest flux (uJy) of a picture.
+
+    They follow from all but the outermost two per cent of the good
+    measurements on each side, and from channels whose mean several
+    measurements agree on: a wild one does not matter, a line does.
+
+    Parameters
+    ----------
+    shown
+        Measurements with a flux.
+    is_doubtful
+        Which of them do not count, unless there are no others.
+    channel_spectrum
+        Means.
+
+    Returns
+    -------
+    limits
+        `None` if there is no measurement.
+    """
+    flux = shown["flux"].to_value("uJy")
+    good = flux if is_doubtful.all() else flux[~is_doubtful]
+    if not len(good):
+        return None
+    low, high = np.percentile(good, _CORE)
+    reach = high - low
+    core = good[(good >= low - reach) & (good <= high + reach)] if reach else good
+    values = [core]
+    if channel_spectrum is not None:
+        mean, error = (channel_spectrum[name].to_value("uJy") for name in ("flux", "flux_error"))
+        is_sure = (np.asarray(channel_spectrum["visits"]) > 1) & (np.abs(mean) > _SURE * error)
+        values.append(mean[is_sure])
+    low, high = np.min(np.concatenate(values)), np.max(np.concatenate(values))
+    error = shown["flux_error"].to_value("uJy")
+    error = error[np.isfinite(error)]
+    typical = np.median(error) if len(error) else 0.0
+    room = max(_MARGIN * (high - low), typical, 1e-3 * abs(high)) or 1.0
+    return float(low - room), float(high + room)
+
+
+def _title(spectrum: QTable) -> str:
+    meta = spectrum.meta
+    parts = [f"{meta.get('catalog', '')} {meta.get('target', '')}".strip()]
+    if "ra" in meta and "dec" in meta:
+        parts.append(f"RA {meta['ra']:.5f}°  Dec {meta['dec']:+.5f}°")
+    number, failed = meta.get("images", len(spectrum)), meta.get("failed", 0)
+    parts.append(f"{number} image{'s' * (number != 1)}" + (f", {failed} without flux" if failed else ""))
+    return "     ".join(part for part in parts if part)
+
+
+def _has_flag(rows: QTable, flags: Collection[str]) -> NDArray[np.bool_]:
+    wanted = set(flags)
+    return np.array([not wanted.isdisjoint(text.split()) for text in rows["flag_names"].tolist()], bool)
+
+
+def _draw_points(axes: Axes, rows: QTable, colour: str, marker: str) -> None:
+    axes.errorbar(
+        rows["wavelength"].to_value("um"),
+        rows["flux"].to_value("uJy"),
+        yerr=np.nan_to_num(rows["flux_error"].to_value("uJy"), nan=0.0, posinf=0.0),
+        fmt=marker,
+        color=colour,
+        markersize=4 if marker == "o" else 6,
+        elinewidth=0.7,
+        alpha=0.5 if marker == "o" else 0.9,
+        zorder=2,
+    )
+
+
+def _draw_outside(axes: Axes, rows: QTable, colour: str, limits: tuple[float, float]) -> int:
+    """Show by triangles at the edge what lies beyond it; return how many there are."""
+    flux, wavelength = rows["flux"].to_value("uJy"), rows["wavelength"].to_value("um")
+    inset = 0.015 * (limits[1] - limits[0])
+    is_above, is_below = flux > limits[1], flux < limits[0]
+    for is_there, height, marker in ((is_above, limits[1] - inset, "^"), (is_below, limits[0] + inset, "v")):
+        heights = np.full(np.count_nonzero(is_there), height)
+        axes.scatter(wavelength[is_there], heights, marker=marker, s=28, facecolor="none", edgecolor=colour, zorder=4)
+    return int(np.count_nonzero(is_above | is_below))
+
+
+def _draw_channels(axes: Axes, means: QTable, colour: str, limits: tuple[float, float]) -> None:
+    flux = means["flux"].to_value("uJy")
+    # A line to a mean beyond the edge would cross the picture.
+    flux = np.where((flux >= limits[0]) & (flux <= limits[1]), flux, np.nan)
+    axes.errorbar(
+        means["wavelength"].to_value("um"),
+        flux,
+        yerr=means["flux_error"].to_value("uJy"),
+        fmt="s-",
+        color=colour,
+        ecolor="black",
+        markerfacecolor="none",
+        markeredgecolor="black",
+        markersize=7,
+        linewidth=1.4,
+        elinewidth=1.0,
+        zorder=3,
+    )

@@ -1,0 +1,234 @@
+"""Stale-spectra, and pipetask that remakes what it lists."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from astropy.table import Table
+from ingest_helpers import Outcome, butler_command
+from lsst.daf.butler import Butler, Config, Timespan
+from programs import run_program
+from spectra_helpers import CATALOG, TargetRepo
+
+PIPELINE = """\
+description: Spectra of images that are only a number.
+imports:
+  - location: resource://spherex/pipelines/ingredients/Spectra.yaml
+tasks:
+  measureTargets:
+    class: measuring_task.MeasureNumberTask
+subsets:
+  measurements:
+    subset: [measureTargets]
+"""
+
+TASKS = ("measureTargets", "gatherSpectra", "combineChannels", "drawSpectra")
+
+
+@pytest.fixture(scope="module")
+def processed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a repository with spectra of `west`, from three images, and `east`, from two; not to be changed."""
+    root = tmp_path_factory.mktemp("stale") / "repo"
+    configs = "resource://spherex/configs"
+    seed, dimensions = Config(f"{configs}/butler.yaml"), f"{configs}/dimensions.yaml"
+    Butler.makeRepo(str(root), config=seed, dimensionConfig=dimensions, forceConfigRoot=False)
+    repo = TargetRepo.make(root)
+    repo.certify("first")
+    for exposure in range(3):
+        repo.add_image(exposure)
+    for exposure in (10, 11):
+        repo.add_image(exposure, target="east")
+    (root / "pipeline.yaml").write_text(PIPELINE)
+    pipetask(repo)
+    repo.butler.close()
+    return root
+
+
+@pytest.fixture
+def repo(processed: Path, tmp_path: Path) -> Iterator[TargetRepo]:
+    """Return a copy of that repository."""
+    root = shutil.copytree(processed, tmp_path / "repo")
+    repo = TargetRepo(root, Butler.from_config(str(root), writeable=True))
+    with repo.butler:
+        yield repo
+
+
+def pipetask(
+    repo: TargetRepo,
+    query: str = f"catalog = '{CATALOG}'",
+    *,
+    inputs: str = "SPHEREx/level2,SPHEREx/calib",
+    subset: str = "",
+    succeeds: bool = True,
+) -> dict[str, int]:
+    """Run the pipeline into a new run, the first of the chain `spectra`; return the number of quanta of each task."""
+    run = f"spectra/{uuid.uuid4().hex[:8]}"
+    path = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    command = ["run", "-b", repo.root, "-p", f"{repo.root / 'pipeline.yaml'}{subset}", "--register-dataset-types"]
+    options = ["-i", inputs, "--output-run", run, "-d", query]
+    done = run_program("pipetask", *command, *options, env=os.environ | {"PYTHONPATH": path})
+    assert (done.returncode == 0) is succeeds, done.stdout + done.stderr
+    assert butler_command("collection-chain", repo.root, "spectra", "--mode", "prepend", run).code == 0
+    with Butler.from_config(str(repo.root), collections=run) as butler:
+        counts = {name: len(butler.query_datasets(f"{name}_metadata", explain=False)) for name in TASKS}
+    return {name: number for name, number in counts.items() if number}
+
+
+def stale(repo: TargetRepo, *options: str) -> Outcome:
+    return butler_command("stale-spectra", repo.root, "spectra", *options)
+
+
+def reasons(repo: TargetRepo, *options: str, collection: str = "spectra") -> dict[str, str]:
+    """Return why spectra are stale, by target."""
+    outcome = butler_command("stale-spectra", repo.root, collection, "--format", "ecsv", *options)
+    assert outcome.code == 0, outcome
+    text = outcome.output[outcome.output.index("# %ECSV") :]
+    lines = [line for line in text.splitlines() if "spectra are stale" not in line]
+    table = Table.read(lines, format="ascii.ecsv")
+    return dict(zip(table["target"].tolist(), table["reason"].tolist(), strict=True))
+
+
+def fluxes(repo: TargetRepo, target: str) -> list[float]:
+    with Butler.from_config(str(repo.root), collections="spectra") as butler:
+        return butler.get("spectrum", catalog=CATALOG, target=target)["flux"].value.tolist()
+
+
+def spectrum_id(repo: TargetRepo, target: str) -> str:
+    return str(repo.butler.find_dataset("spectrum", catalog=CATALOG, target=target, collections="spectra").id)
+
+
+def test_spectra_of_today_are_not_stale(repo):
+    outcome = stale(repo)
+    assert outcome.code == 0
+    assert outcome.output == "0 of 2 spectra are stale.\n"
+    assert stale(repo, "--print-query", "targets").output == "0 of 2 spectra are stale.\n"
+    assert reasons(repo) == {}
+
+
+def test_a_newer_version_of_an_image(repo):
+    repo.add_image(1, run="v2")
+    assert reasons(repo) == {"west": "1 image superseded"}
+    header, _, row, _ = stale(repo).output.splitlines()
+    assert header.split() == ["catalog", "target", "run", "reason"]
+    assert row.split()[:2] == [CATALOG, "west"]
+    assert row.endswith("1 image superseded")
+    # What is newest depends on the chain.
+    assert reasons(repo, "--images", "SPHEREx/level2/v1") == {}
+
+
+def test_a_new_image_and_one_that_is_gone(repo):
+    repo.add_image(3)
+    repo.add_image(4, detector=2)
+    removed = repo.butler.find_dataset(
+        "level2", instrument="SPHEREx", exposure=10, detector=1, collections="SPHEREx/level2"
+    )
+    repo.butler.pruneDatasets([removed], unstore=True, purge=True)
+    assert reasons(repo) == {"west": "2 images new", "east": "1 image no longer there"}
+    assert reasons(repo, "--where", "instrument = 'SPHEREx' AND detector = 1")["west"] == "1 image new"
+
+
+def test_an_image_that_was_purged_and_ingested_again(repo):
+    old = repo.butler.find_dataset(
+        "level2", instrument="SPHEREx", exposure=10, detector=1, collections="SPHEREx/level2"
+    )
+    repo.butler.pruneDatasets([old], unstore=True, purge=True)
+    repo.add_image(10, target="east")
+    assert reasons(repo) == {"east": "1 image superseded"}
+
+
+def test_an_image_with_the_target_off_its_frame_is_no_new_one(repo):
+    repo.add_image(5, targets=["another"])
+    pipetask(repo)
+    assert len(fluxes(repo, "west")) == 3
+    assert reasons(repo) == {}
+
+
+def test_targets_in_one_image_are_all_told(repo):
+    # East of west, in the region of the same images.
+    record = {"catalog": CATALOG, "name": "beside", "ra": 10.1, "dec": 20.0}
+    (west,) = repo.butler.query_dimension_records("target", catalog=CATALOG, target="west")
+    repo.butler.registry.insertDimensionData("target", record | {"region": west.region})
+    for exposure in range(3):
+        repo.add_image(exposure, run="v2", targets=["west", "beside"])
+    pipetask(repo)
+    assert reasons(repo) == {}
+    repo.add_image(2, run="v3", targets=["west", "beside"])
+    assert reasons(repo) == dict.fromkeys(("beside", "west"), "1 image superseded")
+
+
+def test_another_calibration_is_valid_at_the_time_of_some_exposures(repo):
+    (old,) = repo.butler.query_datasets("spectral_wcs", collections="SPHEREx/calib/first")
+    repo.butler.registry.decertify("SPHEREx/calib", "spectral_wcs", Timespan(None, None))
+    repo.butler.registry.certify("SPHEREx/calib", [old], _until(repo, 1.5))
+    repo.certify("second", begin=1.5)
+    assert reasons(repo) == {
+        "west": "1 image with another spectral_wcs",
+        "east": "2 images with another spectral_wcs",
+    }
+
+
+def _until(repo: TargetRepo, exposure: float) -> Timespan:
+    from astropy.time import Time
+    from spectra_helpers import FIRST_MJD
+
+    return Timespan(None, Time(FIRST_MJD + 0.01 * exposure, format="mjd", scale="utc").tai)
+
+
+@pytest.mark.parametrize(
+    ("words", "match"),
+    [
+        (["nowhere"], "nowhere"),
+        (["SPHEREx/level2"], "has no spectrum in SPHEREx/level2"),
+        (["spectra", "--dataset-type", "spectre"], "There is no dataset type 'spectre'"),
+        (["spectra", "--images", "elsewhere"], "elsewhere"),
+        (["spectra", "--calibrations", "elsewhere"], "elsewhere"),
+        (["spectra", "--where", "detector ="], "is no query"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(repo, words, match):
+    outcome = butler_command("stale-spectra", repo.root, *words)
+    assert outcome.code == 1
+    assert match in outcome.output
+
+
+def test_the_query_of_targets_remakes_only_their_quanta(repo):
+    before = spectrum_id(repo, "east")
+    repo.add_image(1, run="v2", flux=99.0)
+    repo.add_image(3)
+    query = stale(repo, "--print-query", "targets").output.splitlines()[0]
+    assert query == f"(catalog = '{CATALOG}' AND target IN ('west'))"
+    quanta = pipetask(repo, query)
+    assert quanta == {"measureTargets": 4, "gatherSpectra": 1, "combineChannels": 1, "drawSpectra": 1}
+    assert fluxes(repo, "west") == [10.0, 99.0, 12.0, 13.0]
+    assert spectrum_id(repo, "east") == before
+    assert reasons(repo) == {}
+
+
+def test_the_query_of_images_measures_only_what_changed(repo):
+    before = spectrum_id(repo, "east")
+    repo.add_image(1, run="v2", flux=99.0)
+    repo.add_image(3)
+    images = stale(repo, "--print-query", "images").output.splitlines()[0]
+    targets = stale(repo, "--print-query", "targets").output.splitlines()[0]
+    assert pipetask(repo, images, subset="#measurements") == {"measureTargets": 2}
+    quanta = pipetask(repo, targets, inputs="spectra", subset="#spectra")
+    assert quanta == {"gatherSpectra": 1, "combineChannels": 1, "drawSpectra": 1}
+    assert fluxes(repo, "west") == [10.0, 99.0, 12.0, 13.0]
+    assert spectrum_id(repo, "east") == before
+    assert reasons(repo) == {}
+
+
+def test_an_image_that_fails_costs_a_second_command_and_no_spectrum(repo):
+    repo.add_image(3, broken=True)
+    repo.add_image(4)
+    query = stale(repo, "--print-query", "targets").output.splitlines()[0]
+    pipetask(repo, query, succeeds=False)
+    assert len(fluxes(repo, "west")) == 3
+    pipetask(repo, query, inputs="spectra", subset="#spectra")
+    assert len(fluxes(repo, "west")) == 4
+    assert reasons(repo) == {"west": "1 image new"}

@@ -1,0 +1,174 @@
+"""GatherSpectraTask, CombineChannelsTask and DrawSpectrumTask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+from lsst.daf.butler import CollectionType, DatasetType, Timespan
+from lsst.pipe.base import NoWorkFound, Pipeline
+from lsst.pipe.base.all_dimensions_quantum_graph_builder import AllDimensionsQuantumGraphBuilder
+from lsst.pipe.base.testUtils import assertValidInitOutput, lintConnections, makeQuantum, runTestQuantum
+from matplotlib.image import imread
+from spectra_helpers import CATALOG, TargetRepo, measurements
+
+from spherex.spectra import COLUMNS, design_channels, make_table
+from spherex.tasks import CombineChannelsTask, DrawSpectrumTask, GatherSpectraTask
+
+TASKS = [GatherSpectraTask, CombineChannelsTask, DrawSpectrumTask]
+SPECTRA = "resource://spherex/pipelines/ingredients/Spectra.yaml"
+
+
+@pytest.fixture
+def repo(repo_root: Path) -> Iterator[TargetRepo]:
+    """Return a repository of five images of `west`, of which two have no measurement, and one of `east`."""
+    repo = TargetRepo.make(repo_root)
+    with repo.butler:
+        repo.butler.collections.register("measured")
+        for exposure in range(5):
+            ref = repo.add_image(exposure, 1 + exposure % 2)
+            rows = measurements(1, exposure, detector=1 + exposure % 2, exposure=exposure, image_id=str(ref.id))
+            rows["wavelength"][:] = rows["wavelength"].unit * (1.0 - 0.01 * exposure)
+            if exposure == 3:
+                rows = make_table({"target": "another"}, 1)
+            if exposure != 4:
+                # The stock formatter of parquet writes no QTable.
+                repo.butler.put(Table(rows), "target_measurements", ref.dataId, catalog=CATALOG, run="measured")
+        repo.add_image(7, 1, target="east")
+        yield repo
+
+
+def graph(repo: TargetRepo, *collections: str) -> dict[str, list]:
+    """Build a graph of all tasks; return the quanta of each."""
+    builder = AllDimensionsQuantumGraphBuilder(
+        Pipeline.from_uri(SPECTRA).to_graph(), repo.butler, input_collections=["measured", *collections], output_run="o"
+    )
+    built = builder.finish(attach_datastore_records=False).assemble()
+    return {
+        label: list(built.build_execution_quanta(task_label=label).values())
+        for label in ("gatherSpectra", "combineChannels", "drawSpectra")
+    }
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_connections_are_sound(task):
+    lintConnections(task.ConfigClass.ConnectionsClass)
+    assertValidInitOutput(task())
+
+
+def test_a_graph_takes_the_images_that_contain_the_target(repo):
+    quanta = graph(repo)
+    (gather,) = quanta["gatherSpectra"]
+    assert gather.dataId["target"] == "west"
+    assert sorted(ref.dataId["exposure"] for ref in gather.inputs["target_measurements"]) == [0, 1, 2, 3]
+    assert not quanta["combineChannels"][0].inputs.get("spectral_channels")
+
+
+def put_channels(repo: TargetRepo, run: str, number: int, begin: str | None = None) -> None:
+    from astropy.time import Time
+
+    butler = repo.butler
+    dataset_type = DatasetType(
+        "spectral_channels", ("instrument",), "AstropyHDUList", universe=butler.dimensions, isCalibration=True
+    )
+    butler.registry.registerDatasetType(dataset_type)
+    table = fits.BinTableHDU.from_columns(
+        [
+            fits.Column("DETECTOR", "J", array=[1, 2]),
+            fits.Column("SUBCHAN", "J", array=[number, number]),
+            fits.Column("WAVELENGTH", "E", array=[0.9, 1.3]),
+        ],
+        name="SPECTRAL_CHANNELS",
+    )
+    pixels = fits.ImageHDU(np.full((2040, 2040), number, np.uint8), name="CHANNEL_MAP")
+    butler.collections.register(run)
+    ref = butler.put(fits.HDUList([fits.PrimaryHDU(), pixels, table]), dataset_type, run=run, instrument="SPHEREx")
+    butler.collections.register("calib", CollectionType.CALIBRATION)
+    timespan = Timespan(None if begin is None else Time(begin, scale="tai"), Time("2026-01-01", scale="tai"))
+    if begin is not None:
+        timespan = Timespan(timespan.begin, None)
+    butler.registry.certify("calib", [ref], timespan)
+
+
+def test_all_of_it_in_a_repository(repo):
+    put_channels(repo, "early", 5)
+    put_channels(repo, "late", 7, "2026-01-01")
+    quanta = graph(repo, "calib")
+    (used,) = quanta["combineChannels"][0].inputs["spectral_channels"]
+    assert used.run == "late"
+    butler = repo.butler
+    for name, storage_class in [
+        ("spectrum", "AstropyQTable"),
+        ("channel_spectrum", "AstropyQTable"),
+        ("spectrum_plot", "Plot"),
+    ]:
+        dataset_type = DatasetType(name, ("catalog", "target"), storage_class, universe=butler.dimensions)
+        butler.registry.registerDatasetType(dataset_type)
+    output = butler.clone(run="o", collections="o")
+    target = output.registry.expandDataId(catalog=CATALOG, target="west")
+    runTestQuantum(GatherSpectraTask(), output, quanta["gatherSpectra"][0], mockRun=False)
+    spectrum = output.get("spectrum", target)
+    assert spectrum.colnames == [column.name for column in COLUMNS]
+    assert spectrum["exposure"].tolist() == [2, 1, 0]
+    assert spectrum["flux"].info.meta == {"ucd": "phot.flux.density;em.IR"}
+    assert str(spectrum["flux"].unit) == "uJy"
+    assert (spectrum.meta["ra"], spectrum.meta["dec"], spectrum.meta["images"]) == (10.0, 20.0, 3)
+    assert spectrum.meta["off_frame"] == [[3, 2]]
+    assert spectrum.meta["instruments"] == ["SPHEREx"]
+    assert set(spectrum.meta["code"]) == {"spherex-butler", "lsst-pipe-base"}
+    runTestQuantum(CombineChannelsTask(), output, quanta["combineChannels"][0], mockRun=False)
+    channels = output.get("channel_spectrum", target)
+    assert channels["channel"].tolist() == [7, 7]
+    assert channels["visits"].tolist() == [2, 1]
+    assert channels.meta["channels"] == f"spectral_channels {used.id}"
+    task = DrawSpectrumTask()
+    places = {"spectrum": target, "channelSpectrum": target, "plot": target}
+    runTestQuantum(task, output, makeQuantum(task, output, target, places), mockRun=False)
+    assert imread(output.getURI("spectrum_plot", target).ospath).shape == (600, 1100, 4)
+
+
+def test_a_target_without_measurements_is_no_work(repo):
+    refs = repo.butler.query_datasets("target_measurements", collections="measured")
+    handles = [repo.butler.getDeferred(ref) for ref in refs]
+    with pytest.raises(NoWorkFound, match="None of 4 images whose region has east"):
+        GatherSpectraTask().run(handles, "east")
+
+
+def test_without_channels_of_the_archive_those_of_the_design_are_taken():
+    combined = CombineChannelsTask().run(measurements(50)).channelSpectrum
+    assert combined.meta["channels"] == design_channels().source
+    assert combined["visits"].sum() == 50
+
+
+def test_strongly_masked_measurements_are_left_out_on_demand():
+    config = CombineChannelsTask.ConfigClass()
+    config.mostMasked = 0.01
+    combined = CombineChannelsTask(config=config).run(measurements(50)).channelSpectrum
+    assert (combined["visits"] == 0).all()
+    assert combined.meta["left_out"] == 50
+
+
+def test_tables_are_read_once_and_forgotten_when_they_need_too_much_memory(repo):
+    from spherex.tasks._table_rows import TableRows
+
+    class Counting:
+        def __init__(self, handle):
+            self.handle, self.ref, self.reads = handle, handle.ref, 0
+
+        def get(self, **kwargs):
+            self.reads += 1
+            return self.handle.get(**kwargs)
+
+    refs = repo.butler.query_datasets("target_measurements", collections="measured")
+    handles = [Counting(repo.butler.getDeferred(ref)) for ref in refs]
+    rows = TableRows()
+    assert [len(rows.of("west", handles)[0][0]) for _ in range(3)] == [3, 3, 3]
+    assert [handle.reads for handle in handles] == [1] * 4
+    small = TableRows(most_bytes=1)
+    small.of("west", handles)
+    small.of("west", handles)
+    assert [handle.reads for handle in handles] == [3] * 4
