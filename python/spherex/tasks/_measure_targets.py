@@ -58,11 +58,11 @@ class MeasureTargetsConnections(pipeBase.PipelineTaskConnections, dimensions=(*_
         "spectral_wcs", "AstropyHDUList", "Wavelengths of all pixels; without it those of the image are used."
     )
     solidAngles = _calibration(
-        "solid_angle_pixel_map", "SPHERExImage", "Solid angles of all pixels; without it the median of the image."
+        "solid_angle_pixel_map", "CCDData", "Solid angles of all pixels; without it the median of the image."
     )
     psf = _calibration("epsf", "AstropyHDUList", "PSF that takes the place of the image's own.")
     fluxCorrections = _calibration(
-        "l3_flux_corrections", "SPHERExImage", "Factors for images of the mission's pipeline before version 7."
+        "l3_flux_corrections", "CCDData", "Factors for images of the mission's pipeline before version 7."
     )
     measurements = cT.Output(
         doc="A row for each target on the image.",
@@ -203,13 +203,15 @@ class MeasureTargetsTask(pipeBase.PipelineTask):
         Returns
         -------
         struct : `lsst.pipe.base.Struct`
-            ``measurements``, an `astropy.table.QTable`.
+            ``measurements``, an `astropy.table.Table`.
 
         Raises
         ------
         lsst.pipe.base.NoWorkFound
             If no target is on the image.
         """
+        from astropy.table import Table
+
         from ..spectra.measuring import measure_targets
         from ._measured_image import HandledImage
 
@@ -225,7 +227,8 @@ class MeasureTargetsTask(pipeBase.PipelineTask):
         self.metadata["targets"] = len(table)
         self.metadata["failed"] = failed
         self.log.info("Measured %d targets, %d of them without a flux.", len(table), failed)
-        return pipeBase.Struct(measurements=table)
+        # The stock formatter of parquet writes no table of quantities.
+        return pipeBase.Struct(measurements=Table(table))
 
     def _settings(self) -> MeasureSettings:
         from ..photometry import FluxSettings
@@ -259,16 +262,16 @@ def _calibrations(spectral_wcs: Any, solid_angles: Any, psf: Any, gains: Any) ->
     from astropy import units
 
     from ..spectra.measuring import Calibration, Calibrations
-    from ._measured_image import HandledMap, profiles_of, wavelengths_of
+    from ._measured_image import map_of, profiles_of, wavelengths_of
 
     def named(handle: Any, value: Any) -> Calibration | None:
         return None if handle is None else Calibration(str(handle.ref.id), value(handle))
 
     return Calibrations(
         wavelengths=named(spectral_wcs, wavelengths_of),
-        solid_angles=named(solid_angles, lambda handle: HandledMap(handle, units.arcsec**2)),
+        solid_angles=named(solid_angles, lambda handle: map_of(handle, units.arcsec**2)),
         psf=named(psf, profiles_of),
-        gains=named(gains, lambda handle: HandledMap(handle, units.dimensionless_unscaled)),
+        gains=named(gains, lambda handle: map_of(handle, units.dimensionless_unscaled)),
     )
 
 

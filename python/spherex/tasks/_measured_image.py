@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["HandledImage", "HandledMap", "profiles_of", "wavelengths_of"]
+__all__ = ["HandledImage", "WholeMap", "map_of", "profiles_of", "wavelengths_of"]
 
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from ._kept import Kept
 
 if TYPE_CHECKING:
     from astropy.io.fits import HDUList, Header
+    from astropy.nddata import CCDData
     from numpy.typing import NDArray
 
     from ..image import Box, SPHERExImage, Wavelength
@@ -23,6 +24,7 @@ _PSF_KINDS = ("epsf", "average_psf")
 _DETECTORS = 6
 
 _PROFILES: Kept[Profiles] = Kept(2 * _DETECTORS)
+_MAPS: Kept[WholeMap] = Kept(_DETECTORS)
 _WAVELENGTHS: Kept[PlaneWavelengths | Wavelength] = Kept(_DETECTORS)
 
 
@@ -77,25 +79,53 @@ class HandledImage:
         return _PROFILES.get(key, read), f"image, {kind} {known[kind]}"
 
 
-class HandledMap:
-    """A calibration of which parts are read through a handle.
+class WholeMap:
+    """A calibration with one number for each pixel of the frame, in memory.
+
+    Parameters
+    ----------
+    values
+        Of shape (rows, columns).
+    """
+
+    def __init__(self, values: NDArray[np.floating]) -> None:
+        self._values = values
+
+    def read(self, box: Box) -> NDArray[np.floating]:
+        """Return a part of the map."""
+        return self._values[box.slices]
+
+
+def map_of(handle: Any, unit: units.UnitBase) -> WholeMap:
+    """Return a map of the frame from a calibration that is an image.
 
     Parameters
     ----------
     handle
-        As `lsst.daf.butler.DeferredDatasetHandle`, of a ``SPHERExImage``.
+        Of a `astropy.nddata.CCDData`.
     unit
-        Unit that is wanted.
+        Unit that is wanted; taken for granted where the calibration has none.
+
+    Raises
+    ------
+    ValueError
+        If it is not of the shape of the frame, or in another unit.
     """
+    return _MAPS.get(handle.ref.id, lambda: _read_map(handle.get(), handle.ref.datasetType.name, unit))
 
-    def __init__(self, handle: Any, unit: units.UnitBase) -> None:
-        self._handle = handle
-        self._unit = unit
 
-    def read(self, box: Box) -> NDArray[np.floating]:
-        """Return a part of the map."""
-        values: NDArray[np.floating] = self._handle.get(component="image", parameters={"box": box}).to_value(self._unit)
-        return values
+def _read_map(image: CCDData, name: str, unit: units.UnitBase) -> WholeMap:
+    from ..instrument import FRAME_SIDE
+
+    if image.shape != (FRAME_SIDE, FRAME_SIDE):
+        raise ValueError(f"the calibration {name} has shape {image.shape}, not that of the frame")
+    values = np.asarray(image.data)
+    given = image.unit
+    if given in (None, units.dimensionless_unscaled) or given == unit:
+        return WholeMap(values)
+    if not given.is_equivalent(unit):
+        raise ValueError(f"the calibration {name} is in {given}, not in {unit or 'numbers without unit'}")
+    return WholeMap(values * given.to(unit))
 
 
 def wavelengths_of(handle: Any) -> PlaneWavelengths | Wavelength:
