@@ -53,6 +53,13 @@ class ImageParts:
         return frame_box(self.header, self.shape)
 
     @property
+    def version(self) -> str | None:
+        """VERSION of the mission's pipeline that made the file, from its primary header if that has one."""
+        primary = fits.Header.fromstring(self.side_cards.get(_PRIMARY, b""))
+        version = primary.get("VERSION", self.header.get("VERSION"))
+        return None if version is None else str(version)
+
+    @property
     def calibrations(self) -> tuple[CalibrationReference, ...]:
         """Calibrations that the mission's pipeline used, from the HISTORY of the header."""
         return calibration_references(self.header.get("HISTORY", ()))
@@ -82,9 +89,7 @@ class ImageParts:
             return None
         origin = frame_origin(self.header)
         if self._psf_read is None or self._psf_read[:2] != (plane, origin):
-            primary = fits.Header.fromstring(self.side_cards.get(_PRIMARY, b""))
-            version = primary.get("VERSION", self.header.get("VERSION"))
-            self._psf_read = plane, origin, Psf.from_hdu(plane.peeked, version, origin)
+            self._psf_read = plane, origin, Psf.from_hdu(plane.peeked, self.version, origin)
         return self._psf_read[2]
 
     @psf.setter

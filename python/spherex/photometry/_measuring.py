@@ -209,6 +209,8 @@ class _Batch:
         stamps, (x, y) = self._stamps, self._all
         is_core = stamps.distance(self._x, self._y) <= self._settings.core
         for place, those in enumerate(self._neighbours):
+            if not len(those):
+                continue
             alone = _take(stamps, np.full(len(those), place))
             is_core[place] |= (alone.distance(x[those], y[those]) <= self._settings.core).any(axis=0)
         around = stamps.is_good & ~is_core
@@ -228,6 +230,9 @@ class _Batch:
         fluxes.flags[:] = np.bitwise_or.reduce(np.where(near, stamps.flags, 0), axis=(1, 2))
 
     def _whole_light(self) -> NDArray[np.float64]:
+        if self._profiles.side <= self._settings.side:
+            whole: NDArray[np.float64] = self._own.sum(axis=(1, 2))
+            return whole
         half = self._profiles.side // 2
         left, bottom = (np.rint(place).astype(np.int64) - half for place in (self._x, self._y))
         return self._profiles.at(self._x, self._y, left, bottom).sum(axis=(1, 2))

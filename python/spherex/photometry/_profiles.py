@@ -92,15 +92,20 @@ class Profiles:
         """
         side = self.side if side is None else side
         indices, weights = zone_weights(*self._psf.centres, x, y)
-        used, places = np.unique(indices, return_inverse=True)
-        known = np.stack([self._of_zone(int(zone)) for zone in used]) if len(used) else np.empty((0, 1, 1))
-        places = places.reshape(indices.shape)
-        coefficients = weights[:, 0, None, None] * known[places[:, 0]]
-        for corner in range(1, indices.shape[1]):
-            coefficients += weights[:, corner, None, None] * known[places[:, corner]]
-        rows = self._interpolation(bottom - y, side, self._middle[0], coefficients.shape[1])
-        columns = self._interpolation(left - x, side, self._middle[1], coefficients.shape[2])
-        values = rows @ coefficients @ columns.transpose(0, 2, 1)
+        columns, rows = (begin - place for begin, place in ((left, x), (bottom, y)))
+        points = side + (not self._is_effective)
+        values = np.empty((len(x), points, points))
+        # All sources between the same zones at once: together they are large
+        # products of matrices, and no PSF is copied for each source.
+        cells, cell_of = np.unique(indices, axis=0, return_inverse=True)
+        for number, zones in enumerate(cells):
+            some = np.flatnonzero(cell_of.ravel() == number)
+            up = self._interpolation(rows[some], points, self._middle[0], self._of_zone(zones[0]).shape[0])
+            across = self._interpolation(columns[some], points, self._middle[1], self._of_zone(zones[0]).shape[1])
+            values[some] = sum(
+                weights[some, corner, None, None] * ((up @ self._of_zone(zone)) @ across.transpose(0, 2, 1))
+                for corner, zone in enumerate(zones.tolist())
+            )
         if not self._is_effective:
             values = np.diff(np.diff(values, axis=1), axis=2)
         return values
@@ -118,15 +123,17 @@ class Profiles:
             self._coefficients[zone] = ndimage.spline_filter(table, order=3)
         return self._coefficients[zone]
 
-    def _interpolation(self, begin: NDArray[np.float64], side: int, middle: float, length: int) -> NDArray[np.float64]:
+    def _interpolation(
+        self, begin: NDArray[np.float64], number: int, middle: float, length: int
+    ) -> NDArray[np.float64]:
         """Return the matrices that take coefficients along an axis to pixels or their edges.
 
         Parameters
         ----------
         begin
             Centre of the first pixel, seen from the source.
-        side
-            Number of pixels.
+        number
+            Number of pixels, or of their edges.
         middle
             Index of the sample at the source.
         length
@@ -135,9 +142,9 @@ class Profiles:
         Returns
         -------
         matrices
-            Of shape (n, side, length) for an effective PSF, else (n, side + 1, length).
+            Of shape (n, number, length).
         """
-        points = np.arange(side + (not self._is_effective))
+        points = np.arange(number)
         if self._is_effective:
             place = middle + _PAD + self._step * (begin[:, None] + points)
         else:

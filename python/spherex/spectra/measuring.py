@@ -216,8 +216,6 @@ class _Rows:
         central, bandwidth = at(x, y)
         self._slopes = airglow_slopes(at, central, x, y)
         self._profiles, psf_source = self._psf()
-        version = str(header.get("VERSION", ""))
-        self._gains = calibrations.gains if needs_gains(version) else None
         self.values: dict[str, Any] = {
             "x": x,
             "y": y,
@@ -229,8 +227,6 @@ class _Rows:
             "psf_source": psf_source,
             "psf_id": _id(calibrations.psf),
             "psf_zone": self._profiles.nearest_zone(x, y),
-            "flux_correction_id": _id(self._gains),
-            "version": version,
             "obsid": str(header.get("OBSID", "")),
             **{name: np.full(number, np.nan) for name in (*_MEASURED, "gain_correction", "solid_angle")},
             **{name: np.zeros(number, np.int64) for name in _COUNTED},
@@ -258,8 +254,11 @@ class _Rows:
         place = (np.rint(self._y[rows]).astype(int) - box.y0, np.rint(self._x[rows]).astype(int) - box.x0)
         values = self.values
         values["gain_correction"][some] = 1.0
-        if self._gains is not None:
-            gain = gains_in(self._gains.value, box, FRAME_SIDE)
+        values["version"] = version = image.version or ""
+        gains = self._calibrations.gains if needs_gains(version) else None
+        values["flux_correction_id"] = _id(gains)
+        if gains is not None:
+            gain = gains_in(gains.value, box, FRAME_SIDE)
             pixels = dataclasses.replace(pixels, data=pixels.data * gain, variance=pixels.variance * gain**2)
             values["gain_correction"][some] = gain[place]
         fluxes = measure_fluxes(

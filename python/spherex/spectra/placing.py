@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 _DISTORTION = 60
 """How far the SIP polynomials may move a source (pixels); in the headers of Quick Release 2 they do by up to 20."""
 
-_WHOLE = 0.6
-"""Part of the rows from which on the whole image is read."""
+_PER_READ = 100
+"""Rows of three planes that take about as long as one more read: of a local
+file that is the reading of headers, of a remote one the way to the server.
+"""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -96,7 +98,8 @@ def place_targets(wcs: WCS, sky: SkyCoord, shape: Sequence[int], reach: float) -
 def plan_windows(x: NDArray[np.float64], y: NDArray[np.float64], shape: Sequence[int], half: int) -> list[Window]:
     """Return the parts of an image to read, so that no row is read twice.
 
-    Files are read by rows, so that only these matter.
+    Files are read by rows, so that only these matter. Rows in between are
+    read where that is faster than reading twice, up to the whole image.
 
     Parameters
     ----------
@@ -112,10 +115,10 @@ def plan_windows(x: NDArray[np.float64], y: NDArray[np.float64], shape: Sequence
     bottom = np.maximum(np.rint(y[order]).astype(np.int64) - half, 0)
     top = np.minimum(np.rint(y[order]).astype(np.int64) + half + 1, height)
     # Sorted by row, a gap begins where one starts beyond the end of all before.
-    breaks = np.flatnonzero(bottom[1:] > np.maximum.accumulate(top)[:-1]) + 1
+    breaks = np.flatnonzero(bottom[1:] > np.maximum.accumulate(top)[:-1] + _PER_READ) + 1
     groups = np.split(np.arange(len(order)), breaks)
     rows = sum(int(top[group].max() - bottom[group].min()) for group in groups)
-    if rows > _WHOLE * height:
+    if rows + _PER_READ * len(groups) >= height + _PER_READ:
         return [Window(Box(0, width, 0, height), np.arange(len(x)))]
     windows = []
     for group in groups:

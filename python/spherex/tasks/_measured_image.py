@@ -74,9 +74,7 @@ class HandledImage:
 
         if kind is None:
             return read(), "image"
-        # The version decides in which order the cards of zones are read.
-        key = (known[kind], self.header().get("VERSION"))
-        return _PROFILES.get(key, read), f"image, {kind} {known[kind]}"
+        return _PROFILES.get(known[kind], read), f"image, {kind} {known[kind]}"
 
 
 class WholeMap:
