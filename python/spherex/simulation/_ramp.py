@@ -42,6 +42,8 @@ class Measurement:
     rate
         Measured current, electron/s, float32.
     variance
+        Its variance, of the noise that was added, float32.
+    apparent_variance
         Its variance as a pipeline computes it, from the measured current, float32.
     overflow
         Where the ramp had to be cut at the full well.
@@ -49,6 +51,7 @@ class Measurement:
 
     rate: np.ndarray
     variance: np.ndarray
+    apparent_variance: np.ndarray
     overflow: np.ndarray
 
 
@@ -64,18 +67,18 @@ def measure(current: np.ndarray, rng: np.random.Generator, ramps: int = 1) -> Me
     ramps
         Number of exposures whose mean is taken.
     """
-    rate, variance = _fit(current, SAMPLES, ramps, rng)
+    rate, variance, apparent = _fit(current, SAMPLES, ramps, rng)
     overflow = current * EXPOSURE_TIME > FULL_WELL
     bright = current[overflow]
     samples = np.maximum(np.floor(FULL_WELL / SAMPLE_TIME / bright) + 1, 2.0)
-    rate[overflow], variance[overflow] = _fit(bright, samples, ramps, rng)
-    return Measurement(rate, variance, overflow)
+    rate[overflow], variance[overflow], apparent[overflow] = _fit(bright, samples, ramps, rng)
+    return Measurement(rate, variance, apparent, overflow)
 
 
 def _fit(
     current: np.ndarray, samples: int | np.ndarray, ramps: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return slope and variance of the fit of a line to a number of samples."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return slope, variance and apparent variance of the fit of a line to a number of samples."""
     excess = 6 * (samples**2 + 1) / (5 * samples * (samples + 1))
     # Photon noise is drawn as counts of a time that is shorter by the excess
     # noise of the fit: this gives it the right variance and skewness.
@@ -83,5 +86,5 @@ def _fit(
     read_variance = 12 * READ_NOISE**2 / SAMPLE_TIME**2 / (ramps * samples * (samples**2 - 1))
     rate = rng.poisson(current * time) / time
     rate += rng.standard_normal(current.shape, dtype=np.float32) * np.sqrt(read_variance)
-    # The pipeline knows the measured current only, and so does its variance.
-    return rate.astype(np.float32), (np.maximum(rate, 0) / time + read_variance).astype(np.float32)
+    variance, apparent = (light / time + read_variance for light in (current, np.maximum(rate, 0)))
+    return rate.astype(np.float32), variance.astype(np.float32), apparent.astype(np.float32)

@@ -116,7 +116,7 @@ def simulate_level2(settings: Level2Settings, exposure: int, detector: int) -> L
     current = (starlight + zodi + glow) * per_intensity * response + dark
     measured = measure(np.where(dead, 0.0, current), rng)
     hit = add_cosmic_rays(measured.rate, rng)
-    variance = (measured.variance / per_intensity**2).astype(np.float32)
+    variance = (measured.apparent_variance / per_intensity**2).astype(np.float32)
     pixels = ((measured.rate - np.where(dead, 0.0, dark)) / per_intensity).astype(np.float32)
     flags = fixed_flags(state, box, detector, release.flags, rng)
     for flag, where in (
