@@ -43,13 +43,16 @@ class FoundImages:
     table
         One row for each, see `spherex.search.table`.
     without_wavelength
-        Numbers of the detectors of which some images contain the position and
-        have no known wavelength there.
+        Numbers of the detectors of which some images have no known wavelength
+        at the position.
     at_any_wavelength
-        Number of images before those of other wavelengths were left out.
+        Number of images before those of other wavelengths, or of none that is
+        known, were left out; of the detectors that may have the wavelengths
+        looked for.
     problems
-        Why files could not be read. Their images are judged by the corners
-        of the frame alone.
+        Why files could not be read. Images are then judged by the corners of
+        the frame alone; in place of a calibration the wavelength table of the
+        run is taken.
     """
 
     table: Table
@@ -118,7 +121,10 @@ def _find(butler: Butler, criteria: Criteria, exact: bool, flags: bool, sort: st
         is_found &= _is_in_file(settlement, reach)
     wavelength, bandwidth = np.full((2, len(candidates)), np.nan)
     rows = np.flatnonzero(is_found)
-    wavelength[rows], bandwidth[rows] = wavelengths_at(butler, candidates.take(rows), pixels[rows], _SHAPE)
+    inside = np.flatnonzero(is_found & (depths_of(pixels, _SHAPE) >= 0))
+    wavelength[inside], bandwidth[inside], unread = wavelengths_at(
+        butler, candidates.take(inside), pixels[inside], _SHAPE, threads
+    )
     is_unknown = is_found & np.isnan(wavelength) & (depths_of(pixels, _SHAPE) >= 0)
     at_any_wavelength = len(rows)
     if criteria.wavelengths is not None:
@@ -127,7 +133,7 @@ def _find(butler: Butler, criteria: Criteria, exact: bool, flags: bool, sort: st
     rows = rows[_order(candidates.take(rows), wavelength[rows], sort)]
     images = candidates.take(rows)
     addresses = images.addresses(butler)
-    problems = settlement.problems
+    problems = settlement.problems + unread
     names = None
     if flags:
         frames = [settlement.frames.get(row) for row in rows.tolist()]
