@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -120,18 +122,28 @@ def test_the_region_alone_would_misjudge_the_edges() -> None:
     assert by_region == [False, False, True, True]
 
 
-def test_many_edges_are_judged_by_few_headers(repo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    at = Image().position(1000, -0.5)
+def edge_images(at: tuple[float, float], count: int, **fields: Any) -> list[Image]:
+    """Return images, each shifted so that the position is up to 6 pixels from its lower edge."""
     images = []
-    for number in range(40):
-        # Each image is shifted so that the position is up to 6 pixels from its lower edge.
-        roll, depth = 9.0 * number, (number - 19.5) * 0.3
-        image = Image(number, roll=roll)
+    for number in range(count):
+        roll, depth = 360 / count * number, (number - (count - 1) / 2) * 12 / count
+        image = Image(number, roll=roll, **fields)
         for _ in range(3):
             x, y = image.pixel(*at)
             ra, dec = image.position(1019.5 + x - 1000, 1019.5 + y - (depth - 0.5))
-            image = Image(number, ra=ra, dec=dec, roll=roll)
+            image = dataclasses.replace(image, ra=ra, dec=dec)
         images.append(image)
+    return images
+
+
+def contain(images: list[Image], at: tuple[float, float]) -> list[int]:
+    """Return the numbers of the images that contain a position."""
+    return [one.number for one in images if depths_of(np.array([one.pixel(*at)]), (SIDE, SIDE))[0] >= 0]
+
+
+def test_many_edges_are_judged_by_few_headers(repo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    at = Image().position(1000, -0.5)
+    images = edge_images(at, 40)
     add_images(repo_root, images, tmp_path / "files")
     read: list[int] = []
     original = edges_module.read_frames
@@ -141,11 +153,21 @@ def test_many_edges_are_judged_by_few_headers(repo_root: Path, tmp_path: Path, m
         lambda addresses, threads: read.append(len(addresses)) or original(addresses, threads),
     )
     found = search(repo_root, *at)
-    wanted = [n for n, image in enumerate(images) if depths_of(np.array([image.pixel(*at)]), (SIDE, SIDE))[0] >= 0]
+    wanted = contain(images, at)
     assert 10 < len(wanted) < 30
     assert [number for number, _ in numbers(found)] == wanted
     assert 1 <= sum(read) <= 6
     assert not found.problems
+
+
+def test_each_run_has_its_own_distortions(repo_root: Path, tmp_path: Path) -> None:
+    at = Image().position(1000, -0.5)
+    new = edge_images(at, 20)
+    old = [dataclasses.replace(one, number=one.number + 20) for one in edge_images(at, 20, run=OLD, distortion=0.0)]
+    add_images(repo_root, new + old, tmp_path / "files")
+    wanted = contain(new + old, at)
+    assert 10 < len(wanted) < 30
+    assert [number for number, _ in numbers(search(repo_root, *at))] == wanted
 
 
 def test_unreadable_file_at_the_edge_is_a_problem(repo_root: Path, tmp_path: Path) -> None:
