@@ -235,9 +235,22 @@ def test_radius(repo_root: Path, tmp_path: Path) -> None:
     assert len(search(repo_root, ra, dec, radius=98 * pixel).table) == 0
     found = search(repo_root, ra, dec, radius=102 * pixel)
     assert found.table["y"][0] == pytest.approx(SIDE - 0.5 + 100, abs=10)
-    assert np.ma.is_masked(found.table["wavelength"][0])
+    # The nearest pixel of the frame is in its last row.
+    shortest = true_wavelength(1, SIDE - 1)
+    assert found.table["wavelength"][0] == pytest.approx(shortest, rel=1e-6)
     assert not found.without_wavelength
-    assert len(search(repo_root, ra, dec, radius=102 * pixel, wavelengths=(0.1, 9.0)).table) == 0
+    for limits, count in (((shortest - 0.001, shortest + 0.001), 1), ((shortest + 0.001, 1.0), 0)):
+        found = search(repo_root, ra, dec, radius=102 * pixel, wavelengths=limits)
+        assert len(found.table) == count
+        assert found.at_any_wavelength == 1
+
+
+def test_images_that_touch_have_unknown_wavelengths(repo_root: Path, tmp_path: Path) -> None:
+    image = Image()
+    add_images(repo_root, [image], tmp_path / "files", wavelengths=False)
+    found = search(repo_root, *image.position(1000, SIDE + 50), radius=0.2)
+    assert found.table["wavelength"].mask.all()
+    assert found.without_wavelength == (1,)
 
 
 def test_exact_leaves_out_cutouts_beside_the_position(repo_root: Path, tmp_path: Path) -> None:

@@ -45,8 +45,9 @@ class Criteria:
     timespan
         Time that exposures have to overlap; any if it is None.
     wavelengths
-        Shortest and longest central wavelength at the position (um); any if
-        it is None.
+        Shortest and longest central wavelength at the position (um), or at
+        the nearest pixel of a frame that only touches the circle; any if it
+        is None.
     where
         Further condition in the query language of the Butler.
 

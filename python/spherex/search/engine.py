@@ -44,7 +44,7 @@ class FoundImages:
         One row for each, see `spherex.search.table`.
     without_wavelength
         Numbers of the detectors of which some images have no known wavelength
-        at the position.
+        at the position, or at the pixel that is nearest to it.
     at_any_wavelength
         Number of images before those of other wavelengths, or of none that is
         known, were left out; of the detectors that may have the wavelengths
@@ -70,7 +70,7 @@ def find_images(
     sort: str = "time",
     threads: int = 1,
 ) -> FoundImages:
-    """Find all images that contain a position.
+    """Find all images that contain a position, or touch a circle round it.
 
     Parameters
     ----------
@@ -121,11 +121,10 @@ def _find(butler: Butler, criteria: Criteria, exact: bool, flags: bool, sort: st
         is_found &= _is_in_file(settlement, reach)
     wavelength, bandwidth = np.full((2, len(candidates)), np.nan)
     rows = np.flatnonzero(is_found)
-    inside = np.flatnonzero(is_found & (depths_of(pixels, _SHAPE) >= 0))
-    wavelength[inside], bandwidth[inside], unread = wavelengths_at(
-        butler, candidates.take(inside), pixels[inside], _SHAPE, threads
+    wavelength[rows], bandwidth[rows], unread = wavelengths_at(
+        butler, candidates.take(rows), pixels[rows], _SHAPE, threads
     )
-    is_unknown = is_found & np.isnan(wavelength) & (depths_of(pixels, _SHAPE) >= 0)
+    is_unknown = is_found & np.isnan(wavelength)
     at_any_wavelength = len(rows)
     if criteria.wavelengths is not None:
         shortest, longest = criteria.wavelengths
