@@ -340,6 +340,32 @@ def test_what_is_no_position_is_refused(words: tuple[str, ...]) -> None:
         position_of(words)
 
 
+@pytest.mark.parametrize(
+    ("ra", "dec", "message"),
+    [
+        (400, 45, "right ascension is not between 0 and 360 degrees: 400"),
+        (-0.1, 45, "right ascension"),
+        (float("nan"), 45, "right ascension"),
+        (30, 95, "declination is not between -90 and 90 degrees: 95"),
+        (30, float("nan"), "declination"),
+    ],
+)
+def test_criteria_refuse_what_is_no_position(ra: float, dec: float, message: str) -> None:
+    with pytest.raises(SearchError, match=message):
+        Criteria(ra, dec)
+
+
+@pytest.mark.parametrize("place", [(0.0, -90.0), (360.0, 90.0)])
+def test_criteria_take_the_ends_of_the_sky(place: tuple[float, float]) -> None:
+    assert Criteria(*place).radius == 0
+
+
+def test_unknown_order_is_refused(repo_root: Path, tmp_path: Path) -> None:
+    add_images(repo_root, [Image()], tmp_path / "files")
+    with pytest.raises(SearchError, match="sorted by time or wavelength, not by 'nonsense'"):
+        search(repo_root, 30.0, 40.0, sort="nonsense")
+
+
 def test_dates() -> None:
     span = timespan_of_dates("2025-06-01", "2025-06-02T12:00:00Z")
     assert span.begin.utc.isot.startswith("2025-06-01T00:00:00.000")

@@ -16,6 +16,7 @@ from spherex.geometry.pixels import depths_of, pixels_at
 from spherex.instrument import FRAME_SIDE
 
 from .candidates import MARGIN, find_candidates
+from .criteria import SearchError
 from .edges import Settlement, read_exactly, settle
 from .flags import read_flags
 from .frames import Unread
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from .criteria import Criteria
 
 _SHAPE = (FRAME_SIDE, FRAME_SIDE)
+_SORTS = ("time", "wavelength")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -97,8 +99,11 @@ def find_images(
     Raises
     ------
     SearchError
-        Raised if the repository cannot be asked that.
+        Raised if the repository cannot be asked that, or there is no such
+        order.
     """
+    if sort not in _SORTS:
+        raise SearchError(f"images are sorted by {' or '.join(_SORTS)}, not by {sort!r}.")
     with _no_collection():
         return _find(butler, criteria, exact or flags, flags, sort, threads)
 
