@@ -62,6 +62,9 @@ class Image:
     origin: tuple[int, int] | None = None
     """First pixel of a cutout of 40 x 30 pixels; None for the whole frame."""
 
+    distortion: float = 1.0
+    """How much of the distortions of `SIP` the optics have."""
+
     obsid: str | None = None
     mjd: float | None = None
 
@@ -93,7 +96,7 @@ class Image:
         header.update({"CUNIT1": "deg", "CUNIT2": "deg", "CRVAL1": self.ra, "CRVAL2": self.dec})
         header.update({"CRPIX1": 1020.5 - x, "CRPIX2": 1020.5 - y, "CDELT1": 1.0, "CDELT2": 1.0})
         header.update({"PC1_1": -cosine, "PC1_2": sine, "PC2_1": sine, "PC2_2": cosine})
-        header.update(SIP)
+        header.update({key: value if key.endswith("ORDER") else value * self.distortion for key, value in SIP.items()})
         header.update({"WCSAXESA": 2, "CTYPE1A": "LINEAR", "CTYPE2A": "LINEAR", "CRVAL1A": 0.0, "CRVAL2A": 0.0})
         header.update({"CRPIX1A": 1.0 - x, "CRPIX2A": 1.0 - y, "CDELT1A": 1.0, "CDELT2A": 1.0})
         return header

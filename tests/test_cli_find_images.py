@@ -125,7 +125,23 @@ def test_nothing_found_is_said(repo: Path) -> None:
     assert "No image of level2 of SPHEREx in SPHEREx/level2 contains RA 30.000000, Dec -40.000000" in outcome.output
     outcome = find(repo, *PLACE, "--wavelength-range", 4.41, 4.4101)
     assert outcome.code == 1
-    assert "but none with a wavelength from 4.41 to 4.4101 um" in outcome.output
+    assert "2 images of level2 of SPHEREx in SPHEREx/level2, of detectors that may have such" in outcome.output
+    assert (
+        "contain RA 30.000000, Dec 40.000000, but none with a wavelength from 4.41 to 4.4101 um there" in outcome.output
+    )
+
+
+def test_nothing_found_near_a_position_is_said(repo_root: Path, tmp_path: Path) -> None:
+    image = Image()
+    add_images(repo_root, [image], tmp_path / "files")
+    beside = (*image.position(1000, SIDE + 50), "--radius", "0.2")
+    assert find(repo_root, *beside, "--wavelength-range", 0.7, 0.76).code == 0
+    outcome = find(repo_root, *beside, "--wavelength-range", 1.0, 1.1)
+    assert outcome.code == 1
+    assert "touch the circle of 0.2 deg round RA " in outcome.output
+    assert "1.0 to 1.1 um at the position or the pixel nearest to it." in outcome.output
+    outcome = find(repo_root, "30", "-40", "--radius", "0.2")
+    assert "touches the circle of 0.2 deg round RA 30.000000, Dec -40.000000 and meets" in outcome.output
 
 
 def test_names_are_resolved_offline(repo: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -120,18 +122,28 @@ def test_the_region_alone_would_misjudge_the_edges() -> None:
     assert by_region == [False, False, True, True]
 
 
-def test_many_edges_are_judged_by_few_headers(repo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    at = Image().position(1000, -0.5)
+def edge_images(at: tuple[float, float], count: int, **fields: Any) -> list[Image]:
+    """Return images, each shifted so that the position is up to 6 pixels from its lower edge."""
     images = []
-    for number in range(40):
-        # Each image is shifted so that the position is up to 6 pixels from its lower edge.
-        roll, depth = 9.0 * number, (number - 19.5) * 0.3
-        image = Image(number, roll=roll)
+    for number in range(count):
+        roll, depth = 360 / count * number, (number - (count - 1) / 2) * 12 / count
+        image = Image(number, roll=roll, **fields)
         for _ in range(3):
             x, y = image.pixel(*at)
             ra, dec = image.position(1019.5 + x - 1000, 1019.5 + y - (depth - 0.5))
-            image = Image(number, ra=ra, dec=dec, roll=roll)
+            image = dataclasses.replace(image, ra=ra, dec=dec)
         images.append(image)
+    return images
+
+
+def contain(images: list[Image], at: tuple[float, float]) -> list[int]:
+    """Return the numbers of the images that contain a position."""
+    return [one.number for one in images if depths_of(np.array([one.pixel(*at)]), (SIDE, SIDE))[0] >= 0]
+
+
+def test_many_edges_are_judged_by_few_headers(repo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    at = Image().position(1000, -0.5)
+    images = edge_images(at, 40)
     add_images(repo_root, images, tmp_path / "files")
     read: list[int] = []
     original = edges_module.read_frames
@@ -141,11 +153,21 @@ def test_many_edges_are_judged_by_few_headers(repo_root: Path, tmp_path: Path, m
         lambda addresses, threads: read.append(len(addresses)) or original(addresses, threads),
     )
     found = search(repo_root, *at)
-    wanted = [n for n, image in enumerate(images) if depths_of(np.array([image.pixel(*at)]), (SIDE, SIDE))[0] >= 0]
+    wanted = contain(images, at)
     assert 10 < len(wanted) < 30
     assert [number for number, _ in numbers(found)] == wanted
     assert 1 <= sum(read) <= 6
     assert not found.problems
+
+
+def test_each_run_has_its_own_distortions(repo_root: Path, tmp_path: Path) -> None:
+    at = Image().position(1000, -0.5)
+    new = edge_images(at, 20)
+    old = [dataclasses.replace(one, number=one.number + 20) for one in edge_images(at, 20, run=OLD, distortion=0.0)]
+    add_images(repo_root, new + old, tmp_path / "files")
+    wanted = contain(new + old, at)
+    assert 10 < len(wanted) < 30
+    assert [number for number, _ in numbers(search(repo_root, *at))] == wanted
 
 
 def test_unreadable_file_at_the_edge_is_a_problem(repo_root: Path, tmp_path: Path) -> None:
@@ -213,9 +235,22 @@ def test_radius(repo_root: Path, tmp_path: Path) -> None:
     assert len(search(repo_root, ra, dec, radius=98 * pixel).table) == 0
     found = search(repo_root, ra, dec, radius=102 * pixel)
     assert found.table["y"][0] == pytest.approx(SIDE - 0.5 + 100, abs=10)
-    assert np.ma.is_masked(found.table["wavelength"][0])
+    # The nearest pixel of the frame is in its last row.
+    shortest = true_wavelength(1, SIDE - 1)
+    assert found.table["wavelength"][0] == pytest.approx(shortest, rel=1e-6)
     assert not found.without_wavelength
-    assert len(search(repo_root, ra, dec, radius=102 * pixel, wavelengths=(0.1, 9.0)).table) == 0
+    for limits, count in (((shortest - 0.001, shortest + 0.001), 1), ((shortest + 0.001, 1.0), 0)):
+        found = search(repo_root, ra, dec, radius=102 * pixel, wavelengths=limits)
+        assert len(found.table) == count
+        assert found.at_any_wavelength == 1
+
+
+def test_images_that_touch_have_unknown_wavelengths(repo_root: Path, tmp_path: Path) -> None:
+    image = Image()
+    add_images(repo_root, [image], tmp_path / "files", wavelengths=False)
+    found = search(repo_root, *image.position(1000, SIDE + 50), radius=0.2)
+    assert found.table["wavelength"].mask.all()
+    assert found.without_wavelength == (1,)
 
 
 def test_exact_leaves_out_cutouts_beside_the_position(repo_root: Path, tmp_path: Path) -> None:
@@ -303,6 +338,32 @@ def test_positions_in_all_forms(words: tuple[str, ...]) -> None:
 def test_what_is_no_position_is_refused(words: tuple[str, ...]) -> None:
     with pytest.raises(SearchError):
         position_of(words)
+
+
+@pytest.mark.parametrize(
+    ("ra", "dec", "message"),
+    [
+        (400, 45, "right ascension is not between 0 and 360 degrees: 400"),
+        (-0.1, 45, "right ascension"),
+        (float("nan"), 45, "right ascension"),
+        (30, 95, "declination is not between -90 and 90 degrees: 95"),
+        (30, float("nan"), "declination"),
+    ],
+)
+def test_criteria_refuse_what_is_no_position(ra: float, dec: float, message: str) -> None:
+    with pytest.raises(SearchError, match=message):
+        Criteria(ra, dec)
+
+
+@pytest.mark.parametrize("place", [(0.0, -90.0), (360.0, 90.0)])
+def test_criteria_take_the_ends_of_the_sky(place: tuple[float, float]) -> None:
+    assert Criteria(*place).radius == 0
+
+
+def test_unknown_order_is_refused(repo_root: Path, tmp_path: Path) -> None:
+    add_images(repo_root, [Image()], tmp_path / "files")
+    with pytest.raises(SearchError, match="sorted by time or wavelength, not by 'nonsense'"):
+        search(repo_root, 30.0, 40.0, sort="nonsense")
 
 
 def test_dates() -> None:

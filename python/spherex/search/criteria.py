@@ -27,7 +27,7 @@ class Criteria:
     Parameters
     ----------
     ra, dec
-        Position, ICRS (deg).
+        Position, ICRS (deg); right ascension from 0 to 360.
     radius
         Radius of a circle round it that an image has to touch (deg); at 0 it
         has to contain the position.
@@ -45,16 +45,17 @@ class Criteria:
     timespan
         Time that exposures have to overlap; any if it is None.
     wavelengths
-        Shortest and longest central wavelength at the position (um); any if
-        it is None.
+        Shortest and longest central wavelength at the position (um), or at
+        the nearest pixel of a frame that only touches the circle; any if it
+        is None.
     where
         Further condition in the query language of the Butler.
 
     Raises
     ------
     SearchError
-        Raised if the radius is negative or not small, or the wavelengths are
-        no range.
+        Raised if the position is none, the radius is negative or not small,
+        or the wavelengths are no range.
     """
 
     ra: float
@@ -70,6 +71,10 @@ class Criteria:
     where: str = ""
 
     def __post_init__(self) -> None:
+        if not 0.0 <= self.ra <= 360.0:
+            raise SearchError(f"the right ascension is not between 0 and 360 degrees: {self.ra:g}.")
+        if not -90.0 <= self.dec <= 90.0:
+            raise SearchError(f"the declination is not between -90 and 90 degrees: {self.dec:g}.")
         if not 0.0 <= self.radius <= _WIDEST:
             raise SearchError(
                 f"the radius is negative or above {_WIDEST:g} degree: {self.radius:g}. For wider circles use "

@@ -16,6 +16,7 @@ from spherex.geometry.pixels import depths_of, pixels_at
 from spherex.instrument import FRAME_SIDE
 
 from .candidates import MARGIN, find_candidates
+from .criteria import SearchError
 from .edges import Settlement, read_exactly, settle
 from .flags import read_flags
 from .frames import Unread
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from .criteria import Criteria
 
 _SHAPE = (FRAME_SIDE, FRAME_SIDE)
+_SORTS = ("time", "wavelength")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -43,13 +45,16 @@ class FoundImages:
     table
         One row for each, see `spherex.search.table`.
     without_wavelength
-        Numbers of the detectors of which some images contain the position and
-        have no known wavelength there.
+        Numbers of the detectors of which some images have no known wavelength
+        at the position, or at the pixel that is nearest to it.
     at_any_wavelength
-        Number of images before those of other wavelengths were left out.
+        Number of images before those of other wavelengths, or of none that is
+        known, were left out; of the detectors that may have the wavelengths
+        looked for.
     problems
-        Why files could not be read. Their images are judged by the corners
-        of the frame alone.
+        Why files could not be read. Images are then judged by the corners of
+        the frame alone; in place of a calibration the wavelength table of the
+        run is taken.
     """
 
     table: Table
@@ -67,7 +72,7 @@ def find_images(
     sort: str = "time",
     threads: int = 1,
 ) -> FoundImages:
-    """Find all images that contain a position.
+    """Find all images that contain a position, or touch a circle round it.
 
     Parameters
     ----------
@@ -94,8 +99,11 @@ def find_images(
     Raises
     ------
     SearchError
-        Raised if the repository cannot be asked that.
+        Raised if the repository cannot be asked that, or there is no such
+        order.
     """
+    if sort not in _SORTS:
+        raise SearchError(f"images are sorted by {' or '.join(_SORTS)}, not by {sort!r}.")
     with _no_collection():
         return _find(butler, criteria, exact or flags, flags, sort, threads)
 
@@ -118,8 +126,10 @@ def _find(butler: Butler, criteria: Criteria, exact: bool, flags: bool, sort: st
         is_found &= _is_in_file(settlement, reach)
     wavelength, bandwidth = np.full((2, len(candidates)), np.nan)
     rows = np.flatnonzero(is_found)
-    wavelength[rows], bandwidth[rows] = wavelengths_at(butler, candidates.take(rows), pixels[rows], _SHAPE)
-    is_unknown = is_found & np.isnan(wavelength) & (depths_of(pixels, _SHAPE) >= 0)
+    wavelength[rows], bandwidth[rows], unread = wavelengths_at(
+        butler, candidates.take(rows), pixels[rows], _SHAPE, threads
+    )
+    is_unknown = is_found & np.isnan(wavelength)
     at_any_wavelength = len(rows)
     if criteria.wavelengths is not None:
         shortest, longest = criteria.wavelengths
@@ -127,7 +137,7 @@ def _find(butler: Butler, criteria: Criteria, exact: bool, flags: bool, sort: st
     rows = rows[_order(candidates.take(rows), wavelength[rows], sort)]
     images = candidates.take(rows)
     addresses = images.addresses(butler)
-    problems = settlement.problems
+    problems = settlement.problems + unread
     names = None
     if flags:
         frames = [settlement.frames.get(row) for row in rows.tolist()]

@@ -48,7 +48,8 @@ def make_table(
     pixels
         0-based x and y in the whole frame at the position, of shape (n, 2).
     wavelength, bandwidth
-        There, in um; NaN where it is not known.
+        There, or at the nearest pixel of a frame that is beside the position,
+        in um; NaN where it is not known.
     flags
         Names of the flags there; None if nobody asked for them.
     addresses
@@ -66,8 +67,8 @@ def make_table(
         ("detector", images.detector, None, "Detector number"),
         ("time", middle.isot, None, "Middle of the exposure (UTC)"),
         ("mjd", middle.mjd, units.day, "Middle of the exposure, modified Julian date (UTC)"),
-        ("wavelength", wavelength, units.um, "Central wavelength at the position"),
-        ("bandwidth", bandwidth, units.um, "Bandwidth at the position"),
+        ("wavelength", wavelength, units.um, "Central wavelength at the position, or at the pixel nearest to it"),
+        ("bandwidth", bandwidth, units.um, "Bandwidth at the position, or at the pixel nearest to it"),
         ("x", pixels[:, 0], units.pix, "Column of the position in the whole frame, from 0"),
         ("y", pixels[:, 1], units.pix, "Row of the position in the whole frame, from 0"),
     ]

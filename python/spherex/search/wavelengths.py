@@ -4,24 +4,26 @@ from __future__ import annotations
 
 __all__ = ["wavelengths_at"]
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+import functools
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from astropy import units
 from lsst.daf.butler import DataCoordinate, DatasetRef, MissingCollectionError, MissingDatasetTypeError
 
+from spherex.fits import ProductError
 from spherex.fits.names import CBAND, CWAVE, WCS_WAVE
 from spherex.image import Wavelength
 from spherex.ingest.level2 import WAVELENGTH_TYPE
 
-from .criteria import SearchError
+from .frames import Unread, read_files
+from .planes import pixels_of, read_pixels
 
 if TYPE_CHECKING:
-    from astropy.io.fits import HDUList
-    from astropy.units import Quantity
     from lsst.daf.butler import Butler
     from lsst.daf.butler.queries.tree import DatasetFieldName
+    from lsst.resources import ResourcePath
     from numpy.typing import NDArray
 
     from .candidates import Candidates
@@ -30,40 +32,14 @@ CALIBRATION = "spectral_wcs"
 CALIBRATIONS = "SPHEREx/calib"
 
 
-class _Solution(Protocol):
-    def at(self, x: Any, y: Any) -> tuple[Quantity, Quantity]:
-        """Return central wavelength and bandwidth at pixels of the whole frame."""
-
-
-class _Planes:
-    """Wavelengths and bandwidths of all pixels.
-
-    Parameters
-    ----------
-    hdus
-        The calibration ``spectral_wcs``.
-    """
-
-    def __init__(self, hdus: HDUList) -> None:
-        self._planes = [
-            units.Quantity(hdus[name].data, hdus[name].header.get("BUNIT") or "um", copy=False, dtype=None)
-            for name in (CWAVE, CBAND)
-        ]
-
-    def at(self, x: Any, y: Any) -> tuple[Quantity, Quantity]:
-        """Return central wavelength and bandwidth of the pixels that places of the frame are in."""
-        rows, columns = (np.rint(values).astype(np.intp) for values in (y, x))
-        wavelength, bandwidth = (plane[rows, columns].to(units.um) for plane in self._planes)
-        return wavelength, bandwidth
-
-
 def wavelengths_at(
-    butler: Butler, candidates: Candidates, pixels: NDArray[np.float64], shape: tuple[int, int]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    butler: Butler, candidates: Candidates, pixels: NDArray[np.float64], shape: tuple[int, int], threads: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], list[str]]:
     """Return central wavelengths and bandwidths at pixels.
 
-    The calibration that is valid at the time of an exposure is taken, else the
-    wavelength table of the images of the same run and detector.
+    The calibration that is valid at the time of an exposure is taken. Where
+    there is none, or it cannot be read, it is the wavelength table of the
+    images of the same run and detector.
 
     Parameters
     ----------
@@ -72,44 +48,57 @@ def wavelengths_at(
     candidates
         The images.
     pixels
-        0-based x and y in the whole frame, of shape (n, 2).
+        0-based x and y in the whole frame, of shape (n, 2). Outside of the
+        frame the nearest pixel of it counts.
     shape
         Number of pixels of a frame along x and y.
+    threads
+        Number of remote calibrations that are read at the same time.
 
     Returns
     -------
     wavelength, bandwidth
-        In um, of shape (n,); NaN where they are not known, and outside of the
-        frame.
-
-    Raises
-    ------
-    SearchError
-        Raised if a wavelength solution cannot be read.
+        In um, of shape (n,); NaN where they are not known.
+    problems
+        Which calibrations and tables cannot be read, and why.
     """
-    wavelength, bandwidth = np.full((2, len(candidates)), np.nan)
-    half = np.array(shape) / 2
-    # The hints of the numpy of Python 3.11 think that this may be one number.
-    is_wanted = np.asarray((np.abs(pixels - half + 0.5) <= half).all(axis=1))
-    for rows, ref in _solutions(butler, candidates, is_wanted):
-        # Half a pixel beyond the centre of the last one, tables do not reach.
-        x, y = np.clip(pixels[rows], 0, np.array(shape) - 1).T
-        central, width = _solution(butler, ref).at(x, y)
-        wavelength[rows], bandwidth[rows] = central.to_value(units.um), width.to_value(units.um)
-        is_wanted[rows] = False
-    return wavelength, bandwidth
+    values = np.full((2, len(candidates)), np.nan)
+    problems: list[str] = []
+    is_wanted = np.ones(len(candidates), bool)
+    # Half a pixel beyond the centre of the last one, tables do not reach either.
+    places = np.clip(pixels, 0, np.array(shape) - 1)
+    for find in (_calibrations, _tables):
+        solutions = list(find(butler, candidates, is_wanted))
+        refs = [ref for _, ref in solutions]
+        answers = _read(butler, refs, [places[rows] for rows, _ in solutions], shape, threads)
+        for (rows, ref), answer in zip(solutions, answers, strict=True):
+            if isinstance(answer, Unread):
+                name, detector = ref.datasetType.name, ref.dataId["detector"]
+                problems.append(f"{name} of detector {detector} in {ref.run} is left out: {answer}")
+            else:
+                values[:, rows] = answer
+                is_wanted[rows] = False
+    return values[0], values[1], problems
 
 
-def _solutions(
+def _calibrations(
     butler: Butler, candidates: Candidates, is_wanted: NDArray[np.bool_]
 ) -> Iterator[tuple[NDArray[np.intp], DatasetRef]]:
-    """Yield images that have the same wavelength solution, with that; each image once."""
+    """Yield images that have the same calibration, with that; each image once."""
     middle = candidates.times.mean(axis=1)
+    is_left = is_wanted.copy()
     for row in _known(butler, CALIBRATION, (CALIBRATIONS,), candidates.instrument, with_validity=True):
         begin, end = row[f"{CALIBRATION}.timespan"].nsec
-        at = is_wanted & (candidates.detector == row["detector"]) & (begin <= middle) & (middle < end)
+        at = is_left & (candidates.detector == row["detector"]) & (begin <= middle) & (middle < end)
+        is_left &= ~at
         if at.any():
             yield np.flatnonzero(at), _ref(butler, CALIBRATION, row)
+
+
+def _tables(
+    butler: Butler, candidates: Candidates, is_wanted: NDArray[np.bool_]
+) -> Iterator[tuple[NDArray[np.intp], DatasetRef]]:
+    """Yield images that have the same wavelength table, with that; each image once."""
     runs = tuple(dict.fromkeys(candidates.runs[is_wanted].tolist()))
     for row in _known(butler, WAVELENGTH_TYPE, runs, candidates.instrument) if runs else ():
         at = is_wanted & (candidates.detector == row["detector"]) & (candidates.runs == row[f"{WAVELENGTH_TYPE}.run"])
@@ -140,11 +129,47 @@ def _ref(butler: Butler, name: str, row: dict[str, Any]) -> DatasetRef:
     return DatasetRef(dataset_type, data_id, row[f"{name}.run"], id=row[f"{name}.dataset_id"])
 
 
-def _solution(butler: Butler, ref: DatasetRef) -> _Solution:
-    try:
-        hdus = butler.get(ref)
-        if CWAVE in hdus and CBAND in hdus:
-            return _Planes(hdus)
-        return Wavelength.from_table(hdus[WCS_WAVE])
-    except (OSError, KeyError, ValueError) as error:
-        raise SearchError(f"the wavelengths of {ref} cannot be read: {error}") from error
+def _read(
+    butler: Butler,
+    refs: Sequence[DatasetRef],
+    places: Sequence[NDArray[np.float64]],
+    shape: tuple[int, int],
+    threads: int,
+) -> list[Any]:
+    """Return central wavelengths and bandwidths that each solution has at its places, or why it cannot be read."""
+    found = butler.get_many_uris(refs, predict=True)
+    addresses = [found[ref].primaryURI for ref in refs]
+    answers: list[Any] = [None] * len(refs)
+    remote = [n for n, ref in enumerate(refs) if ref.datasetType.name == CALIBRATION and _has_ranges(addresses[n])]
+    _fill(answers, remote, read_pixels, addresses, places, [shape] * len(refs), threads=threads)
+    others = [n for n, answer in enumerate(answers) if answer is None]
+    get = functools.partial(_get, butler)
+    # The Butler is not made for several threads.
+    _fill(answers, others, get, addresses, places, [shape] * len(refs), refs, threads=1)
+    return answers
+
+
+def _has_ranges(address: ResourcePath | None) -> bool:
+    """Return whether it is better to read some of a file than the Butler's copy of all of it."""
+    # Fragments are files in an archive.
+    return address is not None and not (address.isLocal or address.fragment or address.getExtension().endswith(".gz"))
+
+
+def _fill(answers: list[Any], which: list[int], read: Any, *arguments: Sequence[Any], threads: int) -> None:
+    """Enter what is read of some of the files into the answers."""
+    chosen = [[argument[n] for n in which] for argument in arguments]
+    for n, answer in zip(which, read_files(read, *chosen, threads=threads), strict=True):
+        answers[n] = answer
+
+
+def _get(
+    butler: Butler, _: ResourcePath, places: NDArray[np.float64], shape: tuple[int, int], ref: DatasetRef
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    hdus = butler.get(ref)
+    values = pixels_of(hdus, places, shape)
+    if values is not None:
+        return values
+    if WCS_WAVE not in hdus:
+        raise ProductError(f"it has no wavelengths, neither planes {CWAVE} and {CBAND} nor a table {WCS_WAVE}")
+    central, width = Wavelength.from_table(hdus[WCS_WAVE]).at(*places.T)
+    return central.to_value(units.um), width.to_value(units.um)

@@ -42,7 +42,13 @@ from lsst.daf.butler.cli.utils import ButlerCommand
     metavar="BEGIN END",
     help="Exposures that overlap this time: two dates, UTC, such as 2025-06-01 2025-07-01T12:00:00.",
 )
-@click.option("--wavelength-range", nargs=2, type=float, metavar="MIN MAX", help="Wavelengths at the position (um).")
+@click.option(
+    "--wavelength-range",
+    nargs=2,
+    type=float,
+    metavar="MIN MAX",
+    help="Wavelengths at the position (um); of images that only touch the circle of --radius, at the nearest pixel.",
+)
 @where_option(help="Further condition, in the query language of the Butler.")
 @click.option(
     "--exact",

@@ -153,10 +153,15 @@ def _remarks(found: FoundImages) -> list[str]:
 
 def _nothing(criteria: Criteria, found: FoundImages) -> str:
     place = f"RA {criteria.ra:.6f}, Dec {criteria.dec:.6f}"
+    contains, contain, there = f"contains {place}", f"contain {place}", "there"
+    if criteria.radius:
+        circle = f"the circle of {criteria.radius:g} deg round {place}"
+        contains, contain, there = f"touches {circle}", f"touch {circle}", "at the position or the pixel nearest to it"
     images = f"{criteria.dataset_type} of {criteria.instrument} in {', '.join(criteria.collections)}"
-    if found.at_any_wavelength:
+    if found.at_any_wavelength and criteria.wavelengths is not None:
+        shortest, longest = criteria.wavelengths
         return (
-            f"{found.at_any_wavelength} images of {images} contain {place}, but none with a wavelength from "
-            f"{criteria.wavelengths[0]} to {criteria.wavelengths[1]} um there."  # type: ignore[index]
+            f"{found.at_any_wavelength} images of {images}, of detectors that may have such wavelengths, {contain}, "
+            f"but none with a wavelength from {shortest} to {longest} um {there}."
         )
-    return f"No image of {images} contains {place} and meets the other conditions."
+    return f"No image of {images} {contains} and meets the other conditions."
