@@ -122,7 +122,7 @@ def simulate_level2(settings: Level2Settings, exposure: int, detector: int) -> L
     for flag, where in (
         ("TRANSIENT", hit),
         ("OVERFLOW", measured.overflow),
-        ("SOURCE", starlight**2 > variance),
+        ("SOURCE", starlight**2 > measured.variance / per_intensity**2),
         ("OUTLIER", hit & (pixels - starlight - zodi - glow > _SIGNIFICANT * np.sqrt(variance))),
     ):
         flags[where] |= release.flags.bits(flag)
