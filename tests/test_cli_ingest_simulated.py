@@ -45,6 +45,7 @@ def test_guard(monkeypatch: pytest.MonkeyPatch) -> None:
         "ingest-level2",
         "ingest-simulated",
         "list-calibrations",
+        "register-targets",
         "stale-spectra",
     ]
     assert all(isinstance(command, click.Command) for command in get_cli_subcommands())

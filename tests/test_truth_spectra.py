@@ -32,7 +32,8 @@ class SolidAngles:
 
 def true_calibrations(release, detector, truth):
     rows, columns = np.indices((SIDE, SIDE), dtype=float)
-    maps = (plane * units.um for plane in wavelength_table(detector, RELEASES[release].wavelength_points).at(columns, rows))
+    table = wavelength_table(detector, RELEASES[release].wavelength_points)
+    maps = (plane * units.um for plane in table.at(columns, rows))
     return Calibrations(
         wavelengths=Calibration("wavelengths", PlaneWavelengths(*maps)),
         solid_angles=Calibration("solid angles", SolidAngles(truth)),

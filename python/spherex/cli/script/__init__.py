@@ -10,6 +10,7 @@ __all__ = [
     "ingest_level2",
     "ingest_simulated",
     "list_calibrations",
+    "register_targets",
     "stale_spectra",
 ]
 
@@ -20,4 +21,5 @@ from .ingest_calibrations import ingest_calibrations
 from .ingest_level2 import ingest_level2
 from .ingest_simulated import ingest_simulated
 from .list_calibrations import list_calibrations
+from .register_targets import register_targets
 from .stale_spectra import stale_spectra

@@ -1,0 +1,76 @@
+"""``butler register-targets``: from a file to targets in a repository."""
+
+from __future__ import annotations
+
+__all__ = ["register_targets"]
+
+from typing import TYPE_CHECKING
+
+import click
+
+from spherex.ingest import IngestError
+from spherex.ingest.repository import open_repository
+
+if TYPE_CHECKING:
+    from spherex.targets import Registration
+
+_MOST_PROBLEMS = 50
+
+
+def register_targets(
+    repo: str, catalog_name: str, file: str, update: bool, dry_run: bool, **columns: str | None
+) -> bool:
+    """Register the rows of a file.
+
+    Parameters
+    ----------
+    repo
+        Path, URI or label of the repository.
+    catalog_name
+        Name of the catalogue.
+    file
+        Path or URI of the table.
+    update
+        Whether a catalogue that is there may change.
+    dry_run
+        Only report.
+    **columns
+        Names of columns, by ours with ``_column``; None for the usual ones.
+
+    Returns
+    -------
+    bool
+        Whether the targets are registered now, or would be.
+    """
+    from spherex.targets import CatalogError, check_catalog, check_catalog_name, read_catalog, register_catalog
+
+    if (reason := check_catalog_name(catalog_name)) is not None:
+        raise click.BadParameter(f"{reason}.", param_hint="CATALOG_NAME")
+    chosen = {name.removesuffix("_column"): column for name, column in columns.items() if column is not None}
+    try:
+        table = read_catalog(file, chosen)
+        problems = check_catalog(table)
+        for problem in problems[:_MOST_PROBLEMS]:
+            click.echo(f"{file}, {problem}", err=True)
+        if problems:
+            rows = len({problem.row for problem in problems})
+            if len(problems) > _MOST_PROBLEMS:
+                click.echo(f"... and {len(problems) - _MOST_PROBLEMS} more", err=True)
+            click.echo(f"{rows} of {len(table)} rows cannot be targets; nothing is registered.", err=True)
+            return False
+        with open_repository(repo, writeable=not dry_run) as butler:
+            done = register_catalog(butler, catalog_name, table, file, update=update, dry_run=dry_run)
+    except (CatalogError, IngestError) as error:
+        raise click.ClickException(f"{str(error).rstrip('.')}.") from None
+    click.echo(_told(catalog_name, done, dry_run))
+    return True
+
+
+def _told(catalog: str, done: Registration, dry_run: bool) -> str:
+    if done.is_nothing:
+        return f"Nothing to do: the {done.same} targets are in catalogue {catalog} as they are in the file."
+    parts = [f"{done.new} new", f"{done.changed} moved", f"{done.same} as before"]
+    if done.gone:
+        parts.append(f"{done.gone} no longer in the file, which stay registered but are measured no more")
+    would = "would be " if dry_run else ""
+    return f"Targets of catalogue {catalog}: {', '.join(parts)}. Table target_catalog {would}in {done.run}."

@@ -1,0 +1,154 @@
+"""Targets into a repository."""
+
+from __future__ import annotations
+
+__all__ = ["CATALOG_TYPE", "Registration", "catalog_collection", "register_catalog"]
+
+import dataclasses
+import datetime
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .reading import CatalogError
+from .records import target_records
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+    from lsst.daf.butler import Butler, DimensionRecord
+
+CATALOG_TYPE = "target_catalog"
+"""Dataset type of catalogues, dimension catalog."""
+
+_STORAGE_CLASS = "ArrowAstropy"
+_CHUNK = 5000
+"""Records that are made at once; all are inserted in one transaction."""
+
+
+def catalog_collection(name: str) -> str:
+    """Return the CHAINED collection of a catalogue, its newest version first."""
+    return f"catalogs/{name}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Registration:
+    """What was registered.
+
+    Parameters
+    ----------
+    new, changed, same
+        Numbers of targets.
+    gone
+        Number of targets that are registered and not in the file any more.
+    run
+        RUN collection of the new dataset, empty if it was not needed.
+    """
+
+    new: int
+    changed: int
+    same: int
+    gone: int
+    run: str = ""
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether all was there before."""
+        return not self.run
+
+
+def register_catalog(
+    butler: Butler, name: str, table: Table, desc: str, *, update: bool = False, dry_run: bool = False
+) -> Registration:
+    """Register targets and keep their catalogue, all or nothing.
+
+    Parameters
+    ----------
+    butler
+        The repository.
+    name
+        Name of the catalogue.
+    table
+        As `read_catalog` returns it, without problems.
+    desc
+        Where it comes from.
+    update
+        Whether targets may change or be added to a catalogue that is there.
+    dry_run
+        Only say what would be done.
+
+    Returns
+    -------
+    registration
+        What was done.
+
+    Raises
+    ------
+    CatalogError
+        If the catalogue is there with other targets and ``update`` is not set.
+    """
+    from lsst.daf.butler import CollectionType, DatasetType
+
+    chain = catalog_collection(name)
+    known = {record.name: record for record in _records(butler, name)}
+    names = np.asarray(table["name"], dtype=str).tolist()
+    new = set(names) - known.keys()
+    changed = {one["name"] for one in target_records(name, table) if _is_other(one, known.get(one["name"]))}
+    counts = Registration(len(new), len(changed), len(names) - len(new) - len(changed), len(known.keys() - set(names)))
+    present = _catalog(butler, name, chain)
+    if present is not None and not new and not changed and _is_same_table(present, table):
+        return counts
+    if known and not update and (new or changed or present is not None):
+        raise CatalogError(
+            f"catalogue {name} is there with other rows ({counts.new} new targets, {counts.changed} moved, "
+            f"{counts.gone} no longer in the file); give --update to replace it, or another name"
+        )
+    run = f"{chain}/{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%S.%fZ}"
+    if not dry_run:
+        dataset_type = DatasetType(CATALOG_TYPE, ("catalog",), _STORAGE_CLASS, universe=butler.dimensions)
+        butler.registry.registerDatasetType(dataset_type)
+        butler.collections.register(chain, CollectionType.CHAINED)
+        butler.collections.register(run)
+        wanted = (one for one in target_records(name, table) if one["name"] in new or one["name"] in changed)
+        with butler.transaction():
+            butler.registry.syncDimensionData("catalog", {"name": name, "desc": desc[:256]}, update=True)
+            while chunk := list(itertools.islice(wanted, _CHUNK)):
+                butler.registry.insertDimensionData("target", *chunk, replace=bool(changed))
+            butler.put(table, CATALOG_TYPE, catalog=name, run=run)
+            butler.collections.prepend_chain(chain, run)
+    return dataclasses.replace(counts, run=run)
+
+
+def _records(butler: Butler, name: str) -> list[DimensionRecord]:
+    if not butler.query_dimension_records("catalog", where="catalog = name", bind={"name": name}, explain=False):
+        return []
+    return butler.query_dimension_records("target", catalog=name, limit=None, explain=False)
+
+
+def _is_other(record: dict[str, Any], known: DimensionRecord | None) -> bool:
+    return known is not None and any(getattr(known, name) != record[name] for name in ("ra", "dec", "region"))
+
+
+def _catalog(butler: Butler, name: str, chain: str) -> Table | None:
+    from lsst.daf.butler import MissingCollectionError, MissingDatasetTypeError
+
+    try:
+        ref = butler.find_dataset(CATALOG_TYPE, catalog=name, collections=chain)
+    except (MissingCollectionError, MissingDatasetTypeError):
+        return None
+    return None if ref is None else butler.get(ref)
+
+
+def _is_same_table(first: Table, second: Table) -> bool:
+    if first.colnames != second.colnames or len(first) != len(second):
+        return False
+    return all(_is_same_column(first[name], second[name]) for name in first.colnames)
+
+
+def _is_same_column(first: Any, second: Any) -> bool:
+    one, other = (np.ma.asarray(column) for column in (first, second))
+    if not np.array_equal(np.ma.getmaskarray(one), np.ma.getmaskarray(other)):
+        return False
+    there = ~np.ma.getmaskarray(one)
+    numbers = one.dtype.kind in "fc" and other.dtype.kind in "fc"
+    return np.array_equal(np.asarray(one)[there], np.asarray(other)[there], equal_nan=numbers)
