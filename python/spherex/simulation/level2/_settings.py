@@ -56,7 +56,7 @@ class Level2Settings:
             raise ValueError("A Level 2 image is cut from a whole frame, not made by a miniature telescope.")
         if not MINIMUM_SIDE <= self.side <= FULL_SIDE:
             raise ValueError(f"The side must be {MINIMUM_SIDE} to {FULL_SIDE} pixels, not {self.side}.")
-        if self.run.pipeline not in ("l2b", "l2b_retry") or not self.run.version:
+        if self.run.pipeline not in ("l2b", "l2b_retry") or self.run.version is None:
             raise ArchiveNameError(f"{self.run} is no run that makes Level 2 images, such as {self.release.run}")
 
     def name_of(self, exposure: int, detector: int) -> Level2Name:
