@@ -10,7 +10,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from ...archive import CalibrationName, ProcessingRun
+from ...archive import CBAND, CWAVE, CalibrationName, ProcessingRun
 from ...image import Box
 from ...instrument import FRAME_SIDE
 from .._astrometry import celestial_cards
@@ -76,7 +76,7 @@ def _extensions(settings: Level2Settings, type_: str, detector: int) -> list[fit
     if type_ == "spectral_wcs":
         rows, columns = np.indices((FRAME_SIDE, FRAME_SIDE), dtype=float)
         maps = wavelengths.at(columns, rows)
-        names = ("CWAVE", "CBAND")
+        names = (CWAVE, CBAND)
         planes = [_image(name, one, "um") for name, one in zip(names, maps, strict=True)]
         return [*planes, wavelengths.hdu()]
     if type_ == "solid_angle_pixel_map":
