@@ -161,6 +161,27 @@ def test_a_dry_run_changes_nothing(repo_root: Path, tmp_path: Path) -> None:
     assert butler_command("list-calibrations", repo_root).code == 1
 
 
+def changes_of(outcome: Outcome) -> list[str]:
+    """Return the lines on what gives way to what."""
+    return [line for line in outcome.output.splitlines() if line.startswith("spectral_wcs, detector")]
+
+
+@pytest.mark.parametrize(("before", "runs"), [(OLD, [NEW]), (NEW, [OLD]), (NEW, [NEW]), (None, [NEW, OLD])])
+def test_a_dry_run_tells_what_a_real_one_does(
+    repo_root: Path, tmp_path: Path, before: str | None, runs: list[str]
+) -> None:
+    if before is not None:
+        ingest(repo_root, write_wcs(tmp_path / "before", before), "--end-date", "2026-01-01")
+    files = [write_wcs(tmp_path / "files", run, detector) for run in runs for detector in (4, 5)]
+    command = [*files, "--begin-date", "2025-07-01"]
+    foretold, again, done = (ingest(repo_root, *command, *more) for more in (["--dry-run"], ["--dry-run"], []))
+    assert (foretold.code, done.code) == (0, 0)
+    assert foretold.output == again.output
+    expected = [line.replace("replaces", "would replace").replace("leaves", "would leave") for line in changes_of(done)]
+    assert changes_of(foretold) == expected
+    assert len(expected) == {(OLD, 1): 1, (NEW, 1): int(runs == [OLD]), (None, 2): 2}[before, len(runs)]
+
+
 @pytest.mark.parametrize("in_file", [False, True])
 def test_a_known_id_is_kept(repo_root: Path, tmp_path: Path, in_file: bool) -> None:
     path = write_wcs(tmp_path)
@@ -282,6 +303,7 @@ def test_bad_input_is_named_and_the_rest_ingested(repo_root: Path, tmp_path: Pat
         (["--id", f"a={ID}", "--id", f"b={ID}"], "a and b are given the same UUID"),
         (["--ids", "/nowhere.yaml"], "/nowhere.yaml is not a mapping"),
         (["--collection", "SPHEREx/level2"], "is not of type CALIBRATION"),
+        (["--collection", "SPHEREx/level2", "--dry-run"], "is not of type CALIBRATION"),
     ],
 )
 def test_wrong_options_are_told(repo_root: Path, tmp_path: Path, options: list[str], match: str) -> None:
