@@ -56,7 +56,10 @@ def test_what_is_no_expidn_is_refused(number: int) -> None:
 
 def test_runs_are_ordered_by_their_processing() -> None:
     oldest_first = [
+        "base-2024-366",
         "base-2025-158",
+        "l2b-2025-160",
+        "l2b-v0-2025-160",
         "l2b-v9-2025-160",
         "l2b-v12-2025-175",
         "l2b_retry-v12-2025-175",
@@ -74,7 +77,12 @@ def test_runs_are_ordered_by_their_processing() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "l2b-v20", "l2b-v20-2025-29", "v20-2025", "L2B-v20-2025-299", "l2b-v20-2025-299.fits"]
+    "text",
+    [
+        *("", "l2b-v20", "l2b-v20-2025-29", "v20-2025", "L2B-v20-2025-299", "l2b-v20-2025-299.fits"),
+        *("l2b-v020-2025-299", "l2b-v00-2025-299", "l2b-v20-v21-2025-299", "l2b-v20-2025-٢٩٩"),
+        *("l2b-v20-2025-000", "l2b-v20-2025-366", "l2b-v20-2024-367", "l2b-v20-2025-999", "l2b-v20-0000-001"),
+    ],
 )
 def test_what_is_no_run_is_refused(text: str) -> None:
     with pytest.raises(ArchiveNameError, match="processing run"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from lsst.daf.butler import Butler, CollectionType, DatasetRef, DatasetType, Timespan
 
 from spherex.archive import ArchiveNameError, ProcessingRun
-from spherex.calibrations import associations_of, certify_newest, decertify, timespan_between
+from spherex.calibrations import CertifyRehearsal, associations_of, certify_newest, decertify, timespan_between
 from spherex.instrument import SimulatorInstrument
 
 CALIB = "SPHEREx/calib"
@@ -95,6 +96,27 @@ def test_certifying_again_changes_nothing(repository: Butler, put: Callable[...,
     assert associations_of(repository, CALIB, "gain") == before
     assert certify_newest(repository, CALIB, [ref], timespan_between("2025-05-01", None), age_of) == []
     assert valid(repository, "gain", "2026-01-01", detector=2) == "cal-v4-2025-161"
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_a_rehearsal_foretells_call_after_call(
+    repository: Butler, put: Callable[..., DatasetRef], order: tuple[int, ...]
+) -> None:
+    span = timespan_between("2025-08-01", "2025-09-01")
+    known, own = put("gain", "cal-v4-2025-161", detector=2), put("gain", "my own run", detector=2)
+    certify_newest(repository, CALIB, [known], ALWAYS, age_of)
+    certified = timespan_between("2025-08-10", "2025-08-11")
+    decertify(repository, CALIB, "gain", certified, [own.dataId])
+    repository.registry.certify(CALIB, [own], certified)
+    before = associations_of(repository, CALIB, "gain")
+    refs = [put("gain", run, detector=2) for run in ("cal-v3-2025-100", "cal-v5-2025-200", "cal-v6-2025-300")]
+    rehearsal = CertifyRehearsal(repository, CALIB, span, age_of)
+    foretold = [rehearsal.certify([refs[number]]) for number in order]
+    assert associations_of(repository, CALIB, "gain") == before
+    done = [certify_newest(repository, CALIB, [refs[number]], span, age_of) for number in order]
+    for one, other in zip(foretold, done, strict=True):
+        assert sorted(map(str, one)) == sorted(map(str, other))
+    assert len(done[0]) == 3
 
 
 def test_what_somebody_else_certified_stays(repository: Butler, put: Callable[..., DatasetRef]) -> None:

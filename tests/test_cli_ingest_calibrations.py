@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,8 @@ from spherex.calibrations import timespan_between
 from spherex.instrument import SPHEREx
 
 OLD, NEW = "cal-wcs-v4-2025-254", "cal-swcs-v5-2026-191"
+DARK = "dark_D2_spx_cal-drk-v4-2025-161.fits"
+FRAME = (2040, 2040)
 ID = "15a36c9f-e41f-451f-96a6-fede67db772b"
 
 
@@ -28,20 +31,35 @@ def write_wcs(folder: Path, run: str = OLD, detector: int = 4, in_header: object
     """Write a ``spectral_wcs`` whose wavelength is its detector plus the version of its run."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"spectral_wcs_D{detector}_spx_{run}.fits"
-    primary = fits.PrimaryHDU()
-    primary.header["DETECTOR"] = detector if in_header is None else in_header
-    wavelength = np.full((4, 5), detector + (0.5 if run == NEW else 0.0), "f4")
-    hdus = [primary, fits.ImageHDU(wavelength, name="CWAVE"), fits.ImageHDU(wavelength / 40, name="CBAND")]
-    fits.HDUList(hdus).writeto(path)
+    wavelength = detector + (0.5 if run == NEW else 0.0)
+    cards = {"DETECTOR": detector if in_header is None else in_header}
+    return write_maps(path, {"CWAVE": wavelength, "CBAND": wavelength / 40}, cards)
+
+
+def write_maps(
+    path: Path, maps: dict[str, float], cards: dict[str, object] | None = None, shape: tuple[int, ...] = FRAME
+) -> Path:
+    """Write images that are zero but for their first pixel; the rest is a hole in the file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        file.write(fits.PrimaryHDU(header=fits.Header(cards or {})).header.tostring().encode())
+        for name, value in maps.items():
+            header = fits.ImageHDU(np.zeros((1,) * len(shape), "f4"), name=name).header
+            for axis, length in enumerate(reversed(shape), start=1):
+                header[f"NAXIS{axis}"] = length
+            header["BUNIT"] = "electron/s"
+            file.write(header.tostring().encode())
+            end = file.tell() + -(-4 * math.prod(shape) // 2880) * 2880
+            file.write(np.array(value, ">f4").tobytes())
+            file.truncate(end)
+            file.seek(end)
     return path
 
 
 def write_others(folder: Path) -> None:
     """Write an image, a template of one detector, and the gains of all."""
     folder.mkdir(parents=True, exist_ok=True)
-    header = fits.Header({"BUNIT": "electron/s", "DETECTOR": "2"})
-    image = fits.ImageHDU(np.ones((4, 5), "f4"), header, name="DARK")
-    fits.HDUList([fits.PrimaryHDU(), image]).writeto(folder / "dark_D2_spx_cal-drk-v4-2025-161.fits")
+    write_maps(folder / DARK, {"DARK": 1.0}, {"DETECTOR": "2"})
     table = fits.BinTableHDU.from_columns([fits.Column("LINE", "E", array=[1.083])], name="HE")
     fits.HDUList([fits.PrimaryHDU(), table]).writeto(folder / "he_template_D1_spx_cal-he-v1-2026-191.fits")
     (folder / "gain_factors_spx_base-2025-158.yaml").write_text("gain: {1: [2.0, 2.1], 2: [1.9, 2.2]}\n")
@@ -64,7 +82,7 @@ def test_each_kind_comes_with_its_type(repo_root: Path, tmp_path: Path) -> None:
     assert (outcome.counts["found"], outcome.counts["ingested"]) == (4, 4)
     with Butler.from_config(str(repo_root), collections="SPHEREx/calib", instrument="SPHEREx") as butler:
         dark = butler.get("dark", detector=2)
-        assert (dark.unit, dark.shape) == ("electron/s", (4, 5))
+        assert (dark.unit, dark.shape, dark.data[0, 0]) == ("electron/s", FRAME, 1.0)
         assert butler.get("gain_factors", instrument="SPHEREx")["gain"][2] == [1.9, 2.2]
         assert butler.get("he_template", detector=1)["HE"].data["LINE"][0] == np.float32(1.083)
         assert butler.find_dataset("he_template", detector=2) is None
@@ -75,6 +93,25 @@ def test_each_kind_comes_with_its_type(repo_root: Path, tmp_path: Path) -> None:
             for ref in butler.query_datasets(name, "SPHEREx/calib/*", find_first=False)
         }
         assert runs == {"SPHEREx/calib/cal-drk-v4-2025-161", f"SPHEREx/calib/{OLD}"}
+
+
+GOOD: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
+    "abs_gain_matrix": (("ANYTHING",), FRAME),
+    "average_psf": (("IMAGE",), (121, 101, 101)),
+    "l3_flux_corrections": (("",), FRAME),
+    "nonfunc": (("NONFUNC", "MORE"), FRAME),
+    "nonlinear_pars": (("Q_nl", "b1", "b2", "b3", "Qmax"), FRAME),
+    "readnoise_pars": (("READNOISE-1", "READNOISE-2"), FRAME),
+    "spectral_channels": (("CHANNEL_MAP",), (5, 5)),
+    "xtalk_class1": ((), ()),
+}
+
+
+def test_what_the_documentation_of_the_archive_allows_is_taken(repo_root: Path, tmp_path: Path) -> None:
+    for type_, (names, shape) in GOOD.items():
+        write_maps(tmp_path / "in" / f"{type_}_D1_spx_base-2025-158.fits", dict.fromkeys(names, 1.0), shape=shape)
+    outcome = ingest(repo_root, tmp_path / "in")
+    assert (outcome.code, outcome.counts["ingested"]) == (0, len(GOOD)), outcome
 
 
 def test_the_calibration_is_the_one_valid_at_the_time_of_the_exposure(repo_root: Path, tmp_path: Path) -> None:
@@ -124,6 +161,27 @@ def test_a_dry_run_changes_nothing(repo_root: Path, tmp_path: Path) -> None:
     assert butler_command("list-calibrations", repo_root).code == 1
 
 
+def changes_of(outcome: Outcome) -> list[str]:
+    """Return the lines on what gives way to what."""
+    return [line for line in outcome.output.splitlines() if line.startswith("spectral_wcs, detector")]
+
+
+@pytest.mark.parametrize(("before", "runs"), [(OLD, [NEW]), (NEW, [OLD]), (NEW, [NEW]), (None, [NEW, OLD])])
+def test_a_dry_run_tells_what_a_real_one_does(
+    repo_root: Path, tmp_path: Path, before: str | None, runs: list[str]
+) -> None:
+    if before is not None:
+        ingest(repo_root, write_wcs(tmp_path / "before", before), "--end-date", "2026-01-01")
+    files = [write_wcs(tmp_path / "files", run, detector) for run in runs for detector in (4, 5)]
+    command = [*files, "--begin-date", "2025-07-01"]
+    foretold, again, done = (ingest(repo_root, *command, *more) for more in (["--dry-run"], ["--dry-run"], []))
+    assert (foretold.code, done.code) == (0, 0)
+    assert foretold.output == again.output
+    expected = [line.replace("replaces", "would replace").replace("leaves", "would leave") for line in changes_of(done)]
+    assert changes_of(foretold) == expected
+    assert len(expected) == {(OLD, 1): 1, (NEW, 1): int(runs == [OLD]), (None, 2): 2}[before, len(runs)]
+
+
 @pytest.mark.parametrize("in_file", [False, True])
 def test_a_known_id_is_kept(repo_root: Path, tmp_path: Path, in_file: bool) -> None:
     path = write_wcs(tmp_path)
@@ -168,10 +226,46 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
         "DETECTOR in its header is 5, but its name says 4",
     ),
     "no image": (
-        lambda folder: written(
-            folder / "dark_D2_spx_cal-drk-v4-2025-161.fits", fits.PrimaryHDU().header.tostring().encode()
-        ),
+        lambda folder: written(folder / DARK, fits.PrimaryHDU().header.tostring().encode()),
         "it holds no image",
+    ),
+    "no HDUs": (
+        lambda folder: written(
+            folder / f"spectral_wcs_D4_spx_{OLD}.fits", fits.PrimaryHDU().header.tostring().encode()
+        ),
+        "it holds no image CWAVE",
+    ),
+    "one HDU of two": (
+        lambda folder: write_maps(folder / f"spectral_wcs_D4_spx_{OLD}.fits", {"CWAVE": 1.0}),
+        "it holds no image CBAND",
+    ),
+    "small image": (
+        lambda folder: write_maps(folder / "abs_gain_matrix_D1_spx_cal-agm-v7-2025-218.fits", {"X": 1.0}, shape=(5, 6)),
+        "its image X has 6 x 5 pixels, not 2040 x 2040",
+    ),
+    "cut map": (
+        lambda folder: write_maps(
+            folder / "readnoise_pars_D1_spx_base-2025-158.fits", {"READNOISE-1": 1.0, "READNOISE-2": 2.0}, shape=(9, 9)
+        ),
+        "its image READNOISE-1 has 9 x 9 pixels",
+    ),
+    "no table": (
+        lambda folder: write_maps(folder / "epsf_D1_spx_cal-epsf-v1-2026-191.fits", {"EPSF": 1.0}, shape=(33, 33)),
+        "it holds no table EPSF",
+    ),
+    "other PSF": (
+        lambda folder: write_maps(
+            folder / "average_psf_D1_spx_cal-psf-v4-2025-161.fits", {"IMAGE": 1.0}, shape=(9, 101, 101)
+        ),
+        "its image IMAGE has 101 x 101 x 9 pixels, not 101 x 101 x 121",
+    ),
+    "YAML of an image": (
+        lambda folder: written(folder / DARK.replace(".fits", ".yaml"), b"a: 1"),
+        "a dark of the archive is FITS, not yaml",
+    ),
+    "FITS of a YAML": (
+        lambda folder: write_maps(folder / "gain_factors_spx_base-2025-158.fits", {"X": 1.0}),
+        "a gain_factors of the archive is YAML, not fits",
     ),
     "no YAML": (lambda folder: written(folder / "gain_factors_spx_base-2025-158.yaml", b"a: [1"), "it is not YAML"),
     "object in YAML": (
@@ -209,6 +303,7 @@ def test_bad_input_is_named_and_the_rest_ingested(repo_root: Path, tmp_path: Pat
         (["--id", f"a={ID}", "--id", f"b={ID}"], "a and b are given the same UUID"),
         (["--ids", "/nowhere.yaml"], "/nowhere.yaml is not a mapping"),
         (["--collection", "SPHEREx/level2"], "is not of type CALIBRATION"),
+        (["--collection", "SPHEREx/level2", "--dry-run"], "is not of type CALIBRATION"),
     ],
 )
 def test_wrong_options_are_told(repo_root: Path, tmp_path: Path, options: list[str], match: str) -> None:

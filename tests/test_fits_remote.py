@@ -150,6 +150,10 @@ def test_a_place_on_the_sky_fetches_its_rows_only(bucket, tmp_path, fetched, rel
     # Compressed flags come with the list of their tiles, and are read ahead.
     assert sum(fetched) <= 3 * rows + headers + (2**19 if release == "qr3" else 0)
     assert len(fetched) <= 12
+    fetched.clear()
+    with open_product(uri) as product:
+        product.read(cut)
+    assert whole.psf.nbytes < sum(fetched) - 4 * rows < whole.psf.nbytes + headers + 2**19
     for component, data, requests in (
         ("image", rows, 2),
         ("wcs", 0, 1),

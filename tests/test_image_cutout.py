@@ -216,3 +216,8 @@ def test_published_origins_of_cutouts(card, pixel, parent):
     # Tests of spherex-retrieval and SPIFF, IRSA notebook on PSFs, whole frame.
     x, y = frame_origin({"CRPIX1A": card[0], "CRPIX2A": card[1]})
     assert (x + pixel[0], y + pixel[1]) == pytest.approx(parent, rel=1e-15)
+
+
+def test_an_axis_without_origin_is_that_of_a_whole_frame():
+    assert frame_origin({"CRPIX1A": -931}) == (932, 0)
+    assert frame_origin({"CRPIX2A": -933}) == (0, 934)

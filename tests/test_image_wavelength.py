@@ -94,6 +94,17 @@ def test_where_the_table_does_not_reach_there_is_none():
     assert np.isnan(central.value).tolist() == [True, False, True]
 
 
+def test_the_outermost_control_points_are_extended_by_half_of_their_distance():
+    table = wave_table(11)
+    first, second = (float(table.data["VALUES"][0][row, 0, 0]) for row in (0, 1))
+    step = 204
+    central, _ = Wavelength.from_table(table).at([0, 0, 0], [-0.4 * step, -0.5 * step, -0.51 * step])
+    np.testing.assert_allclose(
+        central.value[:2], [first - share * (second - first) for share in (0.4, 0.5)], rtol=1e-12
+    )
+    assert np.isnan(central.value[2])
+
+
 def test_it_can_be_copied(tmp_path):
     wavelength = read_product(write_level2(tmp_path / "a.fits").path).wavelength
     expected = wavelength.at(3, 4)

@@ -40,11 +40,11 @@ class KnownDescriber(SimulatedDescriber):
 
 def run(repo: Path, source: Path, describer: SimulatedDescriber | None = None, **choices: object) -> IngestReport:
     describer = describer or SimulatedDescriber("rawexp", "rawexpr")
-    hook = choices.pop("hook", None)
+    hooks = {name: choices.pop(name, None) for name in ("hook", "preview")}
     with Butler.from_config(str(repo), writeable=True) as butler:
         describer.instrument().register(butler.registry)
         options = IngestOptions(**choices)  # type: ignore[arg-type]
-        return engine.ingest(butler, describer, [str(source)], re.compile(RAW_REGEX), options, hook=hook)  # type: ignore[arg-type]
+        return engine.ingest(butler, describer, [str(source)], re.compile(RAW_REGEX), options, **hooks)  # type: ignore[arg-type]
 
 
 def test_known_dataset_id(repo_root: Path, tmp_path: Path) -> None:
@@ -89,13 +89,19 @@ def test_hook_that_fails_undoes_the_batch(repo_root: Path, tmp_path: Path) -> No
     assert datasets(repo_root) == {}
 
 
-def test_dry_run_calls_no_hook(repo_root: Path, tmp_path: Path) -> None:
+def test_dry_run_calls_the_preview_and_no_hook(repo_root: Path, tmp_path: Path) -> None:
     write_file(tmp_path / "in")
 
     def hook(refs: Sequence[DatasetRef]) -> list[str]:
         raise AssertionError("called")
 
-    assert run(repo_root, tmp_path / "in", hook=hook, dry_run=True).is_success
+    def preview(refs: Sequence[DatasetRef]) -> list[str]:
+        return [f"{len(refs)} would be certified"]
+
+    report = run(repo_root, tmp_path / "in", hook=hook, preview=preview, dry_run=True)
+    assert report.is_success
+    assert report.notes == ["1 would be certified"]
+    assert run(repo_root, tmp_path / "in", preview=hook).is_success, "of no use where there is something to do"
 
 
 class DerivingDescriber(SimulatedDescriber):

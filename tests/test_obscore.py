@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from spherex.obscore import get_record_factory
 SEED = "resource://spherex/configs/butler_obscore.yaml"
 DIMENSIONS = "resource://spherex/configs/dimensions.yaml"
 CONFIG = "resource://spherex/configs/obscore.yaml"
-COLUMNS = {"access_format": "application/fits", "calib_level": 2, "dataproduct_type": "image", "s_xel1": 2040}
+COLUMNS = {"access_format": "application/fits", "calib_level": 2, "dataproduct_type": "image"}
 
 
 @pytest.fixture
@@ -56,6 +57,19 @@ def test_repository_with_a_table_is_like_any_other(repo: Path, make_repo: Any, t
     assert with_table == without
 
 
+def test_a_failed_create_is_mended_as_the_documentation_says(tmp_path: Path) -> None:
+    seed, root = tmp_path / "seed.yaml", tmp_path / "repo"
+    config = Config(SEED)
+    config["registry", "managers", "obscore", "config", "collection_type"] = "RUNS"
+    config.dumpToUri(seed)
+    create = ["create", "--override", "--dimension-config", DIMENSIONS, root, "--seed-config"]
+    assert "Input should be 'RUN' or 'TAGGED'" in butler_command(*create, seed).output
+    assert "no such table: butler_attributes" in butler_command("ingest-level2", root, tmp_path).output
+    assert "File exists" in butler_command(*create, SEED).output
+    shutil.rmtree(root)
+    assert butler_command(*create, SEED).code == 0
+
+
 def test_ingested_images_are_in_the_table(repo: Path, tmp_path: Path) -> None:
     images = [
         Image(0, 3, survey="deep_north"),
@@ -75,6 +89,8 @@ def test_ingested_images_are_in_the_table(repo: Path, tmp_path: Path) -> None:
     assert first["t_max"] == pytest.approx(FIRST_MJD + 115.1175 / 86400, abs=1e-9)
     assert first["t_exptime"] == 113.58
     assert first["target_name"] == "27376"
+    # It may be a cutout.
+    assert (first["s_xel1"], first["s_xel2"]) == (None, None)
     assert (first["em_min"], first["em_max"]) == pytest.approx((1.63e-6, 2.41e-6))
     assert first["em_res_power"] == DETECTORS[2].r
     assert first["energy_bandpassname"] == first["em_filter_name"] == "SPHEREx-D3"

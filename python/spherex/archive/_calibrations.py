@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-__all__ = ["CALIBRATION_KINDS", "CalibrationContent", "content_of"]
+__all__ = ["CALIBRATION_KINDS", "CBAND", "CWAVE", "CalibrationContent", "CalibrationHDU", "CalibrationKind", "kind_of"]
 
+import dataclasses
 import enum
+
+from ..instrument import FRAME_SIDE
+from ._observation import ArchiveNameError
+
+CWAVE = "CWAVE"
+CBAND = "CBAND"
+"""Central wavelengths and bandwidths of all pixels, in the calibration spectral_wcs."""
 
 
 class CalibrationContent(enum.Enum):
@@ -15,21 +23,66 @@ class CalibrationContent(enum.Enum):
     YAML = "YAML"
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class CalibrationHDU:
+    """An HDU without which a calibration cannot be used.
+
+    Parameters
+    ----------
+    name
+        EXTNAME in upper case; `None` for the first image or table, whatever
+        its name.
+    shape
+        Shape of the image, slowest axis first; `None` for a table.
+    """
+
+    name: str | None
+    shape: tuple[int, ...] | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CalibrationKind:
+    """What the files of a kind of calibration hold.
+
+    Parameters
+    ----------
+    content
+        What it is on the whole.
+    hdus
+        HDUs that have to be there; others may.
+    """
+
+    content: CalibrationContent
+    hdus: tuple[CalibrationHDU, ...] = ()
+
+
+_FRAME = (FRAME_SIDE, FRAME_SIDE)
+_IMAGE = CalibrationKind(CalibrationContent.IMAGE, (CalibrationHDU(None, _FRAME),))
+
+
+def _maps(*names: str) -> CalibrationKind:
+    return CalibrationKind(CalibrationContent.PARAMETERS, tuple(CalibrationHDU(name, _FRAME) for name in names))
+
+
+_UNKNOWN = CalibrationKind(CalibrationContent.PARAMETERS)
+_YAML = CalibrationKind(CalibrationContent.YAML)
+
 CALIBRATION_KINDS = {
-    "abs_gain_matrix": CalibrationContent.IMAGE,
-    "average_psf": CalibrationContent.PARAMETERS,
-    "dark": CalibrationContent.IMAGE,
-    "dichroic": CalibrationContent.IMAGE,
-    "epsf": CalibrationContent.PARAMETERS,
-    "gain_factors": CalibrationContent.YAML,
-    "l3_flux_corrections": CalibrationContent.IMAGE,
-    "nonfunc": CalibrationContent.IMAGE,
-    "nonfunc_v2": CalibrationContent.IMAGE,
-    "nonlinear_pars": CalibrationContent.PARAMETERS,
-    "readnoise_pars": CalibrationContent.PARAMETERS,
-    "solid_angle_pixel_map": CalibrationContent.IMAGE,
-    "spectral_channels": CalibrationContent.PARAMETERS,
-    "spectral_wcs": CalibrationContent.PARAMETERS,
+    "abs_gain_matrix": _IMAGE,
+    "average_psf": CalibrationKind(CalibrationContent.PARAMETERS, (CalibrationHDU(None, (121, 101, 101)),)),
+    "dark": _IMAGE,
+    "dichroic": _IMAGE,
+    "epsf": CalibrationKind(CalibrationContent.PARAMETERS, (CalibrationHDU("EPSF", None),)),
+    "gain_factors": _YAML,
+    "l3_flux_corrections": _IMAGE,
+    "nonfunc": _IMAGE,
+    "nonfunc_v2": _IMAGE,
+    "nonlinear_pars": _maps("Q_NL", "B1", "B2", "B3", "QMAX"),
+    "readnoise_pars": _maps("READNOISE-1", "READNOISE-2"),
+    "solid_angle_pixel_map": _IMAGE,
+    "spectral_channels": _UNKNOWN,
+    # The table WCS-WAVE of the documentation is in each Level 2 image too.
+    "spectral_wcs": _maps(CWAVE, CBAND),
 }
 """Content of the calibration products whose layout is published.
 
@@ -39,7 +92,7 @@ Release 2; the IRSA tutorials and users' readers for ``epsf``,
 """
 
 
-def content_of(type_: str, extension: str) -> CalibrationContent:
+def kind_of(type_: str, extension: str) -> CalibrationKind:
     """Return what the files of a kind of calibration hold.
 
     Parameters
@@ -51,9 +104,16 @@ def content_of(type_: str, extension: str) -> CalibrationContent:
 
     Returns
     -------
-    content : `CalibrationContent`
+    kind : `CalibrationKind`
         Of kinds that are not known here, all HDUs of a FITS file.
+
+    Raises
+    ------
+    ArchiveNameError
+        If files of that kind have the other extension.
     """
-    if extension == "yaml":
-        return CalibrationContent.YAML
-    return CALIBRATION_KINDS.get(type_, CalibrationContent.PARAMETERS)
+    is_yaml = extension == "yaml"
+    kind = CALIBRATION_KINDS.get(type_, _YAML if is_yaml else _UNKNOWN)
+    if (kind.content is CalibrationContent.YAML) is not is_yaml:
+        raise ArchiveNameError(f"a {type_} of the archive is {'FITS' if is_yaml else 'YAML'}, not {extension}")
+    return kind

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["ProcessingRun"]
 
+import calendar
 import dataclasses
 import datetime
 import re
@@ -13,11 +14,17 @@ from ._observation import ArchiveNameError
 
 # Pipeline, counter, year and day: l2b-v20-2025-299, l2b_retry-v12-2025-175,
 # cal-wcs-v4-2025-254; calibrations from before flight have no counter
-# (base-2025-158).
-RUN_PATTERN = r"[a-z][a-z0-9_]*(?:-[a-z][a-z0-9_]*)*?(?:-v\d+)?-\d{4}-\d{3}"
+# (base-2025-158). A counter with zeros in front is none, nor part of the
+# pipeline's name.
+_WORD = "[a-z][a-z0-9_]*"
+_PIPELINE = rf"{_WORD}(?:-(?!v\d+-){_WORD})*?"
+_COUNTER = r"0|[1-9]\d*"
+_YEAR, _DAY = r"\d{4}", r"\d{3}"
+
+RUN_PATTERN = rf"{_PIPELINE}(?:-v(?:{_COUNTER}))?-{_YEAR}-{_DAY}"
 
 _RUN = re.compile(
-    r"(?P<pipeline>[a-z][a-z0-9_]*(?:-[a-z][a-z0-9_]*)*?)(?:-v(?P<version>\d+))?-(?P<year>\d{4})-(?P<day>\d{3})"
+    rf"(?P<pipeline>{_PIPELINE})(?:-v(?P<version>{_COUNTER}))?-(?P<year>{_YEAR})-(?P<day>{_DAY})", re.ASCII
 )
 _RETRY = "_retry"
 
@@ -31,13 +38,13 @@ class ProcessingRun:
     pipeline
         What was run: l2b, l2b_retry, cal-wcs, base.
     version
-        Counter of the pipeline's runs, 0 if the name has none.
+        Counter of the pipeline's runs, `None` if the name has none.
     year, day
         Year and day of year of the processing.
     """
 
     pipeline: str
-    version: int
+    version: int | None
     year: int
     day: int
 
@@ -53,7 +60,12 @@ class ProcessingRun:
         match = _RUN.fullmatch(text)
         if match is None:
             raise ArchiveNameError(f"{text!r} is no processing run of the form l2b-v20-2025-299")
-        return cls(match["pipeline"], int(match["version"] or 0), int(match["year"]), int(match["day"]))
+        version = None if match["version"] is None else int(match["version"])
+        year, day = int(match["year"]), int(match["day"])
+        # There is a year 0 in no calendar of Python's.
+        if year == 0 or not 1 <= day <= 365 + calendar.isleap(year):
+            raise ArchiveNameError(f"{text!r} is no processing run: {year:04d} has no day {day:03d}")
+        return cls(match["pipeline"], version, year, day)
 
     @property
     def age_key(self) -> tuple[int, int, int, bool, str]:
@@ -63,7 +75,8 @@ class ProcessingRun:
         gets another name (cal-wcs became cal-swcs); of equal date and counter
         a retry comes after what it retries.
         """
-        return self.year, self.day, self.version, self.pipeline.endswith(_RETRY), self.pipeline
+        version = -1 if self.version is None else self.version
+        return self.year, self.day, version, self.pipeline.endswith(_RETRY), self.pipeline
 
     @property
     def date(self) -> datetime.datetime:
@@ -71,5 +84,5 @@ class ProcessingRun:
         return datetime.datetime(self.year, 1, 1, tzinfo=datetime.UTC) + datetime.timedelta(days=self.day - 1)
 
     def __str__(self) -> str:
-        version = f"-v{self.version}" if self.version else ""
+        version = "" if self.version is None else f"-v{self.version}"
         return f"{self.pipeline}{version}-{self.year:04d}-{self.day:03d}"

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["CertifiedChange", "associations_of", "certify_newest", "decertify", "timespan_between"]
+__all__ = [
+    "CertifiedChange",
+    "CertifyRehearsal",
+    "associations_of",
+    "certify_newest",
+    "decertify",
+    "timespan_between",
+]
 
-from .validity import CertifiedChange, associations_of, certify_newest, decertify, timespan_between
+from .validity import CertifiedChange, CertifyRehearsal, associations_of, certify_newest, decertify, timespan_between

@@ -8,17 +8,27 @@ one by itself.
 
 from __future__ import annotations
 
-__all__ = ["CertifiedChange", "associations_of", "certify_newest", "decertify", "timespan_between"]
+__all__ = [
+    "CertifiedChange",
+    "CertifyRehearsal",
+    "associations_of",
+    "certify_newest",
+    "decertify",
+    "timespan_between",
+]
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lsst.daf.butler import CollectionType, MissingCollectionError, MissingDatasetTypeError, Timespan
 
 if TYPE_CHECKING:
+    import uuid
+
     from lsst.daf.butler import Butler, DataCoordinate, DatasetAssociation, DatasetRef
 
+_Validity: TypeAlias = "tuple[DatasetRef, Timespan]"
 AgeOf = Callable[[str], Any]
 """Returns something that sorts runs from the oldest to the newest; `None` for
 a run that has no place in that order.
@@ -136,34 +146,100 @@ def certify_newest(
         of the range before make no change.
     """
     changes = []
-    # The newest comes last, so that it takes from the older ones.
-    for ref in sorted(refs, key=lambda ref: (ref.datasetType.name, age_of(ref.run))):
+    for ref in _newest_last(refs, age_of):
         with butler.transaction():
-            changes += _certify_one(butler, collection, ref, timespan, age_of)
+            new, free = _plan(ref, _valid_beside(butler, collection, ref), timespan, age_of)
+            for change in new:
+                if change.is_replaced:
+                    butler.registry.decertify(collection, ref.datasetType, change.timespan, dataIds=[ref.dataId])
+            for one in free:
+                butler.registry.certify(collection, [ref], one)
+        changes += new
     return changes
 
 
-def _certify_one(
-    butler: Butler, collection: str, ref: DatasetRef, timespan: Timespan, age_of: AgeOf
-) -> list[CertifiedChange]:
+class CertifyRehearsal:
+    """Tells what `certify_newest` would do, call after call, and changes nothing.
+
+    Parameters
+    ----------
+    butler
+        The repository.
+    collection
+        A CALIBRATION collection; it may not exist yet.
+    timespan
+        Validity range.
+    age_of
+        Order of the runs.
+    """
+
+    def __init__(self, butler: Butler, collection: str, timespan: Timespan, age_of: AgeOf) -> None:
+        self._butler = butler
+        self._collection = collection
+        self._timespan = timespan
+        self._age_of = age_of
+        self._valid: dict[tuple[str, DataCoordinate], list[_Validity]] = {}
+
+    def certify(self, refs: Iterable[DatasetRef]) -> list[CertifiedChange]:
+        """Return what would give way to datasets, and what would not.
+
+        Parameters
+        ----------
+        refs
+            Datasets that would be certified; they may not exist yet.
+        """
+        changes = []
+        for ref in _newest_last(refs, self._age_of):
+            key = ref.datasetType.name, ref.dataId
+            if key not in self._valid:
+                self._valid[key] = _valid_beside(self._butler, self._collection, ref)
+            new, free = _plan(ref, self._valid[key], self._timespan, self._age_of)
+            lost = [(change.other.id, change.timespan) for change in new if change.is_replaced]
+            self._valid[key] = [
+                *((known, rest) for known, span in self._valid[key] for rest in _without(span, known.id, lost)),
+                *((ref, one) for one in free),
+            ]
+            changes += new
+        return changes
+
+
+def _newest_last(refs: Iterable[DatasetRef], age_of: AgeOf) -> list[DatasetRef]:
+    """Sort datasets so that the newest takes from the older ones."""
+    return sorted(refs, key=lambda ref: (ref.datasetType.name, age_of(ref.run)))
+
+
+def _valid_beside(butler: Butler, collection: str, ref: DatasetRef) -> list[_Validity]:
+    """Return what is certified for the data ID of a dataset, and when."""
+    found = associations_of(butler, collection, ref.datasetType.name, dict(ref.dataId.required))
+    return [(known.ref, known.timespan) for known in found if known.timespan is not None]
+
+
+def _plan(
+    ref: DatasetRef, valid: Iterable[_Validity], timespan: Timespan, age_of: AgeOf
+) -> tuple[list[CertifiedChange], list[Timespan]]:
+    """Tell what is to give way to a dataset or stays, and when the dataset is to become valid."""
     changes = []
     free = [timespan]
-    for known in associations_of(butler, collection, ref.datasetType.name, dict(ref.dataId.required)):
-        assert known.timespan is not None, "a certified dataset has a validity range"
-        overlap = known.timespan.intersection(timespan)
+    for known, span in valid:
+        overlap = span.intersection(timespan)
         if overlap.isEmpty():
             continue
-        age = age_of(known.ref.run)
-        if known.ref.id != ref.id and age is not None and age < age_of(ref.run):
-            butler.registry.decertify(collection, ref.datasetType, overlap, dataIds=[ref.dataId])
-            changes.append(CertifiedChange(ref, known.ref, overlap, is_replaced=True))
-            continue
-        if known.ref.id != ref.id:
-            changes.append(CertifiedChange(ref, known.ref, overlap, is_replaced=False))
-        free = [rest for one in free for rest in one.difference(overlap)]
-    for one in free:
-        butler.registry.certify(collection, [ref], one)
-    return changes
+        age = age_of(known.run)
+        is_replaced = known.id != ref.id and age is not None and age < age_of(ref.run)
+        if known.id != ref.id:
+            changes.append(CertifiedChange(ref, known, overlap, is_replaced))
+        if not is_replaced:
+            free = [rest for one in free for rest in one.difference(overlap)]
+    return changes, free
+
+
+def _without(span: Timespan, id_: uuid.UUID, lost: Iterable[tuple[uuid.UUID, Timespan]]) -> list[Timespan]:
+    """Return what is left of the validity of a dataset when some ranges are taken from it."""
+    rests = [span]
+    for loser, taken in lost:
+        if loser == id_:
+            rests = [rest for one in rests for rest in one.difference(taken)]
+    return rests
 
 
 def decertify(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 __all__ = [
-    "CBAND",
-    "CWAVE",
     "FLAGS",
     "IMAGE",
     "MASK",
@@ -21,10 +19,6 @@ FLAGS = "FLAGS"
 VARIANCE = "VARIANCE"
 MASK = "MASK"
 """Boolean mask of a `~astropy.nddata.CCDData`, if somebody has set one."""
-
-CWAVE = "CWAVE"
-CBAND = "CBAND"
-"""Central wavelengths and bandwidths of all pixels, in the calibration spectral_wcs."""
 
 WCS_WAVE = "WCS-WAVE"
 """Table of wavelengths and bandwidths at some pixels."""

@@ -13,10 +13,11 @@ from astropy.io import fits
 from astropy.units import Quantity
 from astropy.wcs import WCS
 
+from ..instrument import FRAME_SIDE
 from ._wcs import alternative_cards, alternative_wcs
 
 _KEY = "W"
-_FRAME = (2040, 2040)
+_FRAME = (FRAME_SIDE, FRAME_SIDE)
 
 
 class Wavelength:
@@ -108,8 +109,10 @@ class Wavelength:
         Returns
         -------
         wavelength, bandwidth : `astropy.units.Quantity`
-            In um, of the common shape of ``x`` and ``y``; NaN where the table
-            does not reach.
+            In um, of the common shape of ``x`` and ``y``. Beyond the
+            outermost control points the outermost two are extended by up to
+            half of their distance, as the -TAB algorithm allows (Greisen et
+            al. 2006, A&A 446, 747, section 6); farther out they are NaN.
         """
         x, y = np.broadcast_arrays(np.asarray(x, float), np.asarray(y, float))
         pixels = np.stack([x.ravel(), y.ravel()], axis=-1)

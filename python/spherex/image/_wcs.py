@@ -136,17 +136,17 @@ def frame_origin(header: Mapping[str, Any]) -> tuple[float, float]:
     ----------
     header
         Header of the image. Its coordinate system A counts the pixels of the
-        whole frame; without one the image is taken for a whole frame.
+        whole frame; an axis without one is taken for that of a whole frame.
 
     Returns
     -------
     x, y : `float`
         Column and row of the whole frame, from 0, of the first pixel.
     """
-    if "CRPIX1A" not in header:
-        return 0.0, 0.0
     x, y = (
         header.get(f"CRVAL{axis}A", 0.0) + (1 - header[f"CRPIX{axis}A"]) * header.get(f"CDELT{axis}A", 1.0)
+        if f"CRPIX{axis}A" in header
+        else 0.0
         for axis in (1, 2)
     )
     return x, y

@@ -72,7 +72,7 @@ class BatchWriter:
     options
         What the user chose.
     hook
-        What else is to be done in each transaction; nothing in a dry run.
+        What else is to be done in each transaction, or in a dry run told.
     """
 
     def __init__(
@@ -229,6 +229,9 @@ class BatchWriter:
                     self._butler.registry.insertDimensionData(element, *changed, replace=True)
             if not self._options.dry_run:
                 self._store(batch, report)
+            # Dry runs undo nothing: a second call would tell another story.
+            if not (self._options.dry_run and rehearse):
+                self._call_hook(batch, report)
             if rehearse:
                 raise _Rehearsal
         if not rehearse:
@@ -243,6 +246,8 @@ class BatchWriter:
         if datasets:
             store(self._butler, datasets, self._options.transfer, self._options.track_file_attrs)
         report.derived.update(ref.datasetType.name for ref in self._derived.put(batch.derived))
+
+    def _call_hook(self, batch: _Batch, report: IngestReport) -> None:
         if self._hook is not None:
             # Two copies of one file may both be there already.
             refs = list(dict.fromkeys([*(ref for _, ref in batch.fresh), *(ref for _, ref, _ in batch.present)]))

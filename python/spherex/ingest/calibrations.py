@@ -11,7 +11,15 @@ from typing import Any
 
 import yaml
 
-from spherex.archive import ArchiveNameError, CalibrationContent, CalibrationName, Level2Name, content_of
+from spherex.archive import (
+    CALIBRATION_KINDS,
+    ArchiveNameError,
+    CalibrationContent,
+    CalibrationHDU,
+    CalibrationName,
+    Level2Name,
+    kind_of,
+)
 from spherex.fits.sources import open_source
 from spherex.instrument import SPHEREx
 
@@ -97,7 +105,10 @@ class CalibrationDescriber:
             parsed = CalibrationName.parse(name)
         except ArchiveNameError:
             raise DescriptionError(_misnamed(name)) from None
-        content = content_of(parsed.type, parsed.extension)
+        try:
+            content = kind_of(parsed.type, parsed.extension).content
+        except ArchiveNameError as error:
+            raise DescriptionError(f"{error}; name it as what it is, or leave it out with --regex") from None
         detectors = () if parsed.detector is None else (parsed.detector,)
         kind = DatasetKind(
             self._prefix + parsed.type,
@@ -114,12 +125,10 @@ class CalibrationDescriber:
     def describe(self, key: FileKey, structure: FileStructure) -> FileDescription:
         """Check the headers against the name, see `Describer`."""
         assert key.dataset is not None, "identify always tells the dataset"
-        kind = key.dataset.kind
-        if kind.storage_class == _STORAGE_CLASSES[CalibrationContent.IMAGE] and not any(
-            len(hdu.image_shape) == 2 for hdu in structure.hdus
-        ):
-            raise DescriptionError("it holds no image; replace it by a good copy")
-        expected = key.group[1]
+        type_, expected, _ = key.group
+        if type_ in CALIBRATION_KINDS:
+            for needed in CALIBRATION_KINDS[type_].hdus:
+                _check_hdu(structure, needed)
         for hdu in structure.hdus:
             try:
                 value = hdu.cards.get(_DETECTOR_CARD)
@@ -132,6 +141,28 @@ class CalibrationDescriber:
                     "mend the header or leave the file out"
                 )
         return FileDescription(key.dataset)
+
+
+def _check_hdu(structure: FileStructure, needed: CalibrationHDU) -> None:
+    """Refuse a file without an HDU, or with one of another shape."""
+    sort = "table" if needed.shape is None else "image"
+    hdu = next(
+        (
+            one
+            for one in structure.hdus
+            if needed.name in (None, one.name) and (one.kind == "table" if needed.shape is None else one.image_shape)
+        ),
+        None,
+    )
+    if hdu is None:
+        raise DescriptionError(
+            f"it holds no {sort}{f' {needed.name}' if needed.name else ''}; replace it by a good copy"
+        )
+    if needed.shape is not None and hdu.image_shape != needed.shape:
+        found, expected = (" x ".join(map(str, reversed(shape))) for shape in (hdu.image_shape, needed.shape))
+        raise DescriptionError(
+            f"its image {hdu.name or hdu.index} has {found} pixels, not {expected}; replace it by a good copy"
+        )
 
 
 def _misnamed(name: str) -> str:

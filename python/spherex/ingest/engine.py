@@ -44,6 +44,7 @@ def ingest(
     options: IngestOptions | None = None,
     is_stopped: Callable[[], bool] = bool,
     hook: BatchHook | None = None,
+    preview: BatchHook | None = None,
 ) -> IngestReport:
     """Ingest files.
 
@@ -66,6 +67,9 @@ def ingest(
         Called in each transaction with the datasets of the batch, those that
         were there already among them, and returns lines for the report. Not
         called in a dry run.
+    preview
+        Called in its place in a dry run, with datasets that may not be in the
+        repository yet.
 
     Returns
     -------
@@ -80,7 +84,7 @@ def ingest(
     """
     options = options or IngestOptions()
     tally = Tally(options, is_stopped)
-    run = _Run(butler, describer, options, tally, hook)
+    run = _Run(butler, describer, options, tally, preview if options.dry_run else hook)
     with contextlib.suppress(StopIngest):
         run.ingest(find_files(locations, pattern, tally.report))
     return tally.report

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from spherex.archive import ArchiveNameError, ObservationId
 from spherex.geometry import boresight_of
+from spherex.image import frame_origin
 from spherex.instrument import FRAME_SIDE
 
 from .cards import number_of
@@ -189,21 +190,19 @@ def origin_of(cards: Mapping[str, Any], shape: tuple[int, int]) -> tuple[int, in
         Raised if a cutout does not tell, or the image would not lie in the
         frame.
     """
+    keys = [f"{name}{axis}A" for name in ("CRPIX", "CRVAL", "CDELT") for axis in (1, 2)]
+    known = {key: value for key in keys if (value := number_of(cards, key)) is not None}
     origin = []
-    for axis, size in enumerate(shape, start=1):
+    for axis, (size, start) in enumerate(zip(shape, frame_origin(known), strict=True), start=1):
         key = f"CRPIX{axis}A"
-        crpix = number_of(cards, key)
-        if crpix is None:
-            if size == FRAME_SIDE:
-                origin.append(0)
-                continue
+        if key not in known and size != FRAME_SIDE:
             raise ValueError(f"it is a cutout, but {key}, which tells where in the frame it was, is missing")
-        crval, cdelt = number_of(cards, f"CRVAL{axis}A"), number_of(cards, f"CDELT{axis}A")
-        start = (crval or 0.0) + (1.0 if cdelt is None else cdelt) * (1.0 - crpix)
         whole = round(start)
-        if abs(start - whole) > _WHOLE or not 0 <= whole <= FRAME_SIDE - size or cdelt not in (None, 1.0):
+        is_scaled = known.get(f"CDELT{axis}A", 1.0) != 1.0
+        if abs(start - whole) > _WHOLE or not 0 <= whole <= FRAME_SIDE - size or is_scaled:
+            told = f"{known[key]:g}" if key in known else "missing"
             raise ValueError(
-                f"by WCS A ({key} is {crpix:g}) its {size} pixels on axis {axis} begin at pixel {start:g} of the "
+                f"by WCS A ({key} is {told}) its {size} pixels on axis {axis} begin at pixel {start:g} of the "
                 f"frame, which has {FRAME_SIDE}"
             )
         origin.append(whole)

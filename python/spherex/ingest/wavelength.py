@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["WAVELENGTH_HDU", "load_wavelength_table"]
+__all__ = ["load_wavelength_table"]
 
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from astropy.io import fits
 
 from spherex.fits.errors import ProductError
 from spherex.fits.hdus import scan_hdus
+from spherex.fits.names import WCS_WAVE
 from spherex.fits.sources import open_source
 from spherex.instrument import FRAME_SIDE
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from spherex.fits.hdus import HDUInfo
     from spherex.fits.sources import ByteSource
 
-WAVELENGTH_HDU = "WCS-WAVE"
 _AXES = ("X", "Y")
 
 
@@ -46,15 +46,15 @@ def load_wavelength_table(address: str) -> fits.HDUList | None:
     """
     try:
         with open_source(address, sparse=True) as source:
-            hdu = scan_hdus(source, last=WAVELENGTH_HDU)[-1]
-            return _table(source, hdu) if hdu.name == WAVELENGTH_HDU else None
+            hdu = scan_hdus(source, last=WCS_WAVE)[-1]
+            return _table(source, hdu) if hdu.name == WCS_WAVE else None
     except ProductError as error:
         raise DescriptionError(f"{error}; replace it by a good copy") from None
     except Exception as error:
         # Damaged tables and remote back ends raise errors of many kinds.
         text = str(error).strip() or type(error).__name__
         raise DescriptionError(
-            f"its table {WAVELENGTH_HDU} cannot be read ({text.splitlines()[0]}); check the file and try again"
+            f"its table {WCS_WAVE} cannot be read ({text.splitlines()[0]}); check the file and try again"
         ) from None
 
 

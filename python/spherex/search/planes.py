@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from astropy import units
 
+from spherex.archive import CBAND, CWAVE
 from spherex.fits import ProductError
 from spherex.fits.arrays import read_array
 from spherex.fits.hdus import scan_hdus
-from spherex.fits.names import CBAND, CWAVE, UNIT_CARD
+from spherex.fits.names import UNIT_CARD
 from spherex.fits.sources import open_source
 from spherex.image import Box
 

@@ -12,8 +12,9 @@ import numpy as np
 from astropy import units
 from lsst.daf.butler import DataCoordinate, DatasetRef, MissingCollectionError, MissingDatasetTypeError
 
+from spherex.archive import CBAND, CWAVE
 from spherex.fits import ProductError
-from spherex.fits.names import CBAND, CWAVE, WCS_WAVE
+from spherex.fits.names import WCS_WAVE
 from spherex.image import Wavelength
 from spherex.ingest.level2 import WAVELENGTH_TYPE
 

@@ -2,12 +2,11 @@
 
 from ._files import FileNames
 from ._frame import Frame, simulate_frame
-from ._settings import DEFAULT_START, FULL_SIDE, Settings
+from ._settings import DEFAULT_START, Settings
 from ._survey import SurveyError, simulate_survey
 
 __all__ = [
     "DEFAULT_START",
-    "FULL_SIDE",
     "FileNames",
     "Frame",
     "Settings",

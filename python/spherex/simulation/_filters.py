@@ -7,10 +7,10 @@ __all__ = ["pixel_cards", "wavelength_cards", "wavelength_table"]
 import numpy as np
 from astropy.io import fits
 
+from ..fits.names import WCS_WAVE
 from ..instrument.detectors import DetectorDescription
 from ._telescope import wavelength_of_row
 
-_TABLE_NAME = "WCS-WAVE"
 _CONTROL_POINTS = 13
 
 
@@ -44,7 +44,7 @@ def wavelength_cards() -> list[fits.Card]:
             (f"CTYPE{axis}W", "WAVE-TAB", "Bilinear lookup table, FITS Paper 3, Sect 6.1"),
             (f"CRVAL{axis}W", 1.0, "[pixel] Lookup table is in raw FITS coordinates"),
             (f"PV{axis}_3W", axis, f"Index of {quantity.lower()} in VALUES array"),
-            (f"PS{axis}_0W", _TABLE_NAME, "Extension with the lookup table"),
+            (f"PS{axis}_0W", WCS_WAVE, "Extension with the lookup table"),
             (f"PS{axis}_1W", "VALUES", "Column with values"),
             (f"PS{axis}_2W", "XY"[axis - 1], f"Column with control points in {'XY'[axis - 1]}"),
         ]
@@ -76,4 +76,4 @@ def wavelength_table(detector: DetectorDescription, side: int) -> fits.BinTableH
         fits.Column("Y", f"{n}J", dim=f"({n})", array=points[np.newaxis]),
         fits.Column("VALUES", f"{2 * n * n}E", dim=f"(2,{n},{n})", array=values[np.newaxis]),
     ]
-    return fits.BinTableHDU.from_columns(columns, name=_TABLE_NAME)
+    return fits.BinTableHDU.from_columns(columns, name=WCS_WAVE)

@@ -11,6 +11,7 @@ import numpy as np
 from astropy.table import Column, Table
 from astropy.wcs import WCS
 
+from ..fits.names import WCS_WAVE
 from ..image import SPHEREX_FLAGS, Plane, SPHERExImage
 from ..instrument.detectors import DETECTORS, DetectorDescription
 from ._astrometry import celestial_wcs
@@ -100,7 +101,7 @@ def simulate_frame(settings: Settings, exposure: int, detector: int) -> Frame:
         variance=measured.variance,
         flags=flags,
         header=raw_header(pointing, detector, settings),
-        planes={"WCS-WAVE": Plane(wavelength_table(description, settings.side))},
+        planes={WCS_WAVE: Plane(wavelength_table(description, settings.side))},
     )
     measured = _measure(state.dark, state, settings.rng(Stream.DARK, exposure, detector), ramps=DARK_RAMPS)
     dark = SPHERExImage(

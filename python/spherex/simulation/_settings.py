@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["DEFAULT_START", "FULL_SIDE", "MINIMUM_SIDE", "Settings", "Stream"]
+__all__ = ["DEFAULT_START", "MINIMUM_SIDE", "Settings", "Stream"]
 
 import dataclasses
 import datetime
@@ -10,11 +10,10 @@ import enum
 
 import numpy as np
 
+from ..instrument import FRAME_SIDE
+
 DEFAULT_START = datetime.datetime(2026, 11, 23)
 """Begin of exposure 0, UTC."""
-
-FULL_SIDE = 2040
-"""Light-sensitive rows, and columns, of a SPHEREx detector."""
 
 MINIMUM_SIDE = 32
 """Smallest side that leaves a column for each readout channel."""
@@ -62,21 +61,21 @@ class Settings:
     """
 
     seed: int = 0
-    side: int = FULL_SIDE
+    side: int = FRAME_SIDE
     start: datetime.datetime = DEFAULT_START
 
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise ValueError(f"The seed must not be negative, as {self.seed} is.")
-        if not MINIMUM_SIDE <= self.side <= FULL_SIDE:
-            raise ValueError(f"The side must be {MINIMUM_SIDE} to {FULL_SIDE} pixels, not {self.side}.")
+        if not MINIMUM_SIDE <= self.side <= FRAME_SIDE:
+            raise ValueError(f"The side must be {MINIMUM_SIDE} to {FRAME_SIDE} pixels, not {self.side}.")
         if not _FIRST_YEAR <= self.start.year <= _LAST_YEAR:
             raise ValueError(f"The start must be from {_FIRST_YEAR} to {_LAST_YEAR}, not {self.start.year}.")
 
     @property
     def miniature(self) -> float:
         """Side of a frame over that of the real one."""
-        return self.side / FULL_SIDE
+        return self.side / FRAME_SIDE
 
     def rng(self, stream: Stream, *item: int) -> np.random.Generator:
         """Return the random numbers of one thing.

@@ -14,8 +14,9 @@ from typing import Any
 import click
 
 from ..archive import ProcessingRun
+from ..instrument import FRAME_SIDE
 from ._files import MAXIMUM_EXPOSURES
-from ._settings import DEFAULT_START, FULL_SIDE, MINIMUM_SIDE, Settings
+from ._settings import DEFAULT_START, MINIMUM_SIDE, Settings
 from ._survey import ALL_DETECTORS, ExposureReport, SurveyError, simulate_survey
 from .level2 import RELEASES, Level2Settings, read_sources, simulate_level2_survey
 
@@ -81,9 +82,9 @@ class _Position(click.ParamType):
 )
 @click.option(
     "--shape",
-    default=FULL_SIDE,
+    default=FRAME_SIDE,
     show_default=True,
-    type=click.IntRange(MINIMUM_SIDE, FULL_SIDE),
+    type=click.IntRange(MINIMUM_SIDE, FRAME_SIDE),
     help="Rows, and columns, of an image. Fewer make a raw a miniature with the same field of view, "
     "a level2 a cutout of the middle of the whole frame.",
 )

@@ -138,7 +138,8 @@ def wavelengths_of(handle: Any) -> PlaneWavelengths | Wavelength:
 
 
 def _read_wavelengths(hdus: HDUList) -> PlaneWavelengths | Wavelength:
-    from ..fits.names import CBAND, CWAVE, UNIT_CARD, WCS_WAVE
+    from ..archive import CBAND, CWAVE
+    from ..fits.names import UNIT_CARD, WCS_WAVE
     from ..image import Wavelength
     from ..instrument import FRAME_SIDE
     from ..spectra.pixel_properties import PlaneWavelengths

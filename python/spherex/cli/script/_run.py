@@ -30,7 +30,7 @@ def run_ingest(
     describer: Describer,
     locations: Sequence[str],
     regex: str,
-    begin: Callable[[Butler], BatchHook] | None = None,
+    begin: Callable[[Butler, bool], BatchHook] | None = None,
     **choices: Any,
 ) -> bool:
     """Ingest files and tell the user what came of it.
@@ -46,8 +46,9 @@ def run_ingest(
     regex
         Searched for in names of files.
     begin
-        Called before the ingest, unless it is a dry run. Returns what is to be
-        done with the datasets in each transaction.
+        Called before the ingest, with whether it is a dry run. Returns what is
+        to be done with the datasets in each transaction, or in a dry run what
+        tells of it.
     **choices
         Fields of `IngestOptions`.
 
@@ -63,11 +64,11 @@ def run_ingest(
     options = IngestOptions(**choices)
     try:
         with _StopRequest() as stop, open_repository(repo, not options.dry_run, describer.fields) as butler:
-            hook = None
             if not options.dry_run:
                 register_instrument(butler, repo, describer.instrument)
-                hook = begin(butler) if begin is not None else None
-            report = ingest(butler, describer, locations, pattern, options, stop, hook)
+            hook = begin(butler, options.dry_run) if begin is not None else None
+            hooks = {"preview" if options.dry_run else "hook": hook}
+            report = ingest(butler, describer, locations, pattern, options, stop, **hooks)
     except IngestError as error:
         raise click.ClickException(str(error)) from None
     if report.ingested >= _MANY and not options.dry_run:

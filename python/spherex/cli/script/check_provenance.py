@@ -57,9 +57,14 @@ def _find(butler: Butler, dataset_type: str, collections: Sequence[str], where: 
             dataset_type, collections, find_first=False, where=where, limit=None, explain=False
         )
     except (MissingCollectionError, MissingDatasetTypeError) as error:
-        raise click.ClickException(f"{error}. Ingest the images first, or name others.") from None
+        raise click.ClickException(f"{_sentence(error)} Ingest the images first, or name others.") from None
     except InvalidQueryError as error:
-        raise click.BadParameter(f"{str(error).splitlines()[0]}.", param_hint="--where") from None
+        raise click.BadParameter(_sentence(error), param_hint="--where") from None
+
+
+def _sentence(error: Exception) -> str:
+    """Return the first line of a message of the Butler, some of which end with a full stop."""
+    return str(error).splitlines()[0].rstrip(".") + "."
 
 
 def _lines(report: OriginReport) -> Iterator[str]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 __all__ = ["ingest_calibrations"]
 
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from spherex.archive import ArchiveNameError, ProcessingRun
-from spherex.calibrations import CertifiedChange, certify_newest, timespan_between
+from spherex.calibrations import CertifiedChange, CertifyRehearsal, certify_newest, timespan_between
 from spherex.ingest import IngestError
 from spherex.ingest.calibrations import FILE_REGEX, CalibrationDescriber
 
@@ -89,14 +89,16 @@ def ingest_calibrations(
 
 def _certifier(
     collection: str, timespan: Timespan
-) -> Callable[[Butler], Callable[[Sequence[DatasetRef]], Iterable[str]]]:
-    def begin(butler: Butler) -> Callable[[Sequence[DatasetRef]], Iterable[str]]:
+) -> Callable[[Butler, bool], Callable[[Sequence[DatasetRef]], Iterable[str]]]:
+    def begin(butler: Butler, dry_run: bool) -> Callable[[Sequence[DatasetRef]], Iterable[str]]:
+        _check_collection(butler, collection)
+        if dry_run:
+            rehearsal = CertifyRehearsal(butler, collection, timespan, age_of)
+            return lambda refs: [_line_of(change, "would {}") for change in rehearsal.certify(refs)]
         _register(butler, collection)
-
-        def certify(refs: Sequence[DatasetRef]) -> Iterator[str]:
-            return map(_line_of, certify_newest(butler, collection, refs, timespan, age_of))
-
-        return certify
+        return lambda refs: [
+            _line_of(change, "{}s") for change in certify_newest(butler, collection, refs, timespan, age_of)
+        ]
 
     def age_of(run: str) -> Any:
         prefix, _, name = run.rpartition("/")
@@ -108,24 +110,31 @@ def _certifier(
     return begin
 
 
-def _register(butler: Butler, collection: str) -> None:
-    from lsst.daf.butler import CollectionType
+def _check_collection(butler: Butler, collection: str) -> None:
+    from lsst.daf.butler import CollectionType, MissingCollectionError
 
-    butler.collections.register(collection, CollectionType.CALIBRATION)
-    if butler.collections.get_info(collection).type is not CollectionType.CALIBRATION:
+    try:
+        type_ = butler.collections.get_info(collection).type
+    except MissingCollectionError:
+        return
+    if type_ is not CollectionType.CALIBRATION:
         raise IngestError(
             f"Collection {collection!r} of the repository is not of type CALIBRATION: choose another --collection."
         )
 
 
-def _line_of(change: CertifiedChange) -> str:
+def _register(butler: Butler, collection: str) -> None:
+    from lsst.daf.butler import CollectionType
+
+    butler.collections.register(collection, CollectionType.CALIBRATION)
+
+
+def _line_of(change: CertifiedChange, form: str) -> str:
     detector = change.ref.dataId.get("detector")
     what = change.ref.datasetType.name + ("" if detector is None else f", detector {detector}")
     begin, end = limits_of(change.timespan)
-    return (
-        f"{what}: {change.ref.run} {'replaces' if change.is_replaced else 'leaves'} {change.other.run} "
-        f"from {begin} to {end} (TAI)"
-    )
+    verb = form.format("replace" if change.is_replaced else "leave")
+    return f"{what}: {change.ref.run} {verb} {change.other.run} from {begin} to {end} (TAI)"
 
 
 def _parse_ids(items: Iterable[str]) -> dict[str, uuid.UUID]:

@@ -10,12 +10,12 @@ import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from ...archive import CalibrationName, ProcessingRun
+from ...archive import CBAND, CWAVE, CalibrationName, ProcessingRun
 from ...image import Box
+from ...instrument import FRAME_SIDE
 from .._astrometry import celestial_cards
 from .._files import whole_file
 from .._pointing import pointing_of
-from .._settings import FULL_SIDE
 from ._header import primary_header
 from ._planes import psf_plane
 from ._settings import Level2Settings
@@ -74,14 +74,14 @@ def write_calibration(settings: Level2Settings, name: CalibrationName, path: Pat
 def _extensions(settings: Level2Settings, type_: str, detector: int) -> list[fits.ImageHDU | fits.BinTableHDU]:
     wavelengths = wavelength_table(detector, settings.release.wavelength_points)
     if type_ == "spectral_wcs":
-        rows, columns = np.indices((FULL_SIDE, FULL_SIDE), dtype=float)
+        rows, columns = np.indices((FRAME_SIDE, FRAME_SIDE), dtype=float)
         maps = wavelengths.at(columns, rows)
-        names = ("CWAVE", "CBAND")
+        names = (CWAVE, CBAND)
         planes = [_image(name, one, "um") for name, one in zip(names, maps, strict=True)]
         return [*planes, wavelengths.hdu()]
     if type_ == "solid_angle_pixel_map":
         cards = celestial_cards(pointing_of(settings.survey, 0), detector, settings.survey)
-        whole = Box(0, FULL_SIDE, 0, FULL_SIDE)
+        whole = Box(0, FRAME_SIDE, 0, FRAME_SIDE)
         return [_image("IMAGE", solid_angle_of(WCS(fits.Header(cards), naxis=2)).over(whole), "arcsec2")]
     return [psf_plane(detector, settings.release, wavelengths)]
 

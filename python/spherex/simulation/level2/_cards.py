@@ -22,6 +22,8 @@ __all__ = [
 
 import enum
 
+from ...fits.names import WCS_WAVE
+
 
 class Block(enum.Enum):
     """Groups of cards that several headers have."""
@@ -247,8 +249,8 @@ WAVELENGTH_CARDS: tuple[CardRow, ...] = (
     ("CRVAL2W", 1, "[pixel] Lookup table is in raw FITS coordinates"),
     ("PV1_3W", 1, "Index of wavelength in VALUES array"),
     ("PV2_3W", 2, "Index of bandwidth in VALUES array"),
-    ("PS1_0W", "WCS-WAVE", "Extension with wavelength lookup table"),
-    ("PS2_0W", "WCS-WAVE", "Extension with bandwidth lookup table"),
+    ("PS1_0W", WCS_WAVE, "Extension with wavelength lookup table"),
+    ("PS2_0W", WCS_WAVE, "Extension with bandwidth lookup table"),
     ("PS1_1W", "VALUES", "Column with values for wavelength"),
     ("PS2_1W", "VALUES", "Column with values for bandwidth"),
     ("PS1_2W", "X", "Column with control points for detector in X"),

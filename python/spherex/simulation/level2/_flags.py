@@ -7,12 +7,12 @@ __all__ = ["fixed_flags"]
 import numpy as np
 
 from ...image import Box, FlagTable
+from ...instrument import FRAME_SIDE
 from .._detector import DetectorState
-from .._settings import FULL_SIDE
 
 _PERSISTENT = 1e-3  # share of the pixels
 _FULLY_SAMPLED = 240
-_DICHROIC_ROWS = {3: slice(0, 54), 4: slice(FULL_SIDE - 40, FULL_SIDE)}
+_DICHROIC_ROWS = {3: slice(0, 54), 4: slice(FRAME_SIDE - 40, FRAME_SIDE)}
 
 
 def fixed_flags(
@@ -36,11 +36,11 @@ def fixed_flags(
     """
     flags = state.flags[box.slices].copy()
     rows, columns = flags.shape
-    dichroic = np.zeros(FULL_SIDE, dtype=bool)
+    dichroic = np.zeros(FRAME_SIDE, dtype=bool)
     dichroic[_DICHROIC_ROWS.get(detector, slice(0))] = True
     flags[dichroic[box.y0 : box.y1]] |= table.bits("DICHROIC")
     flags[rng.uniform(size=(rows, columns)) < _PERSISTENT] |= table.bits("PERSIST")
-    places = np.random.default_rng(detector).integers(0, FULL_SIDE, (2, _FULLY_SAMPLED))
+    places = np.random.default_rng(detector).integers(0, FRAME_SIDE, (2, _FULLY_SAMPLED))
     y, x = places - [[box.y0], [box.x0]]
     inside = (y >= 0) & (y < rows) & (x >= 0) & (x < columns)
     flags[y[inside], x[inside]] |= table.bits("FULLSAMPLE")

@@ -16,13 +16,15 @@ from astropy.wcs import WCS
 
 from ...archive import Level2Name
 from ...fits.cards import header_bytes
+from ...fits.names import WCS_WAVE
 from ...image import Box, FlagPlane, Plane, SPHERExImage
+from ...instrument import FRAME_SIDE
 from ...instrument.detectors import DETECTORS
 from .._astrometry import celestial_cards
 from .._detector import DetectorState, add_cosmic_rays, detector_state
 from .._pointing import Pointing, pointing_of
 from .._ramp import measure
-from .._settings import FULL_SIDE, Settings, Stream
+from .._settings import Settings, Stream
 from .._telescope import PIXEL, electron_rate
 from ._drawing import drawing_of
 from ._flags import fixed_flags
@@ -148,7 +150,7 @@ def simulate_level2(settings: Level2Settings, exposure: int, detector: int) -> L
         variance=variance,
         flags=facts.flags,
         header=image_header(facts),
-        planes={"ZODI": Plane(model), psf.name: Plane(psf), "WCS-WAVE": Plane(wavelengths.hdu())},
+        planes={"ZODI": Plane(model), psf.name: Plane(psf), WCS_WAVE: Plane(wavelengths.hdu())},
         side_cards={
             "PRIMARY": header_bytes(primary_header(release)),
             "FLAGS": header_bytes(flags_header(facts)),
@@ -189,19 +191,19 @@ def _of_detector(pointing: Pointing, rng: np.random.Generator) -> Pointing:
 def _box(settings: Level2Settings, wcs: WCS) -> Box | None:
     side = settings.side
     if settings.centre is None:
-        corner = (FULL_SIDE - side) // 2
+        corner = (FRAME_SIDE - side) // 2
         return Box(corner, corner + side, corner, corner + side)
-    middle = wcs.pixel_to_world((FULL_SIDE - 1) / 2, (FULL_SIDE - 1) / 2)
+    middle = wcs.pixel_to_world((FRAME_SIDE - 1) / 2, (FRAME_SIDE - 1) / 2)
     ra, dec = settings.centre
     target = type(middle)(ra, dec, unit="deg")
-    if middle.separation(target).deg > FULL_SIDE * PIXEL / 3600:
+    if middle.separation(target).deg > FRAME_SIDE * PIXEL / 3600:
         return None
     x, y = wcs.wcs_world2pix(ra, dec, 0)
-    whole = Box(0, FULL_SIDE, 0, FULL_SIDE)
+    whole = Box(0, FRAME_SIDE, 0, FRAME_SIDE)
     if not within(whole, x, y, side):
         return None
     x, y = wcs.all_world2pix(ra, dec, 0, tolerance=1e-7)
     if not within(whole, x, y, 0):
         return None
     column, row = (math.floor(place + 0.5) - side // 2 for place in (float(x), float(y)))
-    return Box(column, column + side, row, row + side).clipped((FULL_SIDE, FULL_SIDE))
+    return Box(column, column + side, row, row + side).clipped((FRAME_SIDE, FRAME_SIDE))

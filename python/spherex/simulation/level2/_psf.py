@@ -20,8 +20,8 @@ import math
 import numpy as np
 from scipy.ndimage import uniform_filter
 
+from ...instrument import FRAME_SIDE
 from ...instrument.detectors import DETECTORS
-from .._settings import FULL_SIDE
 from .._telescope import PIXEL, psf_sigma, wavelength_of_row
 
 _JITTER = 1.0  # arcsec, of a mean exposure
@@ -129,22 +129,22 @@ def psf_model(detector: int, effective: bool) -> PsfModel:
 
 def _archive_zones() -> Lattice:
     """Return the eleven zones of Quick Release 2, to whose first one a pixel is added."""
-    widths = np.full(11, FULL_SIDE / 11)
+    widths = np.full(11, FRAME_SIDE / 11)
     centres = (widths[0] + 1) / 2 + widths[0] * np.arange(11)
     widths[0] += 1
     return Lattice(centres, widths)
 
 
 def _even_zones(count: int) -> Lattice:
-    width = FULL_SIDE / count
+    width = FRAME_SIDE / count
     return Lattice((np.arange(count) + 0.5) * width - 0.5, np.full(count, width))
 
 
 def _covariance(detector: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Return covariances of the core in pixels, with two more axes than the positions."""
-    middle = (FULL_SIDE - 1) / 2
+    middle = (FRAME_SIDE - 1) / 2
     u, v = x / middle - 1, y / middle - 1
-    sigma = psf_sigma(wavelength_of_row(DETECTORS[detector - 1], y, FULL_SIDE), _JITTER)
+    sigma = psf_sigma(wavelength_of_row(DETECTORS[detector - 1], y, FRAME_SIDE), _JITTER)
     sigma = sigma * (1 + _BROADENING * (u**2 + v**2))
     stretch = _ELONGATION * np.stack([np.stack([u**2 - v**2, 2 * u * v]), np.stack([2 * u * v, v**2 - u**2])])
     shape = np.eye(2) + np.moveaxis(stretch, (0, 1), (-2, -1))

@@ -7,8 +7,9 @@ __all__ = ["Level2Settings"]
 import dataclasses
 
 from ...archive import ArchiveNameError, Level2Name, ProcessingRun
+from ...instrument import FRAME_SIDE
 from .._pointing import pointing_of
-from .._settings import FULL_SIDE, MINIMUM_SIDE, Settings
+from .._settings import MINIMUM_SIDE, Settings
 from .._stars import NamedStars
 from ._observation import observation_of
 from ._releases import Release
@@ -46,17 +47,17 @@ class Level2Settings:
     survey: Settings
     release: Release
     run: ProcessingRun
-    side: int = FULL_SIDE
+    side: int = FRAME_SIDE
     centre: tuple[float, float] | None = None
     with_stars: bool = True
     sources: NamedStars | None = None
 
     def __post_init__(self) -> None:
-        if self.survey.side != FULL_SIDE:
+        if self.survey.side != FRAME_SIDE:
             raise ValueError("A Level 2 image is cut from a whole frame, not made by a miniature telescope.")
-        if not MINIMUM_SIDE <= self.side <= FULL_SIDE:
-            raise ValueError(f"The side must be {MINIMUM_SIDE} to {FULL_SIDE} pixels, not {self.side}.")
-        if self.run.pipeline not in ("l2b", "l2b_retry") or not self.run.version:
+        if not MINIMUM_SIDE <= self.side <= FRAME_SIDE:
+            raise ValueError(f"The side must be {MINIMUM_SIDE} to {FRAME_SIDE} pixels, not {self.side}.")
+        if self.run.pipeline not in ("l2b", "l2b_retry") or self.run.version is None:
             raise ArchiveNameError(f"{self.run} is no run that makes Level 2 images, such as {self.release.run}")
 
     def name_of(self, exposure: int, detector: int) -> Level2Name:

@@ -14,7 +14,8 @@ from astropy.wcs import WCS
 from scipy.interpolate import RectBivariateSpline
 
 from ...image import Box
-from .._settings import FULL_SIDE, Settings
+from ...instrument import FRAME_SIDE
+from .._settings import Settings
 from .._stars import Stars, stars_around
 from .._telescope import PIXEL
 from .._zodi import zodiacal_intensity
@@ -47,7 +48,7 @@ class SolidAngle:
     @property
     def median_and_deviation(self) -> tuple[float, float]:
         """Median and standard deviation over the frame, arcsec2."""
-        every = np.arange(0, FULL_SIDE, _EVERY)
+        every = np.arange(0, FRAME_SIDE, _EVERY)
         values = self.spline(every, every)
         return float(np.median(values)), float(values.std())
 
@@ -60,7 +61,7 @@ def solid_angle_of(wcs: WCS) -> SolidAngle:
     wcs
         Celestial coordinates of the whole frame.
     """
-    nodes = np.linspace(0, FULL_SIDE - 1, _NODES)
+    nodes = np.linspace(0, FRAME_SIDE - 1, _NODES)
     y, x = np.meshgrid(nodes, nodes, indexing="ij")
     to_right, upwards = (_direction(wcs, x + dx, y + dy) - _direction(wcs, x - dx, y - dy) for dx, dy in _HALVES)
     area = np.linalg.norm(np.cross(to_right, upwards, axis=0), axis=0) * _ARCSEC2_PER_STERADIAN
@@ -93,7 +94,7 @@ def diffuse_light(wcs: WCS, wavelengths: WavelengthTable, box: Box, airglow: flo
     zodi, glow : `numpy.ndarray`
         Zodiacal light and airglow, MJy/sr, shape of the box.
     """
-    nodes = np.linspace(0, FULL_SIDE - 1, 8 * _NODES)
+    nodes = np.linspace(0, FRAME_SIDE - 1, 8 * _NODES)
     coarse = nodes[:: len(nodes) // 8]
     y, x = np.meshgrid(coarse, coarse, indexing="ij")
     latitude = wcs.pixel_to_world(x, y).transform_to(BarycentricMeanEcliptic()).lat.deg

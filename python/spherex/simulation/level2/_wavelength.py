@@ -10,8 +10,9 @@ import functools
 import numpy as np
 from astropy.io import fits
 
+from ...fits.names import WCS_WAVE
+from ...instrument import FRAME_SIDE
 from ...instrument.detectors import DETECTORS
-from .._settings import FULL_SIDE
 from .._telescope import wavelength_of_row
 
 _SMILE = 30.0  # rows by which a line of equal wavelength bends towards the sides
@@ -65,7 +66,7 @@ class WavelengthTable:
             fits.Column("Y", f"{n}J", dim=f"({n})", array=self.points[np.newaxis]),
             fits.Column("VALUES", f"{2 * n * n}E", dim=f"(2,{n},{n})", array=self.values[np.newaxis]),
         ]
-        return fits.BinTableHDU.from_columns(columns, name="WCS-WAVE")
+        return fits.BinTableHDU.from_columns(columns, name=WCS_WAVE)
 
 
 @functools.cache
@@ -81,9 +82,9 @@ def wavelength_table(detector: int, control_points: int) -> WavelengthTable:
     """
     description = DETECTORS[detector - 1]
     # As in the files of the archive, where the middle one of eleven is 1021.
-    points = np.floor(np.linspace(1, FULL_SIDE, control_points) + 0.5).astype(np.int32)
+    points = np.floor(np.linspace(1, FRAME_SIDE, control_points) + 0.5).astype(np.int32)
     y, x = np.meshgrid(points - 1.0, points - 1.0, indexing="ij")
-    rows = y + _SMILE * (2 * x / (FULL_SIDE - 1) - 1) ** 2
-    wavelength = wavelength_of_row(description, rows, FULL_SIDE)
+    rows = y + _SMILE * (2 * x / (FRAME_SIDE - 1) - 1) ** 2
+    wavelength = wavelength_of_row(description, rows, FRAME_SIDE)
     values = np.stack([wavelength, wavelength / description.r], axis=-1).astype(np.float32)
     return WavelengthTable(points, values)
