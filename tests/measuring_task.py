@@ -24,7 +24,7 @@ class NumberConnections(pipeBase.PipelineTaskConnections, dimensions=(*IMAGE_DIM
     table = cT.Output(
         doc="Measurements.",
         name="target_measurements",
-        storageClass="ArrowAstropy",
+        storageClass="AstropyParquet",
         dimensions=(*IMAGE_DIMENSIONS, "catalog"),
     )
 

@@ -72,7 +72,7 @@ class TargetRepo:
             record = {"catalog": CATALOG, "name": name, "ra": ra, "dec": dec, "region": _square(ra, dec, 1e-3)}
             registry.insertDimensionData("target", record)
         repo._register("level2", IMAGE_DIMENSIONS, "StructuredDataDict")
-        repo._register("target_measurements", (*IMAGE_DIMENSIONS, "catalog"), "ArrowAstropy")
+        repo._register("target_measurements", (*IMAGE_DIMENSIONS, "catalog"), "AstropyParquet")
         repo._register("spectral_wcs", ("instrument", "detector"), "StructuredDataDict", isCalibration=True)
         repo.butler.collections.register("SPHEREx/level2", CollectionType.CHAINED)
         repo.butler.collections.register("SPHEREx/calib", CollectionType.CALIBRATION)

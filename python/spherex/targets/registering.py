@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 CATALOG_TYPE = "target_catalog"
 """Dataset type of catalogues, dimension catalog."""
 
-_STORAGE_CLASS = "ArrowAstropy"
+_STORAGE_CLASS = "AstropyParquet"
 _CHUNK = 5000
 """Records that are made at once; all are inserted in one transaction."""
 

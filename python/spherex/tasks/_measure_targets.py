@@ -51,7 +51,7 @@ class MeasureTargetsConnections(pipeBase.PipelineTaskConnections, dimensions=(*_
     targets = cT.Input(
         doc="Targets with their positions and proper motions.",
         name="target_catalog",
-        storageClass="ArrowAstropy",
+        storageClass="AstropyParquet",
         dimensions=("catalog",),
     )
     spectralWcs = _calibration(
@@ -67,7 +67,7 @@ class MeasureTargetsConnections(pipeBase.PipelineTaskConnections, dimensions=(*_
     measurements = cT.Output(
         doc="A row for each target on the image.",
         name="target_measurements",
-        storageClass="ArrowAstropy",
+        storageClass="AstropyParquet",
         dimensions=(*_DIMENSIONS, "catalog"),
     )
 

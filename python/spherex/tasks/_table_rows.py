@@ -72,7 +72,7 @@ class TableRows:
         if known is not None:
             self._tables.move_to_end(handle.ref.id)
             return known
-        table = handle.get(storageClass="ArrowTable")
+        table = handle.get(storageClass="ArrowParquet")
         self._tables[handle.ref.id] = table
         self._bytes += table.nbytes
         while self._bytes > self._most_bytes and len(self._tables) > 1:
