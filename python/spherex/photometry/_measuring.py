@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ._stamps import Pixels
 
 _ROUNDS = 2  # of the weights, after a first fit without a model
-_LEAST_LIGHT = 0.02  # of a neighbour in the pixels, else it does not matter
+_LEAST_LIGHT = 1e-4  # of a neighbour in the pixels, else it does not matter
 _MOST_NEIGHBOURS = 40
 _CLIPPING = 3.0  # standard deviations
 _IN_ONE_GO = 256  # a few Mbyte

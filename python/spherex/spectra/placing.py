@@ -99,7 +99,7 @@ def plan_windows(x: NDArray[np.float64], y: NDArray[np.float64], shape: Sequence
     """Return the parts of an image to read, so that no row is read twice.
 
     Files are read by rows, so that only these matter. Rows in between are
-    read where that is faster than reading twice, up to the whole image.
+    read where that is faster than reading twice, up to all.
 
     Parameters
     ----------
@@ -117,9 +117,6 @@ def plan_windows(x: NDArray[np.float64], y: NDArray[np.float64], shape: Sequence
     # Sorted by row, a gap begins where one starts beyond the end of all before.
     breaks = np.flatnonzero(bottom[1:] > np.maximum.accumulate(top)[:-1] + _PER_READ) + 1
     groups = np.split(np.arange(len(order)), breaks)
-    rows = sum(int(top[group].max() - bottom[group].min()) for group in groups)
-    if rows + _PER_READ * len(groups) >= height + _PER_READ:
-        return [Window(Box(0, width, 0, height), np.arange(len(x)))]
     windows = []
     for group in groups:
         members = np.sort(order[group])

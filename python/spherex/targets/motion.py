@@ -44,13 +44,13 @@ def positions_at(targets: Table, time: Time) -> SkyCoord:
         return position
     ra, dec = position.ra.deg.copy(), position.dec.deg.copy()
     unit = units.mas / units.yr
-    # Without a distance astropy would assume one, which only matters, and is
-    # only remarked upon, for radial velocities.
+    # Without a distance astropy would assume one at which fast stars outrun
+    # light, and remark on it; without radial velocity it does not matter.
     moved = SkyCoord(
         position[moves],
         pm_ra_cosdec=pmra[moves] * unit,
         pm_dec=pmdec[moves] * unit,
-        distance=np.full(len(moves), 1.0) * units.kpc,
+        distance=np.full(len(moves), 10.0) * units.pc,
         obstime=Time(epoch[moves], format="jyear", scale="tcb"),
     ).apply_space_motion(new_obstime=time)
     ra[moves], dec[moves] = moved.ra.deg, moved.dec.deg

@@ -63,8 +63,11 @@ class TableRows:
                 parts.append(rows)
             else:
                 without.append(handle)
-        # The conversion costs more than all of the rest: it is done once.
-        joined = [arrow_to_astropy(pa.concat_tables(parts, promote_options="default"))] if parts else []
+        if not parts:
+            return [], without
+        # The conversion costs more than all of the rest: it is done once. The
+        # metadata of the first table would cut all texts to the length of its own.
+        joined = [arrow_to_astropy(pa.concat_tables(parts, promote_options="default").replace_schema_metadata())]
         return joined, without
 
     def _read(self, handle: Any) -> pa.Table:

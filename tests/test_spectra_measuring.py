@@ -1,0 +1,252 @@
+"""Measurement of the targets in an image: places, parts, and what comes from where."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from astropy import units
+from astropy.coordinates import SkyCoord
+from astropy.table import Table
+from astropy.time import Time
+from measuring_helpers import ImageInMemory, simulate_sources
+
+from spherex.image import Box
+from spherex.spectra import Calibration, Calibrations, PlaneWavelengths, failed_table, measure_targets
+from spherex.spectra.measuring import MeasureSettings, time_of
+from spherex.spectra.pixel_properties import airglow_slopes, gains_in, needs_gains
+from spherex.spectra.placing import barycentric_time, place_targets, plan_windows
+
+SIDE = 2040
+X = np.array([300.2, 900.7, 1500.1, 2050.0])
+Y = np.array([250.3, 262.4, 1700.9, 400.0])
+
+
+@pytest.fixture(scope="module")
+def frame(tmp_path_factory):
+    """Return an image of detector 1 with four sources, one of which is beside the frame."""
+    return simulate_sources(tmp_path_factory.mktemp("frame"), "qr2", 1, X, Y, np.full(4, 5000.0))
+
+
+def measure(frame, calibrations=None, settings=None, targets=None):
+    image, catalogue, _ = frame
+    image.boxes.clear()
+    return measure_targets(image, catalogue if targets is None else targets, {"exposure": 7}, calibrations, settings)
+
+
+def test_targets_on_the_frame_have_rows_in_the_order_of_the_catalogue(frame):
+    table = measure(frame)
+    assert table["target"].tolist() == ["s00000", "s00001", "s00002"]
+    np.testing.assert_allclose(table["x"].value, X[:3], atol=1e-4)
+    np.testing.assert_allclose(table["y"].value, Y[:3], atol=1e-4)
+    assert (np.abs(table["flux"].value - 5000) < 4 * table["flux_error"].value).all()
+    assert table["exposure"].tolist() == [7] * 3
+    assert set(table["version"]) == {"6.5.6"} | set(table["version"]) - {""}
+    assert set(table["obsid"]) == {frame[0].image.header["OBSID"]}
+    backwards = measure(frame, targets=frame[1][::-1])
+    assert backwards["target"].tolist() == ["s00002", "s00001", "s00000"]
+    np.testing.assert_array_equal(backwards["flux"].value, table["flux"].value[::-1])
+
+
+def test_each_pixel_is_read_at_most_once_and_only_those_around_the_targets(frame):
+    measure(frame)
+    boxes = frame[0].boxes
+    assert boxes == [Box(293, 909, 243, 270), Box(1493, 1508, 1694, 1709)]
+
+
+def test_no_target_on_the_image(frame):
+    targets = frame[1].copy()
+    targets["dec"] *= -1
+    assert measure(frame, targets=targets) is None
+    assert frame[0].boxes == []
+
+
+def test_without_calibrations_the_image_itself_is_asked_and_the_table_says_so(frame):
+    table = measure(frame)
+    image = frame[0].image
+    wavelength, bandwidth = image.wavelength.at(X[:3], Y[:3])
+    np.testing.assert_allclose(table["wavelength"].value, wavelength.to_value("um"), rtol=1e-6)
+    np.testing.assert_allclose(table["bandwidth"].value, bandwidth.to_value("um"), rtol=1e-6)
+    assert set(table["wavelength_source"]) == {"WCS W of the image"}
+    assert set(table["solid_angle_source"]) == {"OMEGA_MEDIAN of the image"}
+    assert set(table["solid_angle"].value) == {image.header["OMEGA_MEDIAN"]}
+    assert set(table["psf_source"]) == {"image"}
+    for name in ("spectral_wcs_id", "solid_angle_id", "psf_id", "flux_correction_id"):
+        assert set(table[name]) == {""}
+    centres = image.psf.centres
+    nearest = [int(np.argmin(np.hypot(centres[0] - x, centres[1] - y))) + 1 for x, y in zip(X, Y, strict=True)]
+    assert table["psf_zone"].tolist() == nearest[:3]
+
+
+class Map:
+    """A map of the frame that counts in thousandths along a row."""
+
+    def __init__(self, offset=0.0, scale=1e-3):
+        self.pixels = offset + scale * np.arange(SIDE) + np.zeros((SIDE, 1))
+
+    def read(self, box):
+        return self.pixels[box.slices]
+
+
+def test_calibrations_take_precedence_and_are_named(frame):
+    planes = [(np.indices((SIDE, SIDE))[axis] * 1e-3 + 1) * units.um for axis in (1, 0)]
+    angles = Map(37.0)
+    calibrations = Calibrations(
+        wavelengths=Calibration("w", PlaneWavelengths(*planes)),
+        solid_angles=Calibration("s", angles),
+        psf=Calibration("p", frame[0].profiles()[0]),
+        gains=Calibration("g", Map(0.9, 1e-4)),
+    )
+    plain, table = measure(frame), measure(frame, calibrations)
+    np.testing.assert_allclose(table["wavelength"].value, 1 + X[:3] / 1000)
+    np.testing.assert_allclose(table["bandwidth"].value, 1 + Y[:3] / 1000)
+    columns = np.rint(X[:3])
+    np.testing.assert_allclose(table["solid_angle"].value, 37 + columns / 1000)
+    np.testing.assert_allclose(table["gain_correction"], 0.9 + 1e-4 * columns)
+    expected = plain["flux"] * table["gain_correction"] * table["solid_angle"] / plain["solid_angle"]
+    np.testing.assert_allclose(table["flux"].value, expected.value, rtol=2e-3)
+    for name, value in zip(("spectral_wcs_id", "solid_angle_id", "psf_id", "flux_correction_id"), "wspg", strict=True):
+        assert set(table[name]) == {value}
+
+
+def test_images_of_version_7_keep_their_gains(tmp_path):
+    frame = simulate_sources(tmp_path, "qr3", 1, X, Y, np.full(4, 5000.0))
+    table = measure(frame, Calibrations(gains=Calibration("g", Map(0.9))))
+    assert set(table["gain_correction"]) == {1.0}
+    assert set(table["flux_correction_id"]) == {""}
+    assert [needs_gains(version) for version in ("6.5.6", "6.4+psffix1", "7.0.5", "10.1", "")] == [True, True] + [
+        False
+    ] * 3
+
+
+def test_gains_that_are_none_become_the_median_of_their_row():
+    gains = Map(0.9, 1e-4)
+    gains.pixels[3, :5] = [np.nan, 0.0, 7.0, -1.0, 1.5]
+    found = gains_in(gains, Box(0, 6, 2, 4), SIDE)
+    np.testing.assert_allclose(found[0], 0.9 + 1e-4 * np.arange(6))
+    median = np.median(np.append(gains.pixels[3, 5:], 1.5))
+    np.testing.assert_allclose(found[1], [median] * 4 + [1.5, 0.9005])
+
+
+def test_airglow_is_a_slope_along_the_wavelength_near_its_line_only():
+    def at(x, y):
+        return (1.0 + 2e-5 * x + 1e-4 * y) * units.um, np.full(np.shape(x), 0.02) * units.um
+
+    x, y = np.array([100.0, 100.0, 100.0]), np.array([100.0, 800.0, 1700.0])
+    slopes = airglow_slopes(at, at(x, y)[0], x, y)
+    assert np.isfinite(slopes).all(axis=1).tolist() == [False, True, False]
+    assert slopes[1, 1] / slopes[1, 0] == pytest.approx(5)
+
+
+def test_a_slope_is_told(frame):
+    planes = (np.full((SIDE, SIDE), 1.08) + 1e-6 * np.arange(SIDE)[:, None]) * units.um
+    calibrations = Calibrations(wavelengths=Calibration("w", PlaneWavelengths(planes, planes / 40)))
+    assert set(measure(frame, calibrations)["background_method"]) == {"constant + slope along wavelength"}
+
+
+class HeaderOnly(ImageInMemory):
+    """An image with another header."""
+
+    def __init__(self, header):
+        self._header = header
+        self.boxes = []
+
+    def header(self):
+        return self._header
+
+
+def test_images_that_cannot_be_measured_say_why(frame):
+    image, catalogue, truth = frame
+    for change, message in (
+        ({"uncertainty": None}, "no variance"),
+        ({"flags": None}, "no flags"),
+    ):
+        changed = image.image.copy()
+        for name, value in change.items():
+            setattr(changed, name, value)
+        with pytest.raises(ValueError, match=message):
+            measure((dataclasses.replace(image, image=changed), catalogue, truth))
+    header = image.header()
+    for keyword in ("CTYPE1", "CTYPE2"):
+        header[keyword] = ""
+    with pytest.raises(ValueError, match="no celestial coordinates"):
+        measure((HeaderOnly(header), catalogue, truth))
+    for keyword in ("MJD-AVG", "MJD-END"):
+        del header[keyword]
+    with pytest.raises(ValueError, match="no time"):
+        time_of(header)
+
+
+def test_rows_of_an_image_that_cannot_be_read():
+    table = failed_table(np.array(["a", "b"]), {"detector": 3, "image_id": "i"}, "it is torn")
+    assert table["target"].tolist() == ["a", "b"]
+    assert table["reason"].tolist() == ["it is torn"] * 2
+    assert table["detector"].tolist() == [3, 3]
+    assert np.isnan(table["flux"]).all()
+
+
+def test_proper_motion_is_applied_at_the_time_of_the_image(frame):
+    image, catalogue, _ = frame
+    time = time_of(image.header())
+    years = time.jyear - 2016.0
+    moved = catalogue.copy()
+    moved["pmra"], moved["pmdec"], moved["ref_epoch"] = 1500.0, -800.0, 2016.0
+    moved["ra"] -= 1500.0 * years / 3.6e6 / np.cos(np.radians(moved["dec"]))
+    moved["dec"] += 800.0 * years / 3.6e6
+    table = measure(frame, targets=moved)
+    np.testing.assert_allclose(table["x"].value, X[:3], atol=2e-3)
+    np.testing.assert_allclose(table["y"].value, Y[:3], atol=2e-3)
+
+
+def test_times(frame):
+    header = frame[0].header()
+    table = measure(frame)
+    assert set(table["time"].value) == {header["MJD-AVG"]}
+    assert np.isnan(table["time_barycentric"]).all()
+    table = measure(frame, settings=MeasureSettings(is_barycentric=True))
+    # At most 8.3 minutes of light, and 69 s between UTC and TDB.
+    delay = (table["time_barycentric"] - table["time"]).to_value("s")
+    assert (np.abs(delay - 69.18) < 500).all()
+    ecliptic_pole = SkyCoord([0.0, 180.0], [90.0, -90.0], frame="barycentrictrueecliptic", unit="deg")
+    time = Time(61000.0, format="mjd", scale="utc")
+    later = (barycentric_time(time, ecliptic_pole.icrs) - 61000.0) * 86400 - 69.18
+    assert np.abs(later).max() < 5
+    del header["MJD-AVG"]
+    assert time_of(header).mjd == pytest.approx((header["MJD-BEG"] + header["MJD-END"]) / 2, abs=1e-9)
+
+
+def test_neighbours_next_to_the_image_count(tmp_path):
+    x, y = np.array([2038.0, 2040.2]), np.array([500.0, 500.0])
+    frame = simulate_sources(tmp_path, "qr3", 4, x, y, np.array([1000.0, 300000.0]))
+    table = measure(frame)
+    assert table["target"].tolist() == ["s00000"]
+    assert table["neighbours"].tolist() == [1]
+    assert abs(table["flux"][0].value - 1000) < 5 * table["flux_error"][0].value
+    alone = measure(frame, targets=frame[1][:1])
+    assert alone["flux"][0].value > 1000 + 5 * alone["flux_error"][0].value
+
+
+def test_far_targets_are_placed_nowhere(frame):
+    wcs = frame[0].image.wcs
+    sky = SkyCoord(np.linspace(0, 359, 500), np.linspace(-89, 89, 500), unit="deg")
+    assert not place_targets(wcs, sky, (SIDE, SIDE), 15).is_on_image.any()
+
+
+def test_windows_are_joined_where_reading_in_between_is_faster():
+    x = np.array([10.0, 2030.0, 1000.0])
+    (window,) = plan_windows(x[:2], np.array([100.0, 130.0]), (SIDE, SIDE), 7)
+    assert window.box == Box(3, 2038, 93, 138)
+    windows = plan_windows(x, np.array([1.0, 2038.0, 900.0]), (SIDE, SIDE), 7)
+    assert [one.box for one in windows] == [Box(3, 18, 0, 9), Box(993, 1008, 893, 908), Box(2023, 2038, 2031, 2040)]
+    assert [one.members.tolist() for one in windows] == [[0], [2], [1]]
+    many = np.linspace(5, 2030, 300)
+    assert [one.box for one in plan_windows(many, many, (SIDE, SIDE), 7)] == [Box(0, 2038, 0, 2038)]
+
+
+def test_the_catalogue_may_have_masked_motions(frame):
+    targets = Table(frame[1], masked=True)
+    targets["pmra"] = np.ma.masked_array([1e6, 0, 0, 0], mask=[True, False, False, False])
+    targets["pmdec"] = np.zeros(4)
+    targets["ref_epoch"] = 2016.0
+    np.testing.assert_allclose(measure(frame, targets=targets)["x"].value, X[:3], atol=1e-4)

@@ -1,0 +1,215 @@
+"""MeasureTargetsTask on real images in a real repository, and the whole SpectrumPipeline."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy import units
+from astropy.io import fits
+from astropy.table import Table, join
+from astropy.wcs import WCS
+from ingest_helpers import butler_command
+from lsst.daf.butler import Butler
+from lsst.pipe.base import NoWorkFound
+from lsst.pipe.base.testUtils import assertValidInitOutput, lintConnections
+from programs import run_well
+
+from spherex.spectra import COLUMNS, unmasked
+from spherex.tasks import MeasureTargetsConfig, MeasureTargetsTask
+
+SIMULATE = Path(__file__).parents[1] / "bin" / "spherex-simulate"
+PIPELINE = "resource://spherex/pipelines/SpectrumPipeline.yaml"
+SOURCES = ("bright", "faint", "beside")
+FLUXES = (20000.0, 1000.0, 500.0)
+"""The last source is beside the images."""
+DETECTORS = (1, 4)
+"""They see the same sky."""
+
+
+def simulate(folder: Path, release: str, *options: object) -> None:
+    subprocess.run(
+        [sys.executable, SIMULATE, folder, "--product", "level2", "--release", release, "--exposures", "1",
+         "--detectors", ",".join(map(str, DETECTORS)), "--no-stars", "--quiet", *map(str, options)],
+        check=True, capture_output=True,
+    )  # fmt: skip
+
+
+def position_in(path: Path, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return right ascension and declination (deg) at pixels of a file, with astropy alone."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ra, dec = WCS(fits.getheader(path, "IMAGE"), naxis=2).all_pix2world(x, y, 0)
+    return ra, dec
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory) -> Path:
+    """Return a folder with cutouts of both releases and their calibrations, and the catalogue of what is in them."""
+    folder = tmp_path_factory.mktemp("archive")
+    # The first exposures of both simulations look at the same place.
+    simulate(folder / "empty", "qr2", "--shape", 64)
+    (path,) = (folder / "empty" / "qr2" / "level2").glob("**/*D1_spx*.fits")
+    ra, dec = position_in(path, np.array([20.3, 45.2, 100.0]), np.array([30.4, 40.1, 30.0]))
+    table = Table({"name": SOURCES, "ra": ra, "dec": dec, "flux": FLUXES, "slope": [0.0] * 3})
+    table.write(folder / "sources.ecsv")
+    for release in ("qr2", "qr3"):
+        simulate(folder / "sky", release, "--shape", 64, "--sources", folder / "sources.ecsv", "--calibrations")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def repo(archive: Path, tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("spectra") / "repo"
+    seed, dimensions = (f"resource://spherex/configs/{name}.yaml" for name in ("butler", "dimensions"))
+    run_well("butler", "create", "--override", "--seed-config", seed, "--dimension-config", dimensions, root)
+    levels = list((archive / "sky").glob("*/level2"))
+    assert butler_command("ingest-level2", root, *levels).code == 0
+    # Those of QR3 replace those of QR2 where both are there.
+    calibrations = [path for path in (archive / "sky").glob("*/*") if path.name not in ("level2", "truth")]
+    assert butler_command("ingest-calibrations", root, *sorted(calibrations)).code == 0
+    assert butler_command("register-targets", root, "mine", archive / "sources.ecsv").code == 0
+    return root
+
+
+def run_pipeline(repo: Path, output: str, *options: object, inputs: str = "SPHEREx/level2,SPHEREx/calib") -> None:
+    run_well(
+        "pipetask", "--log-level", "WARNING", "run", "-b", repo, "-p", PIPELINE, "-i", f"{inputs},catalogs/mine",
+        "-o", output, "--register-dataset-types", "-d", "catalog='mine' AND instrument='SPHEREx'", *options,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def measured(repo: Path) -> Path:
+    run_pipeline(repo, "spectra")
+    return repo
+
+
+def test_connections_are_sound():
+    lintConnections(MeasureTargetsConfig.ConnectionsClass)
+    assertValidInitOutput(MeasureTargetsTask())
+    config = MeasureTargetsConfig()
+    config.psfSource, config.correctGains = "calibration", True
+    assert set(config.ConnectionsClass(config=config).prerequisiteInputs) == {
+        "spectralWcs", "solidAngles", "psf", "fluxCorrections",
+    }  # fmt: skip
+
+
+def test_spectra_have_the_fluxes_of_the_truth(measured: Path, archive: Path):
+    with Butler.from_config(str(measured), collections="spectra") as butler:
+        for name, flux in zip(SOURCES[:2], FLUXES, strict=False):
+            spectrum = unmasked(butler.get("spectrum", catalog="mine", target=name))
+            assert spectrum.colnames == [column.name for column in COLUMNS]
+            pull = (spectrum["flux"].to_value("uJy") - flux) / spectrum["flux_error"].to_value("uJy")
+            assert np.abs(pull).max() < 5
+            assert sorted(spectrum["detector"]) == sorted(2 * DETECTORS)
+            assert (np.diff(spectrum["wavelength"]) >= 0).all()
+        refs = butler.query_datasets("spectrum")
+    assert {str(ref.dataId["target"]) for ref in refs} == set(SOURCES[:2])
+
+
+def test_each_point_tells_where_it_comes_from(measured: Path):
+    with Butler.from_config(str(measured), collections=["SPHEREx/level2", "SPHEREx/calib"]) as butler:
+        spectrum = unmasked(butler.get("spectrum", catalog="mine", target="bright", collections="spectra"))
+        for row in spectrum:
+            place = {name: int(row[name]) for name in ("exposure", "detector")} | {"instrument": "SPHEREx"}
+            image = butler.find_dataset("level2", place)
+            assert row["image_id"] == str(image.id)
+            assert row["image_run"] == image.run
+            for column, kind in (("spectral_wcs_id", "spectral_wcs"), ("solid_angle_id", "solid_angle_pixel_map")):
+                (ref,) = butler.query_datasets(kind, detector=place["detector"], instrument="SPHEREx")
+                assert row[column] == str(ref.id)
+            full = butler.get(image)
+            assert row["version"] == full.version != ""
+            kind = "epsf" if int(full.version[0]) > 6 else "average_psf"
+            reference = next(one for one in full.calibrations if one.type == kind)
+            assert row["psf_source"] == f"image, {kind} {reference.id}"
+            calibration = butler.get("spectral_wcs", place)
+            column, line = (float(row[name].value) for name in "xy")
+            at = calibration["CWAVE"].data[round(line), round(column)] * units.um
+            assert abs(row["wavelength"] - at) < 0.01 * units.um
+            assert row["obsid"] == full.header["OBSID"]
+        assert spectrum.meta["code"]["spherex-butler"]
+
+
+def test_measurements_are_those_of_the_image(measured: Path, archive: Path):
+    with Butler.from_config(str(measured), collections="spectra") as butler:
+        refs = butler.query_datasets("target_measurements")
+        assert len(refs) == 4
+        for ref in refs:
+            table = butler.get(ref)
+            truth = Table.read(
+                next((archive / "sky").glob(f"*/truth/**/*{table['obsid'][0]}D{table['detector'][0]}_*.ecsv"))
+            )
+            truth.rename_column("name", "target")
+            both = join(Table(table, masked=False), truth["target", "wavelength", "x", "y"], keys="target",
+                        table_names=["", "true"], uniq_col_name="{col_name}{table_name}",
+                        metadata_conflicts="silent")  # fmt: skip
+            assert len(both) == len(table)
+            np.testing.assert_allclose(both["wavelength"], both["wavelengthtrue"], atol=1e-4)
+
+
+def test_one_bad_image_costs_rows_with_a_reason_not_the_spectra(archive: Path, repo: Path, tmp_path: Path):
+    with Butler.from_config(str(repo), collections="SPHEREx/level2") as butler:
+        refs = butler.query_datasets("level2", where="detector = 4", bind=None)
+        ref = min(refs, key=lambda one: one.dataId["exposure"])
+        path = Path(butler.getURI(ref).ospath)
+    whole = path.read_bytes()
+    try:
+        path.write_bytes(whole[:20000])
+        run_pipeline(repo, "torn")
+    finally:
+        path.write_bytes(whole)
+    with Butler.from_config(str(repo), collections="torn") as butler:
+        spectrum = butler.get("spectrum", catalog="mine", target="bright")
+        rows = butler.get("target_measurements", ref.dataId, catalog="mine")
+    assert len(spectrum) == 3
+    assert spectrum.meta["failed"] == 1
+    (lost,) = spectrum.meta["unplaced"]
+    assert lost["detector"] == 4
+    assert lost["image_id"] == str(ref.id)
+    assert path.name in lost["reason"]
+    assert set(rows["target"]) >= set(SOURCES[:2])
+
+
+def test_without_calibrations_the_images_are_enough_and_the_log_says_so(repo: Path):
+    done = run_well(
+        "pipetask", "--log-level", "WARNING", "run", "-b", repo, "-p", f"{PIPELINE}#measurement",
+        "-i", "SPHEREx/level2,catalogs/mine", "-o", "bare", "--register-dataset-types",
+        "-d", "catalog='mine' AND instrument='SPHEREx' AND detector = 1 AND target = 'bright'",
+    )  # fmt: skip
+    assert "There is no spectral_wcs for" in done.stderr
+    with Butler.from_config(str(repo), collections="bare") as butler:
+        (ref,) = butler.query_datasets("target_measurements", where="detector = 1 AND exposure > 20260800000000")
+        table = butler.get(ref)
+    assert set(table["wavelength_source"]) == {"WCS W of the image"}
+
+
+def test_the_psf_of_a_calibration(repo: Path):
+    run_pipeline(repo, "epsf", "-c", "measureTargets:psfSource=calibration", "-c", "measureTargets:barycentric=True")
+    with Butler.from_config(str(repo), collections=["epsf", "SPHEREx/calib"]) as butler:
+        spectrum = butler.get("spectrum", catalog="mine", target="bright")
+        ids = {str(ref.id) for ref in butler.query_datasets("epsf")}
+    assert set(spectrum["psf_id"]) == ids
+    assert set(spectrum["psf_source"]) == {"calibration"}
+    assert np.isfinite(spectrum["time_barycentric"]).all()
+    assert (np.abs(spectrum["flux"].to_value("uJy") / 20000 - 1) < 0.05).all()
+
+
+def test_no_target_on_the_image_is_no_work(repo: Path):
+    with Butler.from_config(str(repo), collections="SPHEREx/level2") as butler:
+        ref = butler.query_datasets("level2", limit=1)[0]
+        handle = butler.getDeferred(ref)
+        with pytest.raises(NoWorkFound, match="No target"):
+            MeasureTargetsTask().run(handle, Table({"name": ["a"], "ra": [10.0], "dec": [-60.0]}), facts={})
+
+
+def test_an_even_side_is_refused():
+    config = MeasureTargetsConfig()
+    config.side = 14
+    with pytest.raises(ValueError, match="must be odd"):
+        config.validate()
