@@ -156,17 +156,71 @@ class HeaderOnly(ImageInMemory):
         return self._header
 
 
-def test_images_that_cannot_be_measured_say_why(frame):
+KNOWN_WITHOUT_FLUX = ("x", "y", "time", "wavelength", "bandwidth", "solid_angle", "surface_brightness")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"uncertainty": None}, "the image has no variance"), ({"flags": None}, "the image has no flags")],
+)
+def test_what_an_image_lacks_costs_the_fluxes_alone(frame, change, message):
     image, catalogue, truth = frame
-    for change, message in (
-        ({"uncertainty": None}, "no variance"),
-        ({"flags": None}, "no flags"),
-    ):
-        changed = image.image.copy()
-        for name, value in change.items():
-            setattr(changed, name, value)
-        with pytest.raises(ValueError, match=message):
-            measure((dataclasses.replace(image, image=changed), catalogue, truth))
+    changed = image.image.copy()
+    for name, value in change.items():
+        setattr(changed, name, value)
+    table = measure((dataclasses.replace(image, image=changed), catalogue, truth))
+    assert all(reason.startswith(message) for reason in table["reason"])
+    assert np.isnan(table["flux"]).all()
+    assert (table["flags"] == -1).all()
+    assert all(np.isfinite(table[name].value).all() for name in KNOWN_WITHOUT_FLUX if name != "time")
+    np.testing.assert_array_equal(table["wavelength"].value, measure(frame)["wavelength"].value)
+
+
+@pytest.mark.parametrize(
+    ("part", "message", "lost"),
+    [
+        ("profiles", "no PSF: it is torn", {"psf_source"}),
+        ("wavelength", "no wavelength: it is torn", {"wavelength", "bandwidth", "wavelength_source"}),
+        ("read", "no pixels: it is torn", {"solid_angle", "surface_brightness", "version"}),
+    ],
+)
+def test_parts_that_cannot_be_read_cost_what_they_tell(frame, part, message, lost):
+    class Torn(ImageInMemory):
+        pass
+
+    def tear(self, *_):
+        raise OSError("it is\ntorn")
+
+    setattr(Torn, part, tear)
+    table = measure((Torn(frame[0].image), *frame[1:]))
+    assert table["reason"].tolist() == [message] * 3
+    assert np.isnan(table["flux"]).all()
+    for name in KNOWN_WITHOUT_FLUX[:2] + KNOWN_WITHOUT_FLUX[3:]:
+        assert np.isfinite(table[name].value).all() == (name not in lost), name
+    for name in ("psf_source", "wavelength_source", "version"):
+        assert all((value == "") == (name in lost) for value in table[name]), name
+
+
+def test_errors_of_the_program_are_none_of_the_image(frame):
+    class Wrong(ImageInMemory):
+        def read(self, box):
+            raise TypeError("what")
+
+    with pytest.raises(TypeError, match="what"):
+        measure((Wrong(frame[0].image), *frame[1:]))
+
+
+def test_surface_brightness_is_the_median_of_the_good_pixels(frame):
+    table, image = measure(frame), frame[0].image
+    for x, y, value in zip(X[:3], Y[:3], table["surface_brightness"], strict=True):
+        left, bottom = round(x) - 7, round(y) - 7
+        box = (slice(max(bottom, 0), bottom + 15), slice(max(left, 0), left + 15))
+        good = ~image.bad_pixels("fit")[box] & np.isfinite(image.data[box]) & (image.variance[box] > 0)
+        assert value.to_value("MJy/sr") == np.median(image.data[box][good].astype(float))
+
+
+def test_images_from_who_knows_where_or_when_are_refused(frame):
+    image, catalogue, truth = frame
     header = image.header()
     for keyword in ("CTYPE1", "CTYPE2"):
         header[keyword] = ""

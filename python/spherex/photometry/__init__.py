@@ -1,5 +1,6 @@
 """Fluxes of point sources in images; knows no Butler."""
 
+from ._brightness import measure_brightness
 from ._fit import Fit, fit_linear, smooth_variance
 from ._measuring import Fluxes, FluxSettings, measure_fluxes
 from ._profiles import Profiles
@@ -14,6 +15,7 @@ __all__ = [
     "Stamps",
     "cut_stamps",
     "fit_linear",
+    "measure_brightness",
     "measure_fluxes",
     "smooth_variance",
 ]

@@ -11,7 +11,7 @@ import numpy as np
 
 from ._aperture import aperture_weights
 from ._fit import Fit, fit_linear, median_variance, smooth_variance
-from ._stamps import Stamps, cut_stamps
+from ._stamps import IN_ONE_GO, Stamps, cut_stamps
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,7 +23,6 @@ _ROUNDS = 2  # of the weights, after a first fit without a model
 _LEAST_LIGHT = 1e-4  # of a neighbour in the pixels, else it does not matter
 _MOST_NEIGHBOURS = 40
 _CLIPPING = 3.0  # standard deviations
-_IN_ONE_GO = 256  # a few Mbyte
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,9 +115,9 @@ def measure_fluxes(
     settings = settings or FluxSettings()
     fluxes = _blank(len(wanted))
     neighbours = _neighbours(x, y, wanted, settings.side)
-    for begin in range(0, len(wanted), _IN_ONE_GO):
-        rows = np.arange(begin, min(begin + _IN_ONE_GO, len(wanted)))
-        batch = _Batch(pixels, x, y, wanted[rows], neighbours[begin : begin + _IN_ONE_GO], profiles, settings)
+    for begin in range(0, len(wanted), IN_ONE_GO):
+        rows = np.arange(begin, min(begin + IN_ONE_GO, len(wanted)))
+        batch = _Batch(pixels, x, y, wanted[rows], neighbours[begin : begin + IN_ONE_GO], profiles, settings)
         batch.measure(None if slopes is None else slopes[rows])
         for field in dataclasses.fields(Fluxes):
             getattr(fluxes, field.name)[rows] = getattr(batch.fluxes, field.name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Pixels", "Stamps", "cut_stamps"]
+__all__ = ["IN_ONE_GO", "Pixels", "Stamps", "cut_stamps"]
 
 import dataclasses
 from typing import TYPE_CHECKING
@@ -11,6 +11,9 @@ import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+IN_ONE_GO = 256
+"""Squares that are worked on at once: a few Mbyte."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

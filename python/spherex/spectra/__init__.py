@@ -1,17 +1,11 @@
 """Spectra of targets: from the measurements in single images to tables and pictures."""
 
+from ._rows import MICROJANSKY
 from .channels import CHANNEL_COLUMNS, Channels, channels_of_product, combine_channels, design_channels
 from .columns import COLUMNS, SpectrumColumn, make_table, unmasked
 from .gathering import gather_spectrum
-from .measuring import (
-    MICROJANSKY,
-    Calibration,
-    Calibrations,
-    ImageSource,
-    MeasureSettings,
-    failed_table,
-    measure_targets,
-)
+from .inputs import Calibration, Calibrations, ImageSource, MeasureSettings
+from .measuring import failed_table, measure_targets
 from .picture import draw_spectrum
 from .pixel_properties import PixelMap, PlaneWavelengths
 

@@ -70,6 +70,13 @@ COLUMNS = (
     SpectrumColumn(
         "enclosed_fraction", float, "stat.value;arith.ratio", "Fraction of the PSF in the good pixels of the aperture"
     ),
+    SpectrumColumn(
+        "surface_brightness",
+        float,
+        "phot.flux.sb;stat.median",
+        "Median of the good pixels in the square around the target",
+        "MJy/sr",
+    ),
     SpectrumColumn("background", float, "phot.flux.sb", "Local background at the target", "MJy/sr"),
     SpectrumColumn(
         "background_error", float, "stat.error;phot.flux.sb", "Standard deviation of the background", "MJy/sr"

@@ -21,13 +21,10 @@ if TYPE_CHECKING:
     from lsst.sphgeom import Region
     from numpy.typing import NDArray
 
-    from ..spectra.measuring import Calibrations, MeasureSettings
+    from ..spectra.inputs import Calibrations, MeasureSettings
 
 _LOG = logging.getLogger(__name__)
 _DIMENSIONS = ("instrument", "exposure", "detector")
-
-_UNUSABLE = (OSError, ValueError, RuntimeError, LookupError)
-"""What reading a damaged file ends in; others are errors of the program."""
 
 
 def _calibration(name: str, storage_class: str, doc: str) -> cT.PrerequisiteInput:
@@ -212,6 +209,7 @@ class MeasureTargetsTask(pipeBase.PipelineTask):
         """
         from astropy.table import Table
 
+        from ..spectra.inputs import UNUSABLE, told
         from ..spectra.measuring import measure_targets
         from ._measured_image import HandledImage
 
@@ -219,20 +217,25 @@ class MeasureTargetsTask(pipeBase.PipelineTask):
         try:
             calibrations = _calibrations(spectralWcs, solidAngles, psf, fluxCorrections)
             table = measure_targets(source, targets, facts, calibrations, self._settings())
-        except _UNUSABLE as error:
-            table = self._failed(targets, facts, region, error)
+        except UNUSABLE as error:
+            self.log.debug("The image cannot be measured.", exc_info=error)
+            table = self._failed(targets, facts, region, told(error))
         if table is None:
             raise pipeBase.NoWorkFound("No target of the catalogue is on the image.")
         failed = int(np.count_nonzero(table["reason"] != ""))
         self.metadata["targets"] = len(table)
         self.metadata["failed"] = failed
+        if failed == len(table):
+            self.log.warning(
+                "Exposure %s, detector %s gives no flux: %s", facts["exposure"], facts["detector"], table["reason"][0]
+            )
         self.log.info("Measured %d targets, %d of them without a flux.", len(table), failed)
         # The stock formatter of parquet writes no table of quantities.
         return pipeBase.Struct(measurements=Table(table))
 
     def _settings(self) -> MeasureSettings:
         from ..photometry import FluxSettings
-        from ..spectra.measuring import MeasureSettings
+        from ..spectra.inputs import MeasureSettings
 
         config = self.config
         return MeasureSettings(
@@ -242,16 +245,11 @@ class MeasureTargetsTask(pipeBase.PipelineTask):
             is_barycentric=config.barycentric,
         )
 
-    def _failed(
-        self, targets: Table, facts: Mapping[str, Any], region: Region | None, error: Exception
-    ) -> QTable | None:
+    def _failed(self, targets: Table, facts: Mapping[str, Any], region: Region | None, reason: str) -> QTable | None:
         from ..spectra.measuring import failed_table
 
-        self.log.warning(
-            "Exposure %s, detector %s is left out: %s", facts["exposure"], facts["detector"], error, exc_info=error
-        )
         names = np.asarray(targets["name"], dtype=str)[_in_region(targets, region)]
-        return failed_table(names, facts, " ".join(str(error).split())) if len(names) else None
+        return failed_table(names, facts, reason) if len(names) else None
 
 
 def _flags(names: Any) -> str | tuple[str, ...]:
@@ -261,7 +259,7 @@ def _flags(names: Any) -> str | tuple[str, ...]:
 def _calibrations(spectral_wcs: Any, solid_angles: Any, psf: Any, gains: Any) -> Calibrations:
     from astropy import units
 
-    from ..spectra.measuring import Calibration, Calibrations
+    from ..spectra.inputs import Calibration, Calibrations
     from ._measured_image import map_of, profiles_of, wavelengths_of
 
     def named(handle: Any, value: Any) -> Calibration | None:
