@@ -120,6 +120,11 @@ def test_all_of_it_in_a_repository(repo):
     assert spectrum.meta["off_frame"] == [[3, 2]]
     assert spectrum.meta["instruments"] == ["SPHEREx"]
     assert set(spectrum.meta["code"]) == {"spherex-butler", "lsst-pipe-base"}
+    # TOPCAT refuses Python objects in the header.
+    lines = Path(output.getURI("spectrum", target).ospath).read_text().splitlines()
+    header = [line for line in lines if line.startswith("#")]
+    assert sum("unit: uJy" in line for line in header) == 4
+    assert not any("astropy.units" in line or "serialized" in line for line in header)
     runTestQuantum(CombineChannelsTask(), output, quanta["combineChannels"][0], mockRun=False)
     channels = output.get("channel_spectrum", target)
     assert channels["channel"].tolist() == [7, 7]
