@@ -116,7 +116,7 @@ def _find(table: Table, name: str, chosen: str | None, location: str) -> str | N
 def _texts(column: Any, location: str) -> NDArray[np.str_]:
     if column.dtype.kind not in "Uiu":
         raise CatalogError(
-            f"{location}: column {column.info.name} for name has values of type {column.dtype}: names are texts or "
+            f"{location}: column {column.info.name} for name has values of type {column.dtype.name}: names are texts or "
             "whole numbers"
         )
     values = np.ma.asarray(column)
@@ -135,7 +135,7 @@ def _numbers(column: Any, name: str, location: str) -> NDArray[np.float64]:
         numbers = np.ma.filled(np.ma.asarray(column).astype(np.float64), np.nan)
     else:
         raise CatalogError(
-            f"{location}: column {column.info.name} for {name} has values of type {column.dtype}, which are no numbers"
+            f"{location}: column {column.info.name} for {name} has values of type {column.dtype.name}, which are no numbers"
         )
     given = getattr(column, "unit", None)
     if wanted is None or given is None or given == "":
@@ -144,7 +144,7 @@ def _numbers(column: Any, name: str, location: str) -> NDArray[np.float64]:
         return units.Quantity(numbers, given).to_value(wanted)
     except (TypeError, ValueError, units.UnitConversionError):
         raise CatalogError(
-            f"{location}: column {column.info.name} for {name} is in {given}, which is not understood as a multiple of "
+            f"{location}: column {column.info.name} for {name} is in {given}, which astropy does not convert to "
             f"{wanted}"
         ) from None
 

@@ -94,7 +94,7 @@ def _told(catalog: str, done: Registration, dry_run: bool) -> str:
     from spherex.targets import catalog_collection
 
     if done.is_nothing:
-        return f"Nothing to do: the {done.same} targets are in catalogue {catalog} as they are in the file."
+        return f"Nothing to do: catalogue {catalog} is as in the file, with {done.same} targets."
     parts = [f"{done.new} new", f"{done.changed} moved", f"{done.same} as before"]
     if done.gone:
         parts.append(f"{done.gone} no longer in the file, which stay registered but are measured no more")
