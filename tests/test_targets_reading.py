@@ -212,7 +212,10 @@ UNREADABLE: dict[str, tuple[Any, str]] = {
     "no_epoch.csv": (b"name,ra,dec,pmra,pmdec\na,1,2,3,4\n", "has pmra and pmdec, but not ref_epoch: proper motions"),
     "no_pmdec.csv": (b"name,ra,dec,pmra,epoch\na,1,2,3,2000\n", "has pmra and ref_epoch, but not pmdec"),
     "metres.ecsv": (lambda path: write(path, Table(TWO, units={"ra": "m"})), "is in m, which astropy does not convert"),
-    "float_names.fits": (lambda path: write(path, Table(TWO | {"name": [1.0, 2.0]})), "names are texts or whole numbers"),
+    "float_names.fits": (
+        lambda path: write(path, Table(TWO | {"name": [1.0, 2.0]})),
+        "names are texts or whole numbers",
+    ),
     "flags.fits": (lambda path: write(path, Table(TWO | {"ra": [True, False]})), "of type bool, which are no numbers"),
     "arrays.fits": (lambda path: write(path, Table(TWO | {"ra": np.ones((2, 2))})), "more than one value in a row"),
     "complex.fits": (lambda path: write(path, Table(TWO | {"c": [1j, 2j]})), "column c has values of type complex128"),

@@ -202,7 +202,8 @@ def _make_storable(table: Table, name: str, location: str) -> None:
         astropy_to_arrow(Table([table[name][:1]], names=[name]))
     except Exception:
         raise CatalogError(
-            f"{location}: column {name} has values of type {column.dtype.name}, for which parquet has none: leave it out"
+            f"{location}: column {name} has values of type {column.dtype.name}, which parquet does not have: leave "
+            "it out"
         ) from None
 
 

@@ -116,8 +116,8 @@ def _find(table: Table, name: str, chosen: str | None, location: str) -> str | N
 def _texts(column: Any, location: str) -> NDArray[np.str_]:
     if column.dtype.kind not in "Uiu":
         raise CatalogError(
-            f"{location}: column {column.info.name} for name has values of type {column.dtype.name}: names are texts or "
-            "whole numbers"
+            f"{location}: column {column.info.name} for name has values of type {column.dtype.name}: names are "
+            "texts or whole numbers"
         )
     values = np.ma.asarray(column)
     texts = np.array([str(one).strip() for one in np.ma.getdata(values).tolist()])
@@ -135,7 +135,8 @@ def _numbers(column: Any, name: str, location: str) -> NDArray[np.float64]:
         numbers = np.ma.filled(np.ma.asarray(column).astype(np.float64), np.nan)
     else:
         raise CatalogError(
-            f"{location}: column {column.info.name} for {name} has values of type {column.dtype.name}, which are no numbers"
+            f"{location}: column {column.info.name} for {name} has values of type {column.dtype.name}, which are "
+            "no numbers"
         )
     given = getattr(column, "unit", None)
     if wanted is None or given is None or given == "":

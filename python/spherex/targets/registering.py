@@ -18,7 +18,7 @@ from .records import target_records
 
 if TYPE_CHECKING:
     from astropy.table import Table
-    from lsst.daf.butler import Butler, DimensionRecord
+    from lsst.daf.butler import Butler, DatasetType, DimensionRecord
 
 CATALOG_TYPE = "target_catalog"
 """Dataset type of catalogues, dimension catalog."""
@@ -88,8 +88,10 @@ def register_catalog(
     Raises
     ------
     CatalogError
-        If the catalogue is there with other targets and ``update`` is not set.
+        If the catalogue is there with other targets and ``update`` is not set,
+        or the repository has other catalogues under the name of ours.
     """
+    _check_dataset_type(butler)
     chain = catalog_collection(name)
     known = {record.name: record for record in _records(butler, name)}
     names = np.asarray(table["name"], dtype=str).tolist()
@@ -114,11 +116,10 @@ def register_catalog(
 def _write(
     butler: Butler, name: str, wanted: Iterable[dict[str, Any]], replace: bool, table: Table, desc: str, run: str
 ) -> None:
-    from lsst.daf.butler import CollectionType, DatasetType
+    from lsst.daf.butler import CollectionType
 
     chain, records = catalog_collection(name), iter(wanted)
-    dataset_type = DatasetType(CATALOG_TYPE, ("catalog",), _STORAGE_CLASS, universe=butler.dimensions)
-    butler.registry.registerDatasetType(dataset_type)
+    butler.registry.registerDatasetType(_dataset_type(butler))
     butler.collections.register(chain, CollectionType.CHAINED)
     butler.collections.register(run)
     try:
@@ -133,6 +134,26 @@ def _write(
         with contextlib.suppress(Exception):
             butler.collections.x_remove(run)
         raise
+
+
+def _dataset_type(butler: Butler) -> DatasetType:
+    from lsst.daf.butler import DatasetType
+
+    return DatasetType(CATALOG_TYPE, ("catalog",), _STORAGE_CLASS, universe=butler.dimensions)
+
+
+def _check_dataset_type(butler: Butler) -> None:
+    from lsst.daf.butler import MissingDatasetTypeError
+
+    try:
+        found = butler.get_dataset_type(CATALOG_TYPE)
+    except MissingDatasetTypeError:
+        return
+    if found != _dataset_type(butler):
+        raise CatalogError(
+            f"the repository has a dataset type {CATALOG_TYPE} of another kind ({found}), registered by somebody: "
+            f"remove it by butler remove-dataset-type, or take another repository"
+        )
 
 
 def _records(butler: Butler, name: str) -> list[DimensionRecord]:
