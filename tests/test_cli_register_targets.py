@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -231,11 +230,9 @@ def test_again_is_harmless(filled: Path, extension: str, option: list[str]) -> N
 
 
 CHANGES: dict[str, tuple[list[str], str]] = {
-    "moved": (["a,10,20.001", "b,11,21"], "0 new targets, 1 moved, 0 no longer in the file"),
     "added": (["a,10,20", "b,11,21", "c,12,22"], "1 new targets, 0 moved, 0 no longer"),
     "removed": (["b,11,21"], "0 new targets, 0 moved, 1 no longer"),
     "all": (["b,11,21.5", "c,0,0"], "1 new targets, 1 moved, 1 no longer"),
-    "reordered": (["b,11,21", "a,10,20"], "0 new targets, 0 moved, 0 no longer"),
 }
 
 
@@ -278,26 +275,23 @@ def test_moved_target_is_found_where_it_is_now(mine: Path, tmp_path: Path) -> No
             assert [one.name for one in found] == names
 
 
-@pytest.mark.parametrize(
-    ("column", "change"),
-    [("flux", [1.0, 2.5]), ("flux", [1.0, np.nan]), ("note", ["x", "z"]), ("flux", "unit"), ("note", "name")],
-)
-def test_changes_of_other_columns_are_noticed(repo: Path, tmp_path: Path, column: str, change: Any) -> None:
+def test_changes_of_other_columns_are_noticed(repo: Path, tmp_path: Path) -> None:
     table = Table({"name": ["a", "b"], "ra": [1.0, 2.0], "dec": [3.0, 4.0], "flux": [1.0, 2.0], "note": ["x", "y"]})
     table["flux"].unit = "mJy"
     assert register(repo, "mine", write(tmp_path / "first.ecsv", table)).code == 0
-    if change == "unit":
-        table["flux"].unit = "Jy"
-    elif change == "name":
-        table.rename_column(column, "other")
-    else:
-        table[column] = change
-        table["flux"].unit = "mJy"
-    path = write(tmp_path / "second.ecsv", table)
-    assert "(0 new targets, 0 moved, 0 no longer" in register(repo, "mine", path).output
+    changed = {name: table.copy() for name in ("value", "nan", "text", "unit", "name", "order")}
+    changed["value"]["flux"][1] = 2.5
+    changed["nan"]["flux"][1] = np.nan
+    changed["text"]["note"][1] = "z"
+    changed["unit"]["flux"].unit = "Jy"
+    changed["name"].rename_column("note", "other")
+    changed["order"].reverse()
+    for name, other in changed.items():
+        path = write(tmp_path / f"{name}.ecsv", other)
+        assert "(0 new targets, 0 moved, 0 no longer" in register(repo, "mine", path).output
     outcome = register(repo, "mine", path, "--update")
     assert "Targets of catalogue mine: 0 new, 0 moved, 2 as before. Table target_catalog in catalogs" in outcome.output
-    assert register(repo, "mine", path).output.startswith("Nothing to do")
+    assert kept(repo, "mine")["note"].tolist() == ["y", "x"]
 
 
 def test_bad_rows_of_an_update_change_nothing(mine: Path, tmp_path: Path) -> None:
