@@ -238,8 +238,8 @@ def test_the_chapter_on_targets_works(tmp_path: Path) -> None:
     assert len(re.findall(r"^ *stars +00123 +359\.999", printed, re.MULTILINE)) == 1
     assert len(re.findall(r"^ *catalogs/stars/\d{8}T[\d.]+Z +RUN", printed, re.MULTILINE)) == 2
     run_examples(page, folder, environment(), "python targets")
-    (refused,) = blocks_of(page, "sh targets-refused")
-    assert run_blocks([f"{refused.rstrip()} || test $? = 1"], folder, environment()) == blocks_of(page, "text refused")[0]
+    (refused,), (told,) = blocks_of(page, "sh targets-refused"), blocks_of(page, "text refused")
+    assert run_blocks([f"{refused.rstrip()} || test $? = 1"], folder, environment()) == told
 
 
 @pytest.mark.slow

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from astropy.table import Table
 
+    _Reader = Callable[[str, Collection[str]], Table]
+
 _LONGEST_REASON = 300
 
 
@@ -23,21 +25,23 @@ class CatalogError(Exception):
     """A catalogue that cannot be used; the message is for its owner."""
 
 
-def read_table(location: str) -> tuple[Table, bool]:
+def read_table(location: str, texts: Collection[str]) -> tuple[Table, bool]:
     """Read the table of a file.
 
     Parameters
     ----------
     location
         Path or URI; the extension tells the format.
+    texts
+        Names of columns, in lower case, that stay texts where the format does
+        not tell: a name such as 007 or 1e5 is no number.
 
     Returns
     -------
     table : `astropy.table.Table`
         Plain columns that parquet can hold. Texts are not bytes.
     is_typed
-        Whether the format tells numbers from texts; if not, all columns are
-        texts as they are written.
+        Whether the format tells numbers from texts.
 
     Raises
     ------
@@ -58,7 +62,7 @@ def read_table(location: str) -> tuple[Table, bool]:
     name, read = EXTENSIONS[extension]
     try:
         with uri.as_local() as local:
-            table = represent_mixins_as_columns(read(local.ospath))
+            table = represent_mixins_as_columns(read(local.ospath, texts))
         table.convert_bytestring_to_unicode()
     except FileNotFoundError:
         raise CatalogError(f"there is no file {location}") from None
@@ -74,8 +78,8 @@ def _reason(error: Exception) -> str:
     return " ".join(str(error).split())[:_LONGEST_REASON].rstrip(".") or type(error).__name__
 
 
-def _astropy(form: str) -> Callable[[str], Table]:
-    def read(path: str) -> Table:
+def _astropy(form: str) -> _Reader:
+    def read(path: str, texts: Collection[str]) -> Table:
         from astropy.table import Table
 
         return Table.read(path, format=form)
@@ -83,7 +87,7 @@ def _astropy(form: str) -> Callable[[str], Table]:
     return read
 
 
-def _read_fits(path: str) -> Table:
+def _read_fits(path: str, texts: Collection[str]) -> Table:
     from astropy.io import fits
     from astropy.table import Table
 
@@ -99,8 +103,7 @@ def _read_fits(path: str) -> Table:
     return Table.read(path, format="fits", hdu=next(iter(found)))
 
 
-def _read_csv(path: str) -> Table:
-    """Read texts: a name such as 007 or 1e5 is no number."""
+def _read_csv(path: str, texts: Collection[str]) -> Table:
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.csv as pv
@@ -117,14 +120,16 @@ def _read_csv(path: str) -> Table:
     )
     table = Table()
     for name, column in zip(header, read.columns, strict=True):
-        texts = pc.fill_null(pc.utf8_trim_whitespace(column.cast(pa.string())), "").to_numpy(zero_copy_only=False)
-        texts, mask = texts.astype(str), texts == ""
+        values = pc.fill_null(pc.utf8_trim_whitespace(column.cast(pa.string())), "").to_numpy(zero_copy_only=False)
+        values, mask = values.astype(str), values == ""
+        made = MaskedColumn(values, mask=mask) if mask.any() else Column(values)
         key = free_name(name.strip(), table.colnames)
-        table[key] = MaskedColumn(texts, mask=mask) if mask.any() else Column(texts)
+        # At once, because texts take several times the memory.
+        table[key] = made if key.lower() in texts else numbers_if_all_are(made)
     return table
 
 
-def _read_parquet(path: str) -> Table:
+def _read_parquet(path: str, texts: Collection[str]) -> Table:
     import pyarrow.parquet as pq
     from lsst.daf.butler.formatters.parquet import arrow_to_astropy
 
@@ -211,7 +216,7 @@ def _attributes(column: Any) -> dict[str, Any]:
     return {name: getattr(column, name) for name in ("name", "unit", "description")}
 
 
-EXTENSIONS: Mapping[str, tuple[str, Callable[[str], Table]]] = {
+EXTENSIONS: Mapping[str, tuple[str, _Reader]] = {
     ".ecsv": ("ECSV", _astropy("ascii.ecsv")),
     ".csv": ("CSV", _read_csv),
     ".fits": ("FITS", _read_fits),

@@ -64,7 +64,9 @@ def read_catalog(location: str, chosen: Mapping[str, str] | None = None) -> Tabl
         If it cannot be read or lacks a column.
     """
     chosen = chosen or {}
-    table, is_typed = read_table(location)
+    table, is_typed = read_table(
+        location, {name.lower() for name in (chosen.get("name"), *COLUMNS["name"].names) if name}
+    )
     if not len(table):
         raise CatalogError(f"{location} has no rows")
     found = {name: _find(table, name, chosen.get(name), location) for name in COLUMNS}
