@@ -1,8 +1,9 @@
 """Catalogues of targets on the sky."""
 
 from .checking import CatalogProblem, check_catalog, check_catalog_name
+from .files import CatalogError
 from .motion import positions_at
-from .reading import CatalogError, read_catalog
+from .reading import read_catalog
 from .registering import CATALOG_TYPE, Registration, catalog_collection, register_catalog
 
 __all__ = [

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["LONGEST_NAME", "CatalogProblem", "check_catalog", "check_catalog_name"]
+__all__ = ["LARGEST_MOTION", "LONGEST_NAME", "CatalogProblem", "check_catalog", "check_catalog_name"]
 
 import dataclasses
+import math
 import re
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
 
 LONGEST_NAME = 64
 """Characters of a name, as the dimensions catalog and target have them (configs/dimensions.yaml)."""
+
+LARGEST_MOTION = 1e5
+"""Proper motion (mas/yr) that no star has: the fastest one known has a tenth of it."""
+
+_NOT_IN_FILES = re.compile(r"[ ./<>:\"\\|?*]")
+"""Characters that the Butler's templates of file names replace."""
 
 _CATALOG_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
@@ -67,17 +74,12 @@ def check_catalog(table: Table) -> list[CatalogProblem]:
     ra, dec = (np.asarray(table[name], dtype=float) for name in ("ra", "dec"))
     names = np.asarray(table["name"], dtype=str).tolist()
     for number, (name, one_ra, one_dec) in enumerate(zip(names, ra.tolist(), dec.tolist(), strict=True), start=1):
-        reasons = [
-            *_of_name(name),
-            *([] if 0 <= one_ra < 360 else [f"ra {one_ra} is not in the range 0 to 360 degrees"]),
-            *([] if -90 <= one_dec <= 90 else [f"dec {one_dec} is not in the range -90 to 90 degrees"]),
-        ]
-        # The Butler writes these characters in names of files as others.
-        key = re.sub(r"[./]", "_", name).replace("#", "HASH")
-        first = seen.setdefault(key, (number, name))
-        if name and first[0] != number:
-            same = "the same name" if first[1] == name else f"{first[1]}, which would have the same files,"
-            reasons.append(f"{name}: {same} has row {first[0]}")
+        reasons = [*_of_name(name), *_of_angle("ra", one_ra, 0, 360), *_of_angle("dec", one_dec, -90, 90)]
+        key = _NOT_IN_FILES.sub("_", name).replace("#", "HASH")
+        first, namesake = seen.setdefault(key, (number, name))
+        if name and first != number:
+            same = "is that" if namesake == name else f"would have files of the same name as {namesake}"
+            reasons.append(f"its name {name} {same} of row {first}")
         problems.extend(CatalogProblem(number, reason) for reason in reasons)
     problems.extend(_of_motions(table))
     return sorted(problems, key=lambda problem: problem.row)
@@ -93,17 +95,37 @@ def _of_name(name: str) -> list[str]:
     return []
 
 
+def _of_angle(name: str, value: float, lowest: float, highest: float) -> list[str]:
+    if math.isnan(value):
+        return [f"its {name} is no number"]
+    # 360 itself is 0.
+    if not (lowest <= value <= highest and value < 360):
+        return [f"its {name} {value} is not in the range {lowest} to {highest} degrees"]
+    return []
+
+
 def _of_motions(table: Table) -> list[CatalogProblem]:
     if "pmra" not in table.colnames:
         return []
     pmra, pmdec, epoch = (np.asarray(table[name], dtype=float) for name in ("pmra", "pmdec", "ref_epoch"))
-    half = np.isfinite(pmra) != np.isfinite(pmdec)
-    moves = np.isfinite(pmra) & np.isfinite(pmdec)
-    dateless = moves & ~((epoch > 1800) & (epoch < 2200))
+    moves = ~(np.isnan(pmra) & np.isnan(pmdec))
+    half = moves & ~(np.isfinite(pmra) & np.isfinite(pmdec))
+    dateless = moves & ~half & ~((epoch > 1800) & (epoch < 2200))
+    fast = moves & ~half & (np.hypot(pmra, pmdec) > LARGEST_MOTION)
     return [
-        *(CatalogProblem(int(row) + 1, "it has only one of pmra and pmdec") for row in np.flatnonzero(half)),
         *(
-            CatalogProblem(int(row) + 1, f"its proper motion has the epoch {epoch[row]}, which is no year")
+            CatalogProblem(int(row) + 1, f"its proper motion {pmra[row]}, {pmdec[row]} is not two numbers")
+            for row in np.flatnonzero(half)
+        ),
+        *(
+            CatalogProblem(int(row) + 1, f"its proper motion has the epoch {epoch[row]}, which is no Julian year")
             for row in np.flatnonzero(dateless)
+        ),
+        *(
+            CatalogProblem(
+                int(row) + 1,
+                f"its proper motion {pmra[row]}, {pmdec[row]} mas/yr is more than any star's: are the units right?",
+            )
+            for row in np.flatnonzero(fast)
         ),
     ]

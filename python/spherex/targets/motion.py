@@ -45,13 +45,15 @@ def positions_at(targets: Table, time: Time) -> SkyCoord:
     ra, dec = position.ra.deg.copy(), position.dec.deg.copy()
     unit = units.mas / units.yr
     # Without a distance astropy would assume one at which fast stars outrun
-    # light, and remark on it; without radial velocity it does not matter.
+    # light, and remark on it; without radial velocity it does not matter. TDB
+    # is within a minute of TCB, and is what astropy uses: others it converts by
+    # UTC, with remarks on early and late years.
     moved = SkyCoord(
         position[moves],
         pm_ra_cosdec=pmra[moves] * unit,
         pm_dec=pmdec[moves] * unit,
         distance=np.full(len(moves), 10.0) * units.pc,
-        obstime=Time(epoch[moves], format="jyear", scale="tcb"),
+        obstime=Time(epoch[moves], format="jyear", scale="tdb"),
     ).apply_space_motion(new_obstime=time)
     ra[moves], dec[moves] = moved.ra.deg, moved.dec.deg
     return SkyCoord(ra, dec, unit="deg")

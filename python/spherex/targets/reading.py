@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-__all__ = ["COLUMNS", "CatalogError", "read_catalog"]
+__all__ = ["COLUMNS", "read_catalog"]
 
 import dataclasses
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from lsst.resources import ResourcePath
+
+from .files import CatalogError, free_name, numbers_if_all_are, read_table
 
 if TYPE_CHECKING:
     from astropy.table import Table
     from numpy.typing import NDArray
 
-_FORMATS = {
-    ".ecsv": "ascii.ecsv",
-    ".csv": "ascii.csv",
-    ".fits": "fits",
-    ".fit": "fits",
-    ".xml": "votable",
-    ".vot": "votable",
-    ".votable": "votable",
-    ".parquet": "parquet",
-    ".parq": "parquet",
-}
-
-
-class CatalogError(Exception):
-    """A catalogue that cannot be used; the message is for its owner."""
+_MOST_EXAMPLES = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,59 +55,47 @@ def read_catalog(location: str, chosen: Mapping[str, str] | None = None) -> Tabl
     table : `astropy.table.Table`
         Columns name (text), ra, dec (deg), and pmra, pmdec (mas/yr, that on
         the sky) and ref_epoch (Julian year) if the file has all three; then
-        all others, without change. What is not a number is NaN.
+        all others, with a number behind a name that is one of ours. What is
+        masked is NaN, or an empty name.
 
     Raises
     ------
     CatalogError
         If it cannot be read or lacks a column.
     """
-    table = _read(location)
+    chosen = chosen or {}
+    table, is_typed = read_table(
+        location, {name.lower() for name in (chosen.get("name"), *COLUMNS["name"].names) if name}
+    )
     if not len(table):
         raise CatalogError(f"{location} has no rows")
-    found = {name: _find(table, name, (chosen or {}).get(name), location) for name in COLUMNS}
-    motion = [name for name in ("pmra", "pmdec", "ref_epoch") if found[name] is not None]
-    if 0 < len(motion) < 3 and motion != ["ref_epoch"]:
-        raise CatalogError(
-            f"{location} has {' and '.join(motion)} only: proper motions need pmra, pmdec and ref_epoch; choose the "
-            "columns with --pmra-column, --pmdec-column and --ref-epoch-column"
-        )
+    found = {name: _find(table, name, chosen.get(name), location) for name in COLUMNS}
+    _check_motion(found, chosen, location)
+    used = {name: column for name, column in found.items() if column is not None}
+    if found["pmra"] is None:
+        used.pop("ref_epoch", None)
+    for name, column in used.items():
+        if other := next((one for one in used if one != name and used[one] == column), None):
+            raise CatalogError(f"{location}: column {column} cannot be {name} and {other}")
+        if table[column].ndim > 1:
+            raise CatalogError(f"{location}: column {column} for {name} has more than one value in a row")
     values = {
-        name: _texts(table[column]) if name == "name" else _numbers(table[column], name, location)
-        for name, column in found.items()
-        if column is not None and (COLUMNS[name].is_required or len(motion) == 3)
+        name: _texts(table[column], location) if name == "name" else _numbers(table[column], name, location)
+        for name, column in used.items()
     }
-    return _renamed(table, values, {column for column in found.values() if column is not None})
+    return _renamed(table, values, set(used.values()), is_typed)
 
 
-def _read(location: str) -> Table:
-    from astropy.table import Table
-
-    uri = ResourcePath(location, forceAbsolute=True, forceDirectory=False)
-    form = _FORMATS.get(uri.getExtension().lower())
-    if form is None:
-        raise CatalogError(
-            f"{location} is no catalogue by its extension; there are readers for {', '.join(sorted(_FORMATS))}"
-        )
-    try:
-        with uri.as_local() as local:
-            if form == "parquet":
-                return _parquet(Path(local.ospath))
-            # Numbers of 64 bits as names must not become floats.
-            return Table.read(local.ospath, format=form)
-    except FileNotFoundError:
-        raise CatalogError(f"there is no file {location}") from None
-    except Exception as error:
-        # Readers fail with all kinds of exceptions.
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise CatalogError(f"{location} cannot be read as {form.removeprefix('ascii.')}: {reason}") from None
-
-
-def _parquet(path: Path) -> Table:
-    import pyarrow.parquet as pq
-    from lsst.daf.butler.formatters.parquet import arrow_to_astropy
-
-    return arrow_to_astropy(pq.read_table(path))
+def _check_motion(found: Mapping[str, str | None], chosen: Mapping[str, str], location: str) -> None:
+    has = [name for name in ("pmra", "pmdec", "ref_epoch") if found[name] is not None]
+    if not has or len(has) == 3 or (has == ["ref_epoch"] and "ref_epoch" not in chosen):
+        return
+    missing = [name for name in ("pmra", "pmdec", "ref_epoch") if found[name] is None]
+    raise CatalogError(
+        f"{location} has {' and '.join(has)}, but not {' and '.join(missing)}: proper motions need pmra, pmdec and "
+        "ref_epoch. Choose the columns with --pmra-column, --pmdec-column and --ref-epoch-column, or rename those "
+        "that are not to be used"
+    )
 
 
 def _find(table: Table, name: str, chosen: str | None, location: str) -> str | None:
@@ -129,7 +103,9 @@ def _find(table: Table, name: str, chosen: str | None, location: str) -> str | N
         if chosen not in table.colnames:
             raise CatalogError(f"{location} has no column {chosen}; it has {', '.join(table.colnames)}")
         return chosen
+    # First as it is written here, then in any case.
     by_name = {column.lower(): column for column in reversed(table.colnames)}
+    by_name |= {column: column for column in table.colnames}
     found = next((by_name[one] for one in COLUMNS[name].names if one in by_name), None)
     if found is None and COLUMNS[name].is_required:
         raise CatalogError(
@@ -139,43 +115,73 @@ def _find(table: Table, name: str, chosen: str | None, location: str) -> str | N
     return found
 
 
-def _texts(column: Any) -> NDArray[np.str_]:
-    filled = np.ma.filled(np.ma.asarray(column), "" if column.dtype.kind in "USO" else -1)
-    if filled.dtype.kind == "S":
-        filled = np.char.decode(filled, "utf-8")
-    texts = np.array([str(one).strip() for one in filled.tolist()])
-    texts[np.ma.getmaskarray(np.ma.asarray(column))] = ""
+def _texts(column: Any, location: str) -> NDArray[np.str_]:
+    if column.dtype.kind not in "Uiu":
+        raise CatalogError(
+            f"{location}: column {column.info.name} for name has values of type {column.dtype.name}: names are "
+            "texts or whole numbers"
+        )
+    values = np.ma.asarray(column)
+    texts = np.array([str(one).strip() for one in np.ma.getdata(values).tolist()])
+    texts[np.ma.getmaskarray(values)] = ""
     return texts
 
 
 def _numbers(column: Any, name: str, location: str) -> NDArray[np.float64]:
     from astropy import units
 
-    wanted = COLUMNS[name].unit
-    try:
-        numbers: NDArray[np.float64] = np.ma.filled(np.ma.asarray(column).astype(np.float64), np.nan)
-    except (TypeError, ValueError):
+    wanted, kind = COLUMNS[name].unit, column.dtype.kind
+    if kind == "U":
+        numbers = np.array(list(_parsed(column, name, location)))
+    elif kind in "fiu":
+        numbers = np.ma.filled(np.ma.asarray(column).astype(np.float64), np.nan)
+    else:
         raise CatalogError(
-            f"{location}: column {column.info.name} for {name} has values that are not numbers"
-        ) from None
+            f"{location}: column {column.info.name} for {name} has values of type {column.dtype.name}, which are "
+            "no numbers"
+        )
     given = getattr(column, "unit", None)
     if wanted is None or given is None or given == "":
         return numbers
     try:
         return units.Quantity(numbers, given).to_value(wanted)
     except (TypeError, ValueError, units.UnitConversionError):
-        raise CatalogError(f"{location}: column {column.info.name} for {name} is in {given}, not in {wanted}") from None
+        raise CatalogError(
+            f"{location}: column {column.info.name} for {name} is in {given}, which astropy does not convert to "
+            f"{wanted}"
+        ) from None
 
 
-def _renamed(table: Table, values: Mapping[str, NDArray[Any]], taken: set[str]) -> Table:
+def _parsed(column: Any, name: str, location: str) -> Iterator[float]:
+    """Yield the numbers of texts; what is empty or masked is NaN."""
+    values = np.ma.asarray(column)
+    bad = []
+    texts = zip(np.ma.getdata(values).tolist(), np.ma.getmaskarray(values).tolist(), strict=True)
+    for row, (text, is_masked) in enumerate(texts, start=1):
+        number = np.nan
+        if not is_masked and text.strip():
+            try:
+                number = float(text)
+            except ValueError:
+                bad.append(f"row {row} ({text[:30]})")
+        yield number
+    if bad:
+        more = f" and {len(bad) - _MOST_EXAMPLES} more" if len(bad) > _MOST_EXAMPLES else ""
+        raise CatalogError(
+            f"{location}: column {column.info.name} for {name} has values that are not decimal numbers in "
+            f"{', '.join(bad[:_MOST_EXAMPLES])}{more}; choose another with --{name.replace('_', '-')}-column, or write "
+            "numbers"
+        )
+
+
+def _renamed(table: Table, values: Mapping[str, NDArray[Any]], taken: set[str], is_typed: bool) -> Table:
     from astropy.table import Column, Table
 
     renamed = Table(meta={})
     for name, array in values.items():
         renamed[name] = Column(array, unit=COLUMNS[name].unit)
     for name in table.colnames:
-        if name not in taken and name not in renamed.colnames:
-            column = table[name]
-            # FITS has the other byte order, which parquet has not.
-            renamed[name] = column if column.dtype.isnative else column.astype(column.dtype.newbyteorder("="))
+        if name not in taken:
+            key = free_name(name, renamed.colnames)
+            renamed[key] = table[name] if is_typed else numbers_if_all_are(table[name])
     return renamed

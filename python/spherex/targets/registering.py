@@ -4,24 +4,27 @@ from __future__ import annotations
 
 __all__ = ["CATALOG_TYPE", "Registration", "catalog_collection", "register_catalog"]
 
+import contextlib
 import dataclasses
 import datetime
 import itertools
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .reading import CatalogError
+from .files import CatalogError
 from .records import target_records
 
 if TYPE_CHECKING:
     from astropy.table import Table
-    from lsst.daf.butler import Butler, DimensionRecord
+    from lsst.daf.butler import Butler, DatasetType, DimensionRecord
 
 CATALOG_TYPE = "target_catalog"
 """Dataset type of catalogues, dimension catalog."""
 
 _STORAGE_CLASS = "AstropyParquet"
+_LONGEST_DESC = 256
 _CHUNK = 5000
 """Records that are made at once; all are inserted in one transaction."""
 
@@ -85,10 +88,10 @@ def register_catalog(
     Raises
     ------
     CatalogError
-        If the catalogue is there with other targets and ``update`` is not set.
+        If the catalogue is there with other targets and ``update`` is not set,
+        or the repository has other catalogues under the name of ours.
     """
-    from lsst.daf.butler import CollectionType, DatasetType
-
+    _check_dataset_type(butler)
     chain = catalog_collection(name)
     known = {record.name: record for record in _records(butler, name)}
     names = np.asarray(table["name"], dtype=str).tolist()
@@ -105,18 +108,52 @@ def register_catalog(
         )
     run = f"{chain}/{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%S.%fZ}"
     if not dry_run:
-        dataset_type = DatasetType(CATALOG_TYPE, ("catalog",), _STORAGE_CLASS, universe=butler.dimensions)
-        butler.registry.registerDatasetType(dataset_type)
-        butler.collections.register(chain, CollectionType.CHAINED)
-        butler.collections.register(run)
         wanted = (one for one in target_records(name, table) if one["name"] in new or one["name"] in changed)
+        _write(butler, name, wanted, bool(changed), table, desc, run)
+    return dataclasses.replace(counts, run=run)
+
+
+def _write(
+    butler: Butler, name: str, wanted: Iterable[dict[str, Any]], replace: bool, table: Table, desc: str, run: str
+) -> None:
+    from lsst.daf.butler import CollectionType
+
+    chain, records = catalog_collection(name), iter(wanted)
+    butler.registry.registerDatasetType(_dataset_type(butler))
+    butler.collections.register(chain, CollectionType.CHAINED)
+    butler.collections.register(run)
+    try:
         with butler.transaction():
-            butler.registry.syncDimensionData("catalog", {"name": name, "desc": desc[:256]}, update=True)
-            while chunk := list(itertools.islice(wanted, _CHUNK)):
-                butler.registry.insertDimensionData("target", *chunk, replace=bool(changed))
+            butler.registry.syncDimensionData("catalog", {"name": name, "desc": desc[:_LONGEST_DESC]}, update=True)
+            while chunk := list(itertools.islice(records, _CHUNK)):
+                butler.registry.insertDimensionData("target", *chunk, replace=replace)
             butler.put(table, CATALOG_TYPE, catalog=name, run=run)
             butler.collections.prepend_chain(chain, run)
-    return dataclasses.replace(counts, run=run)
+    except BaseException:
+        # Collections are no part of transactions.
+        with contextlib.suppress(Exception):
+            butler.collections.x_remove(run)
+        raise
+
+
+def _dataset_type(butler: Butler) -> DatasetType:
+    from lsst.daf.butler import DatasetType
+
+    return DatasetType(CATALOG_TYPE, ("catalog",), _STORAGE_CLASS, universe=butler.dimensions)
+
+
+def _check_dataset_type(butler: Butler) -> None:
+    from lsst.daf.butler import MissingDatasetTypeError
+
+    try:
+        found = butler.get_dataset_type(CATALOG_TYPE)
+    except MissingDatasetTypeError:
+        return
+    if found != _dataset_type(butler):
+        raise CatalogError(
+            f"the repository has a dataset type {CATALOG_TYPE} of another kind ({found}), registered by somebody: "
+            f"remove it by butler remove-dataset-type, or take another repository"
+        )
 
 
 def _records(butler: Butler, name: str) -> list[DimensionRecord]:
@@ -146,6 +183,8 @@ def _is_same_table(first: Table, second: Table) -> bool:
 
 
 def _is_same_column(first: Any, second: Any) -> bool:
+    if str(first.unit) != str(second.unit):
+        return False
     one, other = (np.ma.asarray(column) for column in (first, second))
     if not np.array_equal(np.ma.getmaskarray(one), np.ma.getmaskarray(other)):
         return False

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 __all__ = ["register_targets"]
 
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
+import sqlalchemy.exc
 
 from spherex.ingest import IngestError
+from spherex.ingest.errors import explain
 from spherex.ingest.repository import open_repository
 
 if TYPE_CHECKING:
     from spherex.targets import Registration
 
 _MOST_PROBLEMS = 50
+_FIELDS = {"catalog": frozenset({"desc"}), "target": frozenset({"ra", "dec", "region"})}
 
 
 def register_targets(
@@ -58,7 +63,7 @@ def register_targets(
                 click.echo(f"... and {len(problems) - _MOST_PROBLEMS} more", err=True)
             click.echo(f"{rows} of {len(table)} rows cannot be targets; nothing is registered.", err=True)
             return False
-        with open_repository(repo, writeable=not dry_run) as butler:
+        with open_repository(repo, writeable=not dry_run, fields=_FIELDS) as butler, _explained(repo):
             done = register_catalog(butler, catalog_name, table, file, update=update, dry_run=dry_run)
     except (CatalogError, IngestError) as error:
         raise click.ClickException(f"{str(error).rstrip('.')}.") from None
@@ -66,11 +71,32 @@ def register_targets(
     return True
 
 
+@contextlib.contextmanager
+def _explained(repo: str) -> Iterator[None]:
+    """Make errors of the Butler and the system the user's."""
+    from lsst.daf.butler import CollectionTypeError
+    from lsst.daf.butler.registry import ConflictingDefinitionError
+
+    try:
+        yield
+    except sqlalchemy.exc.IntegrityError:
+        raise IngestError(
+            "Nothing is registered: another process has just registered targets of this catalogue. Give the same "
+            "command again"
+        ) from None
+    except (ConflictingDefinitionError, CollectionTypeError) as error:
+        raise IngestError(f"Nothing is registered: {repo} has what contradicts it: {error}") from error
+    except (OSError, RuntimeError, sqlalchemy.exc.SQLAlchemyError) as error:
+        raise IngestError(f"Nothing is registered: {explain(error)}") from error
+
+
 def _told(catalog: str, done: Registration, dry_run: bool) -> str:
+    from spherex.targets import catalog_collection
+
     if done.is_nothing:
-        return f"Nothing to do: the {done.same} targets are in catalogue {catalog} as they are in the file."
+        return f"Nothing to do: catalogue {catalog} is as in the file, with {done.same} targets."
     parts = [f"{done.new} new", f"{done.changed} moved", f"{done.same} as before"]
     if done.gone:
         parts.append(f"{done.gone} no longer in the file, which stay registered but are measured no more")
-    would = "would be " if dry_run else ""
-    return f"Targets of catalogue {catalog}: {', '.join(parts)}. Table target_catalog {would}in {done.run}."
+    where = f"would be in a new run of {catalog_collection(catalog)}" if dry_run else f"in {done.run}"
+    return f"Targets of catalogue {catalog}: {', '.join(parts)}. Table target_catalog {where}."

@@ -1,0 +1,105 @@
+"""Rows of catalogues that cannot be targets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from astropy.table import Table
+
+from spherex.targets import check_catalog, check_catalog_name
+
+MOTION = ("pmra", "pmdec", "ref_epoch")
+
+
+def problems_of(name: list[str], ra: Any = 10.0, dec: Any = 20.0, motions: Any = None) -> list[str]:
+    table = Table({"name": name, "ra": np.broadcast_to(ra, len(name)), "dec": np.broadcast_to(dec, len(name))})
+    if motions is not None:
+        for column, values in zip(MOTION, np.transpose(motions), strict=True):
+            table[column] = values
+    return [str(problem) for problem in check_catalog(table)]
+
+
+def test_limits_belong_to_the_sky() -> None:
+    assert problems_of(list("abcd"), [0.0, np.nextafter(360, 0), 180.0, 0.0], [-90.0, 90.0, 0.0, -0.0]) == []
+
+
+@pytest.mark.parametrize(
+    ("ra", "dec", "problem"),
+    [
+        (360.0, 0.0, "its ra 360.0 is not in the range 0 to 360 degrees"),
+        (-1e-9, 0.0, "its ra -1e-09 is not in the range 0 to 360 degrees"),
+        (np.inf, 0.0, "its ra inf is not in the range 0 to 360 degrees"),
+        (np.nan, 0.0, "its ra is no number"),
+        (0.0, 90.0000001, "its dec 90.0000001 is not in the range -90 to 90 degrees"),
+        (0.0, -91.0, "its dec -91.0 is not in the range -90 to 90 degrees"),
+        (0.0, np.nan, "its dec is no number"),
+    ],
+)
+def test_places_that_are_none(ra: float, dec: float, problem: str) -> None:
+    assert problems_of(["a", "b", "c"], [1.0, ra, 1.0], [2.0, dec, 2.0]) == [f"row 2: {problem}"]
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("", "it has no name"),
+        ("x" * 65, f"its name has 65 characters, more than 64: {'x' * 65}"),
+        ("a\nb", r"its name has characters that cannot be printed: 'a\nb'"),
+        ("a\u200bb", r"its name has characters that cannot be printed: 'a\u200bb'"),
+        ("first", "its name first is that of row 1"),
+    ],
+)
+def test_names_that_are_none(name: str, problem: str) -> None:
+    assert problems_of(["first", name]) == [f"row 2: {problem}"]
+
+
+@pytest.mark.parametrize("name", ["é" * 64, "Sgr A*", "007", "..", "[GMM2009] 3", "2MASS J1+2", "O'Neil", "FIRST"])
+def test_names_that_can_be(name: str) -> None:
+    assert problems_of(["first", name]) == []
+
+
+@pytest.mark.parametrize("name", ["N 1", "N.1", "N/1", "N:1", "N?1", "N*1", "N<1", "N>1", "N|1", "N\\1", 'N"1'])
+def test_names_that_would_share_files(name: str) -> None:
+    assert problems_of(["N_1", name]) == [f"row 2: its name {name} would have files of the same name as N_1 of row 1"]
+
+
+def test_motions_that_are_none() -> None:
+    nan = np.nan
+    motions = [
+        (1.0, nan, 2016.0),
+        (nan, 1.0, 2016.0),
+        (np.inf, np.inf, 2016.0),
+        (1.0, 1.0, nan),
+        (1.0, 1.0, 57388.0),
+        (8e4, 8e4, 2016.0),
+        (nan, nan, nan),
+        (0.0, 0.0, 2000.0),
+        (-798.58, 10328.12, 1991.25),
+    ]
+    assert problems_of(list("abcdefghi"), motions=motions) == [
+        "row 1: its proper motion 1.0, nan is not two numbers",
+        "row 2: its proper motion nan, 1.0 is not two numbers",
+        "row 3: its proper motion inf, inf is not two numbers",
+        "row 4: its proper motion has the epoch nan, which is no Julian year",
+        "row 5: its proper motion has the epoch 57388.0, which is no Julian year",
+        "row 6: its proper motion 80000.0, 80000.0 mas/yr is more than any star's: are the units right?",
+    ]
+
+
+def test_all_problems_of_a_row_are_told_in_the_order_of_rows() -> None:
+    found = problems_of(["a", "", "a"], [1.0, 400.0, 1.0], [2.0, np.nan, 2.0], [(1.0, np.nan, 2000.0)] * 3)
+    assert [one.split(":")[0] for one in found] == ["row 1", "row 2", "row 2", "row 2", "row 2", "row 3", "row 3"]
+
+
+@pytest.mark.parametrize("name", ["mine", "2MASS", "gaia_dr3.bright-1+2", "x" * 64])
+def test_names_of_catalogues(name: str) -> None:
+    assert check_catalog_name(name) is None
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "a b", ".a", "-a", "é", "a\n", "x" * 65, "a'b"])
+def test_names_of_no_catalogue(name: str) -> None:
+    reason = check_catalog_name(name)
+    assert reason is not None
+    assert "the name of a catalogue" in reason
