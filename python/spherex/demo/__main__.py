@@ -116,11 +116,12 @@ def picture_spectra(repo: str, collection: str, files: Path, output: Path) -> No
     """Draw the spectra of COLLECTION in REPO, with the truth beside the simulated FILES, into the PNG file OUTPUT."""
     from . import TruthError, draw_with_truth, read_truth, with_truth
 
+    spectra = _spectra(repo, collection)
     try:
         truth = read_truth(files)
         panels = [
             (f"{target}     {_describe_spectrum(spectrum)}", with_truth(spectrum, truth))
-            for target, spectrum in _spectra(repo, collection).items()
+            for target, spectrum in spectra.items()
         ]
     except TruthError as error:
         raise click.ClickException(str(error)) from None
