@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["draw_spectrum", "flux_limits"]
+__all__ = ["DOUBTFUL_FLAGS", "add_spectrum", "draw_spectrum", "flux_limits"]
 
 from collections.abc import Collection
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from astropy.table import QTable
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
     from numpy.typing import NDArray
 
 _COLOURS = ("#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7")
@@ -24,7 +25,9 @@ _COLOURS = ("#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7")
 Ito 2008, Color Universal Design).
 """
 
-_MARKED_FLAGS = ("SUR_ERROR", "NONFUNC", "MISSING_DATA", "HOT", "COLD", "NONLINEAR", "PERSIST")
+DOUBTFUL_FLAGS = ("SUR_ERROR", "NONFUNC", "MISSING_DATA", "HOT", "COLD", "NONLINEAR", "PERSIST")
+"""Flags of measurements that a picture marks."""
+
 _STRONGLY_MASKED = 0.5
 _CORE = (2.0, 98.0)
 """Percentiles of the fluxes between which a picture shows all."""
@@ -38,7 +41,7 @@ def draw_spectrum(
     spectrum: QTable,
     channel_spectrum: QTable | None = None,
     title: str | None = None,
-    flags: Collection[str] = _MARKED_FLAGS,
+    flags: Collection[str] = DOUBTFUL_FLAGS,
     most_masked: float = _STRONGLY_MASKED,
 ) -> Figure:
     """Draw flux against wavelength.
@@ -57,16 +60,44 @@ def draw_spectrum(
         So are those with more of the PSF on masked pixels.
     """
     from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
 
-    spectrum = unmasked(spectrum)
-    if channel_spectrum is not None:
-        channel_spectrum = unmasked(channel_spectrum, CHANNEL_COLUMNS)
     figure = Figure(figsize=(11, 6), layout="constrained")
     axes = figure.add_subplot()
     axes.set_title(_title(spectrum) if title is None else title, fontsize=11)
     axes.set_xlabel("wavelength (µm)")
     axes.set_ylabel("flux density (µJy)")
+    handles = add_spectrum(axes, spectrum, channel_spectrum, flags, most_masked)
+    if handles:
+        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=9, frameon=False)
+    return figure
+
+
+def add_spectrum(
+    axes: Axes,
+    spectrum: QTable,
+    channel_spectrum: QTable | None = None,
+    flags: Collection[str] = DOUBTFUL_FLAGS,
+    most_masked: float = _STRONGLY_MASKED,
+) -> list[Line2D]:
+    """Draw flux against wavelength into axes, and set their limits of flux.
+
+    Parameters
+    ----------
+    axes
+        Where to draw, in um and uJy.
+    spectrum, channel_spectrum, flags, most_masked
+        As for `draw_spectrum`.
+
+    Returns
+    -------
+    handles
+        Signs for a legend with their labels; none if there is no measurement with a flux.
+    """
+    from matplotlib.lines import Line2D
+
+    spectrum = unmasked(spectrum)
+    if channel_spectrum is not None:
+        channel_spectrum = unmasked(channel_spectrum, CHANNEL_COLUMNS)
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.axhline(0.0, color="0.4", linewidth=0.8, zorder=1)
     shown = spectrum[(spectrum["reason"] == "") & np.isfinite(spectrum["flux"].value)]
@@ -74,7 +105,7 @@ def draw_spectrum(
     limits = flux_limits(shown, is_doubtful, channel_spectrum)
     if limits is None:
         axes.text(0.5, 0.5, "no measurement with a flux", transform=axes.transAxes, ha="center", va="center")
-        return figure
+        return []
     axes.set_ylim(*limits)
     outside = 0
     for description, colour in zip(DETECTORS, _COLOURS, strict=True):
@@ -90,12 +121,10 @@ def draw_spectrum(
     signs += [("channel mean", "s", "black", "none")] * (channel_spectrum is not None)
     signs += [("flagged or masked", "x", "0.3", "none")] * bool(is_doubtful.any())
     signs += [(f"beyond the edge ({outside})", "^", "0.3", "none")] * (outside > 0)
-    handles = [
+    return [
         Line2D([], [], linestyle="", marker=marker, color=colour, markerfacecolor=inside, label=label)
         for label, marker, colour, inside in signs
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=9, frameon=False)
-    return figure
 
 
 def flux_limits(
