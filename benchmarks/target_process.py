@@ -6,6 +6,7 @@ the work cost, without the start of the process and the making of quanta.
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 from collections.abc import Callable
@@ -64,7 +65,7 @@ def prepare_run(butler: Butler) -> Callable[[], None]:
 
 def prepare_cutout(butler: Butler) -> Callable[[], None]:
     """Return what reads the pixels around the targets, known beforehand, by the Butler."""
-    works = [(ref, {"box": box, "planes": []}) for ref in _images(butler) for box in _boxes(butler, ref)]
+    works = [(ref, {"box": box, "planes": []}) for ref in _images(butler) for box in _boxes(butler)]
 
     def work() -> None:
         for ref, parameters in works:
@@ -76,7 +77,7 @@ def prepare_cutout(butler: Butler) -> Callable[[], None]:
 
 def prepare_astropy(butler: Butler) -> Callable[[], None]:
     """Return what reads the same pixels from the files by astropy."""
-    works = [(butler.getURI(ref).ospath, box.slices) for ref in _images(butler) for box in _boxes(butler, ref)]
+    works = [(butler.getURI(ref).ospath, box.slices) for ref in _images(butler) for box in _boxes(butler)]
 
     def work() -> None:
         for path, slices in works:
@@ -126,9 +127,10 @@ def _targets(butler: Butler) -> Table:
     return butler.get("target_catalog", catalog="stars")
 
 
-def _boxes(butler: Butler, ref: DatasetRef) -> list[Box]:
-    """Return the parts of an image that the task reads."""
-    header = butler.get(ref.makeComponentRef("header"))
+@functools.cache
+def _boxes(butler: Butler) -> list[Box]:
+    """Return the parts of the images that the task reads; all of them see the same place."""
+    header = butler.get(_images(butler)[0].makeComponentRef("header"))
     shape, side = (header["NAXIS2"], header["NAXIS1"]), MeasureTargetsTask.ConfigClass().side
     placed = place_targets(celestial_wcs(header), positions_at(_targets(butler), time_of(header)), shape, side)
     return [window.box for window in plan_windows(placed.x, placed.y, shape, side // 2)]
