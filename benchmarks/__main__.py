@@ -24,6 +24,8 @@ BENCHMARKS = {
     "quantum": "pipetask run, for each quantum",
     "fork_server": "pipetask run -j N",
     "command_help": "butler --help with the plugin",
+    "one_target": "MeasureTargetsTask, one target on many images",
+    "many_targets": "MeasureTargetsTask, many targets on whole frames",
     "find": "butler find-images, and images at a point",
     "common_skypix": "candidates for the common pixelization",
 }

@@ -16,6 +16,7 @@ __all__ = [
 
 import dataclasses
 import math
+import os
 import random
 import sys
 from collections.abc import Callable, Mapping
@@ -115,7 +116,7 @@ def write_files(
 
 @dataclasses.dataclass(frozen=True)
 class Template:
-    """Headers and tables of a file, to make others of its form.
+    """Headers and some data of a file, to make others of its form.
 
     Parameters
     ----------
@@ -123,29 +124,40 @@ class Template:
         Its HDUs.
     headers
         Header of each, with END and whole blocks.
-    tables
-        Data of those that are tables.
+    data
+        For each HDU with data that are kept, where in its data they begin, and they.
     """
 
     hdus: list[HDUInfo]
     headers: list[bytes]
-    tables: dict[int, bytes]
+    data: dict[int, tuple[int, bytes]]
 
     @classmethod
-    def of(cls, path: Path, cards: int) -> Template:
-        """Read a file, and fill its IMAGE header up to a number of cards."""
+    def of(cls, path: Path, cards: int, rows: range = range(0)) -> Template:
+        """Read a file, and fill its IMAGE header up to a number of cards.
+
+        Parameters
+        ----------
+        path
+            The file.
+        cards
+            Number of cards that its IMAGE header gets, if it has less.
+        rows
+            Rows of its pixels to keep. With them the PSFs are kept, too;
+            tables always are.
+        """
         with open_source(path) as source:
             hdus = scan_hdus(source)
-            tables = {
-                hdu.index: source.read_at(hdu.data_offset, hdu.data_size)
-                for hdu in hdus
-                if hdu.kind == "table"
-            }
+            data = {}
+            for hdu in hdus:
+                begin, end = _kept(hdu, rows)
+                if end > begin:
+                    data[hdu.index] = begin, source.read_at(hdu.data_offset + begin, end - begin)
         headers = [pad(hdu.header_bytes, cards if hdu.name == "IMAGE" else 0) for hdu in hdus]
-        return cls(hdus, headers, tables)
+        return cls(hdus, headers, data)
 
     def write(self, path: Path, values: Mapping[str, str]) -> None:
-        """Write a file whose pixels are holes, unless it is there.
+        """Write a file with holes in the place of what is not kept, unless it is there.
 
         Parameters
         ----------
@@ -161,9 +173,21 @@ class Template:
             for hdu, header in zip(self.hdus, self.headers, strict=True):
                 stream.seek(place)
                 stream.write(put_values(header, values) if hdu.name == "IMAGE" else header)
-                stream.write(self.tables.get(hdu.index, b""))
+                begin, data = self.data.get(hdu.index, (0, b""))
+                stream.seek(begin, os.SEEK_CUR)
+                stream.write(data)
                 place += len(header) + -(-hdu.data_size // BLOCK) * BLOCK
             stream.truncate(place)
+
+
+def _kept(hdu: HDUInfo, rows: range) -> tuple[int, int]:
+    """Return begin and end of the data of an HDU that are kept (bytes)."""
+    if hdu.kind == "table" or (rows and len(hdu.shape) > 2):
+        return 0, hdu.data_size
+    if hdu.kind != "image" or not hdu.shape:
+        return 0, 0
+    width = hdu.data_size // hdu.shape[0]
+    return rows.start * width, rows.stop * width
 
 
 def pad(cards: bytes, count: int) -> bytes:

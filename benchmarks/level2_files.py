@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["make_level2_files"]
+__all__ = ["REAL_CARDS", "level2_cards", "level2_name", "make_level2_files"]
 
 from pathlib import Path
 
@@ -12,7 +12,9 @@ from spherex.archive import Level2Name, ObservationId, ProcessingRun
 
 from .files import Template, place_of, simulate, write_files
 
-_REAL_CARDS = 237
+REAL_CARDS = 237
+"""Cards of the IMAGE header of a file of the archive."""
+
 _FIRST_MJD = 60800.0
 _CADENCE = 129.0 / 86400
 _LENGTH = 115.1175 / 86400
@@ -48,18 +50,20 @@ def make_level2_files(folder: Path, count: int, per_folder: int, side: int) -> l
     options = ("--product", "level2", "--release", "qr2", "--detectors", "1", "--no-stars")
     simulate(sample, 1, side, *options)
     (path,) = sample.rglob("level2_*.fits")
-    template = Template.of(path, _REAL_CARDS)
+    template = Template.of(path, REAL_CARDS)
 
     def write(part: Path, exposure: int, detector: int) -> None:
-        observation, run = (
-            _observation(exposure),
-            ProcessingRun("l2b", 20, 2025, 240 + exposure // _PER_PERIOD),
-        )
-        path = part / str(Level2Name(observation, detector, run))
+        path = part / level2_name(exposure, detector)
         if not path.exists():
-            template.write(path, _values(exposure, observation, detector))
+            template.write(path, level2_cards(exposure, detector) | place_of(exposure, detector))
 
     return write_files(folder, count, per_folder, write)
+
+
+def level2_name(exposure: int, detector: int) -> str:
+    """Return the name that the archive would give a file."""
+    run = ProcessingRun("l2b", 20, 2025, 240 + exposure // _PER_PERIOD)
+    return str(Level2Name(_observation(exposure), detector, run))
 
 
 def _observation(exposure: int) -> ObservationId:
@@ -68,7 +72,9 @@ def _observation(exposure: int) -> ObservationId:
     return ObservationId(2025, 19 + period // 2, period % 2 + 1, "A", large, small + 1)
 
 
-def _values(exposure: int, observation: ObservationId, detector: int) -> dict[str, str]:
+def level2_cards(exposure: int, detector: int) -> dict[str, str]:
+    """Return the cards of the identity and the times of a file."""
+    observation = _observation(exposure)
     begin = _FIRST_MJD + exposure * _CADENCE
     values = {
         "OBSID": f"'{observation}'",
@@ -79,4 +85,4 @@ def _values(exposure: int, observation: ObservationId, detector: int) -> dict[st
     for end, mjd in (("BEG", begin), ("END", begin + _LENGTH)):
         values[f"MJD-{end}"] = f"{mjd:20.9f}"
         values[f"DATE-{end}"] = f"'{Time(mjd, format='mjd').isot}'"
-    return values | place_of(exposure, detector)
+    return values

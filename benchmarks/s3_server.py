@@ -7,11 +7,52 @@ only bucket is ``files``.
 
 from __future__ import annotations
 
+__all__ = ["environment", "serve"]
+
+import contextlib
 import http.server
 import os
+import subprocess
 import sys
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+_ROOT = Path(__file__).parents[1]
+
+
+def environment(port: int) -> dict[str, str]:
+    """Return the variables by which a process finds the server."""
+    return {
+        "S3_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_ACCESS_KEY_ID": "any",
+        "AWS_SECRET_ACCESS_KEY": "any",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "LSST_DISABLE_BUCKET_VALIDATION": "1",
+    }
+
+
+@contextlib.contextmanager
+def serve(folder: Path) -> Iterator[tuple[int, Callable[[], tuple[int, int]]]]:
+    """Serve a folder, and give the port and a function that returns the counts of requests and bytes."""
+    command = [sys.executable, "-m", "benchmarks.s3_server", str(folder)]
+    with subprocess.Popen(
+        command, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        stdin, stdout = process.stdin, process.stdout
+
+        def look() -> tuple[int, int]:
+            stdin.write("\n")
+            stdin.flush()
+            requests, sent = map(int, stdout.readline().split())
+            return requests, sent
+
+        try:
+            yield int(stdout.readline()), look
+        finally:
+            stdin.close()
 
 
 class Counts:
@@ -33,6 +74,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     """Answers HEAD and GET of objects, with byte ranges."""
 
     protocol_version = "HTTP/1.1"
+    # Else each body waits until the client has acknowledged the headers: 40 ms.
+    disable_nagle_algorithm = True
     root: Path
 
     def do_GET(self) -> None:  # noqa: N802

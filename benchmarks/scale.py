@@ -41,6 +41,10 @@ class Scale:
         Darks that are combined.
     graph
         Quanta of a graph, whole exposures.
+    target_images, remote_images
+        Images of one target, in files and on a server.
+    targets, target_frames
+        Targets, and whole frames that they are measured in.
     rounds
         Repetitions of work that takes seconds.
     short_rounds
@@ -64,6 +68,10 @@ class Scale:
     points: int = 50
     darks: int = 50
     graph: int = 12_000
+    target_images: int = 400
+    remote_images: int = 40
+    targets: int = 1000
+    target_frames: int = 20
     rounds: int = 5
     short_rounds: int = 31
     start_rounds: int = 31
@@ -88,6 +96,10 @@ TINY = Scale(
     points=2,
     darks=3,
     graph=12,
+    target_images=3,
+    remote_images=2,
+    targets=5,
+    target_frames=2,
     rounds=1,
     short_rounds=2,
     start_rounds=1,

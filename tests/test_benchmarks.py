@@ -62,6 +62,22 @@ SLOW = {
         "from S3, 6 files, 8 threads, files per second",
         "the same, for each file",
     ],
+    "one_target": [
+        "one target on 3 images, MeasureTargetsTask.run, per image, against get of the cutout",
+        "one target on 3 images, MeasureTargetsTask.run, per image, against astropy's reading of the same pixels",
+        "one target on 3 images, whole quanta, reading of inputs and writing of tables included, per image, "
+        "against get of the cutout",
+        "one target on 3 images, bytes read per image by run, of the size of a file",
+        "one target on 3 images, bytes read per image by cutout, of the size of a file",
+        "one target on 2 images from S3, per image, against get of the cutout",
+        "one target on 2 images from S3, requests per image",
+        "one target on 2 images from S3, bytes per image",
+    ],
+    "many_targets": [
+        "5 targets on 2 frames, per frame, against get of the frames",
+        "5 targets on 2 frames, per frame, against IRSA's tool",
+        "5 targets on 2 frames, measurements a second",
+    ],
     "quantum": ["SubtractTask, per quantum (from 1 and 6), against a task that writes a note"],
     "fork_server": [
         "2 quanta of 0.01 s, -j 1",

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from astropy import units
 from astropy.coordinates import SkyCoord
+from astropy.io import fits
 from astropy.nddata import Cutout2D
 from astropy.units import Quantity
 from level2_files import write_level2
 
 from spherex.fits import read_product
-from spherex.image import Box, Cutout, FlagTable, SPHERExImage, frame_origin
+from spherex.image import Box, Cutout, FlagTable, SPHERExImage, frame_origin, shift_header, shifted_cards
 
 
 @pytest.fixture
@@ -221,3 +222,16 @@ def test_published_origins_of_cutouts(card, pixel, parent):
 def test_an_axis_without_origin_is_that_of_a_whole_frame():
     assert frame_origin({"CRPIX1A": -931}) == (932, 0)
     assert frame_origin({"CRPIX2A": -933}) == (0, 934)
+
+
+def test_cards_of_a_cut_are_those_of_its_header() -> None:
+    header = fits.Header({"NAXIS": 2, "NAXIS1": 100, "NAXIS2": 90, "CRPIX1": 50.5, "CRPIX2A": -3.0, "CRPIX3": 2.0})
+    header["CRPIX2"] = (40, "[pixel] reference")
+    header["NAME"] = "CRPIX1"
+    header["HISTORY"] = "NAXIS1 = 5"
+    box = Box(10, 30, 5, 12)
+    cards = "".join(str(card) for card in header.cards).encode("ascii")
+    shift_header(header, box)
+    assert shifted_cards(cards, box) == "".join(str(card) for card in header.cards).encode("ascii")
+    assert b"CRPIX1  =                 40.5" in shifted_cards(cards, box)
+    assert shifted_cards(cards.replace(b"CRPIX", b"CRPIY"), box) == cards.replace(b"CRPIX", b"CRPIY")

@@ -32,6 +32,7 @@ from astropy.wcs import WCS, FITSFixedWarning, Sip
 from ._box import Box
 
 _PIXEL_CARD = re.compile(r"CRPIX[12][A-Z]?$")
+_PIXEL_BYTES = re.compile(rb"(?:CRPIX[12][A-Z]?|NAXIS[12]) *$")
 _CARD = 80
 _VALUE = 10
 _NUMBER = re.compile(r" *[+-]?(?:\d+\.?\d*|\.\d+)(?:[ED][+-]?\d+)? *(?:/|$)")
@@ -213,9 +214,15 @@ def shifted_cards(cards: bytes, box: Box) -> bytes:
     """Return the cards of a header for the cut of an image; see `shift_header`."""
     if b"CRPIX" not in cards:
         return cards
-    header = fits.Header.fromstring(cards)
+    # Of some hundred cards a few change; to parse all would take longer than
+    # everything else that is done for a small cut.
+    places = [at for at in range(0, len(cards), _CARD) if _PIXEL_BYTES.match(cards, at, at + 8)]
+    header = fits.Header.fromstring(b"".join([cards[at : at + _CARD] for at in places]))
     shift_header(header, box)
-    return "".join(str(card) for card in header.cards).encode("ascii")
+    shifted = bytearray(cards)
+    for at, card in zip(places, header.cards, strict=True):
+        shifted[at : at + _CARD] = str(card).encode("ascii")
+    return bytes(shifted)
 
 
 def shift_header(header: fits.Header, box: Box) -> None:

@@ -57,7 +57,8 @@ class PlaneWavelengths:
     """
 
     def __init__(self, central: Quantity, bandwidth: Quantity) -> None:
-        self._planes = (central, bandwidth)
+        # Of planes in another order of bytes scipy makes a copy at every call.
+        self._planes = tuple(plane.astype(plane.dtype.newbyteorder("="), copy=False) for plane in (central, bandwidth))
 
     def at(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[Quantity, Quantity]:
         """Return wavelength and bandwidth at places of the frame, linearly between the centres of pixels."""
@@ -95,6 +96,8 @@ def airglow_slopes(
     """
     slopes = np.full((len(x), 2), np.nan)
     near = np.flatnonzero(np.abs(central.to_value(units.um) - _AIRGLOW) < _AIRGLOW_REACH)
+    if not len(near):
+        return slopes
     for axis, (dx, dy) in enumerate(((_STEP, 0.0), (0.0, _STEP))):
         upper, lower = (at(x[near] + sign * dx, y[near] + sign * dy)[0].to_value(units.um) for sign in (1, -1))
         slopes[near, axis] = upper - lower

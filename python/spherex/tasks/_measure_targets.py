@@ -50,6 +50,7 @@ class MeasureTargetsConnections(pipeBase.PipelineTaskConnections, dimensions=(*_
         name="target_catalog",
         storageClass="AstropyParquet",
         dimensions=("catalog",),
+        deferLoad=True,
     )
     spectralWcs = _calibration(
         "spectral_wcs", "AstropyHDUList", "Wavelengths of all pixels; without it those of the image are used."
@@ -159,6 +160,8 @@ class MeasureTargetsTask(pipeBase.PipelineTask):
         outputRefs: pipeBase.OutputQuantizedConnection,
     ) -> None:
         """Run on datasets; see `lsst.pipe.base.PipelineTask.runQuantum`."""
+        from ._measured_image import catalog_of
+
         data_id = inputRefs.image.dataId
         facts = {
             "exposure": data_id["exposure"],
@@ -166,7 +169,9 @@ class MeasureTargetsTask(pipeBase.PipelineTask):
             "image_id": str(inputRefs.image.id),
             "image_run": inputRefs.image.run,
         }
-        outputs = self.run(**butlerQC.get(inputRefs), facts=facts, region=data_id.region)
+        inputs = butlerQC.get(inputRefs)
+        inputs["targets"] = catalog_of(inputs["targets"])
+        outputs = self.run(**inputs, facts=facts, region=data_id.region)
         butlerQC.put(outputs, outputRefs)
 
     def run(

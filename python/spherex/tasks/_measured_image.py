@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["HandledImage", "WholeMap", "map_of", "profiles_of", "wavelengths_of"]
+__all__ = ["HandledImage", "WholeMap", "catalog_of", "map_of", "profiles_of", "wavelengths_of"]
 
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from ._kept import Kept
 if TYPE_CHECKING:
     from astropy.io.fits import HDUList, Header
     from astropy.nddata import CCDData
+    from astropy.table import Table
     from numpy.typing import NDArray
 
     from ..image import Box, SPHERExImage, Wavelength
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _PSF_KINDS = ("epsf", "average_psf")
 _DETECTORS = 6
 
+_CATALOGS: Kept[Table] = Kept(2)
 _PROFILES: Kept[Profiles] = Kept(2 * _DETECTORS)
 _MAPS: Kept[WholeMap] = Kept(_DETECTORS)
 _WAVELENGTHS: Kept[PlaneWavelengths | Wavelength] = Kept(_DETECTORS)
@@ -92,6 +94,18 @@ class WholeMap:
     def read(self, box: Box) -> NDArray[np.floating]:
         """Return a part of the map."""
         return self._values[box.slices]
+
+
+def catalog_of(handle: Any) -> Table:
+    """Return a catalogue of targets, which is the same for all images.
+
+    Parameters
+    ----------
+    handle
+        Of the table.
+    """
+    catalog: Table = _CATALOGS.get(handle.ref.id, handle.get)
+    return catalog
 
 
 def map_of(handle: Any, unit: units.UnitBase) -> WholeMap:
