@@ -72,9 +72,15 @@ def test_flagged_and_masked_measurements_are_crosses_and_failed_ones_are_told():
     figure = draw_spectrum(gather_spectrum([table]))
     assert drawn(figure, "o") == {(1, 1), (4, 4)}
     assert drawn(figure, "x") == {(2, 2), (3, 3)}
-    assert legend(figure) == ["D4", "flagged or masked"]
+    assert legend(figure) == ["D4", "flagged, masked or bad fit"]
     assert "5 images, 1 without flux" in figure.axes[0].get_title()
     assert drawn(draw_spectrum(table, flags=["SOURCE"], most_masked=0.7), "x") == {(1, 1), (2, 2)}
+
+
+def test_bad_fits_are_crosses():
+    table = measurements(4, wavelength=[1, 2, 3, 4], flux=[1, 2, 3, 4], detector=4, chi2=[20, 30, 2000, 20], dof=20)
+    assert drawn(draw_spectrum(table), "x") == {(3, 3)}
+    assert drawn(draw_spectrum(table, worst_fit=100), "x") == set()
 
 
 @pytest.mark.parametrize("number", [1, 3])

@@ -6,6 +6,7 @@ from .columns import COLUMNS, SpectrumColumn, make_table, unmasked
 from .gathering import gather_spectrum
 from .inputs import Calibration, Calibrations, ImageSource, MeasureSettings
 from .measuring import failed_table, measure_targets
+from .misfits import find_misfits
 from .picture import draw_spectrum
 from .pixel_properties import PixelMap, PlaneWavelengths
 
@@ -26,6 +27,7 @@ __all__ = [
     "design_channels",
     "draw_spectrum",
     "failed_table",
+    "find_misfits",
     "gather_spectrum",
     "make_table",
     "measure_targets",

@@ -13,6 +13,7 @@ from packaging.version import InvalidVersion, Version
 from ..instrument.detectors import DETECTORS
 from .columns import SpectrumColumn, make_table, unmasked
 from .gathering import FAILED, UNPLACED
+from .misfits import WORST_FIT, find_misfits
 
 if TYPE_CHECKING:
     from astropy.io.fits import HDUList
@@ -55,7 +56,7 @@ CHANNEL_COLUMNS = (
     SpectrumColumn("flags", int, "meta.code.qual", "Flags of the measurements, joined by OR; bits as in the images"),
     SpectrumColumn("flag_names", str, "meta.code.qual", "Names of these flags, separated by blanks"),
     SpectrumColumn(
-        "left_out", int, "meta.number", "Number of measurements that failed or were masked too much to be averaged"
+        "left_out", int, "meta.number", "Number of measurements that failed, were masked too much or fit too badly"
     ),
     SpectrumColumn(
         "left_out_older",
@@ -175,7 +176,9 @@ def channels_of_product(hdus: HDUList, source: str) -> Channels:
     return Channels(detector.astype(np.int64), number.astype(np.int64), wavelength.astype(float), source, pixels)
 
 
-def combine_channels(spectrum: QTable, channels: Channels, most_masked: float = 0.5) -> QTable:
+def combine_channels(
+    spectrum: QTable, channels: Channels, most_masked: float = 0.5, worst_fit: float = WORST_FIT
+) -> QTable:
     """Average the measurements of each channel.
 
     The mean is weighted by 1 / variance. Its error is the formal one,
@@ -191,6 +194,8 @@ def combine_channels(spectrum: QTable, channels: Channels, most_masked: float = 
         Channels.
     most_masked
         Measurements with more of the PSF on masked pixels are left out.
+    worst_fit
+        So are those that `find_misfits` finds.
 
     Returns
     -------
@@ -204,7 +209,7 @@ def combine_channels(spectrum: QTable, channels: Channels, most_masked: float = 
     flux, error = rows["flux"].to_value("uJy"), rows["flux_error"].to_value("uJy")
     is_good = (rows["reason"] == "") & np.isfinite(flux) & np.isfinite(error) & (error > 0)
     # A fraction that is not known is none that is too large.
-    is_good &= ~(np.asarray(rows["masked_fraction"]) > most_masked)
+    is_good &= ~(np.asarray(rows["masked_fraction"]) > most_masked) & ~find_misfits(rows, worst_fit)
     wavelength = rows["wavelength"].to_value("um")
     place = channels.of(rows["detector"], wavelength, rows["x"].value, rows["y"].value)
     is_old = _has_older_gains(rows)
@@ -238,6 +243,7 @@ def combine_channels(spectrum: QTable, channels: Channels, most_masked: float = 
     meta |= {
         "channels": channels.source,
         "most_masked": most_masked,
+        "worst_fit": worst_fit,
         "left_out": sum(found["left_out"]),
         "left_out_older": sum(found["left_out_older"]),
         "without_channel": int(np.count_nonzero(place < 0)),

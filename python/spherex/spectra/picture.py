@@ -12,6 +12,7 @@ import numpy as np
 from ..instrument.detectors import DETECTORS
 from .channels import CHANNEL_COLUMNS
 from .columns import unmasked
+from .misfits import WORST_FIT, find_misfits
 
 if TYPE_CHECKING:
     from astropy.table import QTable
@@ -43,6 +44,7 @@ def draw_spectrum(
     title: str | None = None,
     flags: Collection[str] = DOUBTFUL_FLAGS,
     most_masked: float = _STRONGLY_MASKED,
+    worst_fit: float = WORST_FIT,
 ) -> Figure:
     """Draw flux against wavelength.
 
@@ -57,7 +59,9 @@ def draw_spectrum(
     flags
         Measurements with one of these flags are crosses.
     most_masked
-        So are those with more of the PSF on masked pixels.
+        So are those with more of the PSF on masked pixels,
+    worst_fit
+        and those that `find_misfits` finds.
     """
     from matplotlib.figure import Figure
 
@@ -66,7 +70,7 @@ def draw_spectrum(
     axes.set_title(_title(spectrum) if title is None else title, fontsize=11)
     axes.set_xlabel("wavelength (µm)")
     axes.set_ylabel("flux density (µJy)")
-    handles = add_spectrum(axes, spectrum, channel_spectrum, flags, most_masked)
+    handles = add_spectrum(axes, spectrum, channel_spectrum, flags, most_masked, worst_fit)
     if handles:
         figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=9, frameon=False)
     return figure
@@ -78,6 +82,7 @@ def add_spectrum(
     channel_spectrum: QTable | None = None,
     flags: Collection[str] = DOUBTFUL_FLAGS,
     most_masked: float = _STRONGLY_MASKED,
+    worst_fit: float = WORST_FIT,
 ) -> list[Line2D]:
     """Draw flux against wavelength into axes, and set their limits of flux.
 
@@ -85,7 +90,7 @@ def add_spectrum(
     ----------
     axes
         Where to draw, in um and uJy.
-    spectrum, channel_spectrum, flags, most_masked
+    spectrum, channel_spectrum, flags, most_masked, worst_fit
         As for `draw_spectrum`.
 
     Returns
@@ -102,6 +107,7 @@ def add_spectrum(
     axes.axhline(0.0, color="0.4", linewidth=0.8, zorder=1)
     shown = spectrum[(spectrum["reason"] == "") & np.isfinite(spectrum["flux"].value)]
     is_doubtful = _has_flag(shown, flags) | (np.asarray(shown["masked_fraction"]) > most_masked)
+    is_doubtful |= find_misfits(shown, worst_fit)
     limits = flux_limits(shown, is_doubtful, channel_spectrum)
     if limits is None:
         axes.text(0.5, 0.5, "no measurement with a flux", transform=axes.transAxes, ha="center", va="center")
@@ -119,7 +125,7 @@ def add_spectrum(
     detectors = [one for one in zip(DETECTORS, _COLOURS, strict=True) if one[0].id in shown["detector"]]
     signs = [(f"D{description.id}", "o", colour, colour) for description, colour in detectors]
     signs += [("channel mean", "s", "black", "none")] * (channel_spectrum is not None)
-    signs += [("flagged or masked", "x", "0.3", "none")] * bool(is_doubtful.any())
+    signs += [("flagged, masked or bad fit", "x", "0.3", "none")] * bool(is_doubtful.any())
     signs += [(f"beyond the edge ({outside})", "^", "0.3", "none")] * (outside > 0)
     return [
         Line2D([], [], linestyle="", marker=marker, color=colour, markerfacecolor=inside, label=label)

@@ -84,6 +84,13 @@ class CombineChannelsConfig(pipeBase.PipelineTaskConfig, pipelineConnections=Com
         max=1.0,
         doc="Measurements with a greater fraction of the PSF on masked pixels are left out.",
     )
+    worstFit = pexConfig.RangeField(
+        dtype=float,
+        default=10.0,
+        min=1.0,
+        doc="Measurements whose chi2 is greater than this, in units of the median for target and detector, are left out: "
+        "a particle has hit the detector there, or the like.",
+    )
 
 
 class CombineChannelsTask(pipeBase.PipelineTask):
@@ -125,7 +132,8 @@ class CombineChannelsTask(pipeBase.PipelineTask):
         from ..spectra import combine_channels, design_channels
 
         known = design_channels() if channels is None else channels
-        return pipeBase.Struct(channelSpectrum=combine_channels(spectrum, known, self.config.mostMasked))
+        config = self.config
+        return pipeBase.Struct(channelSpectrum=combine_channels(spectrum, known, config.mostMasked, config.worstFit))
 
 
 def _channels_of(handle: Any) -> Channels:

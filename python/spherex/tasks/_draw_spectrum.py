@@ -42,6 +42,12 @@ class DrawSpectrumConfig(pipeBase.PipelineTaskConfig, pipelineConnections=DrawSp
         max=1.0,
         doc="Measurements with a greater fraction of the PSF on masked pixels are marked.",
     )
+    worstFit = pexConfig.RangeField(
+        dtype=float,
+        default=10.0,
+        min=1.0,
+        doc="Measurements whose chi2 is greater than this, in units of the median for target and detector, are marked.",
+    )
 
 
 class DrawSpectrumTask(pipeBase.PipelineTask):
@@ -68,6 +74,10 @@ class DrawSpectrumTask(pipeBase.PipelineTask):
 
         return pipeBase.Struct(
             plot=draw_spectrum(
-                spectrum, channelSpectrum, flags=self.config.markedFlags, most_masked=self.config.markedMasked
+                spectrum,
+                channelSpectrum,
+                flags=self.config.markedFlags,
+                most_masked=self.config.markedMasked,
+                worst_fit=self.config.worstFit,
             )
         )
