@@ -88,8 +88,8 @@ class CombineChannelsConfig(pipeBase.PipelineTaskConfig, pipelineConnections=Com
         dtype=float,
         default=10.0,
         min=1.0,
-        doc="Measurements whose chi2 is greater than this, in units of the median for target and detector, are left out: "
-        "a particle has hit the detector there, or the like.",
+        doc="Measurements whose chi2 is greater than this, in units of the median for target and detector, are left "
+        "out: a particle has hit the detector there, or the like.",
     )
 
 
