@@ -17,6 +17,7 @@ BENCHMARKS = {
     "ingest": "butler ingest-simulated",
     "ingest_level2": "butler ingest-level2",
     "get": "butler.get of an image, its components and a cutout",
+    "get_s3": "butler.get of a cutout from S3",
     "put": "butler.put of an image",
     "subtract": "SubtractTask.run",
     "combine_dark": "CombineDarkTask.run",

@@ -38,6 +38,11 @@ QUICK = {
     ],
 }
 SLOW = {
+    "get_s3": [
+        "cutout 8 x 8 of 3 planes from S3, against the whole",
+        "cutout 8 x 8 of 3 planes from S3, bytes",
+        "cutout 8 x 8 of 3 planes from S3, requests",
+    ],
     "combine_dark": [
         line
         for size in (40, 200)
