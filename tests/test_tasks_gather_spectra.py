@@ -143,6 +143,16 @@ def test_a_target_without_measurements_is_no_work(repo):
         GatherSpectraTask().run(handles, "east")
 
 
+def test_a_target_with_empty_tables_only_is_no_work(repo):
+    places = [{"instrument": "SPHEREx", "exposure": exposure, "detector": 1} for exposure in (4, 7)]
+    handles = []
+    for place in places:
+        ref = repo.butler.put(Table(make_table({}, 0)), "target_measurements", place, catalog=CATALOG, run="measured")
+        handles.append(repo.butler.getDeferred(ref))
+    with pytest.raises(NoWorkFound, match="None of 2 images whose region has east"):
+        GatherSpectraTask().run(handles, "east")
+
+
 def test_without_channels_of_the_archive_those_of_the_design_are_taken():
     combined = CombineChannelsTask().run(measurements(50)).channelSpectrum
     assert combined.meta["channels"] == design_channels().source

@@ -15,7 +15,6 @@ from astropy.table import Table, join
 from astropy.wcs import WCS
 from ingest_helpers import butler_command
 from lsst.daf.butler import Butler
-from lsst.pipe.base import NoWorkFound
 from lsst.pipe.base.testUtils import assertValidInitOutput, lintConnections
 from programs import run_well
 
@@ -200,12 +199,36 @@ def test_the_psf_of_a_calibration(repo: Path):
     assert (np.abs(spectrum["flux"].to_value("uJy") / 20000 - 1) < 0.05).all()
 
 
-def test_no_target_on_the_image_is_no_work(repo: Path):
+def test_no_target_on_the_image_is_a_table_without_rows(repo: Path):
     with Butler.from_config(str(repo), collections="SPHEREx/level2") as butler:
-        ref = butler.query_datasets("level2", limit=1)[0]
-        handle = butler.getDeferred(ref)
-        with pytest.raises(NoWorkFound, match="No target"):
-            MeasureTargetsTask().run(handle, Table({"name": ["a"], "ra": [10.0], "dec": [-60.0]}), facts={})
+        handle = butler.getDeferred(butler.query_datasets("level2", limit=1)[0])
+        task = MeasureTargetsTask()
+        table = task.run(handle, Table({"name": ["a"], "ra": [10.0], "dec": [-60.0]}), facts={}).measurements
+    assert len(table) == 0
+    assert table.colnames == [column.name for column in COLUMNS]
+    assert (task.metadata["targets"], task.metadata["failed"]) == (0, 0)
+
+
+def test_a_target_beside_some_frames_is_not_measured_again_for_ever(tmp_path: Path):
+    """One target alone, near the edge of the first exposure and 7 pixels beside the second."""
+    root, files = tmp_path / "repo", tmp_path / "files"
+    # The second one looks 114.5 pixels higher.
+    simulate(files, "qr3", "--exposures", 2, "--shape", 112)
+    (path,) = files.glob("**/level2/**/*_1D1_spx*.fits")
+    ra, dec = position_in(path, np.array([50.0]), np.array([107.5]))
+    Table({"name": ["alone"], "ra": ra, "dec": dec}).write(tmp_path / "edge.ecsv")
+    seed, dimensions = (f"resource://spherex/configs/{name}.yaml" for name in ("butler", "dimensions"))
+    run_well("butler", "create", "--override", "--seed-config", seed, "--dimension-config", dimensions, root)
+    assert butler_command("ingest-level2", root, files).code == 0
+    assert butler_command("register-targets", root, "mine", tmp_path / "edge.ecsv").code == 0
+    run_pipeline(root, "spectra", inputs="SPHEREx/level2")
+    with Butler.from_config(str(root), collections="spectra") as butler:
+        tables = [butler.get(ref) for ref in butler.query_datasets("target_measurements")]
+        spectrum = butler.get("spectrum", catalog="mine", target="alone")
+    assert sorted(map(len, tables)) == [0, 0, 1, 1]
+    assert len(spectrum) == len(spectrum.meta["off_frame"]) == 2
+    outcome = butler_command("stale-spectra", root, "spectra", "--calibrations", "SPHEREx/level2")
+    assert outcome.output == "0 of 1 spectra are stale.\n"
 
 
 def test_an_even_side_is_refused():

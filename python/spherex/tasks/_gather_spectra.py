@@ -46,8 +46,9 @@ class GatherSpectraConfig(pipeBase.PipelineTaskConfig, pipelineConnections=Gathe
 class GatherSpectraTask(pipeBase.PipelineTask):
     """Join the measurements of a target in all images into its spectrum.
 
-    Images that have no measurement, because their quantum wrote none or the
-    target is not on their frame, do not matter as long as one has.
+    Images that have no measurement, because their quantum failed or the
+    target is not on their frame, do not matter as long as one has. The
+    metadata name the latter.
     """
 
     ConfigClass = GatherSpectraConfig

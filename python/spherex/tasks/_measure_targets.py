@@ -205,15 +205,12 @@ class MeasureTargetsTask(pipeBase.PipelineTask):
         Returns
         -------
         struct : `lsst.pipe.base.Struct`
-            ``measurements``, an `astropy.table.Table`.
-
-        Raises
-        ------
-        lsst.pipe.base.NoWorkFound
-            If no target is on the image.
+            ``measurements``, an `astropy.table.Table`; without rows if no
+            target is on the image.
         """
         from astropy.table import Table
 
+        from ..spectra.columns import make_table
         from ..spectra.inputs import UNUSABLE, told
         from ..spectra.measuring import measure_targets
         from ._measured_image import HandledImage
@@ -226,11 +223,12 @@ class MeasureTargetsTask(pipeBase.PipelineTask):
             self.log.debug("The image cannot be measured.", exc_info=error)
             table = self._failed(targets, facts, region, told(error))
         if table is None:
-            raise pipeBase.NoWorkFound("No target of the catalogue is on the image.")
+            # Written as well: spectra have to know that the image was looked at.
+            table = make_table({}, 0)
         failed = int(np.count_nonzero(table["reason"] != ""))
         self.metadata["targets"] = len(table)
         self.metadata["failed"] = failed
-        if failed == len(table):
+        if failed == len(table) > 0:
             self.log.warning(
                 "Exposure %s, detector %s gives no flux: %s", facts["exposure"], facts["detector"], table["reason"][0]
             )
