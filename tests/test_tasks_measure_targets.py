@@ -114,6 +114,8 @@ def test_spectra_have_the_fluxes_of_the_truth(measured: Path, archive: Path):
 def test_each_point_tells_where_it_comes_from(measured: Path):
     with Butler.from_config(str(measured), collections=["SPHEREx/level2", "SPHEREx/calib"]) as butler:
         spectrum = unmasked(butler.get("spectrum", catalog="mine", target="bright", collections="spectra"))
+        catalog = butler.find_dataset("target_catalog", catalog="mine", collections="catalogs/mine")
+        assert set(spectrum["catalog_id"]) == {str(catalog.id)}
         for row in spectrum:
             place = {name: int(row[name]) for name in ("exposure", "detector")} | {"instrument": "SPHEREx"}
             image = butler.find_dataset("level2", place)

@@ -107,6 +107,7 @@ COLUMNS = (
     SpectrumColumn("version", str, "meta.version;meta.software", "VERSION of the image: of the mission's pipeline"),
     SpectrumColumn("image_id", str, "meta.id;meta.dataset", "UUID of the image"),
     SpectrumColumn("image_run", str, "meta.id;meta.dataset", "RUN collection of the image"),
+    SpectrumColumn("catalog_id", str, "meta.id;meta.dataset", "UUID of the catalogue with the position"),
     SpectrumColumn("wavelength_source", str, "meta.ref", "Where wavelength and bandwidth come from"),
     SpectrumColumn("spectral_wcs_id", str, "meta.id;meta.dataset", "UUID of the calibration for the wavelength"),
     SpectrumColumn("solid_angle_source", str, "meta.ref", "Where the solid angle comes from"),

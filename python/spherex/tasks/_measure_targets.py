@@ -168,6 +168,7 @@ class MeasureTargetsTask(pipeBase.PipelineTask):
             "detector": data_id["detector"],
             "image_id": str(inputRefs.image.id),
             "image_run": inputRefs.image.run,
+            "catalog_id": str(inputRefs.targets.id),
         }
         inputs = butlerQC.get(inputRefs)
         inputs["targets"] = catalog_of(inputs["targets"])
