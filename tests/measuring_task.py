@@ -13,6 +13,9 @@ from spherex.tasks import CalibrationLookup
 
 class NumberConnections(pipeBase.PipelineTaskConnections, dimensions=(*IMAGE_DIMENSIONS, "catalog")):
     image = cT.Input(doc="Image.", name="level2", storageClass="StructuredDataDict", dimensions=IMAGE_DIMENSIONS)
+    targets = cT.Input(
+        doc="Targets.", name="target_catalog", storageClass="AstropyParquet", dimensions=("catalog",), deferLoad=True
+    )
     calibration = cT.PrerequisiteInput(
         doc="Calibration.",
         name="spectral_wcs",
@@ -44,7 +47,7 @@ class MeasureNumberTask(pipeBase.PipelineTask):
             raise RuntimeError("this image cannot be read")
         values = {
             "target": image["targets"],
-            "wavelength": 1.0 + 1e-3 * ref.dataId["exposure"],
+            "wavelength": image.get("wavelength", 1.0 + 1e-3 * ref.dataId["exposure"]),
             "flux": image["flux"],
             "flux_error": 1.0,
             "time": FIRST_MJD + 0.01 * ref.dataId["exposure"],
@@ -53,6 +56,8 @@ class MeasureNumberTask(pipeBase.PipelineTask):
             "version": "7.0.5",
             "image_id": str(ref.id),
             "image_run": ref.run,
+            "reason": image.get("reason", ""),
+            "catalog_id": str(inputRefs.targets.id),
             "spectral_wcs_id": str(inputRefs.calibration.id),
         }
         butlerQC.put(Table(make_table(values, len(image["targets"]))), outputRefs.table)

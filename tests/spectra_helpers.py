@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import lsst.sphgeom
 import numpy as np
-from astropy.table import QTable
+from astropy.table import QTable, Table
 from astropy.time import Time, TimeDelta
 from lsst.daf.butler import Butler, CollectionType, DatasetRef, DatasetType, Timespan
 
 from spherex.instrument import SPHEREx
 from spherex.instrument.detectors import DETECTORS
 from spherex.spectra import make_table
+from spherex.targets import Registration, register_catalog
 
 CATALOG = "nearby"
 FIRST_MJD = 61000.0
@@ -67,16 +69,19 @@ class TargetRepo:
         repo = cls(root, Butler.from_config(str(root), writeable=True))
         registry = repo.butler.registry
         SPHEREx().register(registry)
-        registry.insertDimensionData("catalog", {"name": CATALOG})
-        for name, (ra, dec) in PLACES.items():
-            record = {"catalog": CATALOG, "name": name, "ra": ra, "dec": dec, "region": _square(ra, dec, 1e-3)}
-            registry.insertDimensionData("target", record)
+        repo.register_targets(PLACES)
         repo._register("level2", IMAGE_DIMENSIONS, "StructuredDataDict")
         repo._register("target_measurements", (*IMAGE_DIMENSIONS, "catalog"), "AstropyParquet")
         repo._register("spectral_wcs", ("instrument", "detector"), "StructuredDataDict", isCalibration=True)
         repo.butler.collections.register("SPHEREx/level2", CollectionType.CHAINED)
         repo.butler.collections.register("SPHEREx/calib", CollectionType.CALIBRATION)
         return repo
+
+    def register_targets(self, places: Mapping[str, tuple[float, float]], **columns: Any) -> Registration:
+        """Register the catalogue, or a new version of it."""
+        ra, dec = np.array(list(places.values())).T
+        table = Table({"name": list(places), "ra": ra, "dec": dec} | columns)
+        return register_catalog(self.butler, CATALOG, table, "", update=True)
 
     def _register(self, name: str, dimensions: tuple[str, ...], storage_class: str, **kind: bool) -> None:
         dataset_type = DatasetType(name, dimensions, storage_class, universe=self.butler.dimensions, **kind)

@@ -8,12 +8,18 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from astropy.table import Table
 from ingest_helpers import Outcome, butler_command
 from lsst.daf.butler import Butler, Config, Timespan
 from programs import run_program
-from spectra_helpers import CATALOG, TargetRepo
+from spectra_helpers import CATALOG, PLACES, TargetRepo
+
+from spherex.cli.cmd import stale_spectra
+from spherex.provenance import inputs
+from spherex.spectra import unmasked
+from spherex.targets import catalog_collection
 
 PIPELINE = """\
 description: Spectra of images that are only a number.
@@ -62,7 +68,7 @@ def pipetask(
     repo: TargetRepo,
     query: str = f"catalog = '{CATALOG}'",
     *,
-    inputs: str = "SPHEREx/level2,SPHEREx/calib",
+    inputs: str = f"SPHEREx/level2,SPHEREx/calib,catalogs/{CATALOG}",
     subset: str = "",
     succeeds: bool = True,
 ) -> dict[str, int]:
@@ -179,6 +185,85 @@ def _until(repo: TargetRepo, exposure: float) -> Timespan:
     return Timespan(None, Time(FIRST_MJD + 0.01 * exposure, format="mjd", scale="utc").tai)
 
 
+MOVED = PLACES | {"west": (10.0, 20.0 + 20 / 3600)}
+
+
+def test_a_target_that_moved_in_the_catalogue_is_measured_again(repo):
+    before = spectrum_id(repo, "east")
+    assert repo.register_targets(MOVED).changed == 1
+    assert reasons(repo) == {"west": "moved in the catalogue"}
+    images, targets = (stale(repo, "--print-query", what).output.splitlines()[0] for what in ("images", "targets"))
+    assert pipetask(repo, images, subset="#measurements") == {"measureTargets": 3}
+    pipetask(repo, targets, inputs="spectra", subset="#spectra")
+    assert spectrum_id(repo, "east") == before
+    assert reasons(repo) == {}
+
+
+def test_at_its_new_place_a_target_may_be_on_other_frames(repo):
+    repo.add_image(5, targets=["another"])
+    pipetask(repo)
+    repo.register_targets(MOVED)
+    assert reasons(repo) == {"west": "moved in the catalogue, 1 image new"}
+
+
+def test_a_target_that_the_catalogue_has_no_more_cannot_be_made_again(repo):
+    repo.register_targets({"east": PLACES["east"]})
+    assert reasons(repo) == {"west": "no longer in the catalogue"}
+    for what in ("images", "targets"):
+        assert stale(repo, "--print-query", what).output == "1 of 2 spectra are stale.\n"
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({"flux": [1.0, 2.0]}, {}),
+        # Without a motion the epoch does not matter.
+        ({"pmra": [0.0, np.nan], "pmdec": [0.0, np.nan], "ref_epoch": [2016.0, 2000.0]}, {}),
+        (
+            {"pmra": [0.0, 5.0], "pmdec": [0.0, 5.0], "ref_epoch": [2016.0, 2016.0]},
+            {"east": "moved in the catalogue"},
+        ),
+    ],
+)
+def test_only_what_the_position_depends_on_is_compared(repo, columns, expected):
+    assert not repo.register_targets(PLACES, **columns).is_nothing
+    assert reasons(repo) == expected
+
+
+def test_a_spectrum_that_does_not_tell_its_catalogue_is_not_compared(repo):
+    old = repo.butler.find_dataset("spectrum", catalog=CATALOG, target="west", collections="spectra")
+    spectrum = unmasked(repo.butler.get(old))
+    spectrum["catalog_id"] = ""
+    repo.butler.collections.register("older")
+    repo.butler.put(spectrum, old.replace(run="older", id=uuid.uuid4()))
+    repo.register_targets(MOVED)
+    assert reasons(repo, collection="older") == {}
+    assert reasons(repo, "--catalogs", "elsewhere", collection="older") == {}
+
+
+def test_a_version_of_the_catalogue_that_is_gone(repo):
+    (old,) = repo.butler.query_datasets("target_catalog", collections=f"catalogs/{CATALOG}")
+    repo.register_targets(MOVED)
+    repo.butler.pruneDatasets([old], unstore=True, purge=True, disassociate=True)
+    assert reasons(repo) == dict.fromkeys(PLACES, "with a position of a catalogue that is no longer there")
+
+
+def test_the_default_collection_is_that_of_register_targets():
+    (option,) = (one for one in stale_spectra.params if one.name == "catalogs")
+    assert option.default == catalog_collection("{catalog}")
+
+
+@pytest.mark.parametrize(("most_rows", "sizes"), [(1, [1, 1]), (2, [1, 1]), (3, [2]), (100, [2])])
+def test_few_rows_are_in_memory_at_once(repo, monkeypatch, most_rows, sizes):
+    # East has two rows, west three.
+    monkeypatch.setattr(inputs, "_MOST_ROWS", most_rows)
+    refs = repo.butler.query_datasets("spectrum", collections="spectra")
+    assert [len(batch) for batch in inputs.read_in_batches(repo.butler, refs)] == sizes
+    repo.add_image(1, run="v2")
+    repo.add_image(12, target="east")
+    assert reasons(repo) == {"west": "1 image superseded", "east": "1 image new"}
+
+
 @pytest.mark.parametrize(
     ("words", "match"),
     [
@@ -187,6 +272,8 @@ def _until(repo: TargetRepo, exposure: float) -> Timespan:
         (["spectra", "--dataset-type", "spectre"], "There is no dataset type 'spectre'"),
         (["spectra", "--images", "elsewhere"], "elsewhere"),
         (["spectra", "--calibrations", "elsewhere"], "elsewhere"),
+        (["spectra", "--catalogs", "elsewhere/{catalog}"], f"elsewhere/{CATALOG}"),
+        (["spectra", "--catalogs", "spectra"], f"no target_catalog of {CATALOG} in spectra"),
         (["spectra", "--where", "detector ="], "is no query"),
     ],
 )

@@ -19,6 +19,12 @@ from lsst.daf.butler.cli.utils import ButlerCommand
     "--images", default="SPHEREx/level2", show_default=True, help="Collection of the images, the newest first."
 )
 @click.option("--calibrations", default="SPHEREx/calib", show_default=True, help="Collection of the calibrations.")
+@click.option(
+    "--catalogs",
+    default="catalogs/{catalog}",
+    show_default=True,
+    help="Collection of the catalogue, the newest version first; {catalog} stands for its name.",
+)
 @where_option(help="Data query that the spectra were made with. Images that it does not choose are not missed.")
 @click.option(
     "--format",
@@ -40,7 +46,7 @@ def stale_spectra(**kwargs: Any) -> None:
 
     Either a newer version of an image is there, or another image that
     contains the target, or another calibration is valid at the time of an
-    exposure. The exit status is 0 whether there are any or not.
+    exposure, or the target has another position in the catalogue. The exit status is 0 whether there are any or not.
     """
     from ..script import stale_spectra as script
 

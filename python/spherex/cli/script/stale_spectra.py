@@ -27,6 +27,7 @@ def stale_spectra(
     dataset_type: str,
     images: str,
     calibrations: str,
+    catalogs: str,
     where: str,
     form: str,
     print_query: str | None,
@@ -45,6 +46,8 @@ def stale_spectra(
         Collection of the images.
     calibrations
         Collection of the calibrations.
+    catalogs
+        Collection of the catalogue, for whose name ``{catalog}`` stands.
     where
         Data query that they were made with.
     form
@@ -59,7 +62,8 @@ def stale_spectra(
             refs = butler.query_datasets(dataset_type, collections=collection, limit=None, explain=False)
             if not refs:
                 raise click.ClickException(f"{repo} has no {dataset_type} in {collection}.")
-            stale = list(find_stale_spectra(butler, refs, images, calibrations, where))
+            found = find_stale_spectra(butler, refs, images, calibrations, where, catalogs=catalogs)
+            stale = list(found)
             if print_query is not None:
                 query = (query_of_targets if print_query == "targets" else query_of_images)(stale)
     except (IngestError, MissingCollectionError, ValueError) as error:
@@ -84,7 +88,8 @@ def stale_spectra(
 def _table_of(stale: Sequence[StaleSpectrum]) -> Table:
     from astropy.table import Table
 
-    texts, numbers = ("catalog", "target", "run", "id", "reason"), ("superseded", "gone", "new", "recalibrated")
+    texts = ("catalog", "target", "run", "id", "reason")
+    numbers = ("superseded", "gone", "new", "recalibrated", "moved")
     rows = [
         (
             one.ref.dataId["catalog"],
@@ -96,6 +101,7 @@ def _table_of(stale: Sequence[StaleSpectrum]) -> Table:
             len(one.gone),
             len(one.new),
             len({place for places in one.recalibrated.values() for place in places}),
+            len(one.moved),
         )
         for one in stale
     ]

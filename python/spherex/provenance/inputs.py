@@ -1,0 +1,139 @@
+"""What spectra were made from."""
+
+from __future__ import annotations
+
+__all__ = ["CALIBRATION_COLUMNS", "ImageRow", "SpectrumInputs", "known_datasets", "read_in_batches"]
+
+import dataclasses
+import sys
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+import numpy as np
+
+from spherex.spectra import COLUMNS
+from spherex.spectra.columns import values_of
+from spherex.spectra.gathering import OFF_FRAME, UNPLACED
+
+if TYPE_CHECKING:
+    from astropy.table import QTable
+    from lsst.daf.butler import Butler, DatasetRef
+    from numpy.typing import NDArray
+
+CALIBRATION_COLUMNS = ("spectral_wcs_id", "solid_angle_id", "psf_id", "flux_correction_id")
+
+_MOST_SPECTRA = 200
+"""Spectra of a batch, the targets of which are in one query."""
+
+_MOST_ROWS = 100_000
+"""Rows of a batch, from which on no spectrum is added: those of deep fields have tens of thousands."""
+
+_COLUMNS = {column.name: column for column in COLUMNS}
+
+
+class ImageRow(NamedTuple):
+    """A row of a spectrum, as far as it tells of the image."""
+
+    image_id: str
+    exposure: int
+    detector: int
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class SpectrumInputs:
+    """What a spectrum tells of its inputs, in a third of its memory.
+
+    Parameters
+    ----------
+    ref
+        The spectrum.
+    rows
+        Its rows.
+    unplaced
+        Measurements that failed and have no wavelength, which are no rows of it.
+    time
+        Middle of the exposure, UTC as MJD, for each row.
+    ids
+        Ids of calibrations and of the catalogue by column, for each row.
+    off_frame
+        Exposure and detector of images without the target.
+    instruments
+        Instruments of all of its images.
+    """
+
+    ref: DatasetRef
+    rows: list[ImageRow]
+    unplaced: list[ImageRow]
+    time: NDArray[np.float64]
+    ids: dict[str, list[str]]
+    off_frame: frozenset[tuple[int, int]]
+    instruments: tuple[str, ...]
+
+    @classmethod
+    def of(cls, ref: DatasetRef, spectrum: QTable) -> Self:
+        """Take them out of a spectrum as it was read."""
+
+        def texts(name: str) -> list[str]:
+            # The same images and calibrations are in many rows and spectra.
+            return [sys.intern(text) for text in values_of(spectrum, _COLUMNS[name]).tolist()]
+
+        exposure, detector = (values_of(spectrum, _COLUMNS[name]).tolist() for name in ("exposure", "detector"))
+        return cls(
+            ref,
+            list(map(ImageRow, texts("image_id"), exposure, detector, texts("reason"))),
+            [ImageRow(*(row[name] for name in ImageRow._fields)) for row in spectrum.meta.get(UNPLACED, ())],
+            values_of(spectrum, _COLUMNS["time"]),
+            {name: texts(name) for name in (*CALIBRATION_COLUMNS, "catalog_id")},
+            frozenset((exposure, detector) for exposure, detector in spectrum.meta.get(OFF_FRAME, ())),
+            tuple(spectrum.meta.get("instruments", ())),
+        )
+
+    @property
+    def catalog(self) -> str:
+        """Name of the catalogue."""
+        return str(self.ref.dataId["catalog"])
+
+    @property
+    def target(self) -> str:
+        """Name of the target."""
+        return str(self.ref.dataId["target"])
+
+
+def read_in_batches(butler: Butler, refs: Sequence[DatasetRef]) -> Iterator[list[SpectrumInputs]]:
+    """Read spectra, of which only one is in memory as a whole.
+
+    Parameters
+    ----------
+    butler
+        The repository.
+    refs
+        The spectra.
+
+    Yields
+    ------
+    batch : `list` [`SpectrumInputs`]
+        Some of them, all of the same catalogue.
+    """
+    batch: list[SpectrumInputs] = []
+    number = 0
+    for ref in sorted(refs, key=lambda ref: (str(ref.dataId["catalog"]), ref)):
+        is_full = number >= _MOST_ROWS or len(batch) >= _MOST_SPECTRA
+        if batch and (is_full or batch[0].catalog != ref.dataId["catalog"]):
+            yield batch
+            batch, number = [], 0
+        batch.append(SpectrumInputs.of(ref, butler.get(ref)))
+        number += len(batch[-1].rows)
+    if batch:
+        yield batch
+
+
+def known_datasets(butler: Butler, spectra: Iterable[SpectrumInputs]) -> dict[str, DatasetRef]:
+    """Return the images and calibrations that the repository still has, by the text of their id."""
+    texts: set[str] = set()
+    for spectrum in spectra:
+        texts.update(row.image_id for row in (*spectrum.rows, *spectrum.unplaced))
+        for name in CALIBRATION_COLUMNS:
+            texts.update(spectrum.ids[name])
+    return {str(ref.id): ref for ref in butler.get_many_datasets([uuid.UUID(text) for text in texts if text])}
