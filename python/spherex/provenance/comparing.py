@@ -34,6 +34,8 @@ class Comparison:
         dataset type and the target.
     calibrations, catalogs
         What is newest of these.
+    failure
+        Text that is in the reasons of failures that count; `None` if none do.
     """
 
     known: dict[str, DatasetRef]
@@ -41,6 +43,7 @@ class Comparison:
     wanted: dict[tuple[str, str], set[Place]]
     calibrations: CurrentCalibrations
     catalogs: CurrentCatalogs
+    failure: str | None
 
     def compare(self, spectrum: SpectrumInputs) -> StaleSpectrum:
         """Compare one spectrum."""
@@ -48,6 +51,8 @@ class Comparison:
         self._compare_catalog(stale, spectrum)
         self._compare_images(stale, spectrum)
         self._compare_calibrations(stale, spectrum)
+        if self.failure is not None:
+            stale.failed = self._current_failures(spectrum, self.failure)
         return stale
 
     def _compare_catalog(self, stale: StaleSpectrum, spectrum: SpectrumInputs) -> None:
@@ -119,3 +124,11 @@ class Comparison:
                 if text and text not in self.known:
                     found[column.removesuffix("_id")].add(place)
         stale.recalibrated = {name: sorted(those) for name, those in found.items()}
+
+    def _current_failures(self, spectrum: SpectrumInputs, failure: str) -> list[Place]:
+        images = [
+            self.known[row.image_id]
+            for row in (*spectrum.rows, *spectrum.unplaced)
+            if row.reason and failure in row.reason and row.image_id in self.known
+        ]
+        return [Place.of(image.dataId) for image in images if self._is_newest(image, spectrum)]

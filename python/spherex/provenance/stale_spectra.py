@@ -26,6 +26,7 @@ def find_stale_spectra(
     where: str = "",
     *,
     catalogs: str,
+    failure: str | None = None,
 ) -> Iterator[StaleSpectrum]:
     """Compare spectra with what the repository has now.
 
@@ -47,6 +48,9 @@ def find_stale_spectra(
         are not missed.
     catalogs
         Collection of a catalogue, for whose name ``{catalog}`` stands.
+    failure
+        Spectra with measurements that failed count, too, if the reason has
+        this text, as all have the empty one. With `None` they do not.
 
     Yields
     ------
@@ -72,5 +76,5 @@ def find_stale_spectra(
             if where:
                 chosen = current_images(butler, name, chain, catalog, targets, where)
                 wanted.update({(name, target): set(images) for target, images in chosen.items()})
-        comparison = Comparison(known, newest, wanted, calibrations_now, catalogs_now)
+        comparison = Comparison(known, newest, wanted, calibrations_now, catalogs_now, failure)
         yield from filter(None, map(comparison.compare, batch))

@@ -35,6 +35,8 @@ class StaleSpectrum:
         What has become of the target in the catalogue; empty if nothing has.
     moved
         Images that were measured where the target is no more.
+    failed
+        Images whose measurement failed.
     """
 
     ref: DatasetRef
@@ -44,9 +46,10 @@ class StaleSpectrum:
     recalibrated: dict[str, list[Place]] = dataclasses.field(default_factory=dict)
     catalog_change: str = ""
     moved: list[Place] = dataclasses.field(default_factory=list)
+    failed: list[Place] = dataclasses.field(default_factory=list)
 
     def __bool__(self) -> bool:
-        places = (self.superseded, self.gone, self.new, self.recalibrated)
+        places = (self.superseded, self.gone, self.new, self.recalibrated, self.failed)
         return bool(self.catalog_change) or any(places)
 
     @property
@@ -57,6 +60,7 @@ class StaleSpectrum:
             (len(self.gone), "no longer there"),
             (len(self.new), "new"),
             *((len(places), f"with another {name}") for name, places in sorted(self.recalibrated.items())),
+            (len(self.failed), "failed"),
         ]
         told = [f"{number} image{'s' * (number != 1)} {what}" for number, what in parts if number]
         return ", ".join([self.catalog_change] * bool(self.catalog_change) + told)
@@ -70,4 +74,4 @@ class StaleSpectrum:
     def to_measure(self) -> set[Place]:
         """Images that have to be measured again, or for the first time."""
         recalibrated = (place for places in self.recalibrated.values() for place in places)
-        return {*self.superseded, *self.new, *recalibrated, *self.moved}
+        return {*self.superseded, *self.new, *recalibrated, *self.moved, *self.failed}

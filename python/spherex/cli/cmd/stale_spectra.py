@@ -27,6 +27,15 @@ from lsst.daf.butler.cli.utils import ButlerCommand
 )
 @where_option(help="Data query that the spectra were made with. Images that it does not choose are not missed.")
 @click.option(
+    "--failed",
+    is_flag=True,
+    help="List spectra with measurements that failed, too, so that they can be made again.",
+)
+@click.option(
+    "--reason",
+    help="List those of --failed alone whose reason, as their rows tell it, has this text, such as 'no pixels'.",
+)
+@click.option(
     "--format",
     "form",
     type=click.Choice(["text", "ecsv"]),

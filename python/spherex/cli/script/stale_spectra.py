@@ -29,6 +29,8 @@ def stale_spectra(
     calibrations: str,
     catalogs: str,
     where: str,
+    failed: bool,
+    reason: str | None,
     form: str,
     print_query: str | None,
 ) -> None:
@@ -50,6 +52,10 @@ def stale_spectra(
         Collection of the catalogue, for whose name ``{catalog}`` stands.
     where
         Data query that they were made with.
+    failed
+        Whether spectra with measurements that failed are listed, too.
+    reason
+        Text that the reason of such a failure has; `None` for any.
     form
         ``text`` or ``ecsv``.
     print_query
@@ -57,12 +63,15 @@ def stale_spectra(
     """
     from spherex.provenance import find_stale_spectra, query_of_images, query_of_targets
 
+    if reason is not None and not failed:
+        raise click.UsageError("--reason is for --failed.")
+    failure = (reason or "") if failed else None
     try:
         with open_repository(repo, writeable=False) as butler:
             refs = butler.query_datasets(dataset_type, collections=collection, limit=None, explain=False)
             if not refs:
                 raise click.ClickException(f"{repo} has no {dataset_type} in {collection}.")
-            found = find_stale_spectra(butler, refs, images, calibrations, where, catalogs=catalogs)
+            found = find_stale_spectra(butler, refs, images, calibrations, where, catalogs=catalogs, failure=failure)
             stale = list(found)
             if print_query is not None:
                 query = (query_of_targets if print_query == "targets" else query_of_images)(stale)
@@ -89,7 +98,7 @@ def _table_of(stale: Sequence[StaleSpectrum]) -> Table:
     from astropy.table import Table
 
     texts = ("catalog", "target", "run", "id", "reason")
-    numbers = ("superseded", "gone", "new", "recalibrated", "moved")
+    numbers = ("superseded", "gone", "new", "recalibrated", "moved", "failed")
     rows = [
         (
             one.ref.dataId["catalog"],
@@ -102,6 +111,7 @@ def _table_of(stale: Sequence[StaleSpectrum]) -> Table:
             len(one.new),
             len({place for places in one.recalibrated.values() for place in places}),
             len(one.moved),
+            len(one.failed),
         )
         for one in stale
     ]
