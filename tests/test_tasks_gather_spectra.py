@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
+from astropy.time import Time
 from lsst.daf.butler import CollectionType, DatasetType, Timespan
 from lsst.pipe.base import NoWorkFound, Pipeline
 from lsst.pipe.base.all_dimensions_quantum_graph_builder import AllDimensionsQuantumGraphBuilder
@@ -18,6 +19,7 @@ from spectra_helpers import CATALOG, TargetRepo, measurements
 
 from spherex.spectra import COLUMNS, design_channels, make_table
 from spherex.tasks import CombineChannelsTask, DrawSpectrumTask, GatherSpectraTask
+from spherex.tasks._table_rows import TableRows
 
 TASKS = [GatherSpectraTask, CombineChannelsTask, DrawSpectrumTask]
 SPECTRA = "resource://spherex/pipelines/ingredients/Spectra.yaml"
@@ -69,8 +71,6 @@ def test_a_graph_takes_the_images_that_contain_the_target(repo):
 
 
 def put_channels(repo: TargetRepo, run: str, number: int, begin: str | None = None) -> None:
-    from astropy.time import Time
-
     butler = repo.butler
     dataset_type = DatasetType(
         "spectral_channels", ("instrument",), "AstropyHDUList", universe=butler.dimensions, isCalibration=True
@@ -167,23 +167,76 @@ def test_strongly_masked_measurements_are_left_out_on_demand():
     assert combined.meta["left_out"] == 50
 
 
-def test_tables_are_read_once_and_forgotten_when_they_need_too_much_memory(repo):
-    from spherex.tasks._table_rows import TableRows
+class Counting:
+    """Handle that counts how often its table is read."""
 
-    class Counting:
-        def __init__(self, handle):
-            self.handle, self.ref, self.reads = handle, handle.ref, 0
+    def __init__(self, handle):
+        self.handle, self.ref, self.reads = handle, handle.ref, 0
 
-        def get(self, **kwargs):
-            self.reads += 1
-            return self.handle.get(**kwargs)
+    def get(self, **kwargs):
+        self.reads += 1
+        return self.handle.get(**kwargs)
 
+
+@pytest.fixture
+def handles(repo) -> list[Counting]:
+    """Return handles of four tables, of which one has no row of `west`."""
     refs = repo.butler.query_datasets("target_measurements", collections="measured")
-    handles = [Counting(repo.butler.getDeferred(ref)) for ref in refs]
-    rows = TableRows()
-    assert [len(rows.of("west", handles)[0][0]) for _ in range(3)] == [3, 3, 3]
-    assert [handle.reads for handle in handles] == [1] * 4
-    small = TableRows(most_bytes=1)
-    small.of("west", handles)
-    small.of("west", handles)
-    assert [handle.reads for handle in handles] == [3] * 4
+    return [Counting(repo.butler.getDeferred(ref)) for ref in sorted(refs)]
+
+
+def reads_of(rows: TableRows, handles: list[Counting], times: int = 3) -> list[int]:
+    for handle in handles:
+        handle.reads = 0
+    for _ in range(times):
+        table, without = rows.of("west", handles)
+        assert sum(map(len, table)) + len(without) == len(handles)
+    return [handle.reads for handle in handles]
+
+
+def test_tables_are_read_once(handles):
+    assert reads_of(TableRows(), handles) == [1] * 4
+
+
+def test_what_memory_is_too_small_for_is_read_again_and_the_rest_is_not(handles):
+    sizes = [handle.get(storageClass="ArrowParquet").nbytes for handle in handles]
+    assert reads_of(TableRows(sum(sizes[:2])), handles) == [1, 1, 3, 3]
+    assert reads_of(TableRows(0), handles) == [3] * 4
+
+
+def test_tables_of_other_targets_make_room(handles):
+    sizes = [handle.get(storageClass="ArrowParquet").nbytes for handle in handles]
+    rows = TableRows(max(sum(sizes[:2]), sum(sizes[2:])))
+    assert reads_of(rows, handles[:2]) == [1, 1]
+    assert reads_of(rows, handles[2:]) == [1, 1]
+    assert reads_of(rows, handles[:2], 1) == [1, 1]
+
+
+def test_channels_are_looked_up_once_for_a_graph(repo, monkeypatch):
+    put_channels(repo, "early", 5)
+    asked = []
+    registry = type(repo.butler.registry)
+    original = registry.queryDatasetAssociations
+
+    def counting(self, dataset_type, *args, **kwargs):
+        asked.append(dataset_type)
+        return original(self, dataset_type, *args, **kwargs)
+
+    monkeypatch.setattr(registry, "queryDatasetAssociations", counting)
+    place = {"instrument": "SPHEREx", "exposure": 7, "detector": 1}
+    rows = Table(measurements(1, target="east", exposure=7, detector=1))
+    repo.butler.put(rows, "target_measurements", place, catalog=CATALOG, run="measured")
+    quanta = graph(repo, "calib")["combineChannels"]
+    assert [quantum.inputs["spectral_channels"][0].run for quantum in quanta] == ["early"] * 2
+    assert asked.count("spectral_channels") == 1
+    # Connections that one graph was made with make another one.
+    put_channels(repo, "late", 7, "2026-01-01")
+    task_graph = Pipeline.from_uri(SPECTRA).to_graph()
+    for expected in ("late", "early"):
+        builder = AllDimensionsQuantumGraphBuilder(
+            task_graph, repo.butler, input_collections=["measured", "calib"], output_run="o"
+        )
+        built = builder.finish(attach_datastore_records=False).assemble()
+        quanta = built.build_execution_quanta(task_label="combineChannels").values()
+        assert [quantum.inputs["spectral_channels"][0].run for quantum in quanta] == [expected] * 2
+        repo.butler.registry.decertify("calib", "spectral_channels", Timespan(Time("2026-01-01", scale="tai"), None))

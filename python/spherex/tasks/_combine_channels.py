@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["CombineChannelsConfig", "CombineChannelsConnections", "CombineChannelsTask"]
 
+import dataclasses
 import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -24,14 +25,41 @@ _KNOWN: dict[uuid.UUID, Channels] = {}
 """The channels that this process has read last."""
 
 
-def _newest(
-    dataset_type: DatasetType, registry: Registry, data_id: DataCoordinate, collections: Sequence[str]
-) -> list[DatasetRef]:
-    """Return for each instrument what is valid last, in the first collection that has any.
+class _NewestLookup:
+    """Finds for each instrument what is valid last, in the first collection that has any.
 
     The measurements of a spectrum are of many times, and are to be in the
     same channels: there is no time at which to look them up.
+
+    It is the same for all targets, and is read once for a graph: whoever
+    builds graphs calls `finish` after each.
     """
+
+    def __init__(self) -> None:
+        self.finish()
+
+    def finish(self) -> None:
+        """Forget what was read."""
+        self._search: tuple[object, ...] | None = None
+        self._asked: set[DataCoordinate] = set()
+        self._found: list[DatasetRef] = []
+
+    def __call__(
+        self, dataset_type: DatasetType, registry: Registry, data_id: DataCoordinate, collections: Sequence[str]
+    ) -> list[DatasetRef]:
+        """Return them; see `lsst.pipe.base.connectionTypes.PrerequisiteInput`."""
+        search = (dataset_type, tuple(collections))
+        # A graph asks once for each quantum. Who asks again builds another
+        # one, after an attempt that failed before it came to finish.
+        if self._search != search or data_id in self._asked:
+            self.finish()
+            self._found = _newest(dataset_type, registry, collections)
+            self._search = search
+        self._asked.add(data_id)
+        return self._found
+
+
+def _newest(dataset_type: DatasetType, registry: Registry, collections: Sequence[str]) -> list[DatasetRef]:
     found: dict[object, tuple[tuple[int, int], DatasetRef]] = {}
     try:
         associations = list(registry.queryDatasetAssociations(dataset_type.name, collections, flattenChains=True))
@@ -64,7 +92,6 @@ class CombineChannelsConnections(pipeBase.PipelineTaskConnections, dimensions=("
         multiple=True,
         minimum=0,
         deferLoad=True,
-        lookupFunction=_newest,
     )
     channelSpectrum = cT.Output(
         doc="Means of the measurements of each channel.",
@@ -72,6 +99,15 @@ class CombineChannelsConnections(pipeBase.PipelineTaskConnections, dimensions=("
         storageClass="AstropyQTable",
         dimensions=("catalog", "target"),
     )
+
+    def __init__(self, *, config: CombineChannelsConfig | None = None) -> None:
+        super().__init__(config=config)
+        self._lookup = _NewestLookup()
+        self.channels = dataclasses.replace(self.channels, lookupFunction=self._lookup)
+
+    def adjust_all_quanta(self, adjuster: pipeBase.QuantaAdjuster) -> None:
+        """Forget the calibrations; see `lsst.pipe.base.PipelineTaskConnections.adjust_all_quanta`."""
+        self._lookup.finish()
 
 
 class CombineChannelsConfig(pipeBase.PipelineTaskConfig, pipelineConnections=CombineChannelsConnections):

@@ -6,7 +6,7 @@ __all__ = ["TableRows"]
 
 import collections
 import uuid
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,7 +21,9 @@ class TableRows:
     """Picks the rows of targets from tables, and remembers the tables.
 
     Targets that lie close together are in the same images: one process
-    would read each table once for each of them.
+    would read each table once for each of them. Where the tables of a target
+    need more memory than there is, the first ones stay, and the rest is read
+    again for each target.
 
     Parameters
     ----------
@@ -56,8 +58,9 @@ class TableRows:
         from lsst.daf.butler.formatters.parquet import arrow_to_astropy
 
         parts, without = [], []
+        wanted = {handle.ref.id for handle in handles}
         for handle in handles:
-            table = self._read(handle)
+            table = self._read(handle, wanted)
             rows = table.filter(pc.equal(table[_KEY], target))
             if len(rows):
                 parts.append(rows)
@@ -70,14 +73,19 @@ class TableRows:
         joined = [arrow_to_astropy(pa.concat_tables(parts, promote_options="default").replace_schema_metadata())]
         return joined, without
 
-    def _read(self, handle: Any) -> pa.Table:
+    def _read(self, handle: Any, wanted: Set[uuid.UUID]) -> pa.Table:
         known = self._tables.get(handle.ref.id)
         if known is not None:
             self._tables.move_to_end(handle.ref.id)
             return known
         table = handle.get(storageClass="ArrowParquet")
+        # The next target asks for the same tables in the same order: if one
+        # gave way to the next, none would be there any more when it is its turn.
+        while self._bytes + table.nbytes > self._most_bytes:
+            oldest = next((one for one in self._tables if one not in wanted), None)
+            if oldest is None:
+                return table
+            self._bytes -= self._tables.pop(oldest).nbytes
         self._tables[handle.ref.id] = table
         self._bytes += table.nbytes
-        while self._bytes > self._most_bytes and len(self._tables) > 1:
-            self._bytes -= self._tables.popitem(last=False)[1].nbytes
         return table
