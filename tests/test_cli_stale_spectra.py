@@ -343,6 +343,18 @@ def test_the_query_of_images_measures_only_what_changed(repo):
     assert reasons(repo) == {}
 
 
+def test_the_query_of_many_images_finds_these_alone(repo):
+    new = {repo.add_image(exposure, detector).dataId for exposure in range(20, 70) for detector in (1, 2, 3)}
+    # Detectors 4 and 5 have the same exposures, and 6 has some of those of the others.
+    new |= {repo.add_image(exposure, detector).dataId for exposure in (20, 71) for detector in (4, 5)}
+    new |= {repo.add_image(exposure, 6).dataId for exposure in (20, 21, 72)}
+    new |= {repo.add_image(73, 3, target="east").dataId}
+    query = stale(repo, "--print-query", "images").output.splitlines()[0]
+    with repo.butler.query() as found:
+        found = found.where(query).join_dataset_search("level2", "SPHEREx/level2")
+        assert set(found.data_ids(["exposure", "detector"])) == new
+
+
 def test_an_image_that_fails_costs_a_second_command_and_no_spectrum(repo):
     repo.add_image(3, broken=True)
     repo.add_image(4)

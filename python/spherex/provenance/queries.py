@@ -37,20 +37,34 @@ def query_of_images(stale: Iterable[StaleSpectrum]) -> str:
     ValueError
         If the name of a catalogue cannot stand in a query.
     """
-    detectors: dict[tuple[str, str, int], set[int]] = {}
+    exposures: dict[tuple[str, str], dict[int, set[int]]] = {}
     for one in filter(lambda one: one.can_be_made, stale):
         for place in one.to_measure:
-            key = (str(one.ref.dataId["catalog"]), place.instrument, place.exposure)
-            detectors.setdefault(key, set()).add(place.detector)
-    by_owner: dict[tuple[str, str], list[str]] = {}
-    for (catalog, instrument, exposure), numbers in sorted(detectors.items()):
-        numbered = ", ".join(map(str, sorted(numbers)))
-        by_owner.setdefault((catalog, instrument), []).append(f"(exposure = {exposure} AND detector IN ({numbered}))")
+            by_detector = exposures.setdefault((str(one.ref.dataId["catalog"]), place.instrument), {})
+            by_detector.setdefault(place.detector, set()).add(place.exposure)
     parts = [
-        f"(catalog = {_quoted(catalog)} AND instrument = {_quoted(instrument)} AND ({' OR '.join(places)}))"
-        for (catalog, instrument), places in by_owner.items()
+        f"(catalog = {_quoted(catalog)} AND instrument = {_quoted(instrument)} AND {_query_of_places(by_detector)})"
+        for (catalog, instrument), by_detector in sorted(exposures.items())
     ]
     return " OR ".join(parts)
+
+
+def _query_of_places(exposures: dict[int, set[int]]) -> str:
+    """Return a query for the exposures of each detector."""
+    alike: dict[frozenset[int], list[int]] = {}
+    for detector, those in sorted(exposures.items()):
+        alike.setdefault(frozenset(those), []).append(detector)
+    terms = [f"detector IN {_listed(exposures)}"]
+    # The Butler brings a query into this form, an AND of ORs, where another
+    # one, such as an OR for each exposure, becomes exponentially longer.
+    for same, detectors in alike.items():
+        others = f"detector NOT IN {_listed(detectors)} OR "
+        terms.append(f"({others if len(alike) > 1 else ''}exposure IN {_listed(same)})")
+    return " AND ".join(terms)
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    return f"({', '.join(map(str, sorted(numbers)))})"
 
 
 def _quoted(text: str) -> str:
