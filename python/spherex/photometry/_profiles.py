@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
+from ..fits.errors import ProductError
 from ..image import zone_weights
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class Profiles:
         if zone not in self._coefficients:
             samples = np.asarray(self._psf[zone], np.float64)
             if not np.isfinite(samples).all():
-                raise ValueError(f"The PSF of zone {zone + 1} has samples that are not numbers.")
+                raise ProductError(f"the PSF of zone {zone + 1} has samples that are not numbers")
             if self._is_effective:
                 table = np.pad(samples * self._step**2, _PAD)
             else:
