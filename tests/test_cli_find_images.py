@@ -151,11 +151,18 @@ def test_names_are_resolved_offline(repo: Path) -> None:
     assert "'M31' is no name that tells its coordinates" in outcome.output
 
 
+def test_right_ascensions_may_be_negative(repo: Path) -> None:
+    outcome = find(repo, "-179.5", PLACE[1])
+    assert "contains RA -179.500000, Dec 40.000000" in outcome.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
         (["30"], 1, "is no name that tells its coordinates"),
         (["30", "95"], 1, "the declination is not between -90 and 90"),
+        (["390", "40"], 1, "the right ascension is not between -180 and 360 degrees: 390"),
+        (["-180.5", "40"], 1, "the right ascension is not between -180 and 360 degrees: -180.5"),
         ([*PLACE, "--detectr", "1"], 2, "No such option"),
         ([*PLACE, "--output", "images.jpg"], 2, "does not tell the format"),
         ([*PLACE, "--dataset-type", "nonsense"], 1, "no dataset type 'nonsense'"),

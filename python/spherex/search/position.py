@@ -30,7 +30,7 @@ def position_of(words: Sequence[str]) -> tuple[float, float]:
     Returns
     -------
     ra, dec
-        ICRS (deg).
+        ICRS (deg). Whether they are in their ranges, `Criteria` checks.
 
     Raises
     ------
@@ -40,9 +40,7 @@ def position_of(words: Sequence[str]) -> tuple[float, float]:
     text = " ".join(words)
     if len(words) == 2:
         ra, dec = (degrees_of(word, text) for word in words)
-        if not -90.0 <= dec <= 90.0:
-            raise SearchError(f"{text!r} is no position: the declination is not between -90 and 90 degrees; {_HINT}.")
-        return ra % 360.0, dec
+        return ra, dec
     if len(words) != 1:
         raise SearchError(f"{text!r} is no position: {_HINT}.")
     from astropy.coordinates import jparser
