@@ -170,7 +170,11 @@ def test_right_ascensions_may_be_negative(repo: Path) -> None:
         ([*PLACE, "--collections", "nonsense"], 1, "nonsense"),
         ([*PLACE, "--where", "colour = 3"], 1, "the condition of --where is not understood"),
         ([*PLACE, "--time-range", "yesterday", "today"], 1, "'yesterday' is no date"),
-        ([*PLACE, "--radius", "wide"], 1, "'wide' is no angle"),
+        *(
+            ([*PLACE, "--radius", text], 1, f"--radius: {text!r} is no angle; give 0.1 (degrees) or 10arcmin.")
+            for text in ("wide", "10am", "5kpc", "10pix", "10ARCMIN", "10 arcmn")
+        ),
+        ([*PLACE, "--radius", "nan"], 1, "--radius: 'nan' is no angle: it is not finite"),
         ([*PLACE, "--radius", "-1"], 1, "negative"),
         ([*PLACE, "--radius", "1.01"], 1, "above 1 degree"),
         ([*PLACE, "--wavelength-range", "5", "4"], 1, "no range"),

@@ -81,7 +81,9 @@ def degrees_of(word: str, whole: str | None = None) -> float:
             degrees = float(Angle(word).deg)
         except Exception:
             # The parser of astropy raises errors of many kinds.
-            raise SearchError(f"{whole or word!r} is no {'position' if whole else 'angle'}: {_HINT}.") from None
+            if whole is None:
+                raise SearchError(f"{word!r} is no angle; give 0.1 (degrees) or 10arcmin.") from None
+            raise SearchError(f"{whole!r} is no position: {_HINT}.") from None
     if not math.isfinite(degrees):
         raise SearchError(f"{word!r} is no angle: it is not finite.")
     return degrees

@@ -92,7 +92,7 @@ def find_images(
         criteria = Criteria(
             ra,
             dec,
-            radius=0.0 if radius is None else degrees_of(radius),
+            radius=_radius(radius),
             instrument=instrument,
             dataset_type=dataset_type,
             collections=tuple(collections),
@@ -126,6 +126,13 @@ def _check_words(position: Sequence[str]) -> None:
     for word in position:
         if word.startswith("-") and not word[1:2].isdigit() and word[1:2] != ".":
             raise click.NoSuchOption(word.split("=")[0])
+
+
+def _radius(radius: str | None) -> float:
+    try:
+        return 0.0 if radius is None else degrees_of(radius)
+    except SearchError as error:
+        raise SearchError(f"--radius: {error}") from None
 
 
 def _output(output: str, overwrite: bool) -> Path:
