@@ -151,6 +151,18 @@ def test_names_are_resolved_offline(repo: Path) -> None:
     assert "'M31' is no name that tells its coordinates" in outcome.output
 
 
+@pytest.mark.parametrize("position", ["30.0 40.0", "30.0,40.0", " 30, 40 ", "2h00m00s 40d00m00s"])
+def test_a_position_may_be_one_argument(repo: Path, position: str) -> None:
+    assert find(repo, position).output.splitlines()[2:] == find(repo, *PLACE).output.splitlines()[2:]
+
+
+@pytest.mark.parametrize("position", [("308.027", "38.350"), ("-52", "38.350"), ("20h32m06.5s", "-38d21m00s")])
+def test_a_repository_that_was_forgotten_is_missed(position: tuple[str, str]) -> None:
+    outcome = butler_command("find-images", *position)
+    assert outcome.code == 2
+    assert f"Missing argument 'REPO': '{' '.join(position)}' is a position." in outcome.output
+
+
 def test_right_ascensions_may_be_negative(repo: Path) -> None:
     outcome = find(repo, "-179.5", PLACE[1])
     assert "contains RA -179.500000, Dec 40.000000" in outcome.output

@@ -328,13 +328,24 @@ def test_genuine_images_are_found(repo_root: Path, archive_samples: list[Path]) 
 
 @pytest.mark.parametrize(
     "words",
-    [("308.027", "-38.35"), ("20h32m06.48s", "-38d21m00s"), ("J203206.48-382100.0",)],
+    [
+        ("308.027", "-38.35"),
+        ("20h32m06.48s", "-38d21m00s"),
+        ("20h 32m 06.48s", "-38d 21m 00s"),
+        ("J203206.48-382100.0",),
+        ("2MASS J20320648-3821000",),
+        ("308.027 -38.35",),
+        ("308.027,-38.35",),
+        (" 308.027, -38.35 ",),
+        ("308.027,", "-38.35"),
+        ("20h32m06.48s -38d21m00s",),
+    ],
 )
 def test_positions_in_all_forms(words: tuple[str, ...]) -> None:
     assert position_of(words) == pytest.approx((308.027, -38.35), abs=1e-6)
 
 
-@pytest.mark.parametrize("words", [(), ("M31",), ("10",), ("10", "x"), ("nan", "1"), ("1", "2", "3")])
+@pytest.mark.parametrize("words", [(), ("M31",), ("10",), ("10", "x"), ("nan", "1"), ("1", "2", "3"), ("1 2 3",)])
 def test_what_is_no_position_is_refused(words: tuple[str, ...]) -> None:
     with pytest.raises(SearchError):
         position_of(words)

@@ -23,9 +23,10 @@ def position_of(words: Sequence[str]) -> tuple[float, float]:
     Parameters
     ----------
     words
-        Right ascension and declination, in degrees where no unit is given, or
-        one name that contains the coordinates. No other name is known:
-        nothing is asked of a server.
+        Right ascension and declination, in degrees where no unit is given,
+        also as one word with a blank or a comma between them; or one name that
+        contains the coordinates. No other name is known: nothing is asked of
+        a server.
 
     Returns
     -------
@@ -38,17 +39,26 @@ def position_of(words: Sequence[str]) -> tuple[float, float]:
         Raised if it is no position.
     """
     text = " ".join(words)
+    if len(words) == 1:
+        named = _position_in_name(text)
+        if named is not None:
+            return named
+        words = text.replace(",", " ").split()
     if len(words) == 2:
-        ra, dec = (degrees_of(word, text) for word in words)
+        ra, dec = (degrees_of(word.strip(","), text) for word in words)
         return ra, dec
-    if len(words) != 1:
-        raise SearchError(f"{text!r} is no position: {_HINT}.")
+    what = "name that tells its coordinates" if len(words) == 1 else "position"
+    raise SearchError(f"{text!r} is no {what}: {_HINT}.")
+
+
+def _position_in_name(name: str) -> tuple[float, float] | None:
+    """Return the position that a name contains, None if there is none."""
     from astropy.coordinates import jparser
 
     try:
-        position = jparser.to_skycoord(text).icrs
+        position = jparser.to_skycoord(name).icrs
     except ValueError:
-        raise SearchError(f"{text!r} is no name that tells its coordinates: {_HINT}.") from None
+        return None
     return float(position.ra.deg), float(position.dec.deg)
 
 

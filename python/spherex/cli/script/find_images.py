@@ -85,7 +85,7 @@ def find_images(
     bool
         Whether every file that had to be read could be read.
     """
-    _check_words(position)
+    _check_words(repo, position)
     path = None if output is None else _output(output, overwrite)
     try:
         ra, dec = position_of(position)
@@ -121,11 +121,21 @@ def find_images(
     return not found.problems
 
 
-def _check_words(position: Sequence[str]) -> None:
-    """Refuse what click took for a part of the position because it knows no such option."""
+def _check_words(repo: str, position: Sequence[str]) -> None:
+    """Refuse options that click took for a part of the position because it does not know them, and a missing REPO."""
     for word in position:
         if word.startswith("-") and not word[1:2].isdigit() and word[1:2] != ".":
             raise click.NoSuchOption(word.split("=")[0])
+    if not _is_position(position) and _is_position([repo, *position]):
+        raise click.UsageError(f"Missing argument 'REPO': {' '.join([repo, *position])!r} is a position.")
+
+
+def _is_position(words: Sequence[str]) -> bool:
+    try:
+        position_of(words)
+    except SearchError:
+        return False
+    return True
 
 
 def _radius(radius: str | None) -> float:
