@@ -131,6 +131,25 @@ def test_nothing_found_is_said(repo: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--where", "instrument = 'SPHEREX'"], "--where"),
+        (["--detector", "2"], "--detector"),
+        (["--time-range", "2020-01-01", "2021-01-01", "--survey", "all_sky"], "--survey and --time-range"),
+        (["--detector", "1", "--wavelength-range", "4.5", "4.6"], "--detector and --wavelength-range"),
+        (["--detector", "2", "--exact"], "--detector and --exact"),
+    ],
+)
+def test_filters_that_nothing_meets_are_named(repo: Path, options: list[str], named: str) -> None:
+    outcome = find(repo, *PLACE, *options)
+    assert outcome.code == 1
+    assert outcome.output.startswith("Error: 4 images of level2 of SPHEREx in SPHEREx/level2 contain RA 30.000000, Dec")
+    assert outcome.output.endswith(f", but none of them meets {named}.\n")
+    outcome = find(repo, "30", "-40", *options)
+    assert outcome.output.endswith("contains RA 30.000000, Dec -40.000000.\n")
+
+
 def test_nothing_found_near_a_position_is_said(repo_root: Path, tmp_path: Path) -> None:
     image = Image()
     add_images(repo_root, [image], tmp_path / "files")
@@ -141,7 +160,7 @@ def test_nothing_found_near_a_position_is_said(repo_root: Path, tmp_path: Path) 
     assert "touch the circle of 0.2 deg round RA " in outcome.output
     assert "1.0 to 1.1 um at the position or the pixel nearest to it." in outcome.output
     outcome = find(repo_root, "30", "-40", "--radius", "0.2")
-    assert "touches the circle of 0.2 deg round RA 30.000000, Dec -40.000000 and meets" in outcome.output
+    assert outcome.output.endswith("touches the circle of 0.2 deg round RA 30.000000, Dec -40.000000.\n")
 
 
 def test_names_are_resolved_offline(repo: Path) -> None:
@@ -190,7 +209,11 @@ def test_right_ascensions_may_be_negative(repo: Path) -> None:
         ([*PLACE, "--radius", "-1"], 1, "negative"),
         ([*PLACE, "--radius", "1.01"], 1, "above 1 degree"),
         ([*PLACE, "--wavelength-range", "5", "4"], 1, "no range"),
-        ([*PLACE, "--instrument", "nonsense"], 1, "nonsense"),
+        ([*PLACE, "--instrument", "nonsense"], 1, "there is no instrument 'nonsense'; the repository has SPHEREx."),
+        ([*PLACE, "--survey", "allsky"], 1, "there is no survey 'allsky'; the repository has all_sky."),
+        ([*PLACE, "--survey", "all_sky", "--survey", "deep"], 1, "there is no survey 'deep'"),
+        ([*PLACE, "--detector", "7"], 1, "there is no detector 7; the repository has 1, 2, 3, 4, 5, 6."),
+        ([*PLACE, "--wavelength-range", "7000", "11000"], 1, "wavelengths are in um, and those of the detectors go"),
     ],
 )
 def test_mistakes_are_explained(repo: Path, arguments: list[str], code: int, message: str) -> None:

@@ -212,6 +212,17 @@ def test_filters(varied: Path) -> None:
     assert numbers(search(varied, 30, 40, where=where)) == [(n, 6) for n in range(10)]
 
 
+def test_unknown_surveys_are_refused_with_those_there_are(varied: Path) -> None:
+    with pytest.raises(SearchError, match="no survey 'allsky'; the repository has all_sky, deep_north"):
+        search(varied, 30, 40, surveys=("deep_north", "allsky"))
+
+
+@pytest.mark.parametrize("wavelengths", [(7000.0, 11000.0), (6.0, 7.0), (0.1, 0.2)])
+def test_wavelengths_of_no_detector_are_refused(varied: Path, wavelengths: tuple[float, float]) -> None:
+    with pytest.raises(SearchError, match="wavelengths are in um, and those of the detectors go from 0.75 to 5"):
+        search(varied, 30, 40, wavelengths=wavelengths)
+
+
 def test_wavelength_range(varied: Path) -> None:
     everything = search(varied, 30, 40, sort="wavelength").table
     assert np.all(np.diff(everything["wavelength"]) >= 0)

@@ -17,7 +17,18 @@ from spherex.search import find_images as search
 from spherex.search.table import FORMATS, format_text, write_table
 
 if TYPE_CHECKING:
+    from lsst.daf.butler import Butler
+
     from spherex.search import FoundImages
+
+_FILTERS = {
+    "detector": "detectors",
+    "survey": "surveys",
+    "time-range": "timespan",
+    "wavelength-range": "wavelengths",
+    "where": "where",
+}
+"""Options that leave out images at the position, and their criteria."""
 
 _FIELDS = {"exposure": frozenset({"timespan", "survey"}), "exposure_detector_region": frozenset({"region"})}
 
@@ -104,12 +115,13 @@ def find_images(
         )
         with open_repository(repo, writeable=False, fields=_FIELDS) as butler:
             found = search(butler, criteria, exact=exact, flags=flags, sort=sort, threads=processes)
+            nothing = None if len(found.table) else _nothing(butler, criteria, found, exact or flags)
     except (SearchError, IngestError) as error:
         raise click.ClickException(str(error)) from None
     for line in _remarks(found):
         click.echo(line, err=True)
-    if not len(found.table):
-        raise click.ClickException(_nothing(criteria, found))
+    if nothing is not None:
+        raise click.ClickException(nothing)
     if path is None:
         click.echo(format_text(found.table))
         return not found.problems
@@ -168,7 +180,8 @@ def _remarks(found: FoundImages) -> list[str]:
     return lines
 
 
-def _nothing(criteria: Criteria, found: FoundImages) -> str:
+def _nothing(butler: Butler, criteria: Criteria, found: FoundImages, exact: bool) -> str:
+    """Say what it is that no image meets."""
     place = f"RA {criteria.ra:.6f}, Dec {criteria.dec:.6f}"
     contains, contain, there = f"contains {place}", f"contain {place}", "there"
     if criteria.radius:
@@ -181,4 +194,11 @@ def _nothing(criteria: Criteria, found: FoundImages) -> str:
             f"{found.at_any_wavelength} images of {images}, of detectors that may have such wavelengths, {contain}, "
             f"but none with a wavelength from {shortest} to {longest} um {there}."
         )
-    return f"No image of {images} {contains} and meets the other conditions."
+    given = [f"--{option}" for option, field in _FILTERS.items() if getattr(criteria, field)]
+    if exact:
+        given.append("--exact")
+    where = {name: getattr(criteria, name) for name in ("radius", "instrument", "dataset_type", "collections")}
+    count = len(search(butler, Criteria(criteria.ra, criteria.dec, **where)).table) if given else 0
+    if count:
+        return f"{count} images of {images} {contain}, but none of them meets {' and '.join(given)}."
+    return f"No image of {images} {contains}."
