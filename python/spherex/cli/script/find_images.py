@@ -118,7 +118,7 @@ def find_images(
             nothing = None if len(found.table) else _nothing(butler, criteria, found, exact or flags)
     except (SearchError, IngestError) as error:
         raise click.ClickException(str(error)) from None
-    for line in _remarks(found):
+    for line in _remarks(found, exact or flags):
         click.echo(line, err=True)
     if nothing is not None:
         raise click.ClickException(nothing)
@@ -168,14 +168,14 @@ def _output(output: str, overwrite: bool) -> Path:
     return path
 
 
-def _remarks(found: FoundImages) -> list[str]:
+def _remarks(found: FoundImages, exact: bool) -> list[str]:
     lines = list(found.problems)
     if found.without_wavelength:
         detectors = ", ".join(map(str, found.without_wavelength))
+        more = ", which the images do not tell either" if exact else ", or read them from the images by --exact"
         lines.append(
             f"The wavelengths of some images of detector {detectors} are not known: ingest the calibration "
-            "spectral_wcs (butler ingest-calibrations), or an image of the whole frame of the same run "
-            "(butler ingest-level2)."
+            f"spectral_wcs (butler ingest-calibrations){more}."
         )
     return lines
 
