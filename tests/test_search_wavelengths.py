@@ -149,7 +149,7 @@ def test_rows_of_a_file_are_those_in_memory(
 BAD = {
     "absent": (lambda path: path.unlink(), ""),
     "no FITS": (lambda path: path.write_text("<html>503 busy</html>"), ""),
-    "cut short": (lambda path: path.write_bytes(path.read_bytes()[:9_000_000]), ""),
+    "cut short": (lambda path: path.write_bytes(path.read_bytes()[:9_000_000]), "the file is cut short: it ends"),
     "shape": (
         lambda path: (path.unlink(), write_calibration(path, (100, 90))),
         "its plane CWAVE has the shape (100, 90), not that of the frame, (2040, 2040)",

@@ -158,8 +158,8 @@ def _read(
     found = butler.get_many_uris(refs, predict=True)
     addresses = [found[ref].primaryURI for ref in refs]
     answers: list[Any] = [None] * len(refs)
-    remote = [n for n, ref in enumerate(refs) if ref.datasetType.name == CALIBRATION and _has_ranges(addresses[n])]
-    _fill(answers, remote, read_pixels, addresses, places, [shape] * len(refs), threads=threads)
+    plain = [n for n, ref in enumerate(refs) if ref.datasetType.name == CALIBRATION and _has_ranges(addresses[n])]
+    _fill(answers, plain, read_pixels, addresses, places, [shape] * len(refs), threads=threads)
     others = [n for n, answer in enumerate(answers) if answer is None]
     get = functools.partial(_get, butler)
     # The Butler is not made for several threads.
@@ -168,9 +168,9 @@ def _read(
 
 
 def _has_ranges(address: ResourcePath | None) -> bool:
-    """Return whether it is better to read some of a file than the Butler's copy of all of it."""
+    """Return whether parts of a file can be read, which is better than the Butler's copy of all of it."""
     # Fragments are files in an archive.
-    return address is not None and not (address.isLocal or address.fragment or address.getExtension().endswith(".gz"))
+    return address is not None and not (address.fragment or address.getExtension().endswith(".gz"))
 
 
 def _fill(answers: list[Any], which: list[int], read: Any, *arguments: Sequence[Any], threads: int) -> None:
