@@ -30,11 +30,21 @@ def test_table_is_printed(repo: Path) -> None:
     outcome = find(repo, *PLACE)
     assert outcome.code == 0
     names, units, *rows = outcome.output.splitlines()
-    assert names.split() == "exposure name detector time wavelength bandwidth x y address run".split()
+    assert names.split() == "exposure name detector time wavelength bandwidth x y run".split()
     assert units.split() == ["um", "um", "pix", "pix"]
     assert [row.split()[2] for row in rows] == ["1", "6", "1", "6"]
     assert rows[0].split()[0] == "20252010100001"
     assert rows[0].split()[3].startswith("2025-05-05T00:00:57.5")
+    assert max(map(len, rows)) <= 140
+
+
+def test_addresses_are_printed_on_request(repo: Path, tmp_path: Path) -> None:
+    names, _, *rows = find(repo, *PLACE, "--show-uri").output.splitlines()
+    assert names.split() == "exposure name detector time wavelength bandwidth x y address run".split()
+    assert {row.split()[8].rpartition("/")[0] for row in rows} == {f"file://{tmp_path}/files"}
+    path = tmp_path / "images.txt"
+    assert find(repo, *PLACE, "--show-uri", "--output", path).code == 0
+    assert path.read_text().splitlines()[2:] == rows
 
 
 def test_all_rows_are_printed(repo_root: Path, tmp_path: Path) -> None:

@@ -60,6 +60,7 @@ from lsst.daf.butler.cli.utils import ButlerCommand
 @click.option(
     "--sort", type=click.Choice(["time", "wavelength"]), default="time", show_default=True, help="Order of the rows."
 )
+@click.option("--show-uri", is_flag=True, help="Show the addresses of the files, too; tables of --output have them.")
 @click.option(
     "--output",
     type=click.Path(dir_okay=False),

@@ -48,6 +48,7 @@ def find_images(
     exact: bool,
     flags: bool,
     sort: str,
+    show_uri: bool,
     output: str | None,
     overwrite: bool,
     processes: int,
@@ -84,6 +85,8 @@ def find_images(
         Read the flags at the pixel.
     sort
         ``time`` or ``wavelength``.
+    show_uri
+        Whether a text has the addresses of the files.
     output
         File for the table.
     overwrite
@@ -123,10 +126,10 @@ def find_images(
     if nothing is not None:
         raise click.ClickException(nothing)
     if path is None:
-        click.echo(format_text(found.table))
+        click.echo(format_text(found.table, with_addresses=show_uri))
         return not found.problems
     try:
-        write_table(found.table, path)
+        write_table(found.table, path, with_addresses=show_uri)
     except OSError as error:
         raise click.ClickException(f"{path} cannot be written: {error.strerror or error}.") from None
     click.echo(f"{len(found.table)} images: {path}")
