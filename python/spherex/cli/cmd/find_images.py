@@ -72,10 +72,11 @@ from lsst.daf.butler.cli.utils import ButlerCommand
 def find_images(**kwargs: Any) -> None:
     """Find the images that contain a position.
 
-    RA and DEC are in degrees, ICRS, or have a unit (20h32m06.5s 38d21m00s). A
-    NAME has to contain the coordinates, such as J203206+382100. The table
-    tells time, wavelength and pixel of the position in each image, from what
-    the repository knows. The exit status is 1 if there is no image.
+    RA and DEC are in degrees, ICRS, RA from -180 to 360, or have a unit
+    (20h32m06.5s 38d21m00s). A NAME has to contain the coordinates, such as
+    J203206+382100. The table tells time, wavelength and pixel of the position
+    in each image, from what the repository knows. The exit status is 1 if
+    there is no image.
     """
     from ..script import find_images as script
 
