@@ -83,7 +83,8 @@ def find_images(
     exact
         Read the headers of all images, not only of those near whose edges the
         position is. What a file does not hold, a cutout for instance, then
-        counts as outside.
+        counts as outside. Wavelengths that the repository does not know are
+        read from the images.
     flags
         Read the flags at the position, too, and the headers with them.
     sort
@@ -127,7 +128,7 @@ def _find(butler: Butler, criteria: Criteria, exact: bool, flags: bool, sort: st
     wavelength, bandwidth = np.full((2, len(candidates)), np.nan)
     rows = np.flatnonzero(is_found)
     wavelength[rows], bandwidth[rows], unread = wavelengths_at(
-        butler, candidates.take(rows), pixels[rows], _SHAPE, threads
+        butler, candidates.take(rows), pixels[rows], _SHAPE, threads, with_files=exact
     )
     is_unknown = is_found & np.isnan(wavelength)
     at_any_wavelength = len(rows)

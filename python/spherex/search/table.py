@@ -100,20 +100,24 @@ def _utc(times: NDArray[np.int64]) -> Time:
         return Time(middle // _DAY + _JD_1970, middle % _DAY / _DAY, format="jd", scale="tai").utc
 
 
-def format_text(table: Table) -> str:
+def format_text(table: Table, *, with_addresses: bool = False) -> str:
     """Return a table as lines of text, all of its rows.
 
     Parameters
     ----------
     table
         The table.
+    with_addresses
+        Whether the lines have the addresses of the files, which are longer
+        than all else.
 
     Returns
     -------
     text
         Two lines with names and units, and one for each row.
     """
-    shown = [_cells(table[name]) for name in table.colnames if name not in _UNTEXTUAL]
+    hidden = _UNTEXTUAL if with_addresses else (*_UNTEXTUAL, "address")
+    shown = [_cells(table[name]) for name in table.colnames if name not in hidden]
     lines = zip(*shown, strict=True)
     return "\n".join("  ".join(cells).rstrip() for cells in lines)
 
@@ -131,7 +135,7 @@ def _cells(column: Any) -> list[str]:
     return [cell.rjust(width) if is_number else cell.ljust(width) for cell in cells]
 
 
-def write_table(table: Table, path: Path) -> None:
+def write_table(table: Table, path: Path, *, with_addresses: bool = False) -> None:
     """Write a table to a file, which is there as a whole or not at all.
 
     Parameters
@@ -140,6 +144,8 @@ def write_table(table: Table, path: Path) -> None:
         The table.
     path
         File, with an extension of `FORMATS`; one that is there is replaced.
+    with_addresses
+        Whether a text has the addresses of the files, as all other forms do.
 
     Raises
     ------
@@ -150,7 +156,7 @@ def write_table(table: Table, path: Path) -> None:
     part = path.with_name(f".{path.name}.part")
     try:
         if form == "text":
-            part.write_text(format_text(table) + "\n")
+            part.write_text(format_text(table, with_addresses=with_addresses) + "\n")
         else:
             table.write(part, format=form, overwrite=True)
         os.replace(part, path)
