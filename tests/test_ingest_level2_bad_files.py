@@ -33,6 +33,7 @@ DAMAGES = [
     (cut(4000), "cut short or damaged.*good copy"),
     (cut(11600), "cut short.*good copy"),
     (cut(6 * 2880 + 500), "cut short.*good copy"),
+    (cut(4 * 2880 - 1), r"cut short: it ends at byte 11519, HDU 1 \(IMAGE\) at byte 11520.*good copy"),
     (cut(2880), "no image in an HDU IMAGE.*good copy"),
     (dangling, "does not exist; check its name"),
 ]
