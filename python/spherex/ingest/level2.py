@@ -165,9 +165,7 @@ class Level2Describer:
             observation, detector = identity_of(hdu.cards)
             _, exposure_id, expected = key.dataset.values
             if (observation.exposure, detector) != (exposure_id, expected):
-                raise ValueError(
-                    f"OBSID and DETECTOR in the header are {observation} and {detector}, but its name says other"
-                )
+                raise DescriptionError(_contradiction(observation, detector, exposure_id, expected))
             shape = shape_of(hdu)
             exposure = self._exposure(observation, hdu.cards)
             place = self._place(observation, detector, hdu, shape)
@@ -242,6 +240,18 @@ def _image_of(structure: FileStructure) -> HDUInfo:
         if hdu.name == IMAGE and len(hdu.image_shape) == 2:
             return hdu
     raise DescriptionError(f"it has no image in an HDU {IMAGE}; replace it by a good copy")
+
+
+def _contradiction(observation: ObservationId, detector: int, exposure: int, expected: int) -> str:
+    """Say what the name of a file tells otherwise than its header."""
+    named, _ = ObservationId.from_expidn(exposure * 10 + expected)
+    pairs = {"OBSID": (observation, named), "DETECTOR": (detector, expected)}
+    told = [
+        f"{key} in the header is {one}, but its name says {other}"
+        for key, (one, other) in pairs.items()
+        if one != other
+    ]
+    return f"{', and '.join(told)}; rename the file, mend the header or leave it out"
 
 
 def _is_all_known(structure: FileStructure) -> bool:
