@@ -204,6 +204,7 @@ def test_an_id_that_comes_too_late_is_refused(repo_root: Path, tmp_path: Path) -
     assert outcome.code == 1
     (line,) = outcome.failures
     assert "butler prune-datasets" in line
+    assert "--datasets spectral_wcs --where \"instrument='SPHEREx' AND detector=4\"" in line
 
 
 def written(path: Path, content: bytes) -> Path:
@@ -214,6 +215,14 @@ def written(path: Path, content: bytes) -> Path:
 
 BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "name": (lambda folder: written(folder / "dark_spx_.fits", b""), "its name is not <type>_D<detector>"),
+    "no detector": (
+        lambda folder: written(folder / DARK.replace("_D2", ""), b""),
+        "but its name lacks _D<detector>, as in dark_D1_spx_cal-drk-v4-2025-161.fits; rename it",
+    ),
+    "detector 9": (
+        lambda folder: written(folder / DARK.replace("_D2", "_D9"), b""),
+        "there is no detector 9, only 1 to 6",
+    ),
     "level2": (
         lambda folder: written(folder / "level2_2025W51_1A_0684_2D3_spx_l2b-v21-2025-354.fits", b""),
         "its name does not match",
@@ -319,7 +328,36 @@ def test_a_taken_name_has_a_way_out(butler: Butler, tmp_path: Path, register: Ca
     repo = Path(butler.get_datastore_roots().popitem()[1].ospath)
     write_others(tmp_path / "files")
     outcome = ingest(repo, tmp_path / "files")
-    assert outcome.code == 1
-    assert "choose another name by --dataset-type-prefix" in outcome.output
+    assert (outcome.code, outcome.counts["ingested"]) == (1, 2)
+    (line,) = outcome.failures
+    assert line.startswith(f"failed: {tmp_path / 'files' / DARK}: ")
+    assert "choose another name by --dataset-type-prefix" in line
     outcome = ingest(repo, tmp_path / "files", "--dataset-type-prefix", "calib_")
     assert (outcome.code, outcome.counts["ingested"]) == (0, 3)
+
+
+@pytest.mark.parametrize("first", ["aurora_template", "aurora_template_D2"])
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_type_of_two_kinds_fails_only_its_own_files(
+    repo_root: Path, tmp_path: Path, first: str, at_once: bool
+) -> None:
+    second = {"aurora_template": "aurora_template_D2"}.get(first, "aurora_template")
+    # In one call files without a detector come first.
+    one, other = (sorted if at_once else list)([first, second])
+    for name in (one, other):
+        write_maps(tmp_path / f"{name}_spx_cal-aur-v1-2026-010.fits", {"X": 1.0})
+    path = tmp_path / f"{other}_spx_cal-aur-v1-2026-010.fits"
+    if not at_once:
+        assert ingest(repo_root, tmp_path / f"{one}_spx_cal-aur-v1-2026-010.fits").code == 0
+        path = write_wcs(tmp_path).with_name(path.name)
+    for option in (["--dry-run"], []):
+        outcome = ingest(repo_root, tmp_path, *option)
+        assert outcome.code == 1
+        (line,) = outcome.failures
+        assert line.startswith(f"failed: {path}: its dataset type 'aurora_template' is to be")
+        assert "butler remove-dataset-type REPO aurora_template" in line
+    assert outcome.counts["ingested"] == 1
+    prune = ["--purge", "SPHEREx/calib/cal-aur-v1-2026-010", "--datasets", "aurora_template", "--no-confirm"]
+    assert butler_command("prune-datasets", repo_root, *prune).code == 0
+    assert butler_command("remove-dataset-type", repo_root, "aurora_template").code == 0
+    assert ingest(repo_root, path).code == 0

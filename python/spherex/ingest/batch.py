@@ -205,14 +205,9 @@ class BatchWriter:
             return
         change = change_of(file.address, file.size, dataset)
         if change is not None:
-            key = file.description.dataset
-            where = " AND ".join(
-                f"{name}={value!r}" for name, value in zip(key.kind.dimensions, key.values, strict=True)
-            )
             raise DescriptionError(
-                f"{change}; if it is the better one, remove the dataset first (butler prune-datasets REPO "
-                f'--purge {key.run} --datasets {key.kind.name} --where "{where}") or use another '
-                f"{self._policy.apart_option}"
+                f"{change}; if it is the better one, remove the dataset first ({file.description.dataset.removal}) "
+                f"or use another {self._policy.apart_option}"
             )
 
     def _write_all(self, book: RecordBook, batch: _Batch, report: IngestReport, rehearse: bool) -> None:

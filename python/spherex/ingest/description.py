@@ -79,6 +79,14 @@ class DatasetKey:
     values: tuple[Any, ...]
     id: uuid.UUID | None = None
 
+    @property
+    def removal(self) -> str:
+        """Command by which a user removes it."""
+        where = " AND ".join(
+            f"{name}={value!r}" for name, value in zip(self.kind.dimensions, self.values, strict=True)
+        )
+        return f'butler prune-datasets REPO --purge {self.run} --datasets {self.kind.name} --where "{where}"'
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DerivedDataset:
