@@ -155,6 +155,46 @@ def test_again_changes_nothing(repo_root: Path, tmp_path: Path) -> None:
     assert ingest(repo_root, tmp_path / "files", "--skip-existing").counts["skipped"] == 3
 
 
+def rows_of(repo: Path) -> list[list[str]]:
+    """Return detector, begin and end of what is certified."""
+    lines = butler_command("list-calibrations", repo).output.splitlines()[2:]
+    return [[line.split()[number] for number in (1, 3, 4)] for line in lines]
+
+
+def test_what_was_decertified_stays_out_until_a_range_is_given(repo_root: Path, tmp_path: Path) -> None:
+    files = [write_wcs(tmp_path / "files", detector=detector) for detector in (4, 5)]
+    ingest(repo_root, *files)
+    february = ["--begin-date", "2026-02-01", "--end-date", "2026-03-01"]
+    assert butler_command("decertify-calibrations", repo_root, "spectral_wcs", *february, "--detector", 4).code == 0
+    begin, end = "2026-02-01T00:00:00", "2026-03-01T00:00:00"
+    before = [["4", "-", begin], ["4", end, "-"], ["5", "-", "-"]]
+    what = f"spectral_wcs, detector 4: SPHEREx/calib/{OLD}, already there,"
+    for option, verb in (["--dry-run"], "would stay"), ([], "stays"):
+        outcome = ingest(repo_root, tmp_path / "files", *option)
+        assert (outcome.code, outcome.counts["already there"]) == (0, 2)
+        assert f"{what} {verb} out from {begin} to {end} (TAI), where nothing is valid; " in outcome.output
+        assert rows_of(repo_root) == before
+    # What is new is certified beside it.
+    outcome = ingest(repo_root, tmp_path / "files", write_wcs(tmp_path / "files", detector=6))
+    assert outcome.counts["ingested"] == 1
+    assert rows_of(repo_root) == [*before, ["6", "-", "-"]]
+    for option, verb in (["--dry-run"], "would become"), ([], "becomes"):
+        outcome = ingest(repo_root, tmp_path / "files", "--begin-date", "2026-02-10", *option)
+        expected = f"{what} {verb} valid from 2026-02-10T00:00:00 to {end} (TAI)"
+        assert [line for line in outcome.output.splitlines() if line.startswith("spectral_wcs")] == [expected]
+    after = [["4", "-", begin], ["4", "2026-02-10T00:00:00", "-"]]
+    assert rows_of(repo_root) == [*after, ["5", "-", "-"], ["6", "-", "-"]]
+
+
+def test_ranges_that_follow_each_other_are_listed_as_one(repo_root: Path, tmp_path: Path) -> None:
+    path = write_wcs(tmp_path)
+    for number in range(1, 4):
+        assert ingest(repo_root, path, "--begin-date", f"2026-0{number}-01", "--end-date", f"2026-0{number + 1}-01")
+    assert rows_of(repo_root) == [["4", "2026-01-01T00:00:00", "2026-04-01T00:00:00"]]
+    assert ingest(repo_root, write_wcs(tmp_path, NEW), "--begin-date", "2026-02-10", "--end-date", "2026-02-20")
+    assert [row[1][:10] for row in rows_of(repo_root)] == ["2026-01-01", "2026-02-10", "2026-02-20"]
+
+
 def test_a_dry_run_changes_nothing(repo_root: Path, tmp_path: Path) -> None:
     outcome = ingest(repo_root, write_wcs(tmp_path), "--dry-run")
     assert (outcome.code, outcome.counts["would be ingested"]) == (0, 1)
@@ -177,9 +217,10 @@ def test_a_dry_run_tells_what_a_real_one_does(
     foretold, again, done = (ingest(repo_root, *command, *more) for more in (["--dry-run"], ["--dry-run"], []))
     assert (foretold.code, done.code) == (0, 0)
     assert foretold.output == again.output
-    expected = [line.replace("replaces", "would replace").replace("leaves", "would leave") for line in changes_of(done)]
+    forms = {"replaces": "would replace", "leaves": "would leave", "becomes": "would become"}
+    expected = [" ".join(forms.get(word, word) for word in line.split(" ")) for line in changes_of(done)]
     assert changes_of(foretold) == expected
-    assert len(expected) == {(OLD, 1): 1, (NEW, 1): int(runs == [OLD]), (None, 2): 2}[before, len(runs)]
+    assert len(expected) == {(OLD, 1): 1, (NEW, 1): 1, (None, 2): 2}[before, len(runs)]
 
 
 @pytest.mark.parametrize("in_file", [False, True])

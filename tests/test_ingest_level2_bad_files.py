@@ -65,7 +65,7 @@ BAD_CARDS = [
     ({"EXPIDN": "202543101000013"}, "EXPIDN in the header is '202543101000013'"),
     ({"DETECTOR": 7}, "DETECTOR in the header is 7, not 1 to 6"),
     ({"DETECTOR": 3.0}, "DETECTOR in the header is 3.0, not 1 to 6"),
-    ({"DETECTOR": 6, "EXPIDN": 202543101000016}, ": DETECTOR in the header is 6, but its name says 3; rename the file, "),
+    ({"DETECTOR": 6, "EXPIDN": 202543101000016}, ": DETECTOR in the header is 6, but its name says 3; rename the file"),
     (
         {"OBSID": "2025W43_1A_0000_2", "EXPIDN": 202543101000023},
         ": OBSID in the header is 2025W43_1A_0000_2, but its name says 2025W43_1A_0000_1; rename the file, ",

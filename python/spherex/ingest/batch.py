@@ -50,9 +50,9 @@ class DescribedFile:
     description: FileDescription
 
 
-BatchHook = Callable[[Sequence[DatasetRef]], Iterable[str]]
-"""Called with the datasets of a batch within its transaction; returns lines
-for the report.
+BatchHook = Callable[[Sequence[DatasetRef], Sequence[DatasetRef]], Iterable[str]]
+"""Called with the datasets of a batch within its transaction, the new ones and
+those that were there already; returns lines for the report.
 """
 
 
@@ -245,8 +245,8 @@ class BatchWriter:
     def _call_hook(self, batch: _Batch, report: IngestReport) -> None:
         if self._hook is not None:
             # Two copies of one file may both be there already.
-            refs = list(dict.fromkeys([*(ref for _, ref in batch.fresh), *(ref for _, ref, _ in batch.present)]))
-            report.notes.extend(self._hook(refs))
+            present = list(dict.fromkeys(ref for _, ref, _ in batch.present))
+            report.notes.extend(self._hook([ref for _, ref in batch.fresh], present))
 
     def _finish_move(self, mover: Mover, batch: _Batch, report: IngestReport) -> None:
         """Remove the originals, also those that an earlier run left behind."""
