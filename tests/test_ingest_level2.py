@@ -325,6 +325,20 @@ def test_names_of_the_user(repo_root: Path, tmp_path: Path) -> None:
     assert level2_datasets(repo_root, run=NEWER).keys() == {(1, 2)}
 
 
+def test_files_of_another_repository_tell_their_run(
+    repo_root: Path, tmp_path: Path, make_repo: Callable[..., Path]
+) -> None:
+    for run in (RUN, NEWER):
+        write_level2(tmp_path / "in", run=run)
+    other = make_repo(tmp_path / "other")
+    assert ingest_level2(other, "--transfer", "copy", tmp_path / "in").code == 0
+    addresses = [*level2_datasets(other).values(), *level2_datasets(other, run=NEWER).values()]
+    (tmp_path / "images.txt").write_text("".join(f"{address}\n" for address in addresses))
+    outcome = ingest_level2(repo_root, tmp_path / "images.txt")
+    assert (outcome.code, outcome.counts["ingested"]) == (0, 2)
+    assert level2_datasets(repo_root).keys() == level2_datasets(repo_root, run=NEWER).keys() == {(0, 1)}
+
+
 def test_nameless_files_of_one_exposure_are_in_one_batch(
     repo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["FITS_REGEX", "WAVELENGTH_TYPE", "Level2Describer"]
 
+import contextlib
 import functools
 import math
 import posixpath
@@ -140,8 +141,12 @@ class Level2Describer:
         return FileKey(exposure, (detector, name), dataset)
 
     def _run_of(self, address: str, detector: int) -> ProcessingRun:
-        """Run of a file by its directory .../{run}/{detector}/, or by the user."""
+        """Run of a file by its directory .../{run}/{detector}/, by the collection in its path, or by the user."""
         path = address if is_path(address) else urllib.parse.urlsplit(address).path
+        # In a repository the collection tells it, whatever comes after.
+        _, _, below = path.rpartition(f"/{self.instrument.level2_collection}/")
+        with contextlib.suppress(ArchiveNameError):
+            return ProcessingRun.parse(below.partition("/")[0])
         *_, directory, number = ["", "", *posixpath.dirname(path).split("/")]
         try:
             run = ProcessingRun.parse(directory)
