@@ -241,6 +241,23 @@ def test_two_cutouts_of_one_image(repo_root: Path, tmp_path: Path) -> None:
     assert "--dataset-type" in outcome.failures[0]
 
 
+def test_copies_of_a_file_are_ingested_once(repo_root: Path, tmp_path: Path) -> None:
+    first, second = (write_level2(tmp_path / name) for name in "ab")
+    (tmp_path / "c").mkdir()
+    link = tmp_path / "c" / first.name
+    link.symlink_to(first)
+    outcome = ingest_level2(repo_root, link, second, first, "--transfer", "move")
+    assert (outcome.code, outcome.counts["ingested"], outcome.counts["skipped"]) == (0, 1, 2)
+    assert f"skipped: {second}: it is a copy of {first}" in outcome.output
+    assert "2 originals left in place: it is a copy of a file that was moved" in outcome.output
+    assert second.exists()
+    assert not first.exists()
+    # Once it is there the copy is compared with the dataset.
+    outcome = ingest_level2(repo_root, second, "--transfer", "move")
+    assert (outcome.code, outcome.counts["already there"]) == (0, 1)
+    assert not second.exists()
+
+
 def wavelength_tables(repo: Path) -> dict[tuple[str, int], list[int]]:
     """Return the control points along X of each table, by run and detector."""
     with Butler.from_config(str(repo)) as butler:

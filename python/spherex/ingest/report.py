@@ -90,6 +90,18 @@ class IngestReport:
         self.notes.extend(other.notes)
         self.failures.extend(other.failures)
 
+    def note_skipped(self, address: str, reason: str) -> None:
+        """Have a line on a file that was passed over.
+
+        Parameters
+        ----------
+        address
+            Path or URI.
+        reason
+            Why it was.
+        """
+        self.notes.append(f"skipped: {_shown(address)}: {reason}")
+
     def failure_lines(self) -> list[str]:
         """Say one line on each failure."""
         return [f"failed: {_shown(address)}: {reason}" for address, reason in self.failures]
