@@ -212,7 +212,7 @@ def test_cutout_and_whole_frame_have_one_region(repo_root: Path, tmp_path: Path)
     cutout = write_level2(tmp_path / "cut")
     outcome = ingest_level2(repo_root, "--dataset-type", "cutout", cutout)
     assert outcome.code == 0
-    assert f"1 of them {CUTOUT}" in outcome.output
+    assert "1 of them is a cutout, smaller than the frame of 2040 x 2040 pixels" in outcome.output
     for one, other in zip(region.getVertices(), level2_region(repo_root).getVertices(), strict=True):
         assert (one - other).getNorm() < 1e-12
     assert level2_datasets(repo_root, "cutout").keys() == level2_datasets(repo_root).keys() == {(0, 1)}
@@ -223,7 +223,7 @@ def test_whole_frame_without_planes_is_counted(repo_root: Path, tmp_path: Path) 
     path = write_level2(tmp_path, origin=(0, 0), shape=(SIDE, SIDE), planes=[])
     outcome = ingest_level2(repo_root, path)
     assert outcome.code == 0
-    assert "1 of them are whole frames without FLAGS or VARIANCE: were they cut short?" in outcome.output
+    assert "1 of them is a whole frame without FLAGS or VARIANCE: was it cut short?" in outcome.output
 
 
 def test_two_cutouts_of_one_image(repo_root: Path, tmp_path: Path) -> None:
@@ -373,6 +373,13 @@ def test_nameless_files_of_one_exposure_are_in_one_batch(
         write_level2(tmp_path / "in", exposure, detector, name=f"{(7 * number) % 12:02d}.fits")
     assert ingest_level2(repo_root, "--processing-run", RUN, tmp_path / "in").code == 0
     assert sizes == [[exposure_of(0)] * 6 + [exposure_of(1)] * 6]
+
+
+def test_bad_dataset_type(repo_root: Path, tmp_path: Path) -> None:
+    write_level2(tmp_path)
+    outcome = ingest_level2(repo_root, "--dataset-type", "my type", tmp_path)
+    assert outcome.code == 1
+    assert "does not look like a valid dataset type name. Choose another name by --dataset-type" in outcome.output
 
 
 def test_bad_processing_run(repo_root: Path, tmp_path: Path) -> None:

@@ -215,7 +215,7 @@ class BatchWriter:
         with contextlib.suppress(_Rehearsal), self._butler.transaction():
             for element, new, changed in book.pending():
                 report.new_records += len(new)
-                report.changed_records += len(changed)
+                report.changed_records.update({element: len(changed)} if changed else {})
                 if self._options.dry_run:
                     continue
                 if new:

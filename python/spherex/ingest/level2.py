@@ -32,6 +32,7 @@ from .description import (
 from .level2_header import identity_of, origin_of, pointing_of, shape_of, timespan_in
 from .policy import IngestPolicy, RunChain
 from .wavelength import load_wavelength_table
+from .words import Remark
 
 if TYPE_CHECKING:
     from spherex.fits.hdus import HDUInfo
@@ -51,8 +52,12 @@ _DIMENSIONS = ("instrument", "exposure", "detector")
 _WAVELENGTH_KIND = DatasetKind(WAVELENGTH_TYPE, ("instrument", "detector"), "AstropyHDUList")
 
 _FULL_FRAME = (FRAME_SIDE, FRAME_SIDE)
-_CUTOUT = f"are cutouts, smaller than the frame of {FRAME_SIDE} x {FRAME_SIDE} pixels"
-_PLANES = f"are whole frames without {FLAGS} or {VARIANCE}: were they cut short?"
+_SMALLER = f"smaller than the frame of {FRAME_SIDE} x {FRAME_SIDE} pixels"
+_CUTOUT = Remark(f"is a cutout, {_SMALLER}", f"are cutouts, {_SMALLER}")
+_WITHOUT = f"without {FLAGS} or {VARIANCE}"
+_PLANES = Remark(
+    f"is a whole frame {_WITHOUT}: was it cut short?", f"are whole frames {_WITHOUT}: were they cut short?"
+)
 
 _SAME_TIME = 5_000_000
 """Begin and end of an exposure differ by a millisecond between its detectors (ns)."""

@@ -125,8 +125,9 @@ class Registrar:
             raise IngestError(f"Dataset type {kind.name!r} cannot be registered: {explain(error)}.") from error
         except (ValueError, KeyError) as error:
             raise IngestError(
-                f"Dataset type {kind.name!r} cannot be used in this repository: {error}. Choose another name by "
-                f"{self._policy.type_option}, or make the repository with the seed configuration of spherex_butler."
+                f"Dataset type {kind.name!r} cannot be used in this repository: {str(error).rstrip('.')}. Choose "
+                f"another name by {self._policy.type_option}, or make the repository with the seed configuration of "
+                "spherex_butler."
             ) from error
         required = list(dataset_type.dimensions.required)
         self._orders[kind] = tuple(kind.dimensions.index(name) for name in required)
