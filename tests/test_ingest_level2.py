@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import math
 import random
 from collections.abc import Callable
@@ -379,7 +380,7 @@ def test_bad_dataset_type(repo_root: Path, tmp_path: Path) -> None:
     write_level2(tmp_path)
     outcome = ingest_level2(repo_root, "--dataset-type", "my type", tmp_path)
     assert outcome.code == 1
-    assert "does not look like a valid dataset type name. Choose another name by --dataset-type" in outcome.output
+    assert re.search(r"'my type' cannot be used in this repository: .*\w\. Choose another name by --", outcome.output)
 
 
 def test_bad_processing_run(repo_root: Path, tmp_path: Path) -> None:
