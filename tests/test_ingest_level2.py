@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import itertools
-import re
 import math
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 
