@@ -12,6 +12,7 @@ import click
 
 from spherex.ingest import IngestError
 from spherex.ingest.repository import open_repository
+from spherex.ingest.words import counted
 from spherex.search import Criteria, SearchError, degrees_of, position_of, timespan_of_dates
 from spherex.search import find_images as search
 from spherex.search.table import FORMATS, format_text, write_table
@@ -132,7 +133,7 @@ def find_images(
         write_table(found.table, path, with_addresses=show_uri)
     except OSError as error:
         raise click.ClickException(f"{path} cannot be written: {error.strerror or error}.") from None
-    click.echo(f"{len(found.table)} images: {path}")
+    click.echo(f"{counted(len(found.table), 'image')}: {path}")
     return not found.problems
 
 
