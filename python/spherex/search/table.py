@@ -37,7 +37,7 @@ def make_table(
     wavelength: NDArray[np.float64],
     bandwidth: NDArray[np.float64],
     flags: Sequence[str | None] | None,
-    addresses: Sequence[ResourcePath],
+    addresses: Sequence[ResourcePath] | None,
 ) -> Table:
     """Make the table.
 
@@ -53,7 +53,7 @@ def make_table(
     flags
         Names of the flags there; None if nobody asked for them.
     addresses
-        Where the images are.
+        Where the images are; None if nobody asked for it.
 
     Returns
     -------
@@ -75,10 +75,10 @@ def make_table(
     if flags is not None:
         texts = np.array([name or "" for name in flags], str)
         columns.append(("flags", np.ma.array(texts, mask=[name is None for name in flags]), None, "Flags of the pixel"))
-    columns += [
-        ("address", np.array([str(address) for address in addresses], str), None, "Address of the file"),
-        ("run", images.runs.astype(str), None, "RUN collection"),
-    ]
+    if addresses is not None:
+        texts = np.array([str(address) for address in addresses], str)
+        columns.append(("address", texts, None, "Address of the file"))
+    columns.append(("run", images.runs.astype(str), None, "RUN collection"))
     table = Table()
     for name, values, unit, description in columns:
         is_unknown = np.isnan(values) if name in ("wavelength", "bandwidth") else np.ma.getmaskarray(values)
@@ -100,24 +100,20 @@ def _utc(times: NDArray[np.int64]) -> Time:
         return Time(middle // _DAY + _JD_1970, middle % _DAY / _DAY, format="jd", scale="tai").utc
 
 
-def format_text(table: Table, *, with_addresses: bool = False) -> str:
+def format_text(table: Table) -> str:
     """Return a table as lines of text, all of its rows.
 
     Parameters
     ----------
     table
         The table.
-    with_addresses
-        Whether the lines have the addresses of the files, which are longer
-        than all else.
 
     Returns
     -------
     text
         Two lines with names and units, and one for each row.
     """
-    hidden = _UNTEXTUAL if with_addresses else (*_UNTEXTUAL, "address")
-    shown = [_cells(table[name]) for name in table.colnames if name not in hidden]
+    shown = [_cells(table[name]) for name in table.colnames if name not in _UNTEXTUAL]
     lines = zip(*shown, strict=True)
     return "\n".join("  ".join(cells).rstrip() for cells in lines)
 
@@ -135,7 +131,7 @@ def _cells(column: Any) -> list[str]:
     return [cell.rjust(width) if is_number else cell.ljust(width) for cell in cells]
 
 
-def write_table(table: Table, path: Path, *, with_addresses: bool = False) -> None:
+def write_table(table: Table, path: Path) -> None:
     """Write a table to a file, which is there as a whole or not at all.
 
     Parameters
@@ -144,8 +140,6 @@ def write_table(table: Table, path: Path, *, with_addresses: bool = False) -> No
         The table.
     path
         File, with an extension of `FORMATS`; one that is there is replaced.
-    with_addresses
-        Whether a text has the addresses of the files, as all other forms do.
 
     Raises
     ------
@@ -156,7 +150,7 @@ def write_table(table: Table, path: Path, *, with_addresses: bool = False) -> No
     part = path.with_name(f".{path.name}.part")
     try:
         if form == "text":
-            part.write_text(format_text(table, with_addresses=with_addresses) + "\n")
+            part.write_text(format_text(table) + "\n")
         else:
             table.write(part, format=form, overwrite=True)
         os.replace(part, path)

@@ -118,7 +118,15 @@ def find_images(
             where=where,
         )
         with open_repository(repo, writeable=False, fields=_FIELDS) as butler:
-            found = search(butler, criteria, exact=exact, flags=flags, sort=sort, threads=processes)
+            found = search(
+                butler,
+                criteria,
+                exact=exact,
+                flags=flags,
+                addresses=show_uri or not (path is None or FORMATS[path.suffix] == FORMATS[".txt"]),
+                sort=sort,
+                threads=processes,
+            )
             nothing = None if len(found.table) else _nothing(butler, criteria, found, exact or flags)
     except (SearchError, IngestError) as error:
         raise click.ClickException(str(error)) from None
@@ -127,10 +135,10 @@ def find_images(
     if nothing is not None:
         raise click.ClickException(nothing)
     if path is None:
-        click.echo(format_text(found.table, with_addresses=show_uri))
+        click.echo(format_text(found.table))
         return not found.problems
     try:
-        write_table(found.table, path, with_addresses=show_uri)
+        write_table(found.table, path)
     except OSError as error:
         raise click.ClickException(f"{path} cannot be written: {error.strerror or error}.") from None
     click.echo(f"{counted(len(found.table), 'image')}: {path}")
