@@ -162,6 +162,33 @@ def test_a_background_that_changes_along_a_direction():
     assert np.abs((fluxes.background - background) / fluxes.background_error).max() < 5
 
 
+def test_a_slope_without_a_direction_is_none_and_stops_no_other_target():
+    rng = np.random.default_rng(4)
+    x, y, shape = _grid(rng, 2)
+    psf = _psf()
+    pixels = _field(rng, x, y, np.full(4, 30.0), shape, psf, slope=0.05)
+    slopes = np.array([[0.0, 0.0], [np.nan, 1.0], [np.inf, 1.0], [1.0, 0.0]])
+    found = measure_fluxes(pixels, x, y, np.arange(4), Profiles(psf), slopes=slopes)
+    constant = measure_fluxes(pixels, x, y, np.arange(4), Profiles(psf))
+    assert (found.reason == "").all()
+    np.testing.assert_array_equal(found.flux[:3], constant.flux[:3])
+    assert (constant.dof - found.dof).tolist() == [0, 0, 0, 1]
+
+
+def test_a_row_without_normal_equations_does_not_stop_the_others():
+    rng = np.random.default_rng(4)
+    design, data = rng.normal(size=(3, 20, 2)), rng.normal(size=(3, 20))
+    weights = np.ones((3, 20))
+    alone = fit_linear(design[:1], data[:1], weights[:1])
+    design[1, 3, 0] = np.nan
+    weights[2, 5] = np.inf
+    fit = fit_linear(design, data, weights)
+    np.testing.assert_array_equal(fit.values[0], alone.values[0])
+    np.testing.assert_array_equal(fit.covariance[0], alone.covariance[0])
+    assert np.isnan(fit.values[1:]).all()
+    assert np.isnan(fit.covariance[1:]).all()
+
+
 def test_doubtful_background_is_left_out_or_clipped_but_never_the_core():
     rng = np.random.default_rng(4)
     x, y = np.array([16.0]), np.array([16.0])

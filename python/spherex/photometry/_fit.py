@@ -54,12 +54,22 @@ def fit_linear(design: NDArray[np.float64], data: NDArray[np.float64], weights: 
         The pixels, of shape (n, pixels).
     weights
         One over the variance, 0 where a pixel does not count, of shape (n, pixels).
+
+    Returns
+    -------
+    fit
+        NaN for all terms of a row whose terms cannot be told apart, or whose
+        normal equations are no numbers; the other rows do not suffer.
     """
-    weighted = design * weights[:, :, None]
-    normal = weighted.transpose(0, 2, 1) @ design
-    right = (weighted * data[:, :, None]).sum(axis=1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        weighted = design * weights[:, :, None]
+        normal = weighted.transpose(0, 2, 1) @ design
+        right = (weighted * data[:, :, None]).sum(axis=1)
+    is_known = np.isfinite(normal).all(axis=(1, 2)) & np.isfinite(right).all(axis=1)
+    # One such matrix would stop the decomposition of all.
+    normal[~is_known], right[~is_known] = np.eye(normal.shape[1]), 0.0
     scale = np.sqrt(np.diagonal(normal, axis1=1, axis2=2))
-    is_known = (scale > 0).all(axis=1)
+    is_known &= (scale > 0).all(axis=1)
     scale = np.where(scale > 0, scale, 1.0)
     scaled = normal / (scale[:, :, None] * scale[:, None, :])
     eigenvalues, vectors = np.linalg.eigh(scaled)

@@ -105,7 +105,8 @@ def measure_fluxes(
         How to do it.
     slopes
         Direction along x and y in which the background may change linearly,
-        of shape (n, 2); NaN or `None` for a constant one.
+        of shape (n, 2); `None`, or one without a finite length above zero,
+        for a constant one.
 
     Returns
     -------
@@ -178,7 +179,7 @@ class _Batch:
         light, sizes = self._light_of_neighbours()
         used = self._used_pixels()
         self._describe_pixels(used)
-        has_slope = np.zeros(len(sizes), bool) if slopes is None else np.isfinite(slopes).all(axis=1)
+        has_slope = np.zeros(len(sizes), bool) if slopes is None else _has_direction(slopes)
         for kind in np.unique(2 * sizes + has_slope).tolist():
             size, is_sloped = divmod(kind, 2)
             rows = np.flatnonzero(2 * sizes + has_slope == kind)
@@ -298,6 +299,11 @@ class _Batch:
         without = fluxes.reason != ""
         for name in ("flux", "flux_error", "aperture_flux", "aperture_flux_error", "background", "background_error"):
             getattr(fluxes, name)[without] = np.nan
+
+
+def _has_direction(slopes: NDArray[np.float64]) -> NDArray[np.bool_]:
+    length = np.hypot(*slopes.T)
+    return np.isfinite(length) & (length > 0)
 
 
 def _take(stamps: Stamps, rows: NDArray[np.intp]) -> Stamps:
