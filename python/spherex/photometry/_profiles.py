@@ -61,10 +61,13 @@ class Profiles:
         Parameters
         ----------
         x, y
-            Pixels of the whole frame, from 0, of shape (n,).
+            Pixels of the whole frame, from 0, of shape (n,). Of centres that
+            are equally near the one with the least number counts.
         """
-        x_centres, y_centres = self._psf.centres
-        return np.hypot(x[:, None] - x_centres, y[:, None] - y_centres).argmin(axis=1).astype(np.int64) + 1
+        # On a lattice the nearest of the four zones around has the largest weight.
+        indices, weights = zone_weights(*self._psf.centres, x, y)
+        is_nearest = weights == weights.max(axis=1, keepdims=True)
+        return np.where(is_nearest, indices, len(self._psf)).min(axis=1).astype(np.int64) + 1
 
     def at(
         self,
