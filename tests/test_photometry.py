@@ -67,6 +67,55 @@ def test_pulls_of_isolated_sources_are_standard(is_effective, flux):
     assert (fluxes.neighbours == 0).all()
 
 
+@pytest.mark.parametrize("radius", [2.0, 3.0, 4.0])
+def test_pulls_of_apertures_are_standard_at_all_radii(radius):
+    """The background comes from the same pixels: in a small square it shares much of their noise."""
+    rng = np.random.default_rng(11)
+    x, y, shape = _grid(rng, 40)
+    psf = _psf()
+    pixels = _field(rng, x, y, np.full(len(x), 30.0), shape, psf)
+    fluxes = measure_fluxes(pixels, x, y, np.arange(len(x)), Profiles(psf), FluxSettings(side=9, aperture=radius))
+    pull = (fluxes.aperture_flux - 30) / fluxes.aperture_flux_error
+    assert abs(pull.mean()) < 0.1
+    # The width of 1,600 pulls is known to 0.018.
+    assert pull.std() == pytest.approx(1, abs=0.04)
+
+
+@pytest.mark.parametrize("slope", [None, (3.0, -1.0)])
+def test_errors_are_those_of_the_noise_that_goes_through(slope):
+    """With a variance that does not follow the rate all fluxes are linear in the pixels: each one's share is seen."""
+    side = 15
+    x, y = np.array([20.2, 22.1, 14.9]), np.array([19.7, 21.0, 25.3])
+    psf = _psf()
+    rng = np.random.default_rng(2)
+    pixels = _field(rng, x, y, np.array([300.0, 500.0, 100.0]), (40, 40), psf)
+    # Pixels that fall with the variance leave it as it is, whatever else they hold.
+    variance = np.full(pixels.data.shape, 0.7)
+    variance[rng.uniform(size=variance.shape) < 0.5] = 1.6
+    is_bad = rng.uniform(size=variance.shape) < 0.05
+    data = pixels.data - 1000 * variance
+    slopes = None if slope is None else np.array([slope])
+    settings = FluxSettings(side=side, aperture=3.0)
+    profiles = Profiles(psf)
+
+    def measure(data):
+        changed = Pixels(data, variance, is_bad, np.zeros_like(is_bad), pixels.flags, (0, 0))
+        return measure_fluxes(changed, x, y, np.array([0]), profiles, settings, slopes)
+
+    plain = measure(data)
+    assert plain.neighbours[0] == 2
+    propagated = dict.fromkeys(("flux", "background", "aperture_flux"), 0.0)
+    for row, column in np.ndindex(side, side):
+        changed = data.copy()
+        place = (20 - side // 2 + row, 20 - side // 2 + column)
+        changed[place] += 1
+        found = measure(changed)
+        for name in propagated:
+            propagated[name] += variance[place] * (getattr(found, name)[0] - getattr(plain, name)[0]) ** 2
+    for name, one in propagated.items():
+        assert getattr(plain, f"{name}_error")[0] == pytest.approx(np.sqrt(one), rel=1e-6)
+
+
 def test_weights_from_the_measured_variance_would_have_a_bias():
     """The reason for the smoothed variance."""
     rng = np.random.default_rng(11)

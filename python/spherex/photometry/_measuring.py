@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ._aperture import aperture_weights
+from ._aperture import aperture_fluxes, aperture_weights
 from ._fit import Fit, fit_linear, median_variance, smooth_variance
 from ._stamps import IN_ONE_GO, Stamps, cut_stamps
 
@@ -268,21 +268,11 @@ class _Batch:
         variance: NDArray[np.float64],
         fit: Fit,
     ) -> None:
-        fluxes = self.fluxes
-        stamps = _take(self._stamps, rows)
+        fluxes, stamps = self.fluxes, _take(self._stamps, rows)
         weights = aperture_weights(stamps, self._x[rows], self._y[rows], self._settings.aperture)
-        weights = weights.reshape(used.shape) * used
-        others = design[:, :, 1:]
-        rest = stamps.data.reshape(used.shape) - (others @ fit.values[:, 1:, None])[:, :, 0]
-        enclosed = (weights * design[:, :, 0]).sum(axis=1)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            fluxes.aperture_flux[rows] = (weights * rest).sum(axis=1) / enclosed
-            # The noise of the pixels and that of what was subtracted.
-            subtracted = (weights[:, :, None] * others).sum(axis=1)
-            of_pixels = (weights**2 * variance).sum(axis=1)
-            of_others = np.einsum("ni,nij,nj->n", subtracted, fit.covariance[:, 1:, 1:], subtracted)
-            fluxes.aperture_flux_error[rows] = np.sqrt(of_pixels + of_others) / enclosed
-        fluxes.enclosed_fraction[rows] = enclosed
+        fluxes.aperture_flux[rows], fluxes.aperture_flux_error[rows], fluxes.enclosed_fraction[rows] = aperture_fluxes(
+            weights.reshape(used.shape) * used, design, stamps.data.reshape(used.shape), used / variance, fit
+        )
 
     def _judge(self) -> None:
         """Say of which targets there is no flux."""
