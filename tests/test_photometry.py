@@ -23,10 +23,10 @@ def gaussian_psf(is_effective=True, width=0.75):
     return Psf(samples[None], x=[1020.0], y=[1020.0], oversampling=step, effective=is_effective)
 
 
-def simulate_field(rng, x, y, flux, shape, psf, *, slope=0.0, is_measured_variance=True):
+def simulate_field(rng, x, y, flux, shape, psf, *, gradient=(0.0, 0.0), is_measured_variance=True):
     """Return a noisy image; its variance is that of the measured rate, as in the archive."""
     profiles = Profiles(psf)
-    light = np.full(shape, SKY) + slope * np.arange(shape[1])
+    light = SKY + gradient[0] * np.arange(shape[1]) + gradient[1] * np.arange(shape[0])[:, None]
     half = profiles.side // 2
     left, bottom = np.rint(x).astype(np.int64) - half, np.rint(y).astype(np.int64) - half
     for share, one, column, row in zip(profiles.at(x, y, left, bottom), flux, left, bottom, strict=True):
@@ -198,25 +198,36 @@ def test_two_sources_in_one_place_are_not_told_apart():
     assert np.isfinite(fluxes.flux).tolist() == [False, False, True]
 
 
-def test_a_background_that_changes_along_a_direction():
+@pytest.mark.parametrize("gradient", [(0.05, 0.0), (0.0, 0.05), (0.05, 0.02), (0.01, 0.04)])
+def test_a_background_that_changes_along_a_direction(gradient):
     rng = np.random.default_rng(4)
     x, y, shape = grid_of_places(rng, 20)
     psf = gaussian_psf()
-    pixels = simulate_field(rng, x, y, np.full(len(x), 30.0), shape, psf, slope=0.05)
-    slopes = np.tile([2e-4, 0.0], (len(x), 1))
-    fluxes = measure_fluxes(pixels, x, y, np.arange(len(x)), Profiles(psf), slopes=slopes)
+    profiles = Profiles(psf)
+    wanted = np.arange(len(x))
+    pixels = simulate_field(rng, x, y, np.full(len(x), 30.0), shape, psf, gradient=gradient)
+    # Only the direction is given, in another unit and with the other sign.
+    slopes = np.tile([-4e-3 * gradient[0], -4e-3 * gradient[1]], (len(x), 1))
+    fluxes = measure_fluxes(pixels, x, y, wanted, profiles, slopes=slopes)
     pull = (fluxes.flux - 30) / fluxes.flux_error
     assert abs(pull.mean()) < 0.15
     assert pull.std() == pytest.approx(1, abs=0.1)
-    background = SKY + 0.05 * x
-    assert np.abs((fluxes.background - background) / fluxes.background_error).max() < 5
+    background = SKY + gradient[0] * x + gradient[1] * y
+    pull = (fluxes.background - background) / fluxes.background_error
+    assert abs(pull.mean()) < 0.15
+    assert pull.std() == pytest.approx(1, abs=0.1)
+    assert (fluxes.chi2 / fluxes.dof).mean() == pytest.approx(1, abs=0.02)
+    # Along another direction it does not change.
+    across = measure_fluxes(pixels, x, y, wanted, profiles, slopes=slopes[:, ::-1] * [1, -1])
+    assert (across.chi2 / across.dof).mean() > 1.02
+    assert (across.dof == fluxes.dof).all()
 
 
 def test_a_slope_without_a_direction_is_none_and_stops_no_other_target():
     rng = np.random.default_rng(4)
     x, y, shape = grid_of_places(rng, 2)
     psf = gaussian_psf()
-    pixels = simulate_field(rng, x, y, np.full(4, 30.0), shape, psf, slope=0.05)
+    pixels = simulate_field(rng, x, y, np.full(4, 30.0), shape, psf, gradient=(0.05, 0.0))
     slopes = np.array([[0.0, 0.0], [np.nan, 1.0], [np.inf, 1.0], [1.0, 0.0]])
     found = measure_fluxes(pixels, x, y, np.arange(4), Profiles(psf), slopes=slopes)
     constant = measure_fluxes(pixels, x, y, np.arange(4), Profiles(psf))
