@@ -195,7 +195,8 @@ class Rows:
         for name in _FLUXES:
             values[name][some] *= values["solid_angle"][some] * MICROJANSKY
         values["flag_names"][some] = _names(fluxes.flags, flag_table)
-        method = np.where(np.isfinite(slopes).all(axis=1), "constant + slope along wavelength", "constant")
+        is_sloping = np.isfinite(slopes).all(axis=1) & slopes.any(axis=1)
+        method = np.where(is_sloping, "constant + slope along wavelength", "constant")
         values["background_method"][some] = np.char.add(method, np.where(fluxes.is_clipped, ", clipped", ""))
 
 

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
     from .inputs import ImageSource
 
+_REACH = 8.0
+"""Pixels; the light of no source reaches farther: PSFs of the archive end 3 to 5 pixels away."""
+
 
 def measure_targets(
     source: ImageSource,
@@ -71,7 +74,7 @@ def measure_targets(
     time = time_of(header)
     sky = positions_at(targets, time)
     shape = (int(header["NAXIS2"]), int(header["NAXIS1"]))
-    placed = place_targets(wcs, sky, shape, settings.fluxes.side)
+    placed = place_targets(wcs, sky, shape, settings.fluxes.side / 2 + _REACH)
     rows = np.flatnonzero(placed.is_on_image)
     if not len(rows):
         return None
