@@ -148,8 +148,8 @@ class Outcome:
     @property
     def counts(self) -> dict[str, int]:
         """Numbers of the closing line by name."""
-        line = next(line for line in self.output.splitlines() if "files found:" in line)
-        counts = {"found": int(re.search(r"(\d+) files found", line)[1])}
+        line = next(line for line in self.output.splitlines() if re.search("files? found:", line))
+        counts = {"found": int(re.search(r"(\d+) files? found", line)[1])}
         for number, name in re.findall(
             r"(\d+) (ingested|would be ingested|already there|skipped|failed|not tried)", line
         ):

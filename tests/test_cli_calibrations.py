@@ -155,7 +155,8 @@ def add_image(repo: Path) -> Callable[..., Path]:
 
 def check(repo: Path, *options: str) -> tuple[int, list[str]]:
     """Run check-provenance on all images."""
-    status, text = give("check-provenance", repo, "--collections", "SPHEREx/level2/*", *options)
+    where = ["--instrument", "simulator", "--collections", "SPHEREx/level2/*"]
+    status, text = give("check-provenance", repo, *where, *options)
     return status, text.splitlines()
 
 
@@ -167,7 +168,7 @@ def test_check_provenance_counts_what_resolves(repo: Path, add_image: Callable[.
     status, lines = check(repo)
     assert status == 0
     assert lines == [
-        "3 images read, 1 of them name no calibration",
+        "3 images read, 1 of them names no calibration",
         "dark: 0 of 2 references resolved",
         f"  not ingested: {other}, detector 4: 2 images",
         "gain_factors: 2 of 2 references resolved",
@@ -213,7 +214,7 @@ def test_check_provenance_knows_prefixes(repo: Path, add_image: Callable[..., Pa
     with Butler.from_config(str(repo), writeable=True) as butler:
         prefixed = add_calibration(butler, "archive_dark", "cal-drk-v4-2025-161", uuid.uuid4(), detector=4)
     add_image(f"[CALIB] dark {prefixed.id}", date="2025-12-21")
-    assert check(repo) == (0, ["1 images read, 0 of them name no calibration", "dark: 1 of 1 references resolved"])
+    assert check(repo) == (0, ["1 image read, 0 of them name no calibration", "dark: 1 of 1 references resolved"])
 
 
 def test_a_day_lasts_until_its_end(repo: Path, add_image: Callable[..., Path]) -> None:
@@ -231,7 +232,7 @@ def test_check_provenance_goes_on_after_a_bad_file(repo: Path, add_image: Callab
     assert [line.startswith("failed: ") for line in lines] == [True, True, True, False, False]
     assert "the file is empty" in lines[1]
     assert "'sometime', which is no date" in lines[2]
-    assert lines[3] == "1 images read, 0 of them name no calibration"
+    assert lines[3] == "1 image read, 0 of them name no calibration"
 
 
 @pytest.mark.parametrize(
@@ -241,7 +242,7 @@ def test_check_provenance_goes_on_after_a_bad_file(repo: Path, add_image: Callab
         (["--collections", "nowhere"], "nowhere"),
         (["--where", "exposure ="], "--where"),
         (["--where", "foo"], "--where"),
-        (["--where", "instrument='simulator' AND exposure=77"], "has no level2 there"),
+        (["--where", "instrument='simulator' AND exposure=77"], "has no level2 of simulator there"),
     ],
 )
 def test_check_provenance_says_what_is_not_there(
@@ -249,8 +250,20 @@ def test_check_provenance_says_what_is_not_there(
 ) -> None:
     add_image()
     arguments = options if "--collections" in options else [*options, "--collections", "SPHEREx/level2/*"]
-    status, text = give("check-provenance", repo, *arguments)
+    status, text = give("check-provenance", repo, "--instrument", "simulator", *arguments)
     assert status != 0
     assert match in text
     assert ".." not in text
     assert "Traceback" not in text
+
+
+def test_check_provenance_knows_the_instrument_of_a_detector(repo: Path, add_image: Callable[..., Path]) -> None:
+    add_image(f"[CALIB] gain_factors {GAIN}")
+    for detector, expected in ((4, 0), (5, 1)):
+        assert check(repo, "--where", f"detector={detector}")[0] == expected
+
+
+def test_check_provenance_of_an_empty_repository(repo_root: Path) -> None:
+    status, text = give("check-provenance", repo_root)
+    assert status == 1
+    assert text.strip() == "Error: Dataset type 'level2' does not exist. Ingest the images first, or name others."

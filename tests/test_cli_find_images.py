@@ -30,11 +30,21 @@ def test_table_is_printed(repo: Path) -> None:
     outcome = find(repo, *PLACE)
     assert outcome.code == 0
     names, units, *rows = outcome.output.splitlines()
-    assert names.split() == "exposure name detector time wavelength bandwidth x y address run".split()
+    assert names.split() == "exposure name detector time wavelength bandwidth x y run".split()
     assert units.split() == ["um", "um", "pix", "pix"]
     assert [row.split()[2] for row in rows] == ["1", "6", "1", "6"]
     assert rows[0].split()[0] == "20252010100001"
     assert rows[0].split()[3].startswith("2025-05-05T00:00:57.5")
+    assert max(map(len, rows)) <= 140
+
+
+def test_addresses_are_printed_on_request(repo: Path, tmp_path: Path) -> None:
+    names, _, *rows = find(repo, *PLACE, "--show-uri").output.splitlines()
+    assert names.split() == "exposure name detector time wavelength bandwidth x y address run".split()
+    assert {row.split()[8].rpartition("/")[0] for row in rows} == {f"file://{tmp_path}/files"}
+    path = tmp_path / "images.txt"
+    assert find(repo, *PLACE, "--show-uri", "--output", path).code == 0
+    assert path.read_text().splitlines()[2:] == rows
 
 
 def test_all_rows_are_printed(repo_root: Path, tmp_path: Path) -> None:
@@ -131,6 +141,25 @@ def test_nothing_found_is_said(repo: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--where", "instrument = 'SPHEREX'"], "--where"),
+        (["--detector", "2"], "--detector"),
+        (["--time-range", "2020-01-01", "2021-01-01", "--survey", "all_sky"], "--survey and --time-range"),
+        (["--detector", "1", "--wavelength-range", "4.5", "4.6"], "--detector and --wavelength-range"),
+        (["--detector", "2", "--exact"], "--detector and --exact"),
+    ],
+)
+def test_filters_that_nothing_meets_are_named(repo: Path, options: list[str], named: str) -> None:
+    outcome = find(repo, *PLACE, *options)
+    assert outcome.code == 1
+    assert outcome.output.startswith("Error: 4 images of level2 of SPHEREx in SPHEREx/level2 contain RA 30.000000, Dec")
+    assert outcome.output.endswith(f", but none of them meets {named}.\n")
+    outcome = find(repo, "30", "-40", *options)
+    assert outcome.output.endswith("contains RA 30.000000, Dec -40.000000.\n")
+
+
 def test_nothing_found_near_a_position_is_said(repo_root: Path, tmp_path: Path) -> None:
     image = Image()
     add_images(repo_root, [image], tmp_path / "files")
@@ -141,7 +170,7 @@ def test_nothing_found_near_a_position_is_said(repo_root: Path, tmp_path: Path) 
     assert "touch the circle of 0.2 deg round RA " in outcome.output
     assert "1.0 to 1.1 um at the position or the pixel nearest to it." in outcome.output
     outcome = find(repo_root, "30", "-40", "--radius", "0.2")
-    assert "touches the circle of 0.2 deg round RA 30.000000, Dec -40.000000 and meets" in outcome.output
+    assert outcome.output.endswith("touches the circle of 0.2 deg round RA 30.000000, Dec -40.000000.\n")
 
 
 def test_names_are_resolved_offline(repo: Path) -> None:
@@ -151,11 +180,30 @@ def test_names_are_resolved_offline(repo: Path) -> None:
     assert "'M31' is no name that tells its coordinates" in outcome.output
 
 
+@pytest.mark.parametrize("position", ["30.0 40.0", "30.0,40.0", " 30, 40 ", "2h00m00s 40d00m00s"])
+def test_a_position_may_be_one_argument(repo: Path, position: str) -> None:
+    assert find(repo, position).output.splitlines()[2:] == find(repo, *PLACE).output.splitlines()[2:]
+
+
+@pytest.mark.parametrize("position", [("308.027", "38.350"), ("-52", "38.350"), ("20h32m06.5s", "-38d21m00s")])
+def test_a_repository_that_was_forgotten_is_missed(position: tuple[str, str]) -> None:
+    outcome = butler_command("find-images", *position)
+    assert outcome.code == 2
+    assert f"Missing argument 'REPO': '{' '.join(position)}' is a position." in outcome.output
+
+
+def test_right_ascensions_may_be_negative(repo: Path) -> None:
+    outcome = find(repo, "-179.5", PLACE[1])
+    assert "contains RA -179.500000, Dec 40.000000" in outcome.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
         (["30"], 1, "is no name that tells its coordinates"),
         (["30", "95"], 1, "the declination is not between -90 and 90"),
+        (["390", "40"], 1, "the right ascension is not between -180 and 360 degrees: 390"),
+        (["-180.5", "40"], 1, "the right ascension is not between -180 and 360 degrees: -180.5"),
         ([*PLACE, "--detectr", "1"], 2, "No such option"),
         ([*PLACE, "--output", "images.jpg"], 2, "does not tell the format"),
         ([*PLACE, "--dataset-type", "nonsense"], 1, "no dataset type 'nonsense'"),
@@ -163,11 +211,19 @@ def test_names_are_resolved_offline(repo: Path) -> None:
         ([*PLACE, "--collections", "nonsense"], 1, "nonsense"),
         ([*PLACE, "--where", "colour = 3"], 1, "the condition of --where is not understood"),
         ([*PLACE, "--time-range", "yesterday", "today"], 1, "'yesterday' is no date"),
-        ([*PLACE, "--radius", "wide"], 1, "'wide' is no angle"),
+        *(
+            ([*PLACE, "--radius", text], 1, f"--radius: {text!r} is no angle; give 0.1 (degrees) or 10arcmin.")
+            for text in ("wide", "10am", "5kpc", "10pix", "10ARCMIN", "10 arcmn")
+        ),
+        ([*PLACE, "--radius", "nan"], 1, "--radius: 'nan' is no angle: it is not finite"),
         ([*PLACE, "--radius", "-1"], 1, "negative"),
         ([*PLACE, "--radius", "1.01"], 1, "above 1 degree"),
         ([*PLACE, "--wavelength-range", "5", "4"], 1, "no range"),
-        ([*PLACE, "--instrument", "nonsense"], 1, "nonsense"),
+        ([*PLACE, "--instrument", "nonsense"], 1, "there is no instrument 'nonsense'; the repository has SPHEREx."),
+        ([*PLACE, "--survey", "allsky"], 1, "there is no survey 'allsky'; the repository has all_sky."),
+        ([*PLACE, "--survey", "all_sky", "--survey", "deep"], 1, "there is no survey 'deep'"),
+        ([*PLACE, "--detector", "7"], 1, "there is no detector 7; the repository has 1, 2, 3, 4, 5, 6."),
+        ([*PLACE, "--wavelength-range", "7000", "11000"], 1, "wavelengths are in um, and those of the detectors go"),
     ],
 )
 def test_mistakes_are_explained(repo: Path, arguments: list[str], code: int, message: str) -> None:

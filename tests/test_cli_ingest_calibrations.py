@@ -155,6 +155,46 @@ def test_again_changes_nothing(repo_root: Path, tmp_path: Path) -> None:
     assert ingest(repo_root, tmp_path / "files", "--skip-existing").counts["skipped"] == 3
 
 
+def rows_of(repo: Path) -> list[list[str]]:
+    """Return detector, begin and end of what is certified."""
+    lines = butler_command("list-calibrations", repo).output.splitlines()[2:]
+    return [[line.split()[number] for number in (1, 3, 4)] for line in lines]
+
+
+def test_what_was_decertified_stays_out_until_a_range_is_given(repo_root: Path, tmp_path: Path) -> None:
+    files = [write_wcs(tmp_path / "files", detector=detector) for detector in (4, 5)]
+    ingest(repo_root, *files)
+    february = ["--begin-date", "2026-02-01", "--end-date", "2026-03-01"]
+    assert butler_command("decertify-calibrations", repo_root, "spectral_wcs", *february, "--detector", 4).code == 0
+    begin, end = "2026-02-01T00:00:00", "2026-03-01T00:00:00"
+    before = [["4", "-", begin], ["4", end, "-"], ["5", "-", "-"]]
+    what = f"spectral_wcs, detector 4: SPHEREx/calib/{OLD}, already there,"
+    for option, verb in (["--dry-run"], "would stay"), ([], "stays"):
+        outcome = ingest(repo_root, tmp_path / "files", *option)
+        assert (outcome.code, outcome.counts["already there"]) == (0, 2)
+        assert f"{what} {verb} out from {begin} to {end} (TAI), where nothing is valid; " in outcome.output
+        assert rows_of(repo_root) == before
+    # What is new is certified beside it.
+    outcome = ingest(repo_root, tmp_path / "files", write_wcs(tmp_path / "files", detector=6))
+    assert outcome.counts["ingested"] == 1
+    assert rows_of(repo_root) == [*before, ["6", "-", "-"]]
+    for option, verb in (["--dry-run"], "would become"), ([], "becomes"):
+        outcome = ingest(repo_root, tmp_path / "files", "--begin-date", "2026-02-10", *option)
+        expected = f"{what} {verb} valid from 2026-02-10T00:00:00 to {end} (TAI)"
+        assert [line for line in outcome.output.splitlines() if line.startswith("spectral_wcs")] == [expected]
+    after = [["4", "-", begin], ["4", "2026-02-10T00:00:00", "-"]]
+    assert rows_of(repo_root) == [*after, ["5", "-", "-"], ["6", "-", "-"]]
+
+
+def test_ranges_that_follow_each_other_are_listed_as_one(repo_root: Path, tmp_path: Path) -> None:
+    path = write_wcs(tmp_path)
+    for number in range(1, 4):
+        assert ingest(repo_root, path, "--begin-date", f"2026-0{number}-01", "--end-date", f"2026-0{number + 1}-01")
+    assert rows_of(repo_root) == [["4", "2026-01-01T00:00:00", "2026-04-01T00:00:00"]]
+    assert ingest(repo_root, write_wcs(tmp_path, NEW), "--begin-date", "2026-02-10", "--end-date", "2026-02-20")
+    assert [row[1][:10] for row in rows_of(repo_root)] == ["2026-01-01", "2026-02-10", "2026-02-20"]
+
+
 def test_a_dry_run_changes_nothing(repo_root: Path, tmp_path: Path) -> None:
     outcome = ingest(repo_root, write_wcs(tmp_path), "--dry-run")
     assert (outcome.code, outcome.counts["would be ingested"]) == (0, 1)
@@ -177,9 +217,10 @@ def test_a_dry_run_tells_what_a_real_one_does(
     foretold, again, done = (ingest(repo_root, *command, *more) for more in (["--dry-run"], ["--dry-run"], []))
     assert (foretold.code, done.code) == (0, 0)
     assert foretold.output == again.output
-    expected = [line.replace("replaces", "would replace").replace("leaves", "would leave") for line in changes_of(done)]
+    forms = {"replaces": "would replace", "leaves": "would leave", "becomes": "would become"}
+    expected = [" ".join(forms.get(word, word) for word in line.split(" ")) for line in changes_of(done)]
     assert changes_of(foretold) == expected
-    assert len(expected) == {(OLD, 1): 1, (NEW, 1): int(runs == [OLD]), (None, 2): 2}[before, len(runs)]
+    assert len(expected) == {(OLD, 1): 1, (NEW, 1): 1, (None, 2): 2}[before, len(runs)]
 
 
 @pytest.mark.parametrize("in_file", [False, True])
@@ -204,6 +245,7 @@ def test_an_id_that_comes_too_late_is_refused(repo_root: Path, tmp_path: Path) -
     assert outcome.code == 1
     (line,) = outcome.failures
     assert "butler prune-datasets" in line
+    assert "--datasets spectral_wcs --where \"instrument='SPHEREx' AND detector=4\"" in line
 
 
 def written(path: Path, content: bytes) -> Path:
@@ -214,6 +256,14 @@ def written(path: Path, content: bytes) -> Path:
 
 BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "name": (lambda folder: written(folder / "dark_spx_.fits", b""), "its name is not <type>_D<detector>"),
+    "no detector": (
+        lambda folder: written(folder / DARK.replace("_D2", ""), b""),
+        "but its name lacks _D<detector>, as in dark_D1_spx_cal-drk-v4-2025-161.fits; rename it",
+    ),
+    "detector 9": (
+        lambda folder: written(folder / DARK.replace("_D2", "_D9"), b""),
+        "there is no detector 9, only 1 to 6",
+    ),
     "level2": (
         lambda folder: written(folder / "level2_2025W51_1A_0684_2D3_spx_l2b-v21-2025-354.fits", b""),
         "its name does not match",
@@ -319,7 +369,36 @@ def test_a_taken_name_has_a_way_out(butler: Butler, tmp_path: Path, register: Ca
     repo = Path(butler.get_datastore_roots().popitem()[1].ospath)
     write_others(tmp_path / "files")
     outcome = ingest(repo, tmp_path / "files")
-    assert outcome.code == 1
-    assert "choose another name by --dataset-type-prefix" in outcome.output
+    assert (outcome.code, outcome.counts["ingested"]) == (1, 2)
+    (line,) = outcome.failures
+    assert line.startswith(f"failed: {tmp_path / 'files' / DARK}: ")
+    assert "choose another name by --dataset-type-prefix" in line
     outcome = ingest(repo, tmp_path / "files", "--dataset-type-prefix", "calib_")
     assert (outcome.code, outcome.counts["ingested"]) == (0, 3)
+
+
+@pytest.mark.parametrize("first", ["aurora_template", "aurora_template_D2"])
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_type_of_two_kinds_fails_only_its_own_files(
+    repo_root: Path, tmp_path: Path, first: str, at_once: bool
+) -> None:
+    second = {"aurora_template": "aurora_template_D2"}.get(first, "aurora_template")
+    # In one call files without a detector come first.
+    one, other = (sorted if at_once else list)([first, second])
+    for name in (one, other):
+        write_maps(tmp_path / f"{name}_spx_cal-aur-v1-2026-010.fits", {"X": 1.0})
+    path = tmp_path / f"{other}_spx_cal-aur-v1-2026-010.fits"
+    if not at_once:
+        assert ingest(repo_root, tmp_path / f"{one}_spx_cal-aur-v1-2026-010.fits").code == 0
+        path = write_wcs(tmp_path).with_name(path.name)
+    for option in (["--dry-run"], []):
+        outcome = ingest(repo_root, tmp_path, *option)
+        assert outcome.code == 1
+        (line,) = outcome.failures
+        assert line.startswith(f"failed: {path}: its dataset type 'aurora_template' is to be")
+        assert "butler remove-dataset-type REPO aurora_template" in line
+    assert outcome.counts["ingested"] == 1
+    prune = ["--purge", "SPHEREx/calib/cal-aur-v1-2026-010", "--datasets", "aurora_template", "--no-confirm"]
+    assert butler_command("prune-datasets", repo_root, *prune).code == 0
+    assert butler_command("remove-dataset-type", repo_root, "aurora_template").code == 0
+    assert ingest(repo_root, path).code == 0

@@ -159,6 +159,14 @@ def test_a_file_that_is_cut_short_is_named(product, part):
     assert str(product) in str(caught.value)
 
 
+def test_a_file_that_ends_in_the_fill_after_its_data_is_named(product):
+    with open_source(product) as source:
+        hdu = next(one for one in scan_hdus(source) if one.data_offset + one.data_size < one.end)
+    product.write_bytes(product.read_bytes()[: hdu.data_offset + hdu.data_size])
+    with pytest.raises(ProductError, match=rf"HDU {hdu.index} \({hdu.name}\) at byte {hdu.end}"):
+        read_product(product)
+
+
 def test_what_is_missing_is_told(tmp_path):
     path = tmp_path / "bare.fits"
     write_product(SPHERExImage(np.zeros((4, 4), np.float32), unit="adu"), path)

@@ -191,6 +191,10 @@ def test_positions_of_other_frames_are_the_same_place(whole):
             ({"position": SkyCoord(308.4, 39.9, unit="deg"), "size": size}, "size of a cutout is")
             for size in (0, -3 * units.arcsec, "big", 3 * units.um, (1, 2, 3), np.nan, np.inf * units.deg)
         ),
+        *(
+            ({"position": SkyCoord(308.4, 39.9, unit="deg"), "size": size}, "with a unit .* of pixels, at least 1, not")
+            for size in (0.01, 0.99, 0.5 * units.pix, (7, 0.01))
+        ),
     ],
 )
 def test_what_describes_no_part_is_refused(whole, arguments, message):

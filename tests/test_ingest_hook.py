@@ -63,25 +63,26 @@ def test_hook_is_part_of_the_transaction(repo_root: Path, tmp_path: Path) -> Non
     paths = write_files(tmp_path / "in", 2, [1, 2])
     seen: list[list[int]] = []
 
-    def hook(refs: Sequence[DatasetRef]) -> list[str]:
+    def hook(new: Sequence[DatasetRef], present: Sequence[DatasetRef]) -> list[str]:
+        refs = [*new, *present]
         seen.append([int(ref.dataId["exposure"]) for ref in refs])
         if len(seen) == 1:
             raise ValueError("not this one")
-        return [f"{len(refs)} certified"]
+        return [f"{len(new)} certified, {len(present)} looked at"]
 
     report = run(repo_root, tmp_path / "in", hook=hook, batch_size=2)
     assert report.is_success
-    assert report.notes == ["2 certified", "2 certified"]
+    assert report.notes == ["2 certified, 0 looked at"] * 2
     assert report.summary_lines()[-2:] == report.notes
     assert seen[0] == [0, 0], "what fails is tried once more, each exposure on its own"
     assert report.ingested == len(paths)
-    assert run(repo_root, tmp_path / "in", hook=hook).notes == ["4 certified"], "also what is there already"
+    assert run(repo_root, tmp_path / "in", hook=hook).notes == ["0 certified, 4 looked at"]
 
 
 def test_hook_that_fails_undoes_the_batch(repo_root: Path, tmp_path: Path) -> None:
     write_file(tmp_path / "in")
 
-    def hook(refs: Sequence[DatasetRef]) -> list[str]:
+    def hook(new: Sequence[DatasetRef], present: Sequence[DatasetRef]) -> list[str]:
         raise ValueError("never")
 
     report = run(repo_root, tmp_path / "in", hook=hook)
@@ -92,11 +93,11 @@ def test_hook_that_fails_undoes_the_batch(repo_root: Path, tmp_path: Path) -> No
 def test_dry_run_calls_the_preview_and_no_hook(repo_root: Path, tmp_path: Path) -> None:
     write_file(tmp_path / "in")
 
-    def hook(refs: Sequence[DatasetRef]) -> list[str]:
+    def hook(new: Sequence[DatasetRef], present: Sequence[DatasetRef]) -> list[str]:
         raise AssertionError("called")
 
-    def preview(refs: Sequence[DatasetRef]) -> list[str]:
-        return [f"{len(refs)} would be certified"]
+    def preview(new: Sequence[DatasetRef], present: Sequence[DatasetRef]) -> list[str]:
+        return [f"{len(new)} would be certified"]
 
     report = run(repo_root, tmp_path / "in", hook=hook, preview=preview, dry_run=True)
     assert report.is_success

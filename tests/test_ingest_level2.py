@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -212,7 +213,7 @@ def test_cutout_and_whole_frame_have_one_region(repo_root: Path, tmp_path: Path)
     cutout = write_level2(tmp_path / "cut")
     outcome = ingest_level2(repo_root, "--dataset-type", "cutout", cutout)
     assert outcome.code == 0
-    assert f"1 of them {CUTOUT}" in outcome.output
+    assert "1 of them is a cutout, smaller than the frame of 2040 x 2040 pixels" in outcome.output
     for one, other in zip(region.getVertices(), level2_region(repo_root).getVertices(), strict=True):
         assert (one - other).getNorm() < 1e-12
     assert level2_datasets(repo_root, "cutout").keys() == level2_datasets(repo_root).keys() == {(0, 1)}
@@ -223,7 +224,7 @@ def test_whole_frame_without_planes_is_counted(repo_root: Path, tmp_path: Path) 
     path = write_level2(tmp_path, origin=(0, 0), shape=(SIDE, SIDE), planes=[])
     outcome = ingest_level2(repo_root, path)
     assert outcome.code == 0
-    assert "1 of them are whole frames without FLAGS or VARIANCE: were they cut short?" in outcome.output
+    assert "1 of them is a whole frame without FLAGS or VARIANCE: was it cut short?" in outcome.output
 
 
 def test_two_cutouts_of_one_image(repo_root: Path, tmp_path: Path) -> None:
@@ -239,6 +240,23 @@ def test_two_cutouts_of_one_image(repo_root: Path, tmp_path: Path) -> None:
     assert str(first) in outcome.failures[0]
     assert str(second) in outcome.failures[0]
     assert "--dataset-type" in outcome.failures[0]
+
+
+def test_copies_of_a_file_are_ingested_once(repo_root: Path, tmp_path: Path) -> None:
+    first, second = (write_level2(tmp_path / name) for name in "ab")
+    (tmp_path / "c").mkdir()
+    link = tmp_path / "c" / first.name
+    link.symlink_to(first)
+    outcome = ingest_level2(repo_root, link, second, first, "--transfer", "move")
+    assert (outcome.code, outcome.counts["ingested"], outcome.counts["skipped"]) == (0, 1, 2)
+    assert f"skipped: {second}: it is a copy of {first}" in outcome.output
+    assert "2 originals left in place: it is a copy of a file that was moved" in outcome.output
+    assert second.exists()
+    assert not first.exists()
+    # Once it is there the copy is compared with the dataset.
+    outcome = ingest_level2(repo_root, second, "--transfer", "move")
+    assert (outcome.code, outcome.counts["already there"]) == (0, 1)
+    assert not second.exists()
 
 
 def wavelength_tables(repo: Path) -> dict[tuple[str, int], list[int]]:
@@ -325,6 +343,20 @@ def test_names_of_the_user(repo_root: Path, tmp_path: Path) -> None:
     assert level2_datasets(repo_root, run=NEWER).keys() == {(1, 2)}
 
 
+def test_files_of_another_repository_tell_their_run(
+    repo_root: Path, tmp_path: Path, make_repo: Callable[..., Path]
+) -> None:
+    for run in (RUN, NEWER):
+        write_level2(tmp_path / "in", run=run)
+    other = make_repo(tmp_path / "other")
+    assert ingest_level2(other, "--transfer", "copy", tmp_path / "in").code == 0
+    addresses = [*level2_datasets(other).values(), *level2_datasets(other, run=NEWER).values()]
+    (tmp_path / "images.txt").write_text("".join(f"{address}\n" for address in addresses))
+    outcome = ingest_level2(repo_root, tmp_path / "images.txt")
+    assert (outcome.code, outcome.counts["ingested"]) == (0, 2)
+    assert level2_datasets(repo_root).keys() == level2_datasets(repo_root, run=NEWER).keys() == {(0, 1)}
+
+
 def test_nameless_files_of_one_exposure_are_in_one_batch(
     repo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -342,6 +374,13 @@ def test_nameless_files_of_one_exposure_are_in_one_batch(
         write_level2(tmp_path / "in", exposure, detector, name=f"{(7 * number) % 12:02d}.fits")
     assert ingest_level2(repo_root, "--processing-run", RUN, tmp_path / "in").code == 0
     assert sizes == [[exposure_of(0)] * 6 + [exposure_of(1)] * 6]
+
+
+def test_bad_dataset_type(repo_root: Path, tmp_path: Path) -> None:
+    write_level2(tmp_path)
+    outcome = ingest_level2(repo_root, "--dataset-type", "my type", tmp_path)
+    assert outcome.code == 1
+    assert re.search(r"'my type' cannot be used in this repository: .*\w\. Choose another name by --", outcome.output)
 
 
 def test_bad_processing_run(repo_root: Path, tmp_path: Path) -> None:

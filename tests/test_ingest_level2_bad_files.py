@@ -33,6 +33,7 @@ DAMAGES = [
     (cut(4000), "cut short or damaged.*good copy"),
     (cut(11600), "cut short.*good copy"),
     (cut(6 * 2880 + 500), "cut short.*good copy"),
+    (cut(4 * 2880 - 1), r"cut short: it ends at byte 11519, HDU 1 \(IMAGE\) at byte 11520.*good copy"),
     (cut(2880), "no image in an HDU IMAGE.*good copy"),
     (dangling, "does not exist; check its name"),
 ]
@@ -64,8 +65,11 @@ BAD_CARDS = [
     ({"EXPIDN": "202543101000013"}, "EXPIDN in the header is '202543101000013'"),
     ({"DETECTOR": 7}, "DETECTOR in the header is 7, not 1 to 6"),
     ({"DETECTOR": 3.0}, "DETECTOR in the header is 3.0, not 1 to 6"),
-    ({"DETECTOR": 6, "EXPIDN": 202543101000016}, "are 2025W43_1A_0000_1 and 6, but its name says other"),
-    ({"OBSID": "2025W43_1A_0000_2", "EXPIDN": 202543101000023}, "are 2025W43_1A_0000_2 and 3, but its name says other"),
+    ({"DETECTOR": 6, "EXPIDN": 202543101000016}, ": DETECTOR in the header is 6, but its name says 3; rename the file"),
+    (
+        {"OBSID": "2025W43_1A_0000_2", "EXPIDN": 202543101000023},
+        ": OBSID in the header is 2025W43_1A_0000_2, but its name says 2025W43_1A_0000_1; rename the file, ",
+    ),
     ({"MJD-BEG": Bare("NaN")}, "nan"),
     ({"MJD-END": None}, "MJD-END is missing"),
     ({"MJD-BEG": None, "MJD-END": None}, "it tells no time"),

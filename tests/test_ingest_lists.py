@@ -30,13 +30,19 @@ def write_votable(path: Path, column: str, values: Sequence[Any]) -> None:
     Table({"number": list(range(len(values))), column: list(values)}).write(path, format="votable")
 
 
+def addresses_of(path: Path) -> list[str]:
+    """Return the addresses of a list."""
+    return [one.address for one in read_list(str(path))]
+
+
 KINDS = [("a.txt", write_text), ("a.lst", write_text), ("a.parquet", write_parquet), ("a.xml", write_votable)]
 
 
 @pytest.mark.parametrize(("name", "write"), KINDS, ids=[name for name, _ in KINDS])
 def test_list_of_each_kind(tmp_path: Path, name: str, write: Callable[..., None]) -> None:
     write(tmp_path / name, "access_url", [URL, "s3://bucket/b.fits", "/abs/c.fits", "below/d.fits"])
-    assert read_list(str(tmp_path / name)) == [URL, "s3://bucket/b.fits", "/abs/c.fits", str(tmp_path / "below/d.fits")]
+    expected = [URL, "s3://bucket/b.fits", "/abs/c.fits", str(tmp_path / "below/d.fits")]
+    assert addresses_of(tmp_path / name) == expected
 
 
 @pytest.mark.parametrize(("write", "name"), [(write_parquet, "a.parquet"), (write_votable, "a.vot")])
@@ -46,13 +52,13 @@ def test_columns(tmp_path: Path, write: Callable[..., None], name: str, column: 
     if column == "cloud_access":
         values, expected = [CLOUD], ["s3://nasa-irsa-spherex/qr2/level2/a%20b.fits"]
     write(tmp_path / name, column, values)
-    assert read_list(str(tmp_path / name)) == expected
+    assert addresses_of(tmp_path / name) == expected
 
 
 def test_first_known_column_counts(tmp_path: Path) -> None:
     table = pyarrow.table({"cloud_access": [CLOUD], "access_url": [URL]})
     pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
-    assert read_list(str(tmp_path / "a.parquet")) == [URL]
+    assert addresses_of(tmp_path / "a.parquet") == [URL]
 
 
 @pytest.mark.parametrize(
@@ -80,7 +86,22 @@ def test_bad_list(
 def test_missing_list(tmp_path: Path) -> None:
     report = IngestReport()
     assert list(find_files([str(tmp_path / "a.txt")], re.compile("."), report)) == []
-    assert "No such file" in report.failures[0][1]
+    assert report.failures == [(str(tmp_path / "a.txt"), "there is no such file; check its name")]
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "place"), [("a.txt", write_text, "line 4"), ("a.parquet", write_parquet, "row 2")]
+)
+def test_what_is_no_address_is_told_with_its_place(
+    tmp_path: Path, name: str, write: Callable[..., None], place: str
+) -> None:
+    (tmp_path / "a.fits").touch()
+    write(tmp_path / name, "address", ["a.fits", "hello"])
+    report = IngestReport()
+    assert list(find_files([str(tmp_path / name)], re.compile("."), report)) == [str(tmp_path / "a.fits")]
+    ((address, reason),) = report.failures
+    assert address == str(tmp_path / "hello")
+    assert reason == f"there is no such file or directory; check its name (it is {place} of {tmp_path / name})"
 
 
 def test_addresses_are_searched_like_locations(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_direct_dataset_of_another_run_that_is_there(repo_root: Path, tmp_path: 
     ingest(repo_root, "--transfer", "direct", tmp_path / "in")
     outcome = ingest(repo_root, "--transfer", "move", "--output-run", "other", tmp_path / "in")
     assert outcome.code == 0
-    assert "1 originals left in place: it is the file of another dataset" in outcome.output
+    assert "1 original left in place: it is the file of another dataset" in outcome.output
     assert path.exists()
 
 
@@ -103,7 +103,7 @@ def test_second_name_is_reported(repo_root: Path, tmp_path: Path) -> None:
     os.link(path, tmp_path / "b" / path.name)
     outcome = ingest(repo_root, "--transfer", "move", tmp_path / "a", tmp_path / "b")
     assert outcome.counts["ingested"] == 1
-    assert "1 originals left in place: it is another name of a file that was moved" in outcome.output
+    assert "1 original left in place: it is another name of a file that was moved" in outcome.output
     assert (tmp_path / "b" / path.name).exists()
 
 
@@ -113,7 +113,7 @@ def test_file_before_its_link(repo_root: Path, tmp_path: Path) -> None:
     (tmp_path / "in" / path.name).symlink_to(path)
     outcome = ingest(repo_root, "--transfer", "move", tmp_path / "in", tmp_path / "real")
     assert not path.exists()
-    assert "1 originals left in place" in outcome.output
+    assert "1 original left in place" in outcome.output
 
 
 def test_interrupted_move_out_of_a_bucket(repo_root: Path, tmp_path: Path, bucket: str) -> None:

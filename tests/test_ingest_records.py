@@ -93,7 +93,8 @@ def test_unknown_is_filled_in_and_never_overwrites(repo_root: Path, tmp_path: Pa
     assert region(repo_root) is None
     outcome = ingest(repo_root, tmp_path / "in")
     assert outcome.code == 0
-    assert "2 dimension records changed" in outcome.output
+    assert "1 exposure record changed" in outcome.output
+    assert "1 exposure_detector_region record changed" in outcome.output
     assert region(repo_root) is not None
     known = exposure_record(repo_root)
     assert (known.exposure_time, known.ra_boresight) == (113.58, 31.0)

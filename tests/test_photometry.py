@@ -11,10 +11,11 @@ _GAIN = 0.01
 """Variance per unit of surface brightness."""
 _READ = 0.02
 """Variance of the dark pixel."""
-_SKY = 1.5
+SKY = 1.5
+"""Surface brightness between the sources."""
 
 
-def _psf(is_effective=True, width=0.75):
+def gaussian_psf(is_effective=True, width=0.75):
     side, step = (33, 5) if is_effective else (101, 10)
     y, x = np.indices((side, side)) - (side - 1) / 2
     samples = np.exp(-(x**2 + y**2) / 2 / (width * step) ** 2)
@@ -22,10 +23,10 @@ def _psf(is_effective=True, width=0.75):
     return Psf(samples[None], x=[1020.0], y=[1020.0], oversampling=step, effective=is_effective)
 
 
-def _field(rng, x, y, flux, shape, psf, *, slope=0.0, is_measured_variance=True):
+def simulate_field(rng, x, y, flux, shape, psf, *, gradient=(0.0, 0.0), is_measured_variance=True):
     """Return a noisy image; its variance is that of the measured rate, as in the archive."""
     profiles = Profiles(psf)
-    light = np.full(shape, _SKY) + slope * np.arange(shape[1])
+    light = SKY + gradient[0] * np.arange(shape[1]) + gradient[1] * np.arange(shape[0])[:, None]
     half = profiles.side // 2
     left, bottom = np.rint(x).astype(np.int64) - half, np.rint(y).astype(np.int64) - half
     for share, one, column, row in zip(profiles.at(x, y, left, bottom), flux, left, bottom, strict=True):
@@ -39,7 +40,7 @@ def _field(rng, x, y, flux, shape, psf, *, slope=0.0, is_measured_variance=True)
     return Pixels(data, variance, nothing, nothing.copy(), np.zeros(shape, np.int32), (0, 0))
 
 
-def _grid(rng, number):
+def grid_of_places(rng, number):
     columns, rows = np.meshgrid(np.arange(number), np.arange(number))
     x, y = (16 + 33 * plane.ravel() + rng.uniform(-0.5, 0.5, plane.size) for plane in (columns, rows))
     return x, y, (33 * number, 33 * number)
@@ -50,15 +51,15 @@ def _grid(rng, number):
 def test_pulls_of_isolated_sources_are_standard(is_effective, flux):
     """1,600 sources of three decades, at all phases: the mean is known to 0.025, the width to 0.02."""
     rng = np.random.default_rng(11)
-    x, y, shape = _grid(rng, 40)
-    psf = _psf(is_effective)
-    pixels = _field(rng, x, y, np.full(len(x), flux), shape, psf)
+    x, y, shape = grid_of_places(rng, 40)
+    psf = gaussian_psf(is_effective)
+    pixels = simulate_field(rng, x, y, np.full(len(x), flux), shape, psf)
     fluxes = measure_fluxes(pixels, x, y, np.arange(len(x)), Profiles(psf))
     assert (fluxes.reason == "").all()
     for measured, error in (
         (fluxes.flux, fluxes.flux_error),
         (fluxes.aperture_flux, fluxes.aperture_flux_error),
-        (fluxes.background - _SKY + flux, fluxes.background_error),
+        (fluxes.background - SKY + flux, fluxes.background_error),
     ):
         pull = (measured - flux) / error
         assert abs(pull.mean()) < 0.1
@@ -67,12 +68,61 @@ def test_pulls_of_isolated_sources_are_standard(is_effective, flux):
     assert (fluxes.neighbours == 0).all()
 
 
+@pytest.mark.parametrize("radius", [2.0, 3.0, 4.0])
+def test_pulls_of_apertures_are_standard_at_all_radii(radius):
+    """The background comes from the same pixels: in a small square it shares much of their noise."""
+    rng = np.random.default_rng(11)
+    x, y, shape = grid_of_places(rng, 40)
+    psf = gaussian_psf()
+    pixels = simulate_field(rng, x, y, np.full(len(x), 30.0), shape, psf)
+    fluxes = measure_fluxes(pixels, x, y, np.arange(len(x)), Profiles(psf), FluxSettings(side=9, aperture=radius))
+    pull = (fluxes.aperture_flux - 30) / fluxes.aperture_flux_error
+    assert abs(pull.mean()) < 0.1
+    # The width of 1,600 pulls is known to 0.018.
+    assert pull.std() == pytest.approx(1, abs=0.04)
+
+
+@pytest.mark.parametrize("slope", [None, (3.0, -1.0)])
+def test_errors_are_those_of_the_noise_that_goes_through(slope):
+    """With a variance that does not follow the rate all fluxes are linear in the pixels: each one's share is seen."""
+    side = 15
+    x, y = np.array([20.2, 22.1, 14.9]), np.array([19.7, 21.0, 25.3])
+    psf = gaussian_psf()
+    rng = np.random.default_rng(2)
+    pixels = simulate_field(rng, x, y, np.array([300.0, 500.0, 100.0]), (40, 40), psf)
+    # Pixels that fall with the variance leave it as it is, whatever else they hold.
+    variance = np.full(pixels.data.shape, 0.7)
+    variance[rng.uniform(size=variance.shape) < 0.5] = 1.6
+    is_bad = rng.uniform(size=variance.shape) < 0.05
+    data = pixels.data - 1000 * variance
+    slopes = None if slope is None else np.array([slope])
+    settings = FluxSettings(side=side, aperture=3.0)
+    profiles = Profiles(psf)
+
+    def measure(data):
+        changed = Pixels(data, variance, is_bad, np.zeros_like(is_bad), pixels.flags, (0, 0))
+        return measure_fluxes(changed, x, y, np.array([0]), profiles, settings, slopes)
+
+    plain = measure(data)
+    assert plain.neighbours[0] == 2
+    propagated = dict.fromkeys(("flux", "background", "aperture_flux"), 0.0)
+    for row, column in np.ndindex(side, side):
+        changed = data.copy()
+        place = (20 - side // 2 + row, 20 - side // 2 + column)
+        changed[place] += 1
+        found = measure(changed)
+        for name in propagated:
+            propagated[name] += variance[place] * (getattr(found, name)[0] - getattr(plain, name)[0]) ** 2
+    for name, one in propagated.items():
+        assert getattr(plain, f"{name}_error")[0] == pytest.approx(np.sqrt(one), rel=1e-6)
+
+
 def test_weights_from_the_measured_variance_would_have_a_bias():
     """The reason for the smoothed variance."""
     rng = np.random.default_rng(11)
-    x, y, shape = _grid(rng, 40)
-    psf = _psf()
-    pixels = _field(rng, x, y, np.full(len(x), 30.0), shape, psf)
+    x, y, shape = grid_of_places(rng, 40)
+    psf = gaussian_psf()
+    pixels = simulate_field(rng, x, y, np.full(len(x), 30.0), shape, psf)
     profiles = Profiles(psf)
     half = 7
     left, bottom = np.rint(x).astype(int) - half, np.rint(y).astype(int) - half
@@ -82,20 +132,20 @@ def test_weights_from_the_measured_variance_would_have_a_bias():
     fit = fit_linear(np.stack([light, np.ones_like(light)], axis=-1), stamps, 1 / variance)
     smooth = measure_fluxes(pixels, x, y, np.arange(len(x)), profiles)
     # Pixels that are too faint by chance count more: the sky suffers most.
-    assert ((fit.values[:, 1] - _SKY) / fit.errors[:, 1]).mean() < -0.3
-    assert abs(((smooth.background - _SKY) / smooth.background_error).mean()) < 0.08
+    assert ((fit.values[:, 1] - SKY) / fit.errors[:, 1]).mean() < -0.3
+    assert abs(((smooth.background - SKY) / smooth.background_error).mean()) < 0.08
 
 
 @pytest.mark.parametrize("distance", [1.0, 2.0, 3.0])
 def test_pairs_are_separated(distance):
     rng = np.random.default_rng(3)
-    x, y, shape = _grid(rng, 20)
+    x, y, shape = grid_of_places(rng, 20)
     angle = rng.uniform(0, 2 * np.pi, len(x))
     number = len(x)
     x, y = (np.concatenate([a, a + distance * f(angle)]) for a, f in ((x, np.cos), (y, np.sin)))
     flux = np.repeat([100.0, 300.0], number)
-    psf = _psf()
-    pixels = _field(rng, x, y, flux, shape, psf)
+    psf = gaussian_psf()
+    pixels = simulate_field(rng, x, y, flux, shape, psf)
     fluxes = measure_fluxes(pixels, x, y, np.arange(2 * number), Profiles(psf))
     pull = (fluxes.flux - flux) / fluxes.flux_error
     assert abs(pull.mean()) < 0.15
@@ -109,8 +159,8 @@ def test_pairs_are_separated(distance):
 def test_masked_pixels_and_edges_are_told():
     rng = np.random.default_rng(8)
     x, y = np.array([16.2, -0.4, 30.0, 16.0]), np.array([16.1, 10.0, 40.0, 60.0])
-    psf = _psf()
-    pixels = _field(rng, x, y, np.full(4, 1000.0), (80, 50), psf)
+    psf = gaussian_psf()
+    pixels = simulate_field(rng, x, y, np.full(4, 1000.0), (80, 50), psf)
     pixels.is_bad[16, 17] = True
     pixels.data[16, 17] = np.nan
     pixels.is_bad[36:45, 26:35] = True
@@ -132,41 +182,80 @@ def test_masked_pixels_and_edges_are_told():
 
 def test_negative_fluxes_are_kept():
     rng = np.random.default_rng(4)
-    x, y, shape = _grid(rng, 10)
-    psf = _psf()
-    fluxes = measure_fluxes(_field(rng, x, y, np.zeros(100), shape, psf), x, y, np.arange(100), Profiles(psf))
+    x, y, shape = grid_of_places(rng, 10)
+    psf = gaussian_psf()
+    fluxes = measure_fluxes(simulate_field(rng, x, y, np.zeros(100), shape, psf), x, y, np.arange(100), Profiles(psf))
     assert 30 < (fluxes.flux < 0).sum() < 70
 
 
 def test_two_sources_in_one_place_are_not_told_apart():
     rng = np.random.default_rng(4)
     x, y = np.array([16.0, 16.0, 60.0]), np.array([16.0, 16.0, 16.0])
-    psf = _psf()
-    pixels = _field(rng, x, y, np.full(3, 50.0), (33, 80), psf)
+    psf = gaussian_psf()
+    pixels = simulate_field(rng, x, y, np.full(3, 50.0), (33, 80), psf)
     fluxes = measure_fluxes(pixels, x, y, np.arange(3), Profiles(psf))
     assert fluxes.reason.tolist() == ["its pixels cannot tell the flux from those of its neighbours"] * 2 + [""]
     assert np.isfinite(fluxes.flux).tolist() == [False, False, True]
 
 
-def test_a_background_that_changes_along_a_direction():
+@pytest.mark.parametrize("gradient", [(0.05, 0.0), (0.0, 0.05), (0.05, 0.02), (0.01, 0.04)])
+def test_a_background_that_changes_along_a_direction(gradient):
     rng = np.random.default_rng(4)
-    x, y, shape = _grid(rng, 20)
-    psf = _psf()
-    pixels = _field(rng, x, y, np.full(len(x), 30.0), shape, psf, slope=0.05)
-    slopes = np.tile([2e-4, 0.0], (len(x), 1))
-    fluxes = measure_fluxes(pixels, x, y, np.arange(len(x)), Profiles(psf), slopes=slopes)
+    x, y, shape = grid_of_places(rng, 20)
+    psf = gaussian_psf()
+    profiles = Profiles(psf)
+    wanted = np.arange(len(x))
+    pixels = simulate_field(rng, x, y, np.full(len(x), 30.0), shape, psf, gradient=gradient)
+    # Only the direction is given, in another unit and with the other sign.
+    slopes = np.tile([-4e-3 * gradient[0], -4e-3 * gradient[1]], (len(x), 1))
+    fluxes = measure_fluxes(pixels, x, y, wanted, profiles, slopes=slopes)
     pull = (fluxes.flux - 30) / fluxes.flux_error
     assert abs(pull.mean()) < 0.15
     assert pull.std() == pytest.approx(1, abs=0.1)
-    background = _SKY + 0.05 * x
-    assert np.abs((fluxes.background - background) / fluxes.background_error).max() < 5
+    background = SKY + gradient[0] * x + gradient[1] * y
+    pull = (fluxes.background - background) / fluxes.background_error
+    assert abs(pull.mean()) < 0.15
+    assert pull.std() == pytest.approx(1, abs=0.1)
+    assert (fluxes.chi2 / fluxes.dof).mean() == pytest.approx(1, abs=0.02)
+    # Along another direction it does not change.
+    across = measure_fluxes(pixels, x, y, wanted, profiles, slopes=slopes[:, ::-1] * [1, -1])
+    assert (across.chi2 / across.dof).mean() > 1.02
+    assert (across.dof == fluxes.dof).all()
+
+
+def test_a_slope_without_a_direction_is_none_and_stops_no_other_target():
+    rng = np.random.default_rng(4)
+    x, y, shape = grid_of_places(rng, 2)
+    psf = gaussian_psf()
+    pixels = simulate_field(rng, x, y, np.full(4, 30.0), shape, psf, gradient=(0.05, 0.0))
+    slopes = np.array([[0.0, 0.0], [np.nan, 1.0], [np.inf, 1.0], [1.0, 0.0]])
+    found = measure_fluxes(pixels, x, y, np.arange(4), Profiles(psf), slopes=slopes)
+    constant = measure_fluxes(pixels, x, y, np.arange(4), Profiles(psf))
+    assert (found.reason == "").all()
+    np.testing.assert_array_equal(found.flux[:3], constant.flux[:3])
+    assert (constant.dof - found.dof).tolist() == [0, 0, 0, 1]
+
+
+def test_a_row_without_normal_equations_does_not_stop_the_others():
+    rng = np.random.default_rng(4)
+    design, data = rng.normal(size=(3, 20, 2)), rng.normal(size=(3, 20))
+    weights = np.ones((3, 20))
+    alone = fit_linear(design[:1], data[:1], weights[:1])
+    design[1, 3, 0] = np.nan
+    weights[2, 5] = np.inf
+    fit = fit_linear(design, data, weights)
+    np.testing.assert_array_equal(fit.values[0], alone.values[0])
+    np.testing.assert_array_equal(fit.covariance[0], alone.covariance[0])
+    assert fit.is_known.all(axis=1).tolist() == [True, False, False]
+    assert not fit.is_known[1:].any()
+    assert fit.rank.tolist() == [2, 0, 0]
 
 
 def test_doubtful_background_is_left_out_or_clipped_but_never_the_core():
     rng = np.random.default_rng(4)
     x, y = np.array([16.0]), np.array([16.0])
-    psf = _psf()
-    pixels = _field(rng, x, y, np.array([500.0]), (33, 33), psf)
+    psf = gaussian_psf()
+    pixels = simulate_field(rng, x, y, np.array([500.0]), (33, 33), psf)
     pixels.data[10:12, 10:12] += 300  # an unknown source
     pixels.is_doubtful[9:13, 9:13] = True
     pixels.is_doubtful[15:18, 15:18] = True
@@ -182,8 +271,8 @@ def test_doubtful_background_is_left_out_or_clipped_but_never_the_core():
 def test_a_part_of_the_image_gives_the_same():
     rng = np.random.default_rng(4)
     x, y = np.array([40.0, 45.0]), np.array([40.0, 41.0])
-    psf = _psf()
-    pixels = _field(rng, x, y, np.array([500.0, 20.0]), (80, 80), psf)
+    psf = gaussian_psf()
+    pixels = simulate_field(rng, x, y, np.array([500.0, 20.0]), (80, 80), psf)
     part = Pixels(
         *(getattr(pixels, name)[20:60, 30:60] for name in ("data", "variance", "is_bad", "is_doubtful", "flags")),
         origin=(30, 20),
@@ -196,8 +285,8 @@ def test_a_part_of_the_image_gives_the_same():
 def test_settings_are_honoured():
     rng = np.random.default_rng(4)
     x, y = np.array([40.0]), np.array([40.0])
-    psf = _psf()
-    pixels = _field(rng, x, y, np.array([500.0]), (80, 80), psf)
+    psf = gaussian_psf()
+    pixels = simulate_field(rng, x, y, np.array([500.0]), (80, 80), psf)
     wide = measure_fluxes(pixels, x, y, np.arange(1), Profiles(psf), FluxSettings(side=21, aperture=3.0))
     narrow = measure_fluxes(pixels, x, y, np.arange(1), Profiles(psf), FluxSettings(side=11, aperture=1.5))
     assert wide.dof[0] == 21**2 - 2

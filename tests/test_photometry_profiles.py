@@ -91,6 +91,21 @@ def test_between_zones_the_psf_is_interpolated_and_beyond_them_it_stays():
     assert profiles.nearest_zone(x, y).tolist() == [1, 3]
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_nearest_zone_is_that_of_all_centres(order):
+    ticks = np.array([100.0, 196.0, 292.0, 392.0])
+    centres = [(x, y) for y in ticks for x in ticks][::order]
+    profiles = Profiles(_psf(is_effective=True, widths=(0.8,) * 16, centres=centres))
+    rng = np.random.default_rng(3)
+    # Beyond the outermost centres, anywhere, at centres, and halfway between two or four.
+    halves = np.concatenate([ticks, (ticks[1:] + ticks[:-1]) / 2, [-7.0, 500.0]])
+    x, y = (plane.ravel() for plane in np.meshgrid(halves, halves))
+    x, y = (np.concatenate([some, rng.uniform(0, 500, 2000)]) for some in (x, y))
+    x_centres, y_centres = np.array(centres).T
+    nearest = np.hypot(x[:, None] - x_centres, y[:, None] - y_centres).argmin(axis=1) + 1
+    np.testing.assert_array_equal(profiles.nearest_zone(x, y), nearest)
+
+
 def test_samples_that_are_not_numbers_are_refused():
     psf = _psf(is_effective=True)
     psf.setflags(write=True)

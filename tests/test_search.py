@@ -212,6 +212,17 @@ def test_filters(varied: Path) -> None:
     assert numbers(search(varied, 30, 40, where=where)) == [(n, 6) for n in range(10)]
 
 
+def test_unknown_surveys_are_refused_with_those_there_are(varied: Path) -> None:
+    with pytest.raises(SearchError, match="no survey 'allsky'; the repository has all_sky, deep_north"):
+        search(varied, 30, 40, surveys=("deep_north", "allsky"))
+
+
+@pytest.mark.parametrize("wavelengths", [(7000.0, 11000.0), (6.0, 7.0), (0.1, 0.2)])
+def test_wavelengths_of_no_detector_are_refused(varied: Path, wavelengths: tuple[float, float]) -> None:
+    with pytest.raises(SearchError, match="wavelengths are in um, and those of the detectors go from 0.75 to 5"):
+        search(varied, 30, 40, wavelengths=wavelengths)
+
+
 def test_wavelength_range(varied: Path) -> None:
     everything = search(varied, 30, 40, sort="wavelength").table
     assert np.all(np.diff(everything["wavelength"]) >= 0)
@@ -328,13 +339,24 @@ def test_genuine_images_are_found(repo_root: Path, archive_samples: list[Path]) 
 
 @pytest.mark.parametrize(
     "words",
-    [("308.027", "-38.35"), ("20h32m06.48s", "-38d21m00s"), ("J203206.48-382100.0",), ("-51.973", "-38.35")],
+    [
+        ("308.027", "-38.35"),
+        ("20h32m06.48s", "-38d21m00s"),
+        ("20h 32m 06.48s", "-38d 21m 00s"),
+        ("J203206.48-382100.0",),
+        ("2MASS J20320648-3821000",),
+        ("308.027 -38.35",),
+        ("308.027,-38.35",),
+        (" 308.027, -38.35 ",),
+        ("308.027,", "-38.35"),
+        ("20h32m06.48s -38d21m00s",),
+    ],
 )
 def test_positions_in_all_forms(words: tuple[str, ...]) -> None:
     assert position_of(words) == pytest.approx((308.027, -38.35), abs=1e-6)
 
 
-@pytest.mark.parametrize("words", [(), ("M31",), ("10",), ("10", "91"), ("10", "x"), ("nan", "1"), ("1", "2", "3")])
+@pytest.mark.parametrize("words", [(), ("M31",), ("10",), ("10", "x"), ("nan", "1"), ("1", "2", "3"), ("1 2 3",)])
 def test_what_is_no_position_is_refused(words: tuple[str, ...]) -> None:
     with pytest.raises(SearchError):
         position_of(words)
@@ -343,8 +365,8 @@ def test_what_is_no_position_is_refused(words: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("ra", "dec", "message"),
     [
-        (400, 45, "right ascension is not between 0 and 360 degrees: 400"),
-        (-0.1, 45, "right ascension"),
+        (400, 45, "right ascension is not between -180 and 360 degrees: 400"),
+        (-180.1, 45, "right ascension"),
         (float("nan"), 45, "right ascension"),
         (30, 95, "declination is not between -90 and 90 degrees: 95"),
         (30, float("nan"), "declination"),
@@ -355,9 +377,21 @@ def test_criteria_refuse_what_is_no_position(ra: float, dec: float, message: str
         Criteria(ra, dec)
 
 
-@pytest.mark.parametrize("place", [(0.0, -90.0), (360.0, 90.0)])
+@pytest.mark.parametrize("place", [(-180.0, -90.0), (360.0, 90.0)])
 def test_criteria_take_the_ends_of_the_sky(place: tuple[float, float]) -> None:
     assert Criteria(*place).radius == 0
+
+
+def test_negative_right_ascensions_are_those_less_360(repo_root: Path, tmp_path: Path) -> None:
+    image = Image(ra=308.0)
+    add_images(repo_root, [image], tmp_path / "files")
+    for pixel in ((1000, 300), (1000, 1)):
+        ra, dec = image.position(*pixel)
+        for options in ({}, {"exact": True}):
+            one, other = (search(repo_root, value, dec, **options).table for value in (ra, ra - 360))
+            assert len(one) == 1
+            for name in ("x", "y", "wavelength"):
+                assert one[name][0] == pytest.approx(other[name][0], abs=1e-6)
 
 
 def test_unknown_order_is_refused(repo_root: Path, tmp_path: Path) -> None:

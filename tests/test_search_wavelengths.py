@@ -14,10 +14,12 @@ import pytest
 from astropy.io import fits
 from astropy.time import Time
 from ingest_helpers import butler_command
+from level2_files import write_level2
 from lsst.daf.butler import Butler, CollectionType, DatasetRef, FileDataset, Timespan
 from lsst.resources import ResourcePath
 from search_helpers import FIRST_MJD, NEW, SIDE, Image, add_images, prepare, true_wavelength
 
+from spherex.fits import read_product
 from spherex.search import Criteria, FoundImages, find_images
 from spherex.search.planes import pixels_of, read_pixels
 
@@ -147,7 +149,7 @@ def test_rows_of_a_file_are_those_in_memory(
 BAD = {
     "absent": (lambda path: path.unlink(), ""),
     "no FITS": (lambda path: path.write_text("<html>503 busy</html>"), ""),
-    "cut short": (lambda path: path.write_bytes(path.read_bytes()[:9_000_000]), ""),
+    "cut short": (lambda path: path.write_bytes(path.read_bytes()[:9_000_000]), "the file is cut short: it ends"),
     "shape": (
         lambda path: (path.unlink(), write_calibration(path, (100, 90))),
         "its plane CWAVE has the shape (100, 90), not that of the frame, (2040, 2040)",
@@ -206,3 +208,37 @@ def test_bad_table_leaves_wavelengths_unknown(repo_root: Path, tmp_path: Path) -
     (problem,) = found.problems
     assert problem.startswith(f"level2_wavelength of detector 2 in SPHEREx/level2/{NEW} is left out: ")
     assert not np.ma.is_masked(found.table["wavelength"][0])
+
+
+def test_wavelengths_of_cutouts_put_back_come_from_the_cutouts(repo_root: Path, tmp_path: Path) -> None:
+    path = write_level2(tmp_path / f"level2_2025W51_1A_0684_2D1_spx_{NEW}.fits", origin=(900, 700)).path
+    assert butler_command("ingest-level2", repo_root, path).code == 0
+    image = read_product(path)
+    place = image.wcs.pixel_to_world(21, 33)
+    wavelength, bandwidth = image.wavelength.at(21, 33)
+    with Butler.from_config(str(repo_root), writeable=True, run="u/me/cutouts") as butler:
+        (ref,) = butler.query_datasets("level2", f"SPHEREx/level2/{NEW}")
+        cutout = butler.get(ref, parameters={"position": place, "size": 9})
+        butler.put(cutout, "level2", ref.dataId)
+        criteria = Criteria(float(place.ra.deg), float(place.dec.deg), collections=("u/me/cutouts",))
+        assert find_images(butler, criteria).without_wavelength == (1,)
+        found = find_images(butler, criteria, exact=True)
+    (row,) = found.table
+    assert (row["x"], row["y"]) == pytest.approx((921, 733), abs=1e-3)
+    assert (row["wavelength"], row["bandwidth"]) == pytest.approx((wavelength.value, bandwidth.value), rel=1e-5)
+    assert not found.without_wavelength
+    assert not found.problems
+    position = (repo_root, *place.to_string("decimal", precision=8).split(), "--collections", "u/me/cutouts")
+    assert "(butler ingest-calibrations), or read them from the images by --exact." in butler_command(
+        "find-images", *position
+    ).output
+    outcome = butler_command("find-images", *position, "--exact")
+    assert outcome.code == 0
+    assert "not known" not in outcome.output
+
+
+def test_images_without_wavelengths_are_none_to_read_them_from(repo_root: Path, tmp_path: Path) -> None:
+    add_images(repo_root, [Image()], tmp_path / "files", wavelengths=False)
+    outcome = butler_command("find-images", repo_root, *PLACE, "--exact")
+    assert outcome.code == 0
+    assert "(butler ingest-calibrations), which the images do not tell either." in outcome.output

@@ -50,18 +50,25 @@ class CalibrationKind:
         What it is on the whole.
     hdus
         HDUs that have to be there; others may.
+    is_per_detector
+        Whether each detector has its own file; else there may be one for all.
     """
 
     content: CalibrationContent
     hdus: tuple[CalibrationHDU, ...] = ()
+    is_per_detector: bool = False
 
 
 _FRAME = (FRAME_SIDE, FRAME_SIDE)
-_IMAGE = CalibrationKind(CalibrationContent.IMAGE, (CalibrationHDU(None, _FRAME),))
+_IMAGE = CalibrationKind(CalibrationContent.IMAGE, (CalibrationHDU(None, _FRAME),), is_per_detector=True)
+
+
+def _parameters(*hdus: CalibrationHDU) -> CalibrationKind:
+    return CalibrationKind(CalibrationContent.PARAMETERS, hdus, is_per_detector=True)
 
 
 def _maps(*names: str) -> CalibrationKind:
-    return CalibrationKind(CalibrationContent.PARAMETERS, tuple(CalibrationHDU(name, _FRAME) for name in names))
+    return _parameters(*(CalibrationHDU(name, _FRAME) for name in names))
 
 
 _UNKNOWN = CalibrationKind(CalibrationContent.PARAMETERS)
@@ -69,10 +76,10 @@ _YAML = CalibrationKind(CalibrationContent.YAML)
 
 CALIBRATION_KINDS = {
     "abs_gain_matrix": _IMAGE,
-    "average_psf": CalibrationKind(CalibrationContent.PARAMETERS, (CalibrationHDU(None, (121, 101, 101)),)),
+    "average_psf": _parameters(CalibrationHDU(None, (121, 101, 101))),
     "dark": _IMAGE,
     "dichroic": _IMAGE,
-    "epsf": CalibrationKind(CalibrationContent.PARAMETERS, (CalibrationHDU("EPSF", None),)),
+    "epsf": _parameters(CalibrationHDU("EPSF", None)),
     "gain_factors": _YAML,
     "l3_flux_corrections": _IMAGE,
     "nonfunc": _IMAGE,

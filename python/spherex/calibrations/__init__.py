@@ -8,7 +8,16 @@ __all__ = [
     "associations_of",
     "certify_newest",
     "decertify",
+    "gaps_of",
     "timespan_between",
 ]
 
-from .validity import CertifiedChange, CertifyRehearsal, associations_of, certify_newest, decertify, timespan_between
+from .dates import timespan_between
+from .validity import (
+    CertifiedChange,
+    CertifyRehearsal,
+    associations_of,
+    certify_newest,
+    decertify,
+    gaps_of,
+)

@@ -14,7 +14,7 @@ __all__ = [
     "associations_of",
     "certify_newest",
     "decertify",
-    "timespan_between",
+    "gaps_of",
 ]
 
 import dataclasses
@@ -55,35 +55,6 @@ class CertifiedChange:
     other: DatasetRef
     timespan: Timespan
     is_replaced: bool
-
-
-def timespan_between(begin: str | None, end: str | None) -> Timespan:
-    """Make a validity range of what a user gave.
-
-    Parameters
-    ----------
-    begin, end
-        Dates in ISO 8601, TAI as everywhere in ``butler``; `None` for no
-        limit. The end is exclusive.
-
-    Raises
-    ------
-    ValueError
-        If one is no date, or the end is not after the begin.
-    """
-    from astropy.time import Time
-
-    def moment(text: str | None) -> Time | None:
-        try:
-            return None if text is None else Time(text, scale="tai")
-        except ValueError:
-            raise ValueError(f"{text!r} is not a date such as 2025-12-18 or 2025-12-18T05:09:34") from None
-
-    first, last = moment(begin), moment(end)
-    # A timespan of equal limits is not empty: it is a moment.
-    if first is not None and last is not None and last <= first:
-        raise ValueError(f"the end {end} is not after the begin {begin}")
-    return Timespan(first, last)
 
 
 def associations_of(
@@ -158,6 +129,23 @@ def certify_newest(
     return changes
 
 
+def gaps_of(butler: Butler, collection: str, ref: DatasetRef, timespan: Timespan) -> list[Timespan]:
+    """Return where nothing is valid for the data ID of a dataset.
+
+    Parameters
+    ----------
+    butler
+        The repository.
+    collection
+        A CALIBRATION collection.
+    ref
+        The dataset.
+    timespan
+        Range that is looked at.
+    """
+    return _gaps(_valid_beside(butler, collection, ref), timespan)
+
+
 class CertifyRehearsal:
     """Tells what `certify_newest` would do, call after call, and changes nothing.
 
@@ -190,17 +178,31 @@ class CertifyRehearsal:
         """
         changes = []
         for ref in _newest_last(refs, self._age_of):
-            key = ref.datasetType.name, ref.dataId
-            if key not in self._valid:
-                self._valid[key] = _valid_beside(self._butler, self._collection, ref)
-            new, free = _plan(ref, self._valid[key], self._timespan, self._age_of)
+            valid = self._valid_beside(ref)
+            new, free = _plan(ref, valid, self._timespan, self._age_of)
             lost = [(change.other.id, change.timespan) for change in new if change.is_replaced]
-            self._valid[key] = [
-                *((known, rest) for known, span in self._valid[key] for rest in _without(span, known.id, lost)),
+            valid[:] = [
+                *((known, rest) for known, span in valid for rest in _without(span, known.id, lost)),
                 *((ref, one) for one in free),
             ]
             changes += new
         return changes
+
+    def gaps(self, ref: DatasetRef) -> list[Timespan]:
+        """Return where nothing would be valid for the data ID of a dataset, see `gaps_of`.
+
+        Parameters
+        ----------
+        ref
+            The dataset.
+        """
+        return _gaps(self._valid_beside(ref), self._timespan)
+
+    def _valid_beside(self, ref: DatasetRef) -> list[_Validity]:
+        key = ref.datasetType.name, ref.dataId
+        if key not in self._valid:
+            self._valid[key] = _valid_beside(self._butler, self._collection, ref)
+        return self._valid[key]
 
 
 def _newest_last(refs: Iterable[DatasetRef], age_of: AgeOf) -> list[DatasetRef]:
@@ -231,6 +233,13 @@ def _plan(
         if not is_replaced:
             free = [rest for one in free for rest in one.difference(overlap)]
     return changes, free
+
+
+def _gaps(valid: Iterable[_Validity], timespan: Timespan) -> list[Timespan]:
+    gaps = [timespan]
+    for _, span in valid:
+        gaps = [rest for one in gaps for rest in one.difference(span)]
+    return gaps
 
 
 def _without(span: Timespan, id_: uuid.UUID, lost: Iterable[tuple[uuid.UUID, Timespan]]) -> list[Timespan]:

@@ -127,7 +127,7 @@ def scan_hdus(source: ByteSource, *, last: str | None = None) -> list[HDUInfo]:
     Raises
     ------
     ProductError
-        If the file is empty, not FITS, damaged, or ends before its data do.
+        If the file is empty, not FITS, damaged, or ends before its last HDU does.
     """
     if source.size == 0:
         raise ProductError("the file is empty")
@@ -144,10 +144,11 @@ def scan_hdus(source: ByteSource, *, last: str | None = None) -> list[HDUInfo]:
             raise ProductError(f"the file is damaged: what follows HDU {hdus[-1].index} at byte {offset} is no HDU")
         hdu = _read_hdu(source, offset, chunk, len(hdus))
         hdus.append(hdu)
-        if source.size is not None and hdu.data_offset + hdu.data_size > source.size:
+        # The fill after the data counts: where it ends early, HDUs behind it may be lost.
+        if source.size is not None and hdu.end > source.size:
             raise ProductError(
-                f"the file is cut short: it ends at byte {source.size}, the data of HDU {hdu.index} "
-                f"({hdu.name or 'unnamed'}) at byte {hdu.data_offset + hdu.data_size}"
+                f"the file is cut short: it ends at byte {source.size}, HDU {hdu.index} "
+                f"({hdu.name or 'unnamed'}) at byte {hdu.end}"
             )
         if last is not None and hdu.name == last:
             break

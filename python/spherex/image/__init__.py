@@ -3,7 +3,7 @@
 from ._bad_pixels import BAD_PIXEL_PRESETS, BadPixelPreset
 from ._box import Box
 from ._cutout import Cutout
-from ._flags import SPHEREX_FLAGS, FlagPlane, FlagTable
+from ._flags import KNOWN_FLAGS, SPHEREX_FLAGS, FlagPlane, FlagTable
 from ._parts import ZODI_PLANE
 from ._plane import Plane
 from ._psf import PSF_PLANES, Psf
@@ -23,6 +23,7 @@ from ._zones import ZonePsf, zone_weights
 __all__ = [
     "BAD_PIXEL_PRESETS",
     "PSF_PLANES",
+    "KNOWN_FLAGS",
     "SPHEREX_FLAGS",
     "ZODI_PLANE",
     "BadPixelPreset",

@@ -32,9 +32,9 @@ class Cutout:
         One place on the sky.
     size
         Angle or number of pixels, for both axes or a pair for rows and
-        columns, as in `astropy.nddata.Cutout2D`. Angles are rounded to whole
-        pixels, at least one: 92.25 arcsec are 15 pixels, as for IRSA's
-        cutout service.
+        columns, as in `astropy.nddata.Cutout2D`. Numbers of pixels are at
+        least 1. Angles are rounded to whole pixels, at least one: 92.25
+        arcsec are 15 pixels, as for IRSA's cutout service.
     mode
         What happens to pixels that the image does not have: ``trim`` leaves
         them away, ``pad`` fills them (NaN; in flags MISSING_DATA; in other
@@ -141,15 +141,21 @@ def _in_pixels(size: Any, scales: Sequence[float]) -> tuple[int, int]:
         rows, columns = (_length(one, scale) for one, scale in zip(sizes, scales, strict=True))
         return rows, columns
     except (TypeError, ValueError, OverflowError, units.UnitsError):
-        raise ValueError(f"The size of a cutout is one or two angles or numbers of pixels, not {size!r}.") from None
+        raise ValueError(
+            "The size of a cutout is one or two angles with a unit (0.01 * units.deg) or numbers of pixels, "
+            f"at least 1, not {size!r}."
+        ) from None
 
 
 def _length(size: Any, scale: float) -> int:
     quantity = units.Quantity(size)
     if quantity.unit in (units.dimensionless_unscaled, units.pix):
         pixels = float(quantity.value)
+        # It is rather an angle without its unit.
+        is_size = pixels >= 1
     else:
         pixels = quantity.to_value(units.deg) / scale
-    if not pixels > 0:
+        is_size = pixels > 0
+    if not is_size:
         raise ValueError
     return max(round(pixels), 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["SPHEREX_FLAGS", "FlagPlane", "FlagTable", "as_flags"]
+__all__ = ["KNOWN_FLAGS", "SPHEREX_FLAGS", "FlagPlane", "FlagTable", "as_flags"]
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
@@ -257,4 +257,19 @@ SPHEREX_FLAGS = FlagTable(
 )
 """Flags of new images: those of Level 2 files of Quick Release 2 (pipeline run
 l2b-v20), as read from their FLAGS headers in the IRSA tutorials.
+"""
+
+KNOWN_FLAGS = frozenset(SPHEREX_FLAGS) | {
+    "BLOOM",
+    "CROSSTALK",
+    "GHOST",
+    "GHOST_EXT",
+    "GHOST_FPA",
+    "HALO",
+    "SATELLITE_HALO",
+    "SNOWBALL",
+    "STREAK",
+}
+"""Names of flags in images of Quick Releases 1 to 3; each image has some of
+them (headers of pipeline versions 6.5.6 and 7.0.5, as noted by SPHERExView and minhaz-42/spherex-explorer).
 """

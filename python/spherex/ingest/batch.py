@@ -50,9 +50,9 @@ class DescribedFile:
     description: FileDescription
 
 
-BatchHook = Callable[[Sequence[DatasetRef]], Iterable[str]]
-"""Called with the datasets of a batch within its transaction; returns lines
-for the report.
+BatchHook = Callable[[Sequence[DatasetRef], Sequence[DatasetRef]], Iterable[str]]
+"""Called with the datasets of a batch within its transaction, the new ones and
+those that were there already; returns lines for the report.
 """
 
 
@@ -205,14 +205,9 @@ class BatchWriter:
             return
         change = change_of(file.address, file.size, dataset)
         if change is not None:
-            key = file.description.dataset
-            where = " AND ".join(
-                f"{name}={value!r}" for name, value in zip(key.kind.dimensions, key.values, strict=True)
-            )
             raise DescriptionError(
-                f"{change}; if it is the better one, remove the dataset first (butler prune-datasets REPO "
-                f'--purge {key.run} --datasets {key.kind.name} --where "{where}") or use another '
-                f"{self._policy.apart_option}"
+                f"{change}; if it is the better one, remove the dataset first ({file.description.dataset.removal}) "
+                f"or use another {self._policy.apart_option}"
             )
 
     def _write_all(self, book: RecordBook, batch: _Batch, report: IngestReport, rehearse: bool) -> None:
@@ -220,7 +215,7 @@ class BatchWriter:
         with contextlib.suppress(_Rehearsal), self._butler.transaction():
             for element, new, changed in book.pending():
                 report.new_records += len(new)
-                report.changed_records += len(changed)
+                report.changed_records.update({element: len(changed)} if changed else {})
                 if self._options.dry_run:
                     continue
                 if new:
@@ -250,8 +245,8 @@ class BatchWriter:
     def _call_hook(self, batch: _Batch, report: IngestReport) -> None:
         if self._hook is not None:
             # Two copies of one file may both be there already.
-            refs = list(dict.fromkeys([*(ref for _, ref in batch.fresh), *(ref for _, ref, _ in batch.present)]))
-            report.notes.extend(self._hook(refs))
+            present = list(dict.fromkeys(ref for _, ref, _ in batch.present))
+            report.notes.extend(self._hook([ref for _, ref in batch.fresh], present))
 
     def _finish_move(self, mover: Mover, batch: _Batch, report: IngestReport) -> None:
         """Remove the originals, also those that an earlier run left behind."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 __all__ = ["FILE_REGEX", "CalibrationDescriber", "read_calibration"]
 
+import dataclasses
 import functools
+import re
 import uuid
 from collections.abc import Mapping
 from typing import Any
@@ -21,7 +23,7 @@ from spherex.archive import (
     kind_of,
 )
 from spherex.fits.sources import open_source
-from spherex.instrument import SPHEREx
+from spherex.instrument import DETECTORS, SPHEREx
 
 from .addresses import name_of
 from .description import DatasetKey, DatasetKind, DescriptionError, FileDescription, FileKey
@@ -39,6 +41,7 @@ _STORAGE_CLASSES = {
     CalibrationContent.YAML: "StructuredDataDict",
 }
 _FORM = "<type>_D<detector>_spx_<run>.fits, as in spectral_wcs_D4_spx_cal-wcs-v4-2025-254.fits"
+_NUMBER = re.compile(r"_D(\d+)_spx_")
 _DETECTOR_CARD = "DETECTOR"
 _YAML_EXTENSION = ".yaml"
 
@@ -87,7 +90,7 @@ class CalibrationDescriber:
     """
 
     instrument = SPHEREx
-    policy = IngestPolicy("--dataset-type-prefix", read=read_calibration, has_given_ids=True)
+    policy = IngestPolicy("--dataset-type-prefix", read=read_calibration, has_given_ids=True, has_many_types=True)
     fields: Mapping[str, frozenset[str]] = SPHEREx.record_fields
     last_resorts: Mapping[str, Mapping[str, Any]] = {}
 
@@ -106,14 +109,19 @@ class CalibrationDescriber:
         except ArchiveNameError:
             raise DescriptionError(_misnamed(name)) from None
         try:
-            content = kind_of(parsed.type, parsed.extension).content
+            known = kind_of(parsed.type, parsed.extension)
         except ArchiveNameError as error:
             raise DescriptionError(f"{error}; name it as what it is, or leave it out with --regex") from None
         detectors = () if parsed.detector is None else (parsed.detector,)
+        if known.is_per_detector and not detectors:
+            raise DescriptionError(
+                f"each {parsed.type} of the archive is for one detector, but its name lacks _D<detector>, as in "
+                f"{dataclasses.replace(parsed, detector=1)}; rename it"
+            )
         kind = DatasetKind(
             self._prefix + parsed.type,
             ("instrument", "detector") if detectors else ("instrument",),
-            _STORAGE_CLASSES[content],
+            _STORAGE_CLASSES[known.content],
             is_calibration=True,
         )
         id_ = self._ids.get(name)
@@ -138,7 +146,7 @@ class CalibrationDescriber:
             if value is not None and expected and str(value).strip() != str(expected):
                 raise DescriptionError(
                     f"{_DETECTOR_CARD} in its header is {value!r}, but its name says {expected}; "
-                    "mend the header or leave the file out"
+                    "rename the file, mend the header or leave it out"
                 )
         return FileDescription(key.dataset)
 
@@ -169,5 +177,8 @@ def _misnamed(name: str) -> str:
     try:
         Level2Name.parse(name)
     except ArchiveNameError:
+        detector = _NUMBER.search(name)
+        if detector is not None and int(detector[1]) not in {one.id for one in DETECTORS}:
+            return f"there is no detector {detector[1]}, only 1 to 6; rename it, or leave it out with --regex"
         return f"its name is not {_FORM}; rename it, or leave it out with --regex"
     return "it is a Level 2 image; use butler ingest-level2"

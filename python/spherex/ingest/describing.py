@@ -14,7 +14,7 @@ from spherex.fits.errors import ProductError
 
 from .batch import DescribedFile
 from .description import DescriptionError
-from .grouping import Found, by_dataset, is_same_file
+from .grouping import Found, by_dataset, is_copy, is_same_file
 from .reading import read_structure, read_structures
 
 if TYPE_CHECKING:
@@ -169,14 +169,18 @@ class FileReader:
         present = self._find_present(key for key, twins in datasets.items() if len(twins) > 1)
         left: list[DescribedFile] = []
         for key, twins in datasets.items():
-            if all(is_same_file(twins[0].address, twin.address) for twin in twins[1:]):
-                kept = next((twin for twin in twins if not os.path.islink(twin.address)), twins[0])
+            kept = next((twin for twin in twins if not os.path.islink(twin.address)), twins[0])
+            others = [twin.address for twin in twins if twin is not kept]
+            if all(is_same_file(kept.address, other) for other in others):
                 left.append(kept)
-                self._tally.skip(
-                    (twin.address for twin in twins if twin is not kept), "it is another name of a file that was moved"
-                )
+                self._tally.skip(others, "it is another name of a file that was moved")
             elif key in present:
                 left += twins
+            elif all(is_copy(kept.address, other) for other in others):
+                left.append(kept)
+                self._tally.skip(others, "it is a copy of a file that was moved")
+                for other in others:
+                    self._tally.report.note_skipped(other, f"it is a copy of {kept.address}")
             else:
                 self._fail_twins(twins)
                 if self._tally.is_over:

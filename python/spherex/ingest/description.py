@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from .policy import IngestPolicy
     from .reading import FileStructure
+    from .words import Remark
 
 
 class DescriptionError(Exception):
@@ -78,6 +79,12 @@ class DatasetKey:
     run: str
     values: tuple[Any, ...]
     id: uuid.UUID | None = None
+
+    @property
+    def removal(self) -> str:
+        """Command by which a user removes it."""
+        where = " AND ".join(f"{name}={value!r}" for name, value in zip(self.kind.dimensions, self.values, strict=True))
+        return f'butler prune-datasets REPO --purge {self.run} --datasets {self.kind.name} --where "{where}"'
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -158,7 +165,7 @@ class FileDescription:
         What the file should tell but does not, such as ``WCS``: counted in the
         report.
     remarks
-        What else is to be counted in the report, such as ``cutouts``.
+        What else is to be counted in the report, such as that it is a cutout.
     derived
         Datasets that its contents can make.
     """
@@ -166,7 +173,7 @@ class FileDescription:
     dataset: DatasetKey
     records: tuple[RecordDescription, ...] = ()
     unknown: tuple[str, ...] = ()
-    remarks: tuple[str, ...] = ()
+    remarks: tuple[Remark, ...] = ()
     derived: tuple[DerivedDataset, ...] = ()
 
 

@@ -64,8 +64,8 @@ def ingest(
     is_stopped
         Returns true when the ingest is to stop as soon as it conveniently can.
     hook
-        Called in each transaction with the datasets of the batch, those that
-        were there already among them, and returns lines for the report. Not
+        Called in each transaction with the new datasets of the batch and with
+        those that were there already, and returns lines for the report. Not
         called in a dry run.
     preview
         Called in its place in a dry run, with datasets that may not be in the

@@ -34,35 +34,40 @@ def find_files(locations: Iterable[str], pattern: re.Pattern[str], report: Inges
         Absolute path or URI of a file, each once.
     """
     seen: set[str] = set()
-    for location in _named(locations, report):
-        failures = len(report.failures)
+    for location, origin in _named(locations, report):
+        part = IngestReport()
         found = 0
-        for address in _search(location, pattern, report):
+        for address in _search(location, pattern, part):
             found += 1
             if address not in seen:
                 seen.add(address)
                 yield address
-        if not found and len(report.failures) == failures:
-            report.fail(
+        if not found and not part.failures:
+            part.fail(
                 location,
                 f"no file in it has a name that matches '{pattern.pattern}'; check the directory or give --regex",
             )
+        for address, reason in part.failures:
+            report.fail(address, f"{reason}{origin}")
 
 
-def _named(locations: Iterable[str], report: IngestReport) -> Iterator[str]:
-    """Locations, and those in lists."""
+def _named(locations: Iterable[str], report: IngestReport) -> Iterator[tuple[str, str]]:
+    """Locations, and those in lists, with words on where in the list they are."""
     for location in locations:
         if not is_list(location):
-            yield location
+            yield location, ""
             continue
         try:
             addresses = read_list(location)
+        except FileNotFoundError:
+            report.fail(location, "there is no such file; check its name")
         except Exception as error:
             # Readers of tables raise errors of many kinds.
             text = str(error).strip() or type(error).__name__
             report.fail(location, f"it is no list of addresses ({text.splitlines()[0]}); see the documentation")
         else:
-            yield from addresses
+            for address, place in addresses:
+                yield address, f" (it is {place} of {location})"
 
 
 def _search(location: str, pattern: re.Pattern[str], report: IngestReport) -> Iterator[str]:

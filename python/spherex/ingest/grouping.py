@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["Found", "batches", "by_dataset", "is_same_file", "portions"]
+__all__ = ["Found", "batches", "by_dataset", "is_copy", "is_same_file", "portions"]
 
+import filecmp
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
+
+from .addresses import uri_of
 
 if TYPE_CHECKING:
     from .batch import DescribedFile
@@ -110,5 +113,25 @@ def is_same_file(one: str, other: str) -> bool:
     """
     try:
         return os.path.samefile(one, other)
+    except OSError:
+        return False
+
+
+def is_copy(one: str, other: str) -> bool:
+    """Whether two local files have the same bytes.
+
+    Parameters
+    ----------
+    one, other
+        Paths or URIs.
+
+    Returns
+    -------
+    bool
+        False also if one of them is remote or cannot be read.
+    """
+    ours, theirs = uri_of(one), uri_of(other)
+    try:
+        return ours.isLocal and theirs.isLocal and filecmp.cmp(ours.ospath, theirs.ospath, shallow=False)
     except OSError:
         return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["FITS_REGEX", "WAVELENGTH_TYPE", "Level2Describer"]
 
+import contextlib
 import functools
 import math
 import posixpath
@@ -31,6 +32,7 @@ from .description import (
 from .level2_header import identity_of, origin_of, pointing_of, shape_of, timespan_in
 from .policy import IngestPolicy, RunChain
 from .wavelength import load_wavelength_table
+from .words import Remark
 
 if TYPE_CHECKING:
     from spherex.fits.hdus import HDUInfo
@@ -50,8 +52,12 @@ _DIMENSIONS = ("instrument", "exposure", "detector")
 _WAVELENGTH_KIND = DatasetKind(WAVELENGTH_TYPE, ("instrument", "detector"), "AstropyHDUList")
 
 _FULL_FRAME = (FRAME_SIDE, FRAME_SIDE)
-_CUTOUT = f"are cutouts, smaller than the frame of {FRAME_SIDE} x {FRAME_SIDE} pixels"
-_PLANES = f"are whole frames without {FLAGS} or {VARIANCE}: were they cut short?"
+_SMALLER = f"smaller than the frame of {FRAME_SIDE} x {FRAME_SIDE} pixels"
+_CUTOUT = Remark(f"is a cutout, {_SMALLER}", f"are cutouts, {_SMALLER}")
+_WITHOUT = f"without {FLAGS} or {VARIANCE}"
+_PLANES = Remark(
+    f"is a whole frame {_WITHOUT}: was it cut short?", f"are whole frames {_WITHOUT}: were they cut short?"
+)
 
 _SAME_TIME = 5_000_000
 """Begin and end of an exposure differ by a millisecond between its detectors (ns)."""
@@ -140,8 +146,12 @@ class Level2Describer:
         return FileKey(exposure, (detector, name), dataset)
 
     def _run_of(self, address: str, detector: int) -> ProcessingRun:
-        """Run of a file by its directory .../{run}/{detector}/, or by the user."""
+        """Run of a file by its directory .../{run}/{detector}/, by the collection in its path, or by the user."""
         path = address if is_path(address) else urllib.parse.urlsplit(address).path
+        # In a repository the collection tells it, whatever comes after.
+        _, _, below = path.rpartition(f"/{self.instrument.level2_collection}/")
+        with contextlib.suppress(ArchiveNameError):
+            return ProcessingRun.parse(below.partition("/")[0])
         *_, directory, number = ["", "", *posixpath.dirname(path).split("/")]
         try:
             run = ProcessingRun.parse(directory)
@@ -165,9 +175,7 @@ class Level2Describer:
             observation, detector = identity_of(hdu.cards)
             _, exposure_id, expected = key.dataset.values
             if (observation.exposure, detector) != (exposure_id, expected):
-                raise ValueError(
-                    f"OBSID and DETECTOR in the header are {observation} and {detector}, but its name says other"
-                )
+                raise DescriptionError(_contradiction(observation, detector, exposure_id, expected))
             shape = shape_of(hdu)
             exposure = self._exposure(observation, hdu.cards)
             place = self._place(observation, detector, hdu, shape)
@@ -242,6 +250,18 @@ def _image_of(structure: FileStructure) -> HDUInfo:
         if hdu.name == IMAGE and len(hdu.image_shape) == 2:
             return hdu
     raise DescriptionError(f"it has no image in an HDU {IMAGE}; replace it by a good copy")
+
+
+def _contradiction(observation: ObservationId, detector: int, exposure: int, expected: int) -> str:
+    """Say what the name of a file tells otherwise than its header."""
+    named, _ = ObservationId.from_expidn(exposure * 10 + expected)
+    pairs = {"OBSID": (observation, named), "DETECTOR": (detector, expected)}
+    told = [
+        f"{key} in the header is {one}, but its name says {other}"
+        for key, (one, other) in pairs.items()
+        if one != other
+    ]
+    return f"{', and '.join(told)}; rename the file, mend the header or leave it out"
 
 
 def _is_all_known(structure: FileStructure) -> bool:

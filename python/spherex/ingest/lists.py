@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["is_list", "read_list"]
+__all__ = ["ListedAddress", "is_list", "read_list"]
 
 import json
 import os
 import urllib.parse
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 from lsst.resources import ResourcePath
 
@@ -16,6 +16,24 @@ from .addresses import is_path, uri_of
 
 _COLUMNS = ("address", "uri", "url", "access_url", "s3_uri", "s3_url", "path", "filename", "cloud_access")
 """Columns that hold addresses, the first one that a table has counts."""
+
+_Cell: TypeAlias = tuple[str, Any]
+"""Place in a list, and what is there."""
+
+
+class ListedAddress(NamedTuple):
+    """An address and where in the list it is.
+
+    Parameters
+    ----------
+    address
+        Path or URI.
+    place
+        Line or row, both counted from 1.
+    """
+
+    address: str
+    place: str
 
 
 def is_list(location: str) -> bool:
@@ -35,7 +53,7 @@ def is_list(location: str) -> bool:
     return _extension(location) in _READERS and not (is_path(location) and os.path.isdir(location))
 
 
-def read_list(location: str) -> list[str]:
+def read_list(location: str) -> list[ListedAddress]:
     """Read a list of addresses.
 
     Parameters
@@ -45,7 +63,7 @@ def read_list(location: str) -> list[str]:
 
     Returns
     -------
-    list [ str ]
+    list [ ListedAddress ]
         The addresses. Those that are relative are taken from the directory of
         the list.
 
@@ -58,12 +76,15 @@ def read_list(location: str) -> list[str]:
     """
     location = location if not is_path(location) else os.path.abspath(location)
     with uri_of(location).as_local() as local:
-        addresses = [_address_of(value) for value in _READERS[_extension(location)](local.ospath)]
-    if not addresses:
+        found = [
+            ListedAddress(_address_of(value), place) for place, value in _READERS[_extension(location)](local.ospath)
+        ]
+    if not found:
         raise ValueError("there is no address in it")
-    if not all(addresses):
-        raise ValueError(f"row {addresses.index('') + 1} of {len(addresses)} has no address")
-    return [_resolved(address, location) for address in addresses]
+    for address, place in found:
+        if not address:
+            raise ValueError(f"{place} of {len(found)} has no address")
+    return [ListedAddress(_resolved(address, location), place) for address, place in found]
 
 
 def _extension(location: str) -> str:
@@ -71,20 +92,20 @@ def _extension(location: str) -> str:
     return os.path.splitext(path)[1].lower()
 
 
-def _read_text(path: str) -> list[str]:
+def _read_text(path: str) -> list[_Cell]:
     with open(path, encoding="utf-8") as stream:
-        lines = [line.strip() for line in stream]
-    return [line for line in lines if line and not line.startswith("#")]
+        lines = [(f"line {number}", line.strip()) for number, line in enumerate(stream, start=1)]
+    return [(place, line) for place, line in lines if line and not line.startswith("#")]
 
 
-def _read_parquet(path: str) -> list[Any]:
+def _read_parquet(path: str) -> list[_Cell]:
     import pyarrow.parquet
 
     column = _column(pyarrow.parquet.read_schema(path).names)
-    return pyarrow.parquet.read_table(path, columns=[column])[column].to_pylist()
+    return _rows(pyarrow.parquet.read_table(path, columns=[column])[column].to_pylist())
 
 
-def _read_votable(path: str) -> list[Any]:
+def _read_votable(path: str) -> list[_Cell]:
     import warnings
 
     from astropy.io.votable import parse_single_table
@@ -93,7 +114,11 @@ def _read_votable(path: str) -> list[Any]:
         # What a server gets wrong about VOTables is no matter of an ingest.
         warnings.simplefilter("ignore")
         table = parse_single_table(path, verify="ignore").to_table(use_names_over_ids=True)
-    return list(table[_column(table.colnames)].tolist())
+    return _rows(table[_column(table.colnames)].tolist())
+
+
+def _rows(values: Iterable[Any]) -> list[_Cell]:
+    return [(f"row {number}", value) for number, value in enumerate(values, start=1)]
 
 
 def _column(names: Sequence[str]) -> str:
@@ -124,7 +149,7 @@ def _resolved(address: str, location: str) -> str:
     return str(ResourcePath(location).parent().join(address, forceDirectory=address.endswith("/")))
 
 
-_READERS: dict[str, Callable[[str], Iterable[Any]]] = {
+_READERS: dict[str, Callable[[str], Iterable[_Cell]]] = {
     **dict.fromkeys((".txt", ".list", ".lst"), _read_text),
     ".parquet": _read_parquet,
     **dict.fromkeys((".xml", ".vot", ".votable"), _read_votable),

@@ -55,6 +55,9 @@ class IngestPolicy:
         Reads a file of a given address; by default its FITS headers are read.
     has_given_ids
         Whether datasets may have UUIDs that do not follow from what they are.
+    has_many_types
+        Whether files tell their dataset types, so that one of which the
+        repository has another definition is no matter of the other files.
     """
 
     type_option: str
@@ -65,6 +68,7 @@ class IngestPolicy:
     chain: RunChain | None = None
     read: Callable[[str], FileStructure | DescriptionError] | None = None
     has_given_ids: bool = False
+    has_many_types: bool = False
 
     @property
     def apart_option(self) -> str:

@@ -69,7 +69,8 @@ class Registrar:
             Raised if the repository has a dataset type or a collection of
             that name which is another one.
         DescriptionError
-            Raised if it has the dataset with another id than the given one.
+            Raised if it has the dataset with another id than the given one,
+            or where files tell their dataset types, another dataset type.
         """
         dataset_type = self._dataset_type(key.kind)
         if key.run not in self._runs:
@@ -82,8 +83,8 @@ class Registrar:
                 return known
             if known is not None:
                 raise DescriptionError(
-                    f"it is ingested already, with the id {known.id}; remove that dataset first (butler "
-                    f"prune-datasets REPO --purge {key.run} --datasets {key.kind.name}) to give it another id"
+                    f"it is ingested already, with the id {known.id}; remove that dataset first ({key.removal}) "
+                    "to give it another id"
                 )
         return DatasetRef(
             dataset_type,
@@ -115,10 +116,7 @@ class Registrar:
             )
             known = self._known_type(kind.name)
             if known is not None and known != dataset_type:
-                raise IngestError(
-                    f"Dataset type {kind.name!r} of the repository is another one ({known.dimensions}, "
-                    f"{known.storageClass_name}): choose another name by {self._policy.type_option}."
-                )
+                raise self._conflict(known, dataset_type)
             if known is None and not self._dry_run:
                 self._butler.registry.registerDatasetType(dataset_type)
             # Storage classes are looked up in the configuration of the repository.
@@ -127,8 +125,9 @@ class Registrar:
             raise IngestError(f"Dataset type {kind.name!r} cannot be registered: {explain(error)}.") from error
         except (ValueError, KeyError) as error:
             raise IngestError(
-                f"Dataset type {kind.name!r} cannot be used in this repository: {error}. Choose another name by "
-                f"{self._policy.type_option}, or make the repository with the seed configuration of spherex_butler."
+                f"Dataset type {kind.name!r} cannot be used in this repository: {str(error).rstrip('.')}. Choose "
+                f"another name by {self._policy.type_option}, or make the repository with the seed configuration of "
+                "spherex_butler."
             ) from error
         required = list(dataset_type.dimensions.required)
         self._orders[kind] = tuple(kind.dimensions.index(name) for name in required)
@@ -139,7 +138,23 @@ class Registrar:
         try:
             return self._butler.get_dataset_type(name)
         except MissingDatasetTypeError:
-            return None
+            # A dry run has registered none of those that it came across.
+            return next((one for one in self._types.values() if one.name == name), None)
+
+    def _conflict(self, known: DatasetType, wanted: DatasetType) -> IngestError | DescriptionError:
+        """Return what to raise where the repository has another dataset type of the name."""
+        if not self._policy.has_many_types:
+            return IngestError(
+                f"Dataset type {known.name!r} of the repository is another one ({known.dimensions}, "
+                f"{known.storageClass_name}): choose another name by {self._policy.type_option}."
+            )
+        return DescriptionError(
+            f"its dataset type {known.name!r} is to be {wanted.dimensions}, {wanted.storageClass_name}, but is "
+            f"{known.dimensions}, {known.storageClass_name} in the repository; choose another name by "
+            f"{self._policy.type_option}, or, if that one is a mistake, remove its datasets and it (butler "
+            f"prune-datasets REPO --purge RUN --datasets {known.name}, butler remove-dataset-type REPO {known.name}); "
+            f"butler query-datasets REPO {known.name} tells their RUN"
+        )
 
     def _register_run(self, run: str) -> None:
         """Register a run, and list it in the chain, unless it is a dry run."""

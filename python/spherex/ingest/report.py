@@ -7,6 +7,8 @@ __all__ = ["IngestReport"]
 import collections
 import dataclasses
 
+from .words import Remark, counted
+
 
 @dataclasses.dataclass
 class IngestReport:
@@ -30,15 +32,15 @@ class IngestReport:
     new_records: int = 0
     """Dimension records that were inserted."""
 
-    changed_records: int = 0
-    """Dimension records that were completed or updated."""
+    changed_records: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    """Dimension records that were completed or updated, by dimension element."""
 
     unknown: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     """Files that were ingested although they do not tell something, by what
     they do not tell.
     """
 
-    remarks: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    remarks: collections.Counter[Remark] = dataclasses.field(default_factory=collections.Counter)
     """Files that were ingested and have a peculiarity, by peculiarity."""
 
     derived: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
@@ -81,14 +83,27 @@ class IngestReport:
         other
             Report on that part.
         """
-        for field in ("ingested", "present", "skipped", "not_tried", "new_records", "changed_records"):
+        for field in ("ingested", "present", "skipped", "not_tried", "new_records"):
             setattr(self, field, getattr(self, field) + getattr(other, field))
+        self.changed_records.update(other.changed_records)
         self.unknown.update(other.unknown)
         self.remarks.update(other.remarks)
         self.derived.update(other.derived)
         self.left.update(other.left)
         self.notes.extend(other.notes)
         self.failures.extend(other.failures)
+
+    def note_skipped(self, address: str, reason: str) -> None:
+        """Have a line on a file that was passed over.
+
+        Parameters
+        ----------
+        address
+            Path or URI.
+        reason
+            Why it was.
+        """
+        self.notes.append(f"skipped: {_shown(address)}: {reason}")
 
     def failure_lines(self) -> list[str]:
         """Say one line on each failure."""
@@ -104,17 +119,20 @@ class IngestReport:
         ]
         if self.not_tried:
             counts.append(f"{self.not_tried} not tried")
-        lines = [f"{'dry run, ' if self.dry_run else ''}{self.found} files found: {', '.join(counts)}"]
+        lines = [f"{'dry run, ' if self.dry_run else ''}{counted(self.found, 'file')} found: {', '.join(counts)}"]
         lines += [
             f"{count} of them without {name}: left unknown in the repository"
             for name, count in sorted(self.unknown.items())
         ]
-        lines += [f"{count} of them {remark}" for remark, count in sorted(self.remarks.items())]
-        lines += [f"{count} datasets {name} made from them" for name, count in sorted(self.derived.items())]
-        lines += [f"{count} originals left in place: {reason}" for reason, count in sorted(self.left.items())]
-        if self.changed_records:
-            verb = "would be changed" if self.dry_run else "changed"
-            lines.append(f"{self.changed_records} dimension records {verb}")
+        lines += [remark.of(count) for remark, count in sorted(self.remarks.items())]
+        lines += [f"{counted(count, 'dataset')} {name} made from them" for name, count in sorted(self.derived.items())]
+        lines += [
+            f"{counted(count, 'original')} left in place: {reason}" for reason, count in sorted(self.left.items())
+        ]
+        verb = "would be changed" if self.dry_run else "changed"
+        lines += [
+            f"{counted(count, f'{element} record')} {verb}" for element, count in sorted(self.changed_records.items())
+        ]
         return lines + self.notes
 
 

@@ -18,6 +18,13 @@ _SINGULAR = 1e-8
 Two equal sources nearer than 0.001 pixels would have it.
 """
 
+_NO_PART = 1e-4
+"""Part of a term in sums of terms that are not solved for, up to which the term is known.
+
+With a signal of a thousand times the noise in such a sum, the term is off by
+a tenth of its error.
+"""
+
 _LEAST_VARIANCE = 0.5
 """Bound of a smoothed variance, in units of the least one that the pixels have."""
 
@@ -29,18 +36,30 @@ class Fit:
     Parameters
     ----------
     values
-        Of shape (n, terms); NaN where the pixels cannot tell.
+        Of shape (n, terms). Of terms that the pixels cannot tell apart only
+        what they make together is meant; alone they are the smallest possible.
     covariance
         Of shape (n, terms, terms).
+    is_known
+        Which values mean something alone, of shape (n, terms).
+    rank
+        Number of what was solved for, the number of terms or fewer, of shape (n,).
     """
 
     values: NDArray[np.float64]
     covariance: NDArray[np.float64]
+    is_known: NDArray[np.bool_]
+    rank: NDArray[np.int64]
 
     @property
     def errors(self) -> NDArray[np.float64]:
         """Standard deviations, those of correlated terms included, of shape (n, terms)."""
         return np.sqrt(np.diagonal(self.covariance, axis1=1, axis2=2))
+
+    def model(self, design: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the sum of terms of shape (n, pixels, terms)."""
+        model: NDArray[np.float64] = (design @ self.values[:, :, None])[:, :, 0]
+        return model
 
 
 def fit_linear(design: NDArray[np.float64], data: NDArray[np.float64], weights: NDArray[np.float64]) -> Fit:
@@ -54,20 +73,28 @@ def fit_linear(design: NDArray[np.float64], data: NDArray[np.float64], weights: 
         The pixels, of shape (n, pixels).
     weights
         One over the variance, 0 where a pixel does not count, of shape (n, pixels).
+
+    Returns
+    -------
+    fit
+        Nothing is known of rows whose normal equations are no numbers; the
+        other rows do not suffer.
     """
-    weighted = design * weights[:, :, None]
-    normal = weighted.transpose(0, 2, 1) @ design
-    right = (weighted * data[:, :, None]).sum(axis=1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        weighted = design * weights[:, :, None]
+        normal = weighted.transpose(0, 2, 1) @ design
+        right = (weighted * data[:, :, None]).sum(axis=1)
+    is_usable = np.isfinite(normal).all(axis=(1, 2)) & np.isfinite(right).all(axis=1)
+    # One such matrix would stop the decomposition of all.
+    normal[~is_usable], right[~is_usable] = 0.0, 0.0
     scale = np.sqrt(np.diagonal(normal, axis1=1, axis2=2))
-    is_known = (scale > 0).all(axis=1)
     scale = np.where(scale > 0, scale, 1.0)
-    scaled = normal / (scale[:, :, None] * scale[:, None, :])
-    eigenvalues, vectors = np.linalg.eigh(scaled)
-    is_known &= eigenvalues[:, 0] > _SINGULAR
-    inverse = (vectors / np.where(is_known[:, None], eigenvalues, 1.0)[:, None, :]) @ vectors.transpose(0, 2, 1)
-    covariance = inverse / (scale[:, :, None] * scale[:, None, :])
-    covariance[~is_known] = np.nan
-    return Fit((covariance @ right[:, :, None])[:, :, 0], covariance)
+    eigenvalues, vectors = np.linalg.eigh(normal / (scale[:, :, None] * scale[:, None, :]))
+    is_solved = eigenvalues > _SINGULAR
+    scaled = vectors / scale[:, :, None]
+    covariance = (scaled * (is_solved / np.where(is_solved, eigenvalues, 1.0))[:, None, :]) @ scaled.transpose(0, 2, 1)
+    unsolved = np.sqrt((vectors**2 * ~is_solved[:, None, :]).sum(axis=2))
+    return Fit((covariance @ right[:, :, None])[:, :, 0], covariance, unsolved <= _NO_PART, is_solved.sum(axis=1))
 
 
 def median_variance(variance: NDArray[np.float64], is_good: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ._aperture import aperture_weights
+from ._aperture import aperture_fluxes, aperture_weights
 from ._fit import Fit, fit_linear, median_variance, smooth_variance
-from ._stamps import IN_ONE_GO, Stamps, cut_stamps
+from ._neighbours import MOST_NEIGHBOURS, batches, cores_of_neighbours, find_neighbours, light_of_neighbours
+from ._stamps import Stamps, cut_stamps
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from ._stamps import Pixels
 
 _ROUNDS = 2  # of the weights, after a first fit without a model
-_LEAST_LIGHT = 1e-4  # of a neighbour in the pixels, else it does not matter
-_MOST_NEIGHBOURS = 40
 _CLIPPING = 3.0  # standard deviations
 
 
@@ -105,7 +104,8 @@ def measure_fluxes(
         How to do it.
     slopes
         Direction along x and y in which the background may change linearly,
-        of shape (n, 2); NaN or `None` for a constant one.
+        of shape (n, 2); `None`, or one without a finite length above zero,
+        for a constant one.
 
     Returns
     -------
@@ -114,10 +114,11 @@ def measure_fluxes(
     """
     settings = settings or FluxSettings()
     fluxes = _blank(len(wanted))
-    neighbours = _neighbours(x, y, wanted, settings.side)
-    for begin in range(0, len(wanted), IN_ONE_GO):
-        rows = np.arange(begin, min(begin + IN_ONE_GO, len(wanted)))
-        batch = _Batch(pixels, x, y, wanted[rows], neighbours[begin : begin + IN_ONE_GO], profiles, settings)
+    # A target is up to half a pixel beside the middle of its square; the light
+    # of a pixel comes from all of it.
+    neighbours = find_neighbours(x, y, wanted, settings.side / 2 + profiles.reach + 0.5)
+    for rows in batches(neighbours):
+        batch = _Batch(pixels, x, y, wanted[rows], neighbours[rows], profiles, settings)
         batch.measure(None if slopes is None else slopes[rows])
         for field in dataclasses.fields(Fluxes):
             getattr(fluxes, field.name)[rows] = getattr(batch.fluxes, field.name)
@@ -133,22 +134,6 @@ def _blank(number: int) -> Fluxes:
             for field in dataclasses.fields(Fluxes)
         }
     )
-
-
-def _neighbours(
-    x: NDArray[np.float64], y: NDArray[np.float64], wanted: NDArray[np.intp], side: int
-) -> list[NDArray[np.intp]]:
-    """Return for each target the other sources in or next to its square, the nearest ones first."""
-    from scipy.spatial import KDTree
-
-    places = np.stack([x, y], axis=-1)
-    near: list[list[int]] = KDTree(places).query_ball_point(places[wanted], side // 2 + 1, p=np.inf)
-    found = []
-    for target, those in zip(wanted, near, strict=True):
-        others = np.array([one for one in those if one != target], np.intp)
-        distances = np.hypot(*(places[others] - places[target]).T)
-        found.append(others[np.argsort(distances, kind="stable")][:_MOST_NEIGHBOURS])
-    return found
 
 
 class _Batch:
@@ -175,43 +160,29 @@ class _Batch:
 
     def measure(self, slopes: NDArray[np.float64] | None) -> None:
         """Fill in the fluxes."""
-        light, sizes = self._light_of_neighbours()
         used = self._used_pixels()
         self._describe_pixels(used)
-        has_slope = np.zeros(len(sizes), bool) if slopes is None else np.isfinite(slopes).all(axis=1)
-        for kind in np.unique(2 * sizes + has_slope).tolist():
+        light = light_of_neighbours(self._stamps, *self._all, self._neighbours, self._profiles, used)
+        sizes = np.array([len(shares) for shares in light], np.int64)
+        self.fluxes.neighbours[:] = sizes
+        has_slope = np.zeros(len(sizes), bool) if slopes is None else _has_direction(slopes)
+        kinds = 2 * sizes + has_slope
+        for kind in np.unique(kinds[sizes <= MOST_NEIGHBOURS]).tolist():
             size, is_sloped = divmod(kind, 2)
-            rows = np.flatnonzero(2 * sizes + has_slope == kind)
+            rows = np.flatnonzero(kinds == kind)
             terms = [self._own[rows], np.ones_like(self._own[rows])]
             if is_sloped and slopes is not None:
                 terms.append(self._ramp(rows, slopes[rows]))
             terms.extend(np.stack([light[row][place] for row in rows]) for place in range(size))
             design = np.stack(terms, axis=-1).reshape(len(rows), -1, len(terms))
             self._solve(rows, design, used[rows].reshape(len(rows), -1))
-        self.fluxes.neighbours[:] = sizes
         self._judge()
-
-    def _light_of_neighbours(self) -> tuple[list[list[NDArray[np.float64]]], NDArray[np.int64]]:
-        """Return the light of those neighbours that matter, and how many do."""
-        stamps, (x, y) = self._stamps, self._all
-        pairs = np.array([(row, one) for row, those in enumerate(self._neighbours) for one in those], np.intp)
-        light: list[list[NDArray[np.float64]]] = [[] for _ in self._neighbours]
-        if len(pairs):
-            rows, others = pairs.T
-            shares = self._profiles.at(x[others], y[others], stamps.left[rows], stamps.bottom[rows], stamps.side)
-            matters = (shares * stamps.is_good[rows]).sum(axis=(1, 2)) > _LEAST_LIGHT
-            for row, share in zip(rows[matters], shares[matters], strict=True):
-                light[row].append(share)
-        return light, np.array([len(those) for those in light], np.int64)
 
     def _used_pixels(self) -> NDArray[np.bool_]:
         stamps, (x, y) = self._stamps, self._all
-        is_core = stamps.distance(self._x, self._y) <= self._settings.core
-        for place, those in enumerate(self._neighbours):
-            if not len(those):
-                continue
-            alone = _take(stamps, np.full(len(those), place))
-            is_core[place] |= (alone.distance(x[those], y[those]) <= self._settings.core).any(axis=0)
+        core = self._settings.core
+        is_core = stamps.distance(self._x, self._y) <= core
+        is_core |= cores_of_neighbours(stamps, x, y, self._neighbours, core)
         around = stamps.is_good & ~is_core
         used = stamps.is_good & (is_core | ~stamps.is_doubtful)
         few = np.flatnonzero((around & used).sum(axis=(1, 2)) < self._settings.least_background)
@@ -251,12 +222,12 @@ class _Batch:
         variance = median_variance(given, used)
         fit = fit_linear(design, data, used / variance)
         for _ in range(_ROUNDS):
-            variance = smooth_variance(given, data, _model(design, fit), used)
+            variance = smooth_variance(given, data, fit.model(design), used)
             fit = fit_linear(design, data, used / variance)
-        fluxes.flux[rows], fluxes.background[rows] = fit.values[:, :2].T
-        fluxes.flux_error[rows], fluxes.background_error[rows] = fit.errors[:, :2].T
-        fluxes.chi2[rows] = ((data - _model(design, fit)) ** 2 * used / variance).sum(axis=1)
-        fluxes.dof[rows] = used.sum(axis=1) - design.shape[2]
+        fluxes.flux[rows], fluxes.background[rows] = np.where(fit.is_known, fit.values, np.nan)[:, :2].T
+        fluxes.flux_error[rows], fluxes.background_error[rows] = np.where(fit.is_known, fit.errors, np.nan)[:, :2].T
+        fluxes.chi2[rows] = ((data - fit.model(design)) ** 2 * used / variance).sum(axis=1)
+        fluxes.dof[rows] = used.sum(axis=1) - fit.rank
         self._apertures(rows, design, used, variance, fit)
 
     def _apertures(
@@ -267,27 +238,22 @@ class _Batch:
         variance: NDArray[np.float64],
         fit: Fit,
     ) -> None:
-        fluxes = self.fluxes
-        stamps = _take(self._stamps, rows)
+        fluxes, stamps = self.fluxes, _take(self._stamps, rows)
         weights = aperture_weights(stamps, self._x[rows], self._y[rows], self._settings.aperture)
-        weights = weights.reshape(used.shape) * used
-        others = design[:, :, 1:]
-        rest = stamps.data.reshape(used.shape) - (others @ fit.values[:, 1:, None])[:, :, 0]
-        enclosed = (weights * design[:, :, 0]).sum(axis=1)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            fluxes.aperture_flux[rows] = (weights * rest).sum(axis=1) / enclosed
-            # The noise of the pixels and that of what was subtracted.
-            subtracted = (weights[:, :, None] * others).sum(axis=1)
-            of_pixels = (weights**2 * variance).sum(axis=1)
-            of_others = np.einsum("ni,nij,nj->n", subtracted, fit.covariance[:, 1:, 1:], subtracted)
-            fluxes.aperture_flux_error[rows] = np.sqrt(of_pixels + of_others) / enclosed
-        fluxes.enclosed_fraction[rows] = enclosed
+        fluxes.aperture_flux[rows], fluxes.aperture_flux_error[rows], fluxes.enclosed_fraction[rows] = aperture_fluxes(
+            weights.reshape(used.shape) * used, design, stamps.data.reshape(used.shape), used / variance, fit
+        )
 
     def _judge(self) -> None:
         """Say of which targets there is no flux."""
         fluxes = self.fluxes
         for row in np.flatnonzero(fluxes.masked_fraction > self._settings.most_masked):
             fluxes.reason[row] = f"{fluxes.masked_fraction[row]:.0%} of the PSF is on pixels that cannot be used"
+        for row in np.flatnonzero((fluxes.neighbours > MOST_NEIGHBOURS) & (fluxes.reason == "")):
+            fluxes.reason[row] = (
+                f"{fluxes.neighbours[row]} neighbours have light in its pixels, more than the {MOST_NEIGHBOURS}"
+                " that are fitted together"
+            )
         undetermined = ~np.isfinite(fluxes.flux) | (fluxes.dof <= 0)
         for row in np.flatnonzero(undetermined & (fluxes.reason == "")):
             fluxes.reason[row] = (
@@ -300,13 +266,13 @@ class _Batch:
             getattr(fluxes, name)[without] = np.nan
 
 
+def _has_direction(slopes: NDArray[np.float64]) -> NDArray[np.bool_]:
+    length = np.hypot(*slopes.T)
+    return np.isfinite(length) & (length > 0)
+
+
 def _take(stamps: Stamps, rows: NDArray[np.intp]) -> Stamps:
     return Stamps(**{field.name: getattr(stamps, field.name)[rows] for field in dataclasses.fields(Stamps)})
-
-
-def _model(design: NDArray[np.float64], fit: Fit) -> NDArray[np.float64]:
-    model: NDArray[np.float64] = (design @ np.nan_to_num(fit.values)[:, :, None])[:, :, 0]
-    return model
 
 
 def _clipped(data: NDArray[np.float64], is_candidate: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 __all__ = ["Profiles"]
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
 
+from ..fits.errors import ProductError
 from ..image import zone_weights
+from ._stamps import IN_ONE_GO
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,8 +54,10 @@ class Profiles:
         _, rows, columns = psf.shape
         self._middle = ((rows - 1) / 2, (columns - 1) / 2)
         zone_weights(*psf.centres, np.zeros(1), np.zeros(1))
+        self.reach = max(rows, columns) / self._step / 2
+        """How far the light of a source reaches along x or y (pixels)."""
         # One pixel more on each side takes in every position within a pixel.
-        self.side = 2 * (math.ceil(max(rows, columns) / self._step / 2) + 1) + 1
+        self.side = 2 * (math.ceil(self.reach) + 1) + 1
         self._coefficients: dict[int, NDArray[np.float64]] = {}
 
     def nearest_zone(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -61,10 +66,13 @@ class Profiles:
         Parameters
         ----------
         x, y
-            Pixels of the whole frame, from 0, of shape (n,).
+            Pixels of the whole frame, from 0, of shape (n,). Of centres that
+            are equally near the one with the least number counts.
         """
-        x_centres, y_centres = self._psf.centres
-        return np.hypot(x[:, None] - x_centres, y[:, None] - y_centres).argmin(axis=1).astype(np.int64) + 1
+        # On a lattice the nearest of the four zones around has the largest weight.
+        indices, weights = zone_weights(*self._psf.centres, x, y)
+        is_nearest = weights == weights.max(axis=1, keepdims=True)
+        return np.where(is_nearest, indices, len(self._psf)).min(axis=1).astype(np.int64) + 1
 
     def at(
         self,
@@ -98,8 +106,8 @@ class Profiles:
         # All sources between the same zones at once: together they are large
         # products of matrices, and no PSF is copied for each source.
         cells, cell_of = np.unique(indices, axis=0, return_inverse=True)
-        for number, zones in enumerate(cells):
-            some = np.flatnonzero(cell_of.ravel() == number)
+        for some in _parts(cell_of.ravel()):
+            zones = cells[cell_of.ravel()[some[0]]]
             up = self._interpolation(rows[some], points, self._middle[0], self._of_zone(zones[0]).shape[0])
             across = self._interpolation(columns[some], points, self._middle[1], self._of_zone(zones[0]).shape[1])
             values[some] = sum(
@@ -115,7 +123,7 @@ class Profiles:
         if zone not in self._coefficients:
             samples = np.asarray(self._psf[zone], np.float64)
             if not np.isfinite(samples).all():
-                raise ValueError(f"The PSF of zone {zone + 1} has samples that are not numbers.")
+                raise ProductError(f"the PSF of zone {zone + 1} has samples that are not numbers")
             if self._is_effective:
                 table = np.pad(samples * self._step**2, _PAD)
             else:
@@ -157,6 +165,14 @@ class Profiles:
         for tap, weight in enumerate(_cubic(part)):
             np.put_along_axis(matrices, (first + tap - 1)[..., None], weight[..., None], axis=2)
         return matrices
+
+
+def _parts(kinds: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
+    """Return indices of those of the same kind, as many as are worked on at once."""
+    order = np.argsort(kinds, kind="stable")
+    for some in np.split(order, np.flatnonzero(np.diff(kinds[order])) + 1):
+        for begin in range(0, len(some), IN_ONE_GO):
+            yield some[begin : begin + IN_ONE_GO]
 
 
 def _cubic(part: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:

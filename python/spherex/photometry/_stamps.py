@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 IN_ONE_GO = 256
-"""Squares that are worked on at once: a few Mbyte."""
+"""Squares that are worked on at once: some ten Mbyte."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -77,10 +77,20 @@ class Stamps:
         """Pixels along a side."""
         return self.data.shape[1]
 
-    def distance(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the distances of the pixels from a place for each stamp, in pixels of the whole frame."""
-        across = self.left[:, None] + np.arange(self.side) - x[:, None]
-        up = self.bottom[:, None] + np.arange(self.side) - y[:, None]
+    def distance(
+        self, x: NDArray[np.float64], y: NDArray[np.float64], rows: NDArray[np.intp] | slice = slice(None)
+    ) -> NDArray[np.float64]:
+        """Return the distances of the pixels from a place for each stamp, in pixels of the whole frame.
+
+        Parameters
+        ----------
+        x, y
+            The places, of shape (k,).
+        rows
+            The stamp of each place; by default place and stamp have the same number.
+        """
+        across = self.left[rows, None] + np.arange(self.side) - x[:, None]
+        up = self.bottom[rows, None] + np.arange(self.side) - y[:, None]
         return np.hypot(up[:, :, None], across[:, None, :])
 
 

@@ -13,9 +13,9 @@ from lsst.daf.butler import DataCoordinate, DatasetRef, InvalidQueryError, Missi
 from lsst.sphgeom import Angle, Circle, LonLat, UnitVector3d
 
 from spherex.geometry.pixels import corners_of
-from spherex.instrument import DETECTORS
 
 from .criteria import SearchError
+from .filters import check_filters, detectors_of
 
 if TYPE_CHECKING:
     from lsst.daf.butler import Butler, DatasetType
@@ -37,12 +37,6 @@ _PIXEL = 6.15 / 3600
 
 _SEEN = 0.25
 """Radius of a circle that is sure to contain the centre of a fine pixel (deg)."""
-
-_BEYOND = 0.07
-"""How far wavelengths may lie outside of the design range of a detector, relatively.
-
-In the samples of Quick Release 1 it is 0.034 at most, in the corners of detector 1.
-"""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -142,6 +136,7 @@ def find_candidates(butler: Butler, criteria: Criteria) -> Candidates:
         ) from None
     if set(dataset_type.dimensions.required) != {"instrument", "exposure", "detector"}:
         raise SearchError(f"{criteria.dataset_type!r} is not a dataset type of images of an exposure and a detector")
+    check_filters(butler, criteria)
     try:
         with butler.query() as query:
             rows = list(_rows(query, criteria, _circle(butler, criteria)))
@@ -168,19 +163,6 @@ def find_candidates(butler: Butler, criteria: Criteria) -> Candidates:
     )
 
 
-def _detectors(criteria: Criteria) -> list[int] | None:
-    """Return the detectors that may have what is looked for, None if all may."""
-    if criteria.wavelengths is None:
-        return list(criteria.detectors) or None
-    shortest, longest = criteria.wavelengths
-    fitting = [
-        detector.id
-        for detector in DETECTORS
-        if detector.lmin * (1 - _BEYOND) <= longest and shortest <= detector.lmax * (1 + _BEYOND)
-    ]
-    return [id_ for id_ in fitting if id_ in (criteria.detectors or fitting)]
-
-
 def _circle(butler: Butler, criteria: Criteria) -> Circle:
     """Return the circle that regions have to overlap."""
     pixelization = butler.dimensions.commonSkyPix.pixelization
@@ -198,7 +180,7 @@ def _rows(query: Query, criteria: Criteria, circle: Circle) -> Iterator[dict[str
     query = query.join_dataset_search(criteria.dataset_type, criteria.collections)
     of = query.expression_factory
     conditions = [of.exposure_detector_region.region.overlaps(circle)]
-    detectors = _detectors(criteria)
+    detectors = detectors_of(criteria)
     if detectors is not None:
         conditions.append(of.detector.in_iterable(detectors))
     if criteria.surveys:

@@ -27,7 +27,7 @@ class Criteria:
     Parameters
     ----------
     ra, dec
-        Position, ICRS (deg); right ascension from 0 to 360.
+        Position, ICRS (deg); right ascension from -180 to 360.
     radius
         Radius of a circle round it that an image has to touch (deg); at 0 it
         has to contain the position.
@@ -71,8 +71,8 @@ class Criteria:
     where: str = ""
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.ra <= 360.0:
-            raise SearchError(f"the right ascension is not between 0 and 360 degrees: {self.ra:g}.")
+        if not -180.0 <= self.ra <= 360.0:
+            raise SearchError(f"the right ascension is not between -180 and 360 degrees: {self.ra:g}.")
         if not -90.0 <= self.dec <= 90.0:
             raise SearchError(f"the declination is not between -90 and 90 degrees: {self.dec:g}.")
         if not 0.0 <= self.radius <= _WIDEST:

@@ -69,6 +69,7 @@ def find_images(
     *,
     exact: bool = False,
     flags: bool = False,
+    addresses: bool = True,
     sort: str = "time",
     threads: int = 1,
 ) -> FoundImages:
@@ -83,9 +84,13 @@ def find_images(
     exact
         Read the headers of all images, not only of those near whose edges the
         position is. What a file does not hold, a cutout for instance, then
-        counts as outside.
+        counts as outside. Wavelengths that the repository does not know are
+        read from the images.
     flags
         Read the flags at the position, too, and the headers with them.
+    addresses
+        Tell where the images are, too. For ten thousands of images this
+        takes as long as all the rest.
     sort
         ``time`` or ``wavelength``.
     threads
@@ -105,10 +110,12 @@ def find_images(
     if sort not in _SORTS:
         raise SearchError(f"images are sorted by {' or '.join(_SORTS)}, not by {sort!r}.")
     with _no_collection():
-        return _find(butler, criteria, exact or flags, flags, sort, threads)
+        return _find(butler, criteria, exact or flags, flags, addresses, sort, threads)
 
 
-def _find(butler: Butler, criteria: Criteria, exact: bool, flags: bool, sort: str, threads: int) -> FoundImages:
+def _find(
+    butler: Butler, criteria: Criteria, exact: bool, flags: bool, with_addresses: bool, sort: str, threads: int
+) -> FoundImages:
     candidates = find_candidates(butler, criteria)
     pixels = pixels_at(candidates.corners, _direction(criteria), _SHAPE)
     reach = _reach(candidates, criteria)
@@ -127,7 +134,7 @@ def _find(butler: Butler, criteria: Criteria, exact: bool, flags: bool, sort: st
     wavelength, bandwidth = np.full((2, len(candidates)), np.nan)
     rows = np.flatnonzero(is_found)
     wavelength[rows], bandwidth[rows], unread = wavelengths_at(
-        butler, candidates.take(rows), pixels[rows], _SHAPE, threads
+        butler, candidates.take(rows), pixels[rows], _SHAPE, threads, with_files=exact
     )
     is_unknown = is_found & np.isnan(wavelength)
     at_any_wavelength = len(rows)
@@ -136,14 +143,16 @@ def _find(butler: Butler, criteria: Criteria, exact: bool, flags: bool, sort: st
         rows = np.flatnonzero(is_found & (shortest <= wavelength) & (wavelength <= longest))
     rows = rows[_order(candidates.take(rows), wavelength[rows], sort)]
     images = candidates.take(rows)
-    addresses = images.addresses(butler)
+    addresses = images.addresses(butler) if with_addresses or flags else None
     problems = settlement.problems + unread
     names = None
-    if flags:
+    if flags and addresses is not None:
         frames = [settlement.frames.get(row) for row in rows.tolist()]
         names = _flags_at(addresses, pixels[rows], frames, problems, threads)
     return FoundImages(
-        make_table(images, pixels[rows], wavelength[rows], bandwidth[rows], names, addresses),
+        make_table(
+            images, pixels[rows], wavelength[rows], bandwidth[rows], names, addresses if with_addresses else None
+        ),
         tuple(np.unique(candidates.detector[is_unknown]).tolist()),
         at_any_wavelength,
         tuple(dict.fromkeys(problems)),

@@ -23,14 +23,15 @@ def position_of(words: Sequence[str]) -> tuple[float, float]:
     Parameters
     ----------
     words
-        Right ascension and declination, in degrees where no unit is given, or
-        one name that contains the coordinates. No other name is known:
-        nothing is asked of a server.
+        Right ascension and declination, in degrees where no unit is given,
+        also as one word with a blank or a comma between them; or one name that
+        contains the coordinates. No other name is known: nothing is asked of
+        a server.
 
     Returns
     -------
     ra, dec
-        ICRS (deg).
+        ICRS (deg). Whether they are in their ranges, `Criteria` checks.
 
     Raises
     ------
@@ -38,19 +39,26 @@ def position_of(words: Sequence[str]) -> tuple[float, float]:
         Raised if it is no position.
     """
     text = " ".join(words)
+    if len(words) == 1:
+        named = _position_in_name(text)
+        if named is not None:
+            return named
+        words = text.replace(",", " ").split()
     if len(words) == 2:
-        ra, dec = (degrees_of(word, text) for word in words)
-        if not -90.0 <= dec <= 90.0:
-            raise SearchError(f"{text!r} is no position: the declination is not between -90 and 90 degrees; {_HINT}.")
-        return ra % 360.0, dec
-    if len(words) != 1:
-        raise SearchError(f"{text!r} is no position: {_HINT}.")
+        ra, dec = (degrees_of(word.strip(","), text) for word in words)
+        return ra, dec
+    what = "name that tells its coordinates" if len(words) == 1 else "position"
+    raise SearchError(f"{text!r} is no {what}: {_HINT}.")
+
+
+def _position_in_name(name: str) -> tuple[float, float] | None:
+    """Return the position that a name contains, None if there is none."""
     from astropy.coordinates import jparser
 
     try:
-        position = jparser.to_skycoord(text).icrs
+        position = jparser.to_skycoord(name).icrs
     except ValueError:
-        raise SearchError(f"{text!r} is no name that tells its coordinates: {_HINT}.") from None
+        return None
     return float(position.ra.deg), float(position.dec.deg)
 
 
@@ -83,7 +91,9 @@ def degrees_of(word: str, whole: str | None = None) -> float:
             degrees = float(Angle(word).deg)
         except Exception:
             # The parser of astropy raises errors of many kinds.
-            raise SearchError(f"{whole or word!r} is no {'position' if whole else 'angle'}: {_HINT}.") from None
+            if whole is None:
+                raise SearchError(f"{word!r} is no angle; give 0.1 (degrees) or 10arcmin.") from None
+            raise SearchError(f"{whole!r} is no position: {_HINT}.") from None
     if not math.isfinite(degrees):
         raise SearchError(f"{word!r} is no angle: it is not finite.")
     return degrees

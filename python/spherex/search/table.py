@@ -37,7 +37,7 @@ def make_table(
     wavelength: NDArray[np.float64],
     bandwidth: NDArray[np.float64],
     flags: Sequence[str | None] | None,
-    addresses: Sequence[ResourcePath],
+    addresses: Sequence[ResourcePath] | None,
 ) -> Table:
     """Make the table.
 
@@ -53,7 +53,7 @@ def make_table(
     flags
         Names of the flags there; None if nobody asked for them.
     addresses
-        Where the images are.
+        Where the images are; None if nobody asked for it.
 
     Returns
     -------
@@ -75,10 +75,10 @@ def make_table(
     if flags is not None:
         texts = np.array([name or "" for name in flags], str)
         columns.append(("flags", np.ma.array(texts, mask=[name is None for name in flags]), None, "Flags of the pixel"))
-    columns += [
-        ("address", np.array([str(address) for address in addresses], str), None, "Address of the file"),
-        ("run", images.runs.astype(str), None, "RUN collection"),
-    ]
+    if addresses is not None:
+        texts = np.array([str(address) for address in addresses], str)
+        columns.append(("address", texts, None, "Address of the file"))
+    columns.append(("run", images.runs.astype(str), None, "RUN collection"))
     table = Table()
     for name, values, unit, description in columns:
         is_unknown = np.isnan(values) if name in ("wavelength", "bandwidth") else np.ma.getmaskarray(values)

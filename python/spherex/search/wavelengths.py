@@ -13,9 +13,10 @@ from astropy import units
 from lsst.daf.butler import DataCoordinate, DatasetRef, MissingCollectionError, MissingDatasetTypeError
 
 from spherex.archive import CBAND, CWAVE
-from spherex.fits import ProductError
+from spherex.fits import ProductError, ProductFile
 from spherex.fits.names import WCS_WAVE
-from spherex.image import Wavelength
+from spherex.fits.sources import open_source
+from spherex.image import Wavelength, wavelength_plane
 from spherex.ingest.level2 import WAVELENGTH_TYPE
 
 from .frames import Unread, read_files
@@ -34,13 +35,19 @@ CALIBRATIONS = "SPHEREx/calib"
 
 
 def wavelengths_at(
-    butler: Butler, candidates: Candidates, pixels: NDArray[np.float64], shape: tuple[int, int], threads: int
+    butler: Butler,
+    candidates: Candidates,
+    pixels: NDArray[np.float64],
+    shape: tuple[int, int],
+    threads: int,
+    *,
+    with_files: bool = False,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], list[str]]:
     """Return central wavelengths and bandwidths at pixels.
 
     The calibration that is valid at the time of an exposure is taken. Where
     there is none, or it cannot be read, it is the wavelength table of the
-    images of the same run and detector.
+    images of the same run and detector, or that of the image itself.
 
     Parameters
     ----------
@@ -54,14 +61,16 @@ def wavelengths_at(
     shape
         Number of pixels of a frame along x and y.
     threads
-        Number of remote calibrations that are read at the same time.
+        Number of remote files that are read at the same time.
+    with_files
+        Whether images may be read.
 
     Returns
     -------
     wavelength, bandwidth
         In um, of shape (n,); NaN where they are not known.
     problems
-        Which calibrations and tables cannot be read, and why.
+        Which calibrations, tables and images cannot be read, and why.
     """
     values = np.full((2, len(candidates)), np.nan)
     problems: list[str] = []
@@ -79,6 +88,14 @@ def wavelengths_at(
             else:
                 values[:, rows] = answer
                 is_wanted[rows] = False
+    if with_files and is_wanted.any():
+        rows = np.flatnonzero(is_wanted)
+        addresses = candidates.take(rows).addresses(butler)
+        for row, answer in zip(rows, read_files(_own, addresses, list(places[rows]), threads=threads), strict=True):
+            if isinstance(answer, Unread):
+                problems.append(answer)
+            elif answer is not None:
+                values[:, row] = answer
     return values[0], values[1], problems
 
 
@@ -141,8 +158,8 @@ def _read(
     found = butler.get_many_uris(refs, predict=True)
     addresses = [found[ref].primaryURI for ref in refs]
     answers: list[Any] = [None] * len(refs)
-    remote = [n for n, ref in enumerate(refs) if ref.datasetType.name == CALIBRATION and _has_ranges(addresses[n])]
-    _fill(answers, remote, read_pixels, addresses, places, [shape] * len(refs), threads=threads)
+    plain = [n for n, ref in enumerate(refs) if ref.datasetType.name == CALIBRATION and _has_ranges(addresses[n])]
+    _fill(answers, plain, read_pixels, addresses, places, [shape] * len(refs), threads=threads)
     others = [n for n, answer in enumerate(answers) if answer is None]
     get = functools.partial(_get, butler)
     # The Butler is not made for several threads.
@@ -151,9 +168,9 @@ def _read(
 
 
 def _has_ranges(address: ResourcePath | None) -> bool:
-    """Return whether it is better to read some of a file than the Butler's copy of all of it."""
+    """Return whether parts of a file can be read, which is better than the Butler's copy of all of it."""
     # Fragments are files in an archive.
-    return address is not None and not (address.isLocal or address.fragment or address.getExtension().endswith(".gz"))
+    return address is not None and not (address.fragment or address.getExtension().endswith(".gz"))
 
 
 def _fill(answers: list[Any], which: list[int], read: Any, *arguments: Sequence[Any], threads: int) -> None:
@@ -174,3 +191,14 @@ def _get(
         raise ProductError(f"it has no wavelengths, neither planes {CWAVE} and {CBAND} nor a table {WCS_WAVE}")
     central, width = Wavelength.from_table(hdus[WCS_WAVE]).at(*places.T)
     return central.to_value(units.um), width.to_value(units.um)
+
+
+def _own(address: ResourcePath, place: NDArray[np.float64]) -> tuple[float, float] | None:
+    """Return central wavelength and bandwidth that an image has at a pixel of the frame, None if it does not tell."""
+    with open_source(address, sparse=True) as source:
+        image = ProductFile(source)
+        if wavelength_plane(image.header()) is None:
+            return None
+        box = image.bbox()
+        central, width = image.wavelength().at(place[0] - box.x0, place[1] - box.y0)
+    return float(central.to_value(units.um)), float(width.to_value(units.um))

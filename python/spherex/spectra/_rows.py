@@ -10,11 +10,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+from astropy.units import Unit, UnitBase, UnitConversionError
 
-from ..image import frame_origin
+from ..fits.errors import ProductError
+from ..image import BAD_PIXEL_PRESETS, frame_origin
 from ..instrument.detectors import FRAME_SIDE
 from ..photometry import Pixels, measure_brightness, measure_fluxes
-from .inputs import UNUSABLE, told
 from .pixel_properties import airglow_slopes, gains_in, needs_gains, solid_angles
 
 if TYPE_CHECKING:
@@ -32,11 +33,21 @@ if TYPE_CHECKING:
 MICROJANSKY = 1e12 * math.radians(1 / 3600) ** 2
 """uJy in a pixel of 1 arcsec2 under a surface brightness of 1 MJy/sr: 23.50443."""
 
+_UNIT: UnitBase = Unit("MJy / sr")
+
 _FLUXES = ("flux", "flux_error", "aperture_flux", "aperture_flux_error")
 _MEASURED = (*_FLUXES, "background", "background_error", "enclosed_fraction", "chi2", "masked_fraction")
 _KNOWN_ANYHOW = ("wavelength", "bandwidth", "surface_brightness", "gain_correction", "solid_angle")
 _COUNTED = ("dof", "flags", "neighbours", "psf_zone")
-_TOLD = ("flag_names", "background_method", "reason", "version", "wavelength_source", "psf_source")
+_TOLD = (
+    "flag_names",
+    "background_method",
+    "reason",
+    "version",
+    "wavelength_source",
+    "psf_source",
+    "solid_angle_source",
+)
 
 _Read = TypeVar("_Read")
 
@@ -94,8 +105,8 @@ class Rows:
         """Return what is read of the image; if it cannot be read, `None`, and rows that say why."""
         try:
             return read()
-        except UNUSABLE as error:
-            self._fail(f"{what}: {told(error)}", some)
+        except ProductError as error:
+            self._fail(f"{what}: {' '.join(str(error).split())}", some)
             return None
 
     def _fail(self, reason: str, some: Any) -> None:
@@ -119,6 +130,7 @@ class Rows:
         self._slopes = airglow_slopes(at, central, x, y)
         self.values["wavelength"], self.values["bandwidth"] = central.to_value("um"), bandwidth.to_value("um")
         self.values["wavelength_source"] = origin
+        self._fail("no wavelength at this pixel", ~np.isfinite(self.values["wavelength"]))
 
     def _find_psf(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
         found: tuple[Profiles, str] | None
@@ -140,10 +152,12 @@ class Rows:
         box = window.box.shifted(*self._origin)
         place = (np.rint(self._y[rows]).astype(int) - box.y0, np.rint(self._x[rows]).astype(int) - box.x0)
         known = self._calibrations.solid_angles
-        values["solid_angle"][some], values["solid_angle_source"] = solid_angles(
-            self._header, wcs, None if known is None else known.value.read(box)[place]
+        values["solid_angle"][some], values["solid_angle_source"][some] = solid_angles(
+            self._header, wcs, len(rows), None if known is None else known.value.read(box)[place]
         )
-        pixels = _pixels(image, (box.x0, box.y0), self._settings)
+        pixels = self._attempt("no pixels", lambda: _pixels(image, (box.x0, box.y0), self._settings), some)
+        if pixels is None:
+            return
         values["version"][some] = image.version or ""
         values["gain_correction"][some] = 1.0
         gains = self._calibrations.gains if needs_gains(image.version or "") else None
@@ -159,20 +173,30 @@ class Rows:
             self._fail("the image has no variance, so that fluxes would have no errors", some)
         if image.flag_plane is None:
             self._fail("the image has no flags that could tell bad pixels", some)
-        if self._profiles is not None and (values["reason"][some] == "").all():
+        some = some[values["reason"][some] == ""]
+        if self._profiles is not None and len(some):
             self._measure_fluxes(pixels, some, self._profiles, image.flag_table)
 
     def _measure_fluxes(
         self, pixels: Pixels, some: NDArray[np.intp], profiles: Profiles, flag_table: FlagTable
     ) -> None:
         values, slopes = self.values, self._slopes[some]
-        fluxes = measure_fluxes(pixels, self._x, self._y, self._rows[some], profiles, self._settings.fluxes, slopes)
+        fluxes = self._attempt(
+            "no PSF",
+            lambda: measure_fluxes(
+                pixels, self._x, self._y, self._rows[some], profiles, self._settings.fluxes, slopes
+            ),
+            some,
+        )
+        if fluxes is None:
+            return
         for name in (*_MEASURED, "dof", "flags", "neighbours", "reason"):
             values[name][some] = getattr(fluxes, name)
         for name in _FLUXES:
             values[name][some] *= values["solid_angle"][some] * MICROJANSKY
         values["flag_names"][some] = _names(fluxes.flags, flag_table)
-        method = np.where(np.isfinite(slopes).all(axis=1), "constant + slope along wavelength", "constant")
+        is_sloping = np.isfinite(slopes).all(axis=1) & slopes.any(axis=1)
+        method = np.where(is_sloping, "constant + slope along wavelength", "constant")
         values["background_method"][some] = np.char.add(method, np.where(fluxes.is_clipped, ", clipped", ""))
 
 
@@ -181,15 +205,32 @@ def _id(calibration: Calibration | None) -> str:
 
 
 def _pixels(image: SPHERExImage, origin: tuple[int, int], settings: MeasureSettings) -> Pixels:
-    """Return the pixels of an image; without flags all are good, without variance it is that of a unit weight."""
+    """Return the pixels of an image in MJy/sr; without flags all are good, without variance all weigh the same."""
+    try:
+        factor = 1.0 if image.unit == _UNIT else image.unit.to(_UNIT)
+    except (AttributeError, UnitConversionError):
+        raise ProductError(f"the image is in {image.unit or 'no unit'}, not in {_UNIT}") from None
     nothing = np.zeros(image.shape, bool)
-    if image.flag_plane is None:
-        is_bad = is_doubtful = flags = nothing
-    else:
-        is_bad, is_doubtful = image.bad_pixels(settings.bad_flags), image.bad_pixels(settings.doubtful_flags)
+    is_bad = is_doubtful = flags = nothing
+    if image.flag_plane is not None:
+        is_bad, is_doubtful = (_mask(image, names) for names in (settings.bad_flags, settings.doubtful_flags))
         flags = image.flag_plane.array
     variance = np.ones(image.shape) if image.variance is None else image.variance
-    return Pixels(image.data, variance, is_bad, is_doubtful, flags, origin)
+    data = image.data
+    if factor != 1.0:
+        data, variance = data * factor, variance * factor**2
+    return Pixels(data, variance, is_bad, is_doubtful, flags, origin)
+
+
+def _mask(image: SPHERExImage, names: tuple[str, ...]) -> NDArray[np.bool_]:
+    mask = np.zeros(image.shape, bool)
+    for name in names:
+        if name in BAD_PIXEL_PRESETS or name in image.flag_table:
+            try:
+                mask |= image.bad_pixels(name)
+            except ValueError as error:
+                raise ProductError(str(error)) from error
+    return mask
 
 
 def _names(flags: NDArray[np.int64], table: FlagTable) -> list[str]:

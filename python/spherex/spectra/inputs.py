@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["UNUSABLE", "Calibration", "Calibrations", "ImageSource", "MeasureSettings", "told"]
+__all__ = ["Calibration", "Calibrations", "ImageSource", "MeasureSettings"]
 
 import dataclasses
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..fits.errors import ProductError
 from ..photometry import FluxSettings
 
 if TYPE_CHECKING:
@@ -16,12 +15,13 @@ if TYPE_CHECKING:
     from ..image import Box, SPHERExImage, Wavelength
     from ..photometry import Profiles
 
-UNUSABLE = (OSError, ValueError, RuntimeError, LookupError)
-"""What reading a damaged file ends in; others are errors of the program."""
-
-
 class ImageSource(Protocol):
-    """An image of which parts can be read."""
+    """An image of which parts can be read.
+
+    Each method raises a `spherex.fits.ProductError` if the file is damaged or
+    lacks what is asked for. Other errors are none of the file: it may be read
+    another time.
+    """
 
     def header(self) -> Header:
         """Return the header of the whole."""
@@ -83,20 +83,15 @@ class MeasureSettings:
     fluxes
         How fluxes are measured.
     bad_flags
-        Preset, or names of flags, of pixels that are not used.
+        Presets and names of flags of pixels that are not used; those that an
+        image does not have are passed over.
     doubtful_flags
-        Preset, or names of flags, of pixels that are no background.
+        The same of pixels that are no background.
     is_barycentric
         Whether times at the barycentre are wanted.
     """
 
     fluxes: FluxSettings = dataclasses.field(default_factory=FluxSettings)
-    bad_flags: str | tuple[str, ...] = "fit"
-    doubtful_flags: str | tuple[str, ...] = "background"
+    bad_flags: tuple[str, ...] = ("fit",)
+    doubtful_flags: tuple[str, ...] = ("background",)
     is_barycentric: bool = False
-
-
-def told(error: Exception) -> str:
-    """Return on one line what an error says, without what the Butler puts around it."""
-    inner = error.__cause__ if isinstance(error.__cause__, ProductError) else error
-    return " ".join(str(inner).split())

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..fits.errors import ProductError
 from ..image import celestial_wcs
 from ..targets.motion import positions_at
 from ._rows import Rows
@@ -20,9 +21,13 @@ if TYPE_CHECKING:
     from astropy.io.fits import Header
     from astropy.table import QTable, Table
     from astropy.time import Time
+    from astropy.wcs import WCS
     from numpy.typing import NDArray
 
     from .inputs import ImageSource
+
+_REACH = 8.0
+"""Pixels; the light of no source reaches farther: PSFs of the archive end 3 to 5 pixels away."""
 
 
 def measure_targets(
@@ -58,20 +63,18 @@ def measure_targets(
 
     Raises
     ------
-    ValueError
-        If it is not known where and when the image was taken; the message
-        says why. Another of `UNUSABLE` if its header cannot be read.
+    spherex.fits.ProductError
+        If it is not known where and when the image was taken, or its header
+        cannot be read; the message says why.
     """
     calibrations = calibrations or Calibrations()
     settings = settings or MeasureSettings()
     header = source.header()
-    wcs = celestial_wcs(header)
-    if wcs is None:
-        raise ValueError("the image has no celestial coordinates")
+    wcs = _wcs_of(header)
     time = time_of(header)
     sky = positions_at(targets, time)
     shape = (int(header["NAXIS2"]), int(header["NAXIS1"]))
-    placed = place_targets(wcs, sky, shape, settings.fluxes.side)
+    placed = place_targets(wcs, sky, shape, settings.fluxes.side / 2 + _REACH)
     rows = np.flatnonzero(placed.is_on_image)
     if not len(rows):
         return None
@@ -85,6 +88,16 @@ def measure_targets(
     if settings.is_barycentric:
         values["time_barycentric"] = barycentric_time(time, sky[chosen])
     return make_table({**values, **facts}, len(rows))
+
+
+def _wcs_of(header: Header) -> WCS:
+    try:
+        wcs = celestial_wcs(header)
+    except ValueError as error:
+        raise ProductError(f"the celestial coordinates of the image are wrong: {error}") from error
+    if wcs is None:
+        raise ProductError("the image has no celestial coordinates")
+    return wcs
 
 
 def failed_table(names: NDArray[Any], facts: Mapping[str, Any], reason: str) -> QTable:
@@ -107,14 +120,16 @@ def time_of(header: Header) -> Time:
 
     Raises
     ------
-    ValueError
+    spherex.fits.ProductError
         If the header does not tell it.
     """
     from astropy.time import Time
 
-    if "MJD-AVG" in header:
-        return Time(float(header["MJD-AVG"]), format="mjd", scale="utc")
-    if "MJD-BEG" in header and "MJD-END" in header:
-        begin, end = (Time(float(header[name]), format="mjd", scale="utc") for name in ("MJD-BEG", "MJD-END"))
-        return begin + (end - begin) / 2
-    raise ValueError("the header has no time (MJD-AVG, or MJD-BEG and MJD-END)")
+    for names in (("MJD-AVG",), ("MJD-BEG", "MJD-END")):
+        if all(name in header for name in names):
+            try:
+                times = [Time(float(header[name]), format="mjd", scale="utc") for name in names]
+            except (TypeError, ValueError) as error:
+                raise ProductError(f"the header has no time in {' and '.join(names)}: {error}") from error
+            return times[0] + (times[-1] - times[0]) / 2
+    raise ProductError("the header has no time (MJD-AVG, or MJD-BEG and MJD-END)")

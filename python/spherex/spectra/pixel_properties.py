@@ -6,7 +6,7 @@ __all__ = ["PixelMap", "PlaneWavelengths", "airglow_slopes", "gains_in", "needs_
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from astropy import units
@@ -136,8 +136,10 @@ def gains_in(gains: PixelMap, box: Box, width: int) -> NDArray[np.floating]:
     return np.where(np.isfinite(part), part, medians[:, None])
 
 
-def solid_angles(header: Header, wcs: WCS, gained: NDArray[np.floating] | None) -> tuple[Any, str]:
-    """Return the solid angles of pixels and where they come from.
+def solid_angles(
+    header: Header, wcs: WCS, number: int, gained: NDArray[np.floating] | None
+) -> tuple[NDArray[np.float64], NDArray[np.object_]]:
+    """Return the solid angles of pixels (arcsec2) and where each comes from.
 
     Parameters
     ----------
@@ -145,11 +147,18 @@ def solid_angles(header: Header, wcs: WCS, gained: NDArray[np.floating] | None) 
         Header of the image.
     wcs
         Its coordinates.
+    number
+        Number of pixels.
     gained
-        Those of the calibration solid_angle_pixel_map (arcsec2), if there is one.
+        Those of the calibration solid_angle_pixel_map (arcsec2), if there is
+        one. What is no solid angle there is taken from the image.
     """
-    if gained is not None:
-        return gained, "solid_angle_pixel_map"
     if _MEDIAN_SOLID_ANGLE in header:
-        return float(header[_MEDIAN_SOLID_ANGLE]), f"{_MEDIAN_SOLID_ANGLE} of the image"
-    return float(wcs.proj_plane_pixel_area().to_value(units.arcsec**2)), "scale of the image's WCS"
+        angle, source = float(header[_MEDIAN_SOLID_ANGLE]), f"{_MEDIAN_SOLID_ANGLE} of the image"
+    else:
+        angle, source = float(wcs.proj_plane_pixel_area().to_value(units.arcsec**2)), "scale of the image's WCS"
+    angles, sources = np.full(number, angle), np.full(number, source, object)
+    if gained is not None:
+        is_known = np.isfinite(gained) & (gained > 0)
+        angles[is_known], sources[is_known] = gained[is_known], "solid_angle_pixel_map"
+    return angles, sources

@@ -135,12 +135,14 @@ def barycentric_time(time: Time, sky: SkyCoord) -> NDArray[np.float64]:
     """Return a time at the barycentre of the solar system, TDB as MJD, for each position.
 
     The observer is taken for one at the centre of the Earth, from which
-    SPHEREx is 0.02 light seconds away.
+    SPHEREx is 0.02 light seconds away. So no rotation of the Earth is needed,
+    for which `astropy.time.Time.light_travel_time` would want a table of the
+    last weeks.
     """
-    from astropy.coordinates import EarthLocation
-    from astropy.time import Time
+    from astropy import constants
+    from astropy.coordinates import get_body_barycentric
 
-    at_earth = Time(time, location=EarthLocation.from_geocentric(0, 0, 0, unit="m"))
-    later = at_earth.light_travel_time(sky, kind="barycentric", ephemeris="builtin")
-    values: NDArray[np.float64] = (at_earth.tdb + later).mjd
+    earth = get_body_barycentric("earth", time, ephemeris="builtin")
+    later = earth.dot(sky.icrs.represent_as("unitspherical").to_cartesian()) / constants.c
+    values: NDArray[np.float64] = time.tdb.mjd + later.to_value("day")
     return values

@@ -126,10 +126,12 @@ class MeasureTargetsConfig(pipeBase.PipelineTaskConfig, pipelineConnections=Meas
         doc="Number of undoubtful pixels below which doubtful ones are background, too, after clipping.",
     )
     badFlags = pexConfig.ListField[str](
-        default=["fit"], doc="Pixels with one of these flags are not used; or the name of one preset."
+        default=["fit"],
+        doc="Pixels with one of these flags are not used: names of flags and of presets. Flags that an image does not "
+        "have are passed over.",
     )
     doubtfulFlags = pexConfig.ListField[str](
-        default=["background"], doc="Pixels with one of these flags are no background; or the name of one preset."
+        default=["background"], doc="The same for pixels that are no background."
     )
     barycentric = pexConfig.Field[bool](default=False, doc="Add times at the barycentre of the solar system.")
 
@@ -140,6 +142,16 @@ class MeasureTargetsConfig(pipeBase.PipelineTaskConfig, pipelineConnections=Meas
             raise pexConfig.FieldValidationError(
                 self._fields["side"], self, f"The side of the square must be odd, not {self.side}."
             )
+        from ..image import BAD_PIXEL_PRESETS, KNOWN_FLAGS
+
+        for field in ("badFlags", "doubtfulFlags"):
+            if unknown := set(getattr(self, field)) - BAD_PIXEL_PRESETS.keys() - KNOWN_FLAGS:
+                raise pexConfig.FieldValidationError(
+                    self._fields[field],
+                    self,
+                    f"There is no flag {', '.join(sorted(unknown))}. Presets are {', '.join(BAD_PIXEL_PRESETS)}, "
+                    f"flags {', '.join(sorted(KNOWN_FLAGS))}.",
+                )
 
 
 class MeasureTargetsTask(pipeBase.PipelineTask):
@@ -211,18 +223,17 @@ class MeasureTargetsTask(pipeBase.PipelineTask):
         """
         from astropy.table import Table
 
+        from ..fits.errors import ProductError
         from ..spectra.columns import make_table
-        from ..spectra.inputs import UNUSABLE, told
         from ..spectra.measuring import measure_targets
         from ._measured_image import HandledImage
 
-        source = HandledImage(image)
+        # A bad calibration, or none to be had now, is no bad image: it fails the quantum.
+        calibrations = _calibrations(spectralWcs, solidAngles, psf, fluxCorrections)
         try:
-            calibrations = _calibrations(spectralWcs, solidAngles, psf, fluxCorrections)
-            table = measure_targets(source, targets, facts, calibrations, self._settings())
-        except UNUSABLE as error:
-            self.log.debug("The image cannot be measured.", exc_info=error)
-            table = self._failed(targets, facts, region, told(error))
+            table = measure_targets(HandledImage(image), targets, facts, calibrations, self._settings())
+        except ProductError as error:
+            table = self._failed(targets, facts, region, " ".join(str(error).split()))
         if table is None:
             # Written as well: spectra have to know that the image was looked at.
             table = make_table({}, 0)
@@ -244,8 +255,8 @@ class MeasureTargetsTask(pipeBase.PipelineTask):
         config = self.config
         return MeasureSettings(
             fluxes=FluxSettings(config.side, config.core, config.aperture, config.mostMasked, config.leastBackground),
-            bad_flags=_flags(config.badFlags),
-            doubtful_flags=_flags(config.doubtfulFlags),
+            bad_flags=tuple(config.badFlags),
+            doubtful_flags=tuple(config.doubtfulFlags),
             is_barycentric=config.barycentric,
         )
 
@@ -254,10 +265,6 @@ class MeasureTargetsTask(pipeBase.PipelineTask):
 
         names = np.asarray(targets["name"], dtype=str)[_in_region(targets, region)]
         return failed_table(names, facts, reason) if len(names) else None
-
-
-def _flags(names: Any) -> str | tuple[str, ...]:
-    return names[0] if len(names) == 1 else tuple(names)
 
 
 def _calibrations(spectral_wcs: Any, solid_angles: Any, psf: Any, gains: Any) -> Calibrations:

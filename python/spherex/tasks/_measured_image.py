@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from astropy import units
+from lsst.daf.butler import FileIntegrityError
 
+from ..fits.errors import ProductError
 from ._kept import Kept
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ _DETECTORS = 6
 
 _CATALOGS: Kept[Table] = Kept(2)
 _PROFILES: Kept[Profiles] = Kept(2 * _DETECTORS)
-_MAPS: Kept[WholeMap] = Kept(_DETECTORS)
+_MAPS: Kept[WholeMap] = Kept(2 * _DETECTORS)
 _WAVELENGTHS: Kept[PlaneWavelengths | Wavelength] = Kept(_DETECTORS)
 
 
@@ -43,20 +45,31 @@ class HandledImage:
         self._handle = handle
         self._header: Header | None = None
 
+    def _get(self, **what: Any) -> Any:
+        """Read something; the Butler hides what is wrong with a file in an error of its own."""
+        try:
+            return self._handle.get(**what)
+        except (FileNotFoundError, FileIntegrityError) as error:
+            raise ProductError(str(error)) from error
+        except ValueError as error:
+            if isinstance(error.__cause__, ProductError):
+                raise error.__cause__ from None
+            raise
+
     def header(self) -> Header:
         """Return the header of the whole."""
         if self._header is None:
-            self._header = self._handle.get(component="header")
+            self._header = self._get(component="header")
         return self._header
 
     def read(self, box: Box) -> SPHERExImage:
         """Return a part, without further planes."""
-        image: SPHERExImage = self._handle.get(parameters={"box": box, "planes": []})
+        image: SPHERExImage = self._get(parameters={"box": box, "planes": []})
         return image
 
     def wavelength(self) -> Wavelength:
         """Return the wavelength solution of the whole."""
-        solution: Wavelength = self._handle.get(component="wavelength")
+        solution: Wavelength = self._get(component="wavelength")
         return solution
 
     def profiles(self) -> tuple[Profiles, str]:
@@ -72,11 +85,18 @@ class HandledImage:
         kind = next((kind for kind in _PSF_KINDS if kind in known), None)
 
         def read() -> Profiles:
-            return Profiles(self._handle.get(component="psf"))
+            try:
+                return Profiles(self._get(component="psf"))
+            except ProductError:
+                raise
+            except ValueError as error:
+                raise ProductError(f"the PSF of the image cannot be used: {error}") from error
 
         if kind is None:
             return read(), "image"
-        return _PROFILES.get(known[kind], read), f"image, {kind} {known[kind]}"
+        # The centres of the zones depend on the version, too: up to 6.5.5 they were exchanged.
+        key = (known[kind], str(self.header().get("VERSION")))
+        return _PROFILES.get(key, read), f"image, {kind} {known[kind]}"
 
 
 class WholeMap:

@@ -17,6 +17,7 @@ from lsst.daf.butler.cli.utils import ButlerCommand
 @repo_argument(required=True)
 @click.option("--dataset-type", default="level2", show_default=True, help="Name of the dataset type of the images.")
 @collections_option(help="Collections with the images, all versions of which are looked at. Default is SPHEREx/level2.")
+@click.option("--instrument", default="SPHEREx", show_default=True, help="Name of the instrument of the images.")
 @where_option()
 @click.option(
     "-j",

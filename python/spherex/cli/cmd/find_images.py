@@ -60,6 +60,7 @@ from lsst.daf.butler.cli.utils import ButlerCommand
 @click.option(
     "--sort", type=click.Choice(["time", "wavelength"]), default="time", show_default=True, help="Order of the rows."
 )
+@click.option("--show-uri", is_flag=True, help="Show the addresses of the files, too; tables of --output have them.")
 @click.option(
     "--output",
     type=click.Path(dir_okay=False),
@@ -71,10 +72,11 @@ from lsst.daf.butler.cli.utils import ButlerCommand
 def find_images(**kwargs: Any) -> None:
     """Find the images that contain a position.
 
-    RA and DEC are in degrees, ICRS, or have a unit (20h32m06.5s 38d21m00s). A
-    NAME has to contain the coordinates, such as J203206+382100. The table
-    tells time, wavelength and pixel of the position in each image, from what
-    the repository knows. The exit status is 1 if there is no image.
+    RA and DEC are in degrees, ICRS, RA from -180 to 360, or have a unit
+    (20h32m06.5s 38d21m00s). A NAME has to contain the coordinates, such as
+    J203206+382100. The table tells time, wavelength and pixel of the position
+    in each image, from what the repository knows. The exit status is 1 if
+    there is no image.
     """
     from ..script import find_images as script
 

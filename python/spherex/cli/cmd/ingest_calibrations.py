@@ -47,7 +47,8 @@ def ingest_calibrations(**kwargs: Any) -> None:
     place of older ones where they overlap, and never the other way.
 
     The same command can be given again at any time, after an interruption for
-    instance: what is there already stays as it is.
+    instance: what is there already stays as it is, its validity too unless
+    --begin-date or --end-date is given.
     """
     from ..script import ingest_calibrations as script
 

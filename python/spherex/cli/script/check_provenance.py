@@ -13,11 +13,15 @@ from spherex.archive import time_of_uuid
 from spherex.calibrations.origin import OriginReport, check_origins
 from spherex.ingest import IngestError
 from spherex.ingest.repository import open_repository
+from spherex.ingest.words import Remark, counted
 
 _COLLECTIONS = ("SPHEREx/level2",)
+_UNNAMED = Remark("names no calibration", "name no calibration")
 
 
-def check_provenance(repo: str, dataset_type: str, collections: Sequence[str], where: str, threads: int) -> bool:
+def check_provenance(
+    repo: str, dataset_type: str, collections: Sequence[str], instrument: str, where: str, threads: int
+) -> bool:
     """Compare images with the ingested calibrations.
 
     Parameters
@@ -28,6 +32,8 @@ def check_provenance(repo: str, dataset_type: str, collections: Sequence[str], w
         Name of the dataset type of the images.
     collections
         Collections with them; none for the default.
+    instrument
+        Name of their instrument.
     where
         Expression that chooses among them.
     threads
@@ -40,9 +46,12 @@ def check_provenance(repo: str, dataset_type: str, collections: Sequence[str], w
     """
     try:
         with open_repository(repo, writeable=False) as butler:
-            refs = _find(butler, dataset_type, tuple(collections) or _COLLECTIONS, where)
+            refs = _find(butler, dataset_type, tuple(collections) or _COLLECTIONS, instrument, where)
             if not refs:
-                raise click.ClickException(f"{repo} has no {dataset_type} there: check --collections and --where.")
+                raise click.ClickException(
+                    f"{repo} has no {dataset_type} of {instrument} there: check --instrument, --collections and "
+                    "--where."
+                )
             report = check_origins(butler, refs, threads)
     except IngestError as error:
         raise click.ClickException(str(error)) from None
@@ -51,10 +60,18 @@ def check_provenance(repo: str, dataset_type: str, collections: Sequence[str], w
     return not (report.failures or report.reissued or report.mistaken)
 
 
-def _find(butler: Butler, dataset_type: str, collections: Sequence[str], where: str) -> list[DatasetRef]:
+def _find(
+    butler: Butler, dataset_type: str, collections: Sequence[str], instrument: str, where: str
+) -> list[DatasetRef]:
     try:
         return butler.query_datasets(
-            dataset_type, collections, find_first=False, where=where, limit=None, explain=False
+            dataset_type,
+            collections,
+            find_first=False,
+            where=where,
+            limit=None,
+            explain=False,
+            instrument=instrument,
         )
     except (MissingCollectionError, MissingDatasetTypeError) as error:
         raise click.ClickException(f"{_sentence(error)} Ingest the images first, or name others.") from None
@@ -64,7 +81,9 @@ def _find(butler: Butler, dataset_type: str, collections: Sequence[str], where: 
 
 def _sentence(error: Exception) -> str:
     """Return the first line of a message of the Butler, some of which end with a full stop."""
-    return str(error).splitlines()[0].rstrip(".") + "."
+    # A KeyError quotes its message.
+    text = str(error.args[0] if isinstance(error, KeyError) else error)
+    return text.splitlines()[0].rstrip(".") + "."
 
 
 def _lines(report: OriginReport) -> Iterator[str]:
@@ -77,7 +96,7 @@ def _lines(report: OriginReport) -> Iterator[str]:
             f"made anew: {_name(ref)} claims to be older than its {one.type} {one.id} of "
             f"{time_of_uuid(one.id):%Y-%m-%d}; get a fresh copy if yours is from before"
         )
-    yield f"{report.images} images read, {len(report.without)} of them name no calibration"
+    yield f"{counted(report.images, 'image')} read, {_UNNAMED.of(len(report.without))}"
     missing = {name for name, _, _ in report.unresolved}
     for name in sorted(report.resolved.keys() | missing):
         absent = {key: count for key, count in report.unresolved.items() if key[0] == name}
@@ -86,7 +105,8 @@ def _lines(report: OriginReport) -> Iterator[str]:
         for (_, detector, id_), count in sorted(absent.items(), key=lambda item: (item[0][1] or 0, item[0][2])):
             time = time_of_uuid(id_)
             made = f", made {time:%Y-%m-%d}" if time is not None else ""
-            yield f"  not ingested: {id_}{'' if detector is None else f', detector {detector}'}{made}: {count} images"
+            where = "" if detector is None else f", detector {detector}"
+            yield f"  not ingested: {id_}{where}{made}: {counted(count, 'image')}"
 
 
 def _name(ref: DatasetRef) -> str:

@@ -12,12 +12,24 @@ import click
 
 from spherex.ingest import IngestError
 from spherex.ingest.repository import open_repository
+from spherex.ingest.words import counted
 from spherex.search import Criteria, SearchError, degrees_of, position_of, timespan_of_dates
 from spherex.search import find_images as search
 from spherex.search.table import FORMATS, format_text, write_table
 
 if TYPE_CHECKING:
+    from lsst.daf.butler import Butler
+
     from spherex.search import FoundImages
+
+_FILTERS = {
+    "detector": "detectors",
+    "survey": "surveys",
+    "time-range": "timespan",
+    "wavelength-range": "wavelengths",
+    "where": "where",
+}
+"""Options that leave out images at the position, and their criteria."""
 
 _FIELDS = {"exposure": frozenset({"timespan", "survey"}), "exposure_detector_region": frozenset({"region"})}
 
@@ -37,6 +49,7 @@ def find_images(
     exact: bool,
     flags: bool,
     sort: str,
+    show_uri: bool,
     output: str | None,
     overwrite: bool,
     processes: int,
@@ -73,6 +86,8 @@ def find_images(
         Read the flags at the pixel.
     sort
         ``time`` or ``wavelength``.
+    show_uri
+        Whether a text has the addresses of the files.
     output
         File for the table.
     overwrite
@@ -85,14 +100,14 @@ def find_images(
     bool
         Whether every file that had to be read could be read.
     """
-    _check_words(position)
+    _check_words(repo, position)
     path = None if output is None else _output(output, overwrite)
     try:
         ra, dec = position_of(position)
         criteria = Criteria(
             ra,
             dec,
-            radius=0.0 if radius is None else degrees_of(radius),
+            radius=_radius(radius),
             instrument=instrument,
             dataset_type=dataset_type,
             collections=tuple(collections),
@@ -103,13 +118,22 @@ def find_images(
             where=where,
         )
         with open_repository(repo, writeable=False, fields=_FIELDS) as butler:
-            found = search(butler, criteria, exact=exact, flags=flags, sort=sort, threads=processes)
+            found = search(
+                butler,
+                criteria,
+                exact=exact,
+                flags=flags,
+                addresses=show_uri or not (path is None or FORMATS[path.suffix] == FORMATS[".txt"]),
+                sort=sort,
+                threads=processes,
+            )
+            nothing = None if len(found.table) else _nothing(butler, criteria, found, exact or flags)
     except (SearchError, IngestError) as error:
         raise click.ClickException(str(error)) from None
-    for line in _remarks(found):
+    for line in _remarks(found, exact or flags):
         click.echo(line, err=True)
-    if not len(found.table):
-        raise click.ClickException(_nothing(criteria, found))
+    if nothing is not None:
+        raise click.ClickException(nothing)
     if path is None:
         click.echo(format_text(found.table))
         return not found.problems
@@ -117,15 +141,32 @@ def find_images(
         write_table(found.table, path)
     except OSError as error:
         raise click.ClickException(f"{path} cannot be written: {error.strerror or error}.") from None
-    click.echo(f"{len(found.table)} images: {path}")
+    click.echo(f"{counted(len(found.table), 'image')}: {path}")
     return not found.problems
 
 
-def _check_words(position: Sequence[str]) -> None:
-    """Refuse what click took for a part of the position because it knows no such option."""
+def _check_words(repo: str, position: Sequence[str]) -> None:
+    """Refuse options that click took for a part of the position because it does not know them, and a missing REPO."""
     for word in position:
         if word.startswith("-") and not word[1:2].isdigit() and word[1:2] != ".":
             raise click.NoSuchOption(word.split("=")[0])
+    if not _is_position(position) and _is_position([repo, *position]):
+        raise click.UsageError(f"Missing argument 'REPO': {' '.join([repo, *position])!r} is a position.")
+
+
+def _is_position(words: Sequence[str]) -> bool:
+    try:
+        position_of(words)
+    except SearchError:
+        return False
+    return True
+
+
+def _radius(radius: str | None) -> float:
+    try:
+        return 0.0 if radius is None else degrees_of(radius)
+    except SearchError as error:
+        raise SearchError(f"--radius: {error}") from None
 
 
 def _output(output: str, overwrite: bool) -> Path:
@@ -139,19 +180,20 @@ def _output(output: str, overwrite: bool) -> Path:
     return path
 
 
-def _remarks(found: FoundImages) -> list[str]:
+def _remarks(found: FoundImages, exact: bool) -> list[str]:
     lines = list(found.problems)
     if found.without_wavelength:
         detectors = ", ".join(map(str, found.without_wavelength))
+        more = ", which the images do not tell either" if exact else ", or read them from the images by --exact"
         lines.append(
             f"The wavelengths of some images of detector {detectors} are not known: ingest the calibration "
-            "spectral_wcs (butler ingest-calibrations), or an image of the whole frame of the same run "
-            "(butler ingest-level2)."
+            f"spectral_wcs (butler ingest-calibrations){more}."
         )
     return lines
 
 
-def _nothing(criteria: Criteria, found: FoundImages) -> str:
+def _nothing(butler: Butler, criteria: Criteria, found: FoundImages, exact: bool) -> str:
+    """Say what it is that no image meets."""
     place = f"RA {criteria.ra:.6f}, Dec {criteria.dec:.6f}"
     contains, contain, there = f"contains {place}", f"contain {place}", "there"
     if criteria.radius:
@@ -164,4 +206,11 @@ def _nothing(criteria: Criteria, found: FoundImages) -> str:
             f"{found.at_any_wavelength} images of {images}, of detectors that may have such wavelengths, {contain}, "
             f"but none with a wavelength from {shortest} to {longest} um {there}."
         )
-    return f"No image of {images} {contains} and meets the other conditions."
+    given = [f"--{option}" for option, field in _FILTERS.items() if getattr(criteria, field)]
+    if exact:
+        given.append("--exact")
+    where = {name: getattr(criteria, name) for name in ("radius", "instrument", "dataset_type", "collections")}
+    count = len(search(butler, Criteria(criteria.ra, criteria.dec, **where)).table) if given else 0
+    if count:
+        return f"{count} images of {images} {contain}, but none of them meets {' and '.join(given)}."
+    return f"No image of {images} {contains}."

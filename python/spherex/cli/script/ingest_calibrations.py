@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from spherex.archive import ArchiveNameError, ProcessingRun
-from spherex.calibrations import CertifiedChange, CertifyRehearsal, certify_newest, timespan_between
+from spherex.calibrations import CertifiedChange, CertifyRehearsal, certify_newest, gaps_of, timespan_between
 from spherex.ingest import IngestError
 from spherex.ingest.calibrations import FILE_REGEX, CalibrationDescriber
 
@@ -20,6 +20,8 @@ from .list_calibrations import limits_of
 
 if TYPE_CHECKING:
     from lsst.daf.butler import Butler, DatasetRef, Timespan
+
+    from spherex.ingest import BatchHook
 
 
 def ingest_calibrations(
@@ -76,7 +78,7 @@ def ingest_calibrations(
         describer,
         locations,
         regex or FILE_REGEX,
-        begin=_certifier(collection, timespan),
+        begin=_certifier(collection, timespan, is_given=begin_date is not None or end_date is not None),
         threads=processes,
         **choices,
     )
@@ -87,18 +89,33 @@ def ingest_calibrations(
     return is_success and not lost
 
 
-def _certifier(
-    collection: str, timespan: Timespan
-) -> Callable[[Butler, bool], Callable[[Sequence[DatasetRef]], Iterable[str]]]:
-    def begin(butler: Butler, dry_run: bool) -> Callable[[Sequence[DatasetRef]], Iterable[str]]:
+def _certifier(collection: str, timespan: Timespan, is_given: bool) -> Callable[[Butler, bool], BatchHook]:
+    """Return what certifies datasets; those that were there already only in a range that the user gave.
+
+    Else the same command given again would undo a decertification.
+    """
+
+    def begin(butler: Butler, dry_run: bool) -> BatchHook:
         _check_collection(butler, collection)
-        if dry_run:
-            rehearsal = CertifyRehearsal(butler, collection, timespan, age_of)
-            return lambda refs: [_line_of(change, "would {}") for change in rehearsal.certify(refs)]
-        _register(butler, collection)
-        return lambda refs: [
-            _line_of(change, "{}s") for change in certify_newest(butler, collection, refs, timespan, age_of)
-        ]
+        rehearsal = CertifyRehearsal(butler, collection, timespan, age_of)
+        if not dry_run:
+            _register(butler, collection)
+
+        def certify(new: Sequence[DatasetRef], present: Sequence[DatasetRef]) -> list[str]:
+            refs = [*new, *present] if is_given else new
+            if dry_run:
+                gaps = {ref: rehearsal.gaps(ref) for ref in present}
+                changes = rehearsal.certify(refs)
+            else:
+                gaps = {ref: gaps_of(butler, collection, ref, timespan) for ref in present}
+                changes = certify_newest(butler, collection, refs, timespan, age_of)
+            told = _gain_of if is_given else _gap_of
+            return [
+                *(told(ref, gap, dry_run) for ref, some in gaps.items() for gap in some),
+                *(_line_of(change, dry_run) for change in changes),
+            ]
+
+        return certify
 
     def age_of(run: str) -> Any:
         prefix, _, name = run.rpartition("/")
@@ -129,12 +146,31 @@ def _register(butler: Butler, collection: str) -> None:
     butler.collections.register(collection, CollectionType.CALIBRATION)
 
 
-def _line_of(change: CertifiedChange, form: str) -> str:
-    detector = change.ref.dataId.get("detector")
-    what = change.ref.datasetType.name + ("" if detector is None else f", detector {detector}")
-    begin, end = limits_of(change.timespan)
-    verb = form.format("replace" if change.is_replaced else "leave")
-    return f"{what}: {change.ref.run} {verb} {change.other.run} from {begin} to {end} (TAI)"
+def _line_of(change: CertifiedChange, dry_run: bool) -> str:
+    verb = "replace" if change.is_replaced else "leave"
+    verb = f"would {verb}" if dry_run else f"{verb}s"
+    return f"{_name(change.ref)} {verb} {change.other.run} {_range(change.timespan)}"
+
+
+def _gain_of(ref: DatasetRef, gap: Timespan, dry_run: bool) -> str:
+    return f"{_name(ref)}, already there, {'would become' if dry_run else 'becomes'} valid {_range(gap)}"
+
+
+def _gap_of(ref: DatasetRef, gap: Timespan, dry_run: bool) -> str:
+    return (
+        f"{_name(ref)}, already there, {'would stay' if dry_run else 'stays'} out {_range(gap)}, where nothing is "
+        "valid; give --begin-date or --end-date to certify it"
+    )
+
+
+def _name(ref: DatasetRef) -> str:
+    detector = ref.dataId.get("detector")
+    return f"{ref.datasetType.name}{'' if detector is None else f', detector {detector}'}: {ref.run}"
+
+
+def _range(timespan: Timespan) -> str:
+    begin, end = limits_of(timespan)
+    return f"from {begin} to {end} (TAI)"
 
 
 def _parse_ids(items: Iterable[str]) -> dict[str, uuid.UUID]:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 __all__ = ["list_calibrations"]
 
+import dataclasses
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
+from lsst.daf.butler import Timespan
 
 from spherex.calibrations import associations_of
 from spherex.ingest import IngestError
 from spherex.ingest.repository import open_repository
 
 if TYPE_CHECKING:
-    from lsst.daf.butler import Butler, DatasetAssociation, Timespan
+    from lsst.daf.butler import Butler, DatasetAssociation
 
 _NONE = "-"
 
@@ -66,7 +68,25 @@ def _find(
         and (not patterns or any(fnmatch.fnmatchcase(dataset_type.name, pattern) for pattern in patterns))
     )
     found = [one for name in names for one in associations_of(butler, collection, name)]
-    return [one for one in found if not detectors or one.ref.dataId.get("detector") in detectors]
+    return _merged(one for one in found if not detectors or one.ref.dataId.get("detector") in detectors)
+
+
+def _merged(found: Iterable[DatasetAssociation]) -> list[DatasetAssociation]:
+    """Make one of ranges of a dataset that follow each other without a gap."""
+    merged: list[DatasetAssociation] = []
+    for one in found:
+        last = merged[-1] if merged else None
+        assert one.timespan is not None, "a certified dataset has a validity range"
+        if (
+            last is not None
+            and last.timespan is not None
+            and last.ref.id == one.ref.id
+            and last.timespan.end == one.timespan.begin
+        ):
+            merged[-1] = dataclasses.replace(last, timespan=Timespan(last.timespan.begin, one.timespan.end))
+        else:
+            merged.append(one)
+    return merged
 
 
 def _row(butler: Butler, one: DatasetAssociation) -> tuple[Any, ...]:
