@@ -308,6 +308,7 @@ def test_few_rows_are_in_memory_at_once(repo, monkeypatch, most_rows, sizes):
         (["spectra", "--catalogs", "spectra"], f"no target_catalog of {CATALOG} in spectra"),
         (["spectra", "--reason", "no pixels"], "--reason is for --failed"),
         (["spectra", "--where", "detector ="], "is no query"),
+        (["spectra", "--where", "instrument = 'SPHEREx' AND detector = 9"], "is a name in this query misspelt?"),
     ],
 )
 def test_what_makes_no_sense_is_refused(repo, words, match):

@@ -96,12 +96,13 @@ class CurrentCalibrations:
         The repository.
     collection
         A CALIBRATION collection, or a chain of them, of which the first one
-        that has a calibration counts.
+        that has a calibration counts. It need not be there as long as nobody
+        asks for a calibration.
     """
 
     def __init__(self, butler: Butler, collection: str) -> None:
         self._butler = butler
-        self._collections = butler.collections.query(collection, flatten_chains=True)
+        self._collection = collection
         self._known: dict[str, list[tuple[Mapping[str, object], int, int, uuid.UUID]]] = {}
 
     def ids_at(
@@ -140,7 +141,7 @@ class CurrentCalibrations:
         if dataset_type not in self._known:
             self._known[dataset_type] = [
                 (dict(one.ref.dataId.required), *one.timespan.nsec, one.ref.id)
-                for collection in self._collections
+                for collection in self._butler.collections.query(self._collection, flatten_chains=True)
                 for one in associations_of(self._butler, collection, dataset_type)
                 if one.timespan is not None
             ]

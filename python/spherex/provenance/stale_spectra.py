@@ -60,9 +60,11 @@ def find_stale_spectra(
     Raises
     ------
     ValueError
-        If a catalogue that spectra were made from is not there.
+        If a catalogue that spectra were made from is not there, or ``where``
+        chooses no image of any spectrum.
     """
     calibrations_now, catalogs_now = CurrentCalibrations(butler, calibrations), CurrentCatalogs(butler, catalogs)
+    has_chosen = not where
     for batch in read_in_batches(butler, refs):
         known = known_datasets(butler, batch)
         catalog, targets = batch[0].catalog, [spectrum.target for spectrum in batch]
@@ -76,5 +78,8 @@ def find_stale_spectra(
             if where:
                 chosen = current_images(butler, name, chain, catalog, targets, where)
                 wanted.update({(name, target): set(images) for target, images in chosen.items()})
+                has_chosen |= any(chosen.values())
         comparison = Comparison(known, newest, wanted, calibrations_now, catalogs_now, failure)
         yield from filter(None, map(comparison.compare, batch))
+    if not has_chosen:
+        raise ValueError(f"No spectrum has an image where {where}: is a name in this query misspelt?")

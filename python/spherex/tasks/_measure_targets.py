@@ -58,7 +58,9 @@ class MeasureTargetsConnections(pipeBase.PipelineTaskConnections, dimensions=(*_
     solidAngles = _calibration(
         "solid_angle_pixel_map", "CCDData", "Solid angles of all pixels; without it the median of the image."
     )
-    psf = _calibration("epsf", "AstropyHDUList", "PSF that takes the place of the image's own.")
+    psf = _calibration(
+        "epsf", "AstropyHDUList", "PSF that takes the place of the image's own; without it that of the image."
+    )
     fluxCorrections = _calibration(
         "l3_flux_corrections", "CCDData", "Factors for images of the mission's pipeline before version 7."
     )
@@ -149,7 +151,8 @@ class MeasureTargetsConfig(pipeBase.PipelineTaskConfig, pipelineConnections=Meas
                 raise pexConfig.FieldValidationError(
                     self._fields[field],
                     self,
-                    f"There is no flag {', '.join(sorted(unknown))}. Presets are {', '.join(BAD_PIXEL_PRESETS)}, "
+                    f"There is no flag {', '.join(sorted(unknown))} (write them as a list, ['fit', 'STREAK']). "
+                    f"Presets are {', '.join(BAD_PIXEL_PRESETS)}, "
                     f"flags {', '.join(sorted(KNOWN_FLAGS))}.",
                 )
 
