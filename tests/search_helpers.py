@@ -58,7 +58,7 @@ class Image:
     dec: float = 40.0
     roll: float = 25.0
     run: str = NEW
-    survey: str = "all_sky"
+    survey: str | None = "all_sky"
     origin: tuple[int, int] | None = None
     """First pixel of a cutout of 40 x 30 pixels; None for the whole frame."""
 
@@ -204,7 +204,7 @@ def add_images(
         redefine_chain(butler)
 
 
-def add_exposure(butler: Butler, observation: ObservationId, begin: float, survey: str = "all_sky") -> None:
+def add_exposure(butler: Butler, observation: ObservationId, begin: float, survey: str | None = "all_sky") -> None:
     """Insert the record of an exposure, unless another detector has made it."""
     data_id = {"instrument": "SPHEREx", "exposure": observation.exposure}
     if butler.query_dimension_records("exposure", data_id=data_id, explain=False):

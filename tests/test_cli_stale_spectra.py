@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import types
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +20,9 @@ from programs import run_program
 from spectra_helpers import CATALOG, PLACES, TargetRepo
 
 from spherex.cli.cmd import stale_spectra
-from spherex.provenance import inputs
+from spherex.provenance import inputs, queries_of_images, queries_of_targets
+from spherex.provenance.catalogs import _version_of
+from spherex.provenance.current import Place
 from spherex.spectra import unmasked
 from spherex.targets import catalog_collection
 
@@ -249,6 +253,49 @@ def test_a_version_of_the_catalogue_that_is_gone(repo):
     assert reasons(repo) == dict.fromkeys(PLACES, "with a position of a catalogue that is no longer there")
 
 
+@pytest.mark.parametrize("is_newest", [False, True])
+def test_the_file_of_a_catalogue_that_is_gone(repo, is_newest):
+    (old,) = repo.butler.query_datasets("target_catalog", collections=f"catalogs/{CATALOG}")
+    repo.register_targets(MOVED)
+    newest = repo.butler.find_dataset("target_catalog", catalog=CATALOG, collections=f"catalogs/{CATALOG}")
+    Path(repo.butler.getURI(newest if is_newest else old).ospath).unlink()
+    if is_newest:
+        done = stale(repo)
+        assert (done.code, "register the catalogue again" in done.output) == (1, True)
+    else:
+        assert reasons(repo) == dict.fromkeys(PLACES, "with a position of a catalogue that is no longer there")
+
+
+def test_an_epoch_without_motions_is_any_column(repo):
+    table = Table({"name": ["a"], "ra": [1.0], "dec": [2.0], "ref_epoch": ["J2016.0"]})
+    np.testing.assert_array_equal(_version_of(table).numbers, [[1.0, 2.0, np.nan, np.nan, np.nan]])
+
+
+def test_where_does_not_hide_that_all_images_are_gone(repo):
+    refs = repo.butler.query_datasets("level2", collections="SPHEREx/level2")
+    repo.butler.pruneDatasets(refs, unstore=True, purge=True)
+    where = ("--where", "instrument = 'SPHEREx' AND detector = 1")
+    assert set(reasons(repo, *where)) == set(PLACES)
+
+
+def test_queries_are_short_enough_for_sqlite(repo):
+    def of_target(number):
+        ref = types.SimpleNamespace(dataId={"catalog": "many" if number < 1100 else "few", "target": f"t{number:04d}"})
+        places = [Place("SPHEREx", 20250000 + number, 1 + number % 6)]
+        return types.SimpleNamespace(ref=ref, can_be_made=True, to_measure=places)
+
+    stale_ones = [of_target(number) for number in range(1110)]
+    targets, images = queries_of_targets(stale_ones), queries_of_images(stale_ones)
+    assert (len(targets), len(images)) == (3, 4)
+    for name, queries in (("target", targets), ("exposure", images)):
+        found = [value for query in queries for value in set(re.findall(r"t\d{4}|2025\d{4}", query))]
+        assert len(found) == len(set(found)) == 1110
+        for query in queries:
+            with repo.butler.query() as ask:
+                dimensions = ["catalog", "target"] if name == "target" else ["catalog", "exposure", "detector"]
+                assert list(ask.where(query).data_ids(dimensions).limit(1)) == []
+
+
 def test_the_default_collection_is_that_of_register_targets():
     (option,) = (one for one in stale_spectra.params if one.name == "catalogs")
     assert option.default == catalog_collection("{catalog}")
@@ -322,7 +369,7 @@ def test_the_query_of_targets_remakes_only_their_quanta(repo):
     repo.add_image(1, run="v2", flux=99.0)
     repo.add_image(3)
     query = stale(repo, "--print-query", "targets").output.splitlines()[0]
-    assert query == f"(catalog = '{CATALOG}' AND target IN ('west'))"
+    assert query == f"catalog = '{CATALOG}' AND target IN ('west')"
     quanta = pipetask(repo, query)
     assert quanta == {"measureTargets": 4, "gatherSpectra": 1, "combineChannels": 1, "drawSpectra": 1}
     assert fluxes(repo, "west") == [10.0, 99.0, 12.0, 13.0]

@@ -212,6 +212,15 @@ def test_filters(varied: Path) -> None:
     assert numbers(search(varied, 30, 40, where=where)) == [(n, 6) for n in range(10)]
 
 
+def test_images_of_no_survey_hide_none(repo_root: Path, tmp_path: Path) -> None:
+    surveys = (None, "all_sky", None, "deep_north")
+    images = [Image(number, survey=survey) for number, survey in enumerate(surveys)]
+    add_images(repo_root, images, tmp_path / "files")
+    assert numbers(search(repo_root, 30, 40, surveys=("all_sky",))) == [(1, 1)]
+    with pytest.raises(SearchError, match="the repository has all_sky, deep_north"):
+        search(repo_root, 30, 40, surveys=("allsky",))
+
+
 def test_unknown_surveys_are_refused_with_those_there_are(varied: Path) -> None:
     with pytest.raises(SearchError, match="no survey 'allsky'; the repository has all_sky, deep_north"):
         search(varied, 30, 40, surveys=("deep_north", "allsky"))

@@ -100,6 +100,16 @@ def test_whole_numbers_are_names(tmp_path: Path) -> None:
     assert read_catalog(str(path))["name"].tolist() == ["4295806720123456789", "7"]
 
 
+def test_identifiers_in_csv_stay_as_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "file.csv"
+    gaia, long = "5853498713190525696", "18446744073709551615"
+    path.write_text(f"name,ra,dec,gaia,long,part\na,1,2,{gaia},{long},1_000\nb,3,4,{gaia},{long[:-1]}4,2_000\n")
+    found = read_catalog(str(path))
+    assert found["gaia"].tolist() == [int(gaia)] * 2
+    assert found["long"].tolist() == [long, f"{long[:-1]}4"]
+    assert found["part"].tolist() == ["1_000", "2_000"]
+
+
 def test_csv_of_a_spreadsheet(tmp_path: Path) -> None:
     path = tmp_path / "file.csv"
     text = '\ufeffName,RA,Dec,"note, long",mag,code\r\n"a, b",1,2,"two\r\nlines",,007\r\n\r\n"c ""d""",3,4,,9.5,1\r\n'

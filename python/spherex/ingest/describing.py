@@ -169,6 +169,8 @@ class FileReader:
         present = self._find_present(key for key, twins in datasets.items() if len(twins) > 1)
         left: list[DescribedFile] = []
         for key, twins in datasets.items():
+            # Copies are compared byte by byte, which may take long.
+            self._tally.check()
             kept = next((twin for twin in twins if not os.path.islink(twin.address)), twins[0])
             others = [twin.address for twin in twins if twin is not kept]
             if all(is_same_file(kept.address, other) for other in others):

@@ -1,7 +1,7 @@
 """Which data products are no longer what would be made today."""
 
-from .queries import query_of_images, query_of_targets
+from .queries import queries_of_images, queries_of_targets
 from .stale_spectra import find_stale_spectra
 from .stale_spectrum import StaleSpectrum
 
-__all__ = ["StaleSpectrum", "find_stale_spectra", "query_of_images", "query_of_targets"]
+__all__ = ["StaleSpectrum", "find_stale_spectra", "queries_of_images", "queries_of_targets"]

@@ -79,7 +79,9 @@ class CurrentCatalogs:
         if not used or (newest := self._newest(catalog)) == used:
             return ""
         now, before = self._version(newest), self._version(used)
-        if now is None or target not in now.rows:
+        if now is None:
+            raise ValueError(f"The file of {CATALOG_TYPE} of {catalog} is gone: register the catalogue again")
+        if target not in now.rows:
             return DELETED
         if before is None or target not in before.rows:
             return LOST
@@ -98,13 +100,17 @@ class CurrentCatalogs:
 
     def _read(self, text: str) -> _Version | None:
         ref = self._butler.get_dataset(uuid.UUID(text))
-        return None if ref is None else _version_of(self._butler.get(ref))
+        try:
+            return None if ref is None else _version_of(self._butler.get(ref))
+        except FileNotFoundError:
+            return None
 
 
 def _version_of(table: Table) -> _Version:
     numbers = np.full((len(table), len(_NUMBERS)), np.nan)
     for column, name in enumerate(_NUMBERS):
-        if name in table.colnames:
+        # Without motions a column of that name is one of the user's own.
+        if name in table.colnames and (column < 2 or _NUMBERS[2] in table.colnames):
             numbers[:, column] = np.ma.filled(np.ma.asarray(table[name], dtype=np.float64), np.nan)
     motions = numbers[:, 2:]
     # Where nothing moves the epoch means nothing: see `spherex.targets.positions_at`.

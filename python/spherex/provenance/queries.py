@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-__all__ = ["query_of_images", "query_of_targets"]
+__all__ = ["queries_of_images", "queries_of_targets"]
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from .stale_spectrum import StaleSpectrum
 
+_Value = TypeVar("_Value")
 
-def query_of_targets(stale: Iterable[StaleSpectrum]) -> str:
-    """Return a data query for the targets of spectra that can be made again.
+
+_MOST_TARGETS, _MOST_EXPOSURES = 800, 400
+"""Values in a query. SQLite's limit is 1000: the Butler makes an equality of each."""
+
+
+def queries_of_targets(stale: Iterable[StaleSpectrum]) -> list[str]:
+    """Return data queries for the targets of spectra that can be made again.
+
+    Each is for one catalogue, and short enough for SQLite.
 
     Raises
     ------
@@ -22,31 +30,43 @@ def query_of_targets(stale: Iterable[StaleSpectrum]) -> str:
     by_catalog: dict[str, list[str]] = {}
     for one in filter(lambda one: one.can_be_made, stale):
         by_catalog.setdefault(str(one.ref.dataId["catalog"]), []).append(str(one.ref.dataId["target"]))
-    parts = [
-        f"(catalog = {_quoted(catalog)} AND target IN ({', '.join(map(_quoted, sorted(targets)))}))"
+    return [
+        f"catalog = {_quoted(catalog)} AND target IN ({', '.join(map(_quoted, some))})"
         for catalog, targets in sorted(by_catalog.items())
+        for some in _in_parts(sorted(targets), _MOST_TARGETS)
     ]
-    return " OR ".join(parts)
 
 
-def query_of_images(stale: Iterable[StaleSpectrum]) -> str:
-    """Return a data query for the images that have to be measured again, and the catalogues.
+def queries_of_images(stale: Iterable[StaleSpectrum]) -> list[str]:
+    """Return data queries for the images that have to be measured again, with their catalogue.
+
+    Each is for one catalogue and instrument, and short enough for SQLite.
 
     Raises
     ------
     ValueError
         If the name of a catalogue cannot stand in a query.
     """
-    exposures: dict[tuple[str, str], dict[int, set[int]]] = {}
+    places: dict[tuple[str, str], dict[int, set[int]]] = {}
     for one in filter(lambda one: one.can_be_made, stale):
         for place in one.to_measure:
-            by_detector = exposures.setdefault((str(one.ref.dataId["catalog"]), place.instrument), {})
-            by_detector.setdefault(place.detector, set()).add(place.exposure)
-    parts = [
-        f"(catalog = {_quoted(catalog)} AND instrument = {_quoted(instrument)} AND {_query_of_places(by_detector)})"
-        for (catalog, instrument), by_detector in sorted(exposures.items())
-    ]
-    return " OR ".join(parts)
+            by_exposure = places.setdefault((str(one.ref.dataId["catalog"]), place.instrument), {})
+            by_exposure.setdefault(place.exposure, set()).add(place.detector)
+    queries = []
+    for (catalog, instrument), by_exposure in sorted(places.items()):
+        for some in _in_parts(sorted(by_exposure), _MOST_EXPOSURES):
+            by_detector: dict[int, set[int]] = {}
+            for exposure in some:
+                for detector in by_exposure[exposure]:
+                    by_detector.setdefault(detector, set()).add(exposure)
+            known = f"catalog = {_quoted(catalog)} AND instrument = {_quoted(instrument)}"
+            queries.append(f"{known} AND {_query_of_places(by_detector)}")
+    return queries
+
+
+def _in_parts(values: Sequence[_Value], most: int) -> Iterator[Sequence[_Value]]:
+    for begin in range(0, len(values), most):
+        yield values[begin : begin + most]
 
 
 def _query_of_places(exposures: dict[int, set[int]]) -> str:

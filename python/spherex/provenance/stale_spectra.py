@@ -64,7 +64,7 @@ def find_stale_spectra(
         chooses no image of any spectrum.
     """
     calibrations_now, catalogs_now = CurrentCalibrations(butler, calibrations), CurrentCatalogs(butler, catalogs)
-    has_chosen = not where
+    has_any = has_chosen = False
     for batch in read_in_batches(butler, refs):
         known = known_datasets(butler, batch)
         catalog, targets = batch[0].catalog, [spectrum.target for spectrum in batch]
@@ -79,7 +79,8 @@ def find_stale_spectra(
                 chosen = current_images(butler, name, chain, catalog, targets, where)
                 wanted.update({(name, target): set(images) for target, images in chosen.items()})
                 has_chosen |= any(chosen.values())
+        has_any |= any(newest.values())
         comparison = Comparison(known, newest, wanted, calibrations_now, catalogs_now, failure)
         yield from filter(None, map(comparison.compare, batch))
-    if not has_chosen:
+    if where and has_any and not has_chosen:
         raise ValueError(f"No spectrum has an image where {where}: is a name in this query misspelt?")

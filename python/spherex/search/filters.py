@@ -66,12 +66,12 @@ def _surveys(butler: Butler, instrument: str) -> list[str]:
     surveys: list[str] = []
     while True:
         with butler.query() as query:
-            query = query.where(instrument=instrument)
             of = query.expression_factory
+            query = query.where(of.not_(of.exposure.survey.is_null), instrument=instrument)
             if surveys:
                 query = query.where(of.not_(of.exposure.survey.in_iterable(surveys)))
             found = [record.survey for record in query.dimension_records("exposure").limit(1)]
-        if not found or found[0] is None:
+        if not found:
             return sorted(surveys)
         surveys += found
 

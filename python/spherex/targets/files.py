@@ -159,6 +159,10 @@ def _storable_kind(kind: pa.DataType) -> pa.DataType | None:
     return kind if is_simple or is_array else None
 
 
+_IDENTIFIER = re.compile(r"[+-]?0\d+|.*_.*")
+"""Texts that Python takes for numbers, but that would not come back as they were."""
+
+
 def numbers_if_all_are(column: Any) -> Any:
     """Return a column of texts as numbers, or as it is if some are none.
 
@@ -169,12 +173,15 @@ def numbers_if_all_are(column: Any) -> Any:
     """
     mask = np.ma.getmaskarray(np.ma.asarray(column))
     texts = np.asarray(column)[~mask]
-    if column.dtype.kind != "U" or not len(texts) or any(re.fullmatch(r"[+-]?0\d+", text) for text in texts.tolist()):
+    if column.dtype.kind != "U" or not len(texts) or any(map(_IDENTIFIER.fullmatch, texts.tolist())):
         return column
     for kind in (np.int64, np.float64):
         try:
             found = texts.astype(kind)
-        except (ValueError, OverflowError):
+        except OverflowError:
+            # As floating point numbers, identifiers of 20 digits would become equal.
+            return column
+        except ValueError:
             continue
         numbers = np.zeros(len(column), kind)
         numbers[~mask] = found

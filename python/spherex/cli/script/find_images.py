@@ -210,7 +210,7 @@ def _nothing(butler: Butler, criteria: Criteria, found: FoundImages, exact: bool
     if exact:
         given.append("--exact")
     where = {name: getattr(criteria, name) for name in ("radius", "instrument", "dataset_type", "collections")}
-    count = len(search(butler, Criteria(criteria.ra, criteria.dec, **where)).table) if given else 0
+    count = len(search(butler, Criteria(criteria.ra, criteria.dec, **where), addresses=False).table) if given else 0
     if count:
         return f"{count} images of {images} {contain}, but none of them meets {' and '.join(given)}."
     return f"No image of {images} {contains}."

@@ -59,9 +59,9 @@ def stale_spectra(
     form
         ``text`` or ``ecsv``.
     print_query
-        ``targets`` or ``images``: print a data query instead.
+        ``targets`` or ``images``: print data queries instead, one a line.
     """
-    from spherex.provenance import find_stale_spectra, query_of_images, query_of_targets
+    from spherex.provenance import find_stale_spectra, queries_of_images, queries_of_targets
 
     if reason is not None and not failed:
         raise click.UsageError("--reason is for --failed.")
@@ -74,7 +74,7 @@ def stale_spectra(
             found = find_stale_spectra(butler, refs, images, calibrations, where, catalogs=catalogs, failure=failure)
             stale = list(found)
             if print_query is not None:
-                query = (query_of_targets if print_query == "targets" else query_of_images)(stale)
+                queries = (queries_of_targets if print_query == "targets" else queries_of_images)(stale)
     except (IngestError, MissingCollectionError, ValueError) as error:
         raise click.ClickException(str(error)) from None
     except MissingDatasetTypeError:
@@ -82,7 +82,7 @@ def stale_spectra(
     except InvalidQueryError as error:
         raise click.ClickException(f"--where {where!r} is no query: {error}") from None
     if print_query is not None:
-        if query:
+        for query in queries:
             click.echo(query)
     elif form == "ecsv":
         _table_of(stale).write(sys.stdout, format="ascii.ecsv")
