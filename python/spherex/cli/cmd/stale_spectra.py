@@ -46,8 +46,8 @@ from lsst.daf.butler.cli.utils import ButlerCommand
 @click.option(
     "--print-query",
     type=click.Choice(["targets", "images"]),
-    help="Instead of the list, print the data query that makes pipetask remake these spectra: of their targets, or of "
-    "the images that have to be measured again. There is no output if no spectrum is stale.",
+    help="Instead of the list, print data queries that make pipetask remake these spectra, one a line: of their "
+    "targets, or of the images that have to be measured again. There is no output if no spectrum is stale.",
 )
 @options_file_option()
 def stale_spectra(**kwargs: Any) -> None:
