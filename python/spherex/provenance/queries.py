@@ -4,14 +4,13 @@ from __future__ import annotations
 
 __all__ = ["queries_of_images", "queries_of_targets"]
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from lsst.utils.iteration import chunk_iterable
 
 if TYPE_CHECKING:
     from .stale_spectrum import StaleSpectrum
-
-_Value = TypeVar("_Value")
-
 
 _MOST_TARGETS, _MOST_EXPOSURES = 800, 400
 """Values in a query. SQLite's limit is 1000: the Butler makes an equality of each."""
@@ -33,7 +32,7 @@ def queries_of_targets(stale: Iterable[StaleSpectrum]) -> list[str]:
     return [
         f"catalog = {_quoted(catalog)} AND target IN ({', '.join(map(_quoted, some))})"
         for catalog, targets in sorted(by_catalog.items())
-        for some in _in_parts(sorted(targets), _MOST_TARGETS)
+        for some in chunk_iterable(sorted(targets), _MOST_TARGETS)
     ]
 
 
@@ -54,7 +53,7 @@ def queries_of_images(stale: Iterable[StaleSpectrum]) -> list[str]:
             by_exposure.setdefault(place.exposure, set()).add(place.detector)
     queries = []
     for (catalog, instrument), by_exposure in sorted(places.items()):
-        for some in _in_parts(sorted(by_exposure), _MOST_EXPOSURES):
+        for some in chunk_iterable(sorted(by_exposure), _MOST_EXPOSURES):
             by_detector: dict[int, set[int]] = {}
             for exposure in some:
                 for detector in by_exposure[exposure]:
@@ -62,11 +61,6 @@ def queries_of_images(stale: Iterable[StaleSpectrum]) -> list[str]:
             known = f"catalog = {_quoted(catalog)} AND instrument = {_quoted(instrument)}"
             queries.append(f"{known} AND {_query_of_places(by_detector)}")
     return queries
-
-
-def _in_parts(values: Sequence[_Value], most: int) -> Iterator[Sequence[_Value]]:
-    for begin in range(0, len(values), most):
-        yield values[begin : begin + most]
 
 
 def _query_of_places(exposures: dict[int, set[int]]) -> str:
