@@ -1,0 +1,64 @@
+"""Tables that the Butler keeps as parquet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from astropy.table import Table
+from lsst.daf.butler import Butler, DatasetType
+
+from spherex.instrument import SimulatorInstrument
+
+TABLE = Table({"target": ["a", "b"], "flux": [1.5, np.nan], "flags": np.array([2**40, 0])})
+
+
+@pytest.fixture
+def sources(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Return a list in which what pyarrow reads from is kept."""
+    found = []
+    read = pq.read_table
+
+    def watched(source: Any, *args: Any, **kwargs: Any) -> pa.Table:
+        found.append(source)
+        return read(source, *args, **kwargs)
+
+    monkeypatch.setattr(pq, "read_table", watched)
+    return found
+
+
+@pytest.fixture(params=["disk", "bucket"])
+def stores(
+    request: pytest.FixtureRequest, tmp_path: Path, make_repo: Callable[..., Path]
+) -> Iterator[tuple[Butler, DatasetType]]:
+    """Return a Butler whose files are on disk or in a bucket, with a dataset type of tables."""
+    changes = {}
+    if request.param == "bucket":
+        changes["datastore__root"] = request.getfixturevalue("bucket") + "/store/"
+    root = make_repo(tmp_path / "repo", **changes)
+    with Butler.from_config(str(root), writeable=True, run="run") as butler:
+        SimulatorInstrument().register(butler.registry)
+        kind = DatasetType("table", ["instrument"], "AstropyParquet", universe=butler.dimensions)
+        butler.registry.registerDatasetType(kind)
+        yield butler, kind
+
+
+def test_table_comes_back_without_a_file_object_of_python(
+    stores: tuple[Butler, DatasetType], sources: list[Any]
+) -> None:
+    butler, kind = stores
+    ref = butler.put(TABLE, kind, instrument="simulator")
+    got = butler.get(ref)
+    assert got.colnames == TABLE.colnames
+    assert [list(got[name]) for name in ("target", "flags")] == [["a", "b"], [2**40, 0]]
+    np.testing.assert_array_equal(got["flux"], TABLE["flux"])
+    assert butler.get(ref, storageClass="ArrowParquet").num_rows == 2
+    assert butler.get(ref, parameters={"columns": ["flux"]}).colnames == ["flux"]
+    assert len(sources) == 3
+    # Threads of pyarrow that own memory of Python abort a program at its end.
+    assert {type(one) for one in sources} == {pa.OSFile}
