@@ -25,6 +25,9 @@ DTYPES = {
 """Type of the numbers that each BITPIX stands for (FITS standard 4.0, table 8)."""
 
 _REMOTE_READ = 2**18
+_WIDE = 0.5
+"""Part of a row from which on the whole row is read: one call for all rows is faster than one for each."""
+
 _EMPTY_PRIMARY = fits.PrimaryHDU().header.tostring().encode("ascii")
 
 
@@ -39,9 +42,9 @@ def read_array(source: ByteSource, hdu: HDUInfo, box: Box | None = None, fill: A
         The HDU: plain or compressed.
     box
         Part that is wanted; by default all. Of a plain image in a local file
-        only its own bytes are read, of a remote one the rows that it
-        touches (one request, as of whole rows anywhere), of a compressed one
-        the tiles.
+        only its own bytes are read, if it is narrow; else, and of a remote
+        one, the rows that it touches (one request); of a compressed one the
+        tiles.
     fill
         Value of those pixels of the box that the image does not have; by
         default NaN, of integers 0.
@@ -75,7 +78,7 @@ def _read_box(source: ByteSource, hdu: HDUInfo, box: Box) -> np.ndarray:
     dtype = DTYPES[hdu.bitpix]
     native = dtype.newbyteorder("=")
     columns = hdu.shape[-1]
-    if source.is_local and box.shape[1] < columns:
+    if source.is_local and box.shape[1] < _WIDE * columns:
         cut = np.empty(box.shape, dtype)
         width = box.shape[1] * dtype.itemsize
         for row in range(box.y0, box.y1):

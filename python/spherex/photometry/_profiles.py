@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Profiles"]
 
+import itertools
 import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -53,6 +54,8 @@ class Profiles:
         self._is_effective = psf.is_effective
         _, rows, columns = psf.shape
         self._middle = ((rows - 1) / 2, (columns - 1) / 2)
+        # Cumulative sums begin before the first sample.
+        self._lengths = tuple(size + 2 * _PAD + (not psf.is_effective) for size in (rows, columns))
         zone_weights(*psf.centres, np.zeros(1), np.zeros(1))
         self.reach = max(rows, columns) / self._step / 2
         """How far the light of a source reaches along x or y (pixels)."""
@@ -103,17 +106,20 @@ class Profiles:
         columns, rows = (begin - place for begin, place in ((left, x), (bottom, y)))
         points = side + (not self._is_effective)
         values = np.empty((len(x), points, points))
+        cells, cell_of = np.unique(indices, axis=0, return_inverse=True)
         # All sources between the same zones at once: together they are large
         # products of matrices, and no PSF is copied for each source.
-        cells, cell_of = np.unique(indices, axis=0, return_inverse=True)
-        for some in _parts(cell_of.ravel()):
-            zones = cells[cell_of.ravel()[some[0]]]
-            up = self._interpolation(rows[some], points, self._middle[0], self._of_zone(zones[0]).shape[0])
-            across = self._interpolation(columns[some], points, self._middle[1], self._of_zone(zones[0]).shape[1])
-            values[some] = sum(
-                weights[some, corner, None, None] * ((up @ self._of_zone(zone)) @ across.transpose(0, 2, 1))
-                for corner, zone in enumerate(zones.tolist())
-            )
+        order = np.argsort(cell_of.ravel(), kind="stable")
+        for begin in range(0, len(order), IN_ONE_GO):
+            some = order[begin : begin + IN_ONE_GO]
+            up = self._interpolation(rows[some], points, 0)
+            across = self._interpolation(columns[some], points, 1)
+            mixed = np.zeros((len(some), points, across.shape[2]))
+            for part in _runs(cell_of.ravel()[some]):
+                for corner, zone in enumerate(cells[cell_of.ravel()[some[part.start]]].tolist()):
+                    weight = weights[some[part], corner, None, None]
+                    mixed[part] += weight * (up[part] @ self._of_zone(zone))
+            values[some] = mixed @ across.transpose(0, 2, 1)
         if not self._is_effective:
             values = np.diff(np.diff(values, axis=1), axis=2)
         return values
@@ -131,9 +137,7 @@ class Profiles:
             self._coefficients[zone] = ndimage.spline_filter(table, order=3)
         return self._coefficients[zone]
 
-    def _interpolation(
-        self, begin: NDArray[np.float64], number: int, middle: float, length: int
-    ) -> NDArray[np.float64]:
+    def _interpolation(self, begin: NDArray[np.float64], number: int, axis: int) -> NDArray[np.float64]:
         """Return the matrices that take coefficients along an axis to pixels or their edges.
 
         Parameters
@@ -142,16 +146,15 @@ class Profiles:
             Centre of the first pixel, seen from the source.
         number
             Number of pixels, or of their edges.
-        middle
-            Index of the sample at the source.
-        length
-            Number of coefficients.
+        axis
+            That of the samples.
 
         Returns
         -------
         matrices
-            Of shape (n, number, length).
+            Of shape (n, number, coefficients).
         """
+        middle, length = self._middle[axis], self._lengths[axis]
         points = np.arange(number)
         if self._is_effective:
             place = middle + _PAD + self._step * (begin[:, None] + points)
@@ -167,12 +170,11 @@ class Profiles:
         return matrices
 
 
-def _parts(kinds: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
-    """Return indices of those of the same kind, as many as are worked on at once."""
-    order = np.argsort(kinds, kind="stable")
-    for some in np.split(order, np.flatnonzero(np.diff(kinds[order])) + 1):
-        for begin in range(0, len(some), IN_ONE_GO):
-            yield some[begin : begin + IN_ONE_GO]
+def _runs(kinds: NDArray[np.intp]) -> Iterator[slice]:
+    """Return where those of the same kind stand, which follow on each other."""
+    ends = np.flatnonzero(np.diff(kinds)) + 1
+    for begin, end in itertools.pairwise([0, *ends.tolist(), len(kinds)]):
+        yield slice(begin, end)
 
 
 def _cubic(part: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:

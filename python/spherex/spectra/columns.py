@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["COLUMNS", "SpectrumColumn", "make_table", "unmasked", "values_of"]
+__all__ = ["COLUMNS", "SpectrumColumn", "make_plain_table", "make_table", "unmasked", "values_of"]
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from astropy.table import QTable, Table
+    from astropy.table import Column, QTable, Table
     from numpy.typing import ArrayLike, NDArray
 
 
@@ -129,7 +129,7 @@ def make_table(
     meta: Mapping[str, Any] | None = None,
     columns: Sequence[SpectrumColumn] = COLUMNS,
 ) -> QTable:
-    """Return a table with all columns.
+    """Return a table with all columns, those with units as quantities.
 
     Parameters
     ----------
@@ -149,7 +149,21 @@ def make_table(
     KeyError
         If there is no such column.
     """
-    from astropy.table import Column, QTable
+    from astropy.table import QTable
+
+    return QTable(_filled(values, length, columns), meta=dict(meta or {}), copy=False)
+
+
+def make_plain_table(values: Mapping[str, ArrayLike], length: int) -> Table:
+    """Return a table with `COLUMNS` that tell their units, which is what parquet can hold; see `make_table`."""
+    from astropy.table import Table
+
+    return Table(_filled(values, length, COLUMNS), copy=False)
+
+
+def _filled(values: Mapping[str, ArrayLike], length: int, columns: Sequence[SpectrumColumn]) -> list[Column]:
+    # Made together: one after the other a table would take twice as long.
+    from astropy.table import Column
 
     if unknown := values.keys() - {column.name for column in columns}:
         raise KeyError(f"no column {', '.join(sorted(unknown))}")
@@ -159,8 +173,7 @@ def make_table(
         array: NDArray[Any] = given.astype(np.int64 if column.dtype is int else column.dtype)
         about = {"unit": column.unit, "description": column.description, "meta": {"ucd": column.ucd}}
         made.append(Column(array, column.name, **about))
-    # One after the other they would take twice as long.
-    return QTable(made, meta=dict(meta or {}), copy=False)
+    return made
 
 
 def values_of(table: Table, column: SpectrumColumn) -> NDArray[Any]:

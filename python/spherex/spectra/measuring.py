@@ -13,13 +13,13 @@ from ..fits.errors import ProductError
 from ..image import celestial_wcs
 from ..targets.motion import positions_at
 from ._rows import Rows
-from .columns import make_table
+from .columns import make_plain_table
 from .inputs import Calibrations, MeasureSettings
 from .placing import barycentric_time, place_targets, plan_windows
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header
-    from astropy.table import QTable, Table
+    from astropy.table import Table
     from astropy.time import Time
     from astropy.wcs import WCS
     from numpy.typing import NDArray
@@ -36,7 +36,7 @@ def measure_targets(
     facts: Mapping[str, Any],
     calibrations: Calibrations | None = None,
     settings: MeasureSettings | None = None,
-) -> QTable | None:
+) -> Table | None:
     """Measure all targets of a catalogue that are in an image.
 
     What is missing in the image costs the fluxes, for the reason that the
@@ -87,7 +87,7 @@ def measure_targets(
     values["time"] = time.utc.mjd
     if settings.is_barycentric:
         values["time_barycentric"] = barycentric_time(time, sky[chosen])
-    return make_table({**values, **facts}, len(rows))
+    return make_plain_table({**values, **facts}, len(rows))
 
 
 def _wcs_of(header: Header) -> WCS:
@@ -100,7 +100,7 @@ def _wcs_of(header: Header) -> WCS:
     return wcs
 
 
-def failed_table(names: NDArray[Any], facts: Mapping[str, Any], reason: str) -> QTable:
+def failed_table(names: NDArray[Any], facts: Mapping[str, Any], reason: str) -> Table:
     """Return rows of targets in an image that could not be measured.
 
     Parameters
@@ -112,7 +112,7 @@ def failed_table(names: NDArray[Any], facts: Mapping[str, Any], reason: str) -> 
     reason
         Why.
     """
-    return make_table({**facts, "target": names, "reason": reason}, len(names))
+    return make_plain_table({**facts, "target": names, "reason": reason}, len(names))
 
 
 def time_of(header: Header) -> Time:

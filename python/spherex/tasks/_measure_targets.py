@@ -17,7 +17,7 @@ import numpy as np
 from ._calibration_lookup import CalibrationLookup
 
 if TYPE_CHECKING:
-    from astropy.table import QTable, Table
+    from astropy.table import Table
     from lsst.sphgeom import Region
     from numpy.typing import NDArray
 
@@ -132,9 +132,7 @@ class MeasureTargetsConfig(pipeBase.PipelineTaskConfig, pipelineConnections=Meas
         doc="Pixels with one of these flags are not used: names of flags and of presets. Flags that an image does not "
         "have are passed over.",
     )
-    doubtfulFlags = pexConfig.ListField[str](
-        default=["background"], doc="The same for pixels that are no background."
-    )
+    doubtfulFlags = pexConfig.ListField[str](default=["background"], doc="The same for pixels that are no background.")
     barycentric = pexConfig.Field[bool](default=False, doc="Add times at the barycentre of the solar system.")
 
     def validate(self) -> None:
@@ -224,10 +222,8 @@ class MeasureTargetsTask(pipeBase.PipelineTask):
             ``measurements``, an `astropy.table.Table`; without rows if no
             target is on the image.
         """
-        from astropy.table import Table
-
         from ..fits.errors import ProductError
-        from ..spectra.columns import make_table
+        from ..spectra.columns import make_plain_table
         from ..spectra.measuring import measure_targets
         from ._measured_image import HandledImage
 
@@ -239,7 +235,7 @@ class MeasureTargetsTask(pipeBase.PipelineTask):
             table = self._failed(targets, facts, region, " ".join(str(error).split()))
         if table is None:
             # Written as well: spectra have to know that the image was looked at.
-            table = make_table({}, 0)
+            table = make_plain_table({}, 0)
         failed = int(np.count_nonzero(table["reason"] != ""))
         self.metadata["targets"] = len(table)
         self.metadata["failed"] = failed
@@ -248,8 +244,7 @@ class MeasureTargetsTask(pipeBase.PipelineTask):
                 "Exposure %s, detector %s gives no flux: %s", facts["exposure"], facts["detector"], table["reason"][0]
             )
         self.log.info("Measured %d targets, %d of them without a flux.", len(table), failed)
-        # The stock formatter of parquet writes no table of quantities.
-        return pipeBase.Struct(measurements=Table(table))
+        return pipeBase.Struct(measurements=table)
 
     def _settings(self) -> MeasureSettings:
         from ..photometry import FluxSettings
@@ -263,7 +258,7 @@ class MeasureTargetsTask(pipeBase.PipelineTask):
             is_barycentric=config.barycentric,
         )
 
-    def _failed(self, targets: Table, facts: Mapping[str, Any], region: Region | None, reason: str) -> QTable | None:
+    def _failed(self, targets: Table, facts: Mapping[str, Any], region: Region | None, reason: str) -> Table | None:
         from ..spectra.measuring import failed_table
 
         names = np.asarray(targets["name"], dtype=str)[_in_region(targets, region)]
