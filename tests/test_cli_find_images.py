@@ -167,8 +167,12 @@ def test_nothing_found_near_a_position_is_said(repo_root: Path, tmp_path: Path) 
     assert find(repo_root, *beside, "--wavelength-range", 0.7, 0.76).code == 0
     outcome = find(repo_root, *beside, "--wavelength-range", 1.0, 1.1)
     assert outcome.code == 1
-    assert "touch the circle of 0.2 deg round RA " in outcome.output
-    assert "1.0 to 1.1 um at the position or the pixel nearest to it." in outcome.output
+    assert outcome.output.startswith("Error: 1 image of level2 of SPHEREx in SPHEREx/level2, of detectors that may")
+    assert " touches the circle of 0.2 deg round RA " in outcome.output
+    assert "but not with a wavelength from 1.0 to 1.1 um at the position or the pixel nearest to it." in outcome.output
+    outcome = find(repo_root, *beside, "--detector", "2")
+    assert outcome.output.startswith("Error: 1 image of level2 of SPHEREx in SPHEREx/level2 touches the circle of 0.2 ")
+    assert outcome.output.endswith(", but does not meet --detector.\n")
     outcome = find(repo_root, "30", "-40", "--radius", "0.2")
     assert outcome.output.endswith("touches the circle of 0.2 deg round RA 30.000000, Dec -40.000000.\n")
 

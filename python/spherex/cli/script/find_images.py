@@ -195,22 +195,31 @@ def _remarks(found: FoundImages, exact: bool) -> list[str]:
 def _nothing(butler: Butler, criteria: Criteria, found: FoundImages, exact: bool) -> str:
     """Say what it is that no image meets."""
     place = f"RA {criteria.ra:.6f}, Dec {criteria.dec:.6f}"
-    contains, contain, there = f"contains {place}", f"contain {place}", "there"
+    verbs, there = ("contains", "contain"), "there"
     if criteria.radius:
-        circle = f"the circle of {criteria.radius:g} deg round {place}"
-        contains, contain, there = f"touches {circle}", f"touch {circle}", "at the position or the pixel nearest to it"
+        place = f"the circle of {criteria.radius:g} deg round {place}"
+        verbs, there = ("touches", "touch"), "at the position or the pixel nearest to it"
     images = f"{criteria.dataset_type} of {criteria.instrument} in {', '.join(criteria.collections)}"
+
+    def some(number: int) -> tuple[str, str]:
+        return f"{counted(number, 'image')} of {images}", f"{verbs[number > 1]} {place}"
+
     if found.at_any_wavelength and criteria.wavelengths is not None:
         shortest, longest = criteria.wavelengths
+        these, meet = some(found.at_any_wavelength)
+        none = "not" if found.at_any_wavelength == 1 else "none"
         return (
-            f"{found.at_any_wavelength} images of {images}, of detectors that may have such wavelengths, {contain}, "
-            f"but none with a wavelength from {shortest} to {longest} um {there}."
+            f"{these}, of detectors that may have such wavelengths, {meet}, "
+            f"but {none} with a wavelength from {shortest} to {longest} um {there}."
         )
     given = [f"--{option}" for option, field in _FILTERS.items() if getattr(criteria, field)]
     if exact:
         given.append("--exact")
     where = {name: getattr(criteria, name) for name in ("radius", "instrument", "dataset_type", "collections")}
     count = len(search(butler, Criteria(criteria.ra, criteria.dec, **where), addresses=False).table) if given else 0
+    these, meet = some(count)
+    if count == 1:
+        return f"{these} {meet}, but does not meet {' and '.join(given)}."
     if count:
-        return f"{count} images of {images} {contain}, but none of them meets {' and '.join(given)}."
-    return f"No image of {images} {contains}."
+        return f"{these} {meet}, but none of them meets {' and '.join(given)}."
+    return f"No image of {images} {verbs[0]} {place}."
