@@ -296,6 +296,20 @@ def test_queries_are_short_enough_for_sqlite(repo):
                 assert list(ask.where(query).data_ids(dimensions).limit(1)) == []
 
 
+def test_names_with_a_quotation_mark_are_found_by_a_pattern(repo):
+    names = ["O'Neil's [a]_%*?\\ star", "plain", "other"]
+    repo.register_targets(PLACES | dict.fromkeys(names, (10.0, 20.0)))
+
+    def found_by(*targets):
+        refs = [types.SimpleNamespace(dataId={"catalog": CATALOG, "target": name}) for name in targets]
+        (query,) = queries_of_targets([types.SimpleNamespace(ref=ref, can_be_made=True) for ref in refs])
+        with repo.butler.query() as ask:
+            return {one["target"] for one in ask.where(query).data_ids(["catalog", "target"])}
+
+    assert found_by(*names[:2]) == set(names[:2])
+    assert found_by(names[0]) == {names[0]}
+
+
 def test_the_default_collection_is_that_of_register_targets():
     (option,) = (one for one in stale_spectra.params if one.name == "catalogs")
     assert option.default == catalog_collection("{catalog}")

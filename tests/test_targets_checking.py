@@ -28,7 +28,7 @@ def test_limits_belong_to_the_sky() -> None:
 @pytest.mark.parametrize(
     ("ra", "dec", "problem"),
     [
-        (360.0, 0.0, "its ra 360.0 is not in the range 0 to 360 degrees"),
+        (360.0, 0.0, "its ra 360.0 is not in the range 0 to 360 degrees, 360 excluded"),
         (-1e-9, 0.0, "its ra -1e-09 is not in the range 0 to 360 degrees"),
         (np.inf, 0.0, "its ra inf is not in the range 0 to 360 degrees"),
         (np.nan, 0.0, "its ra is no number"),
@@ -49,6 +49,7 @@ def test_places_that_are_none(ra: float, dec: float, problem: str) -> None:
         ("a\nb", r"its name has characters that cannot be printed: 'a\nb'"),
         ("a\u200bb", r"its name has characters that cannot be printed: 'a\u200bb'"),
         ("first", "its name first is that of row 1"),
+        ("a$HOME", "its name has a $, which would be taken for a variable in names of files: a$HOME"),
     ],
 )
 def test_names_that_are_none(name: str, problem: str) -> None:

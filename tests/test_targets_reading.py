@@ -212,7 +212,10 @@ UNREADABLE: dict[str, tuple[Any, str]] = {
     "several.vot": (VOTABLE.format(tables=2 * VOTABLE_TABLE).encode(), "as VOTable: Multiple tables found"),
     "text.parquet": (b"name,ra,dec\na,1,2\n", "cannot be read as parquet: Could not open Parquet input source"),
     "no_dec.csv": (b"name,ra\na,1\n", "has no column dec (also known: dej2000, "),
-    "semicolons.csv": (b"name;ra;dec\na;1;2\n", "has no column name (also known: target, target_name, main_id"),
+    "semicolons.csv": (b"name;ra;dec\na;1;2\n", "as CSV: its columns are separated by ';', not by commas"),
+    "tabs.csv": (b"name\tra\tdec\na\t1\t2\n", "as CSV: its columns are separated by '\\t', not by commas"),
+    "comment.csv": (b"# mine; yours\nname,ra,dec\na,1,2\n", "as CSV: its first line is a comment"),
+    "names.csv": (b"name\na\n", "has no column ra (also known: "),
     "sexagesimal.csv": (
         b"name,ra,dec\na,10:00:01.5,1\nb,2.5,1\nc,11 0 0,1\n",
         "column ra for ra has values that are not decimal numbers in row 1 (10:00:01.5), row 3 (11 0 0)",

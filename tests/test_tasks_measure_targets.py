@@ -75,11 +75,13 @@ def repo(archive: Path, tmp_path_factory) -> Path:
     return root
 
 
-def run_pipeline(repo: Path, output: str, *options: object, inputs: str = "SPHEREx/level2,SPHEREx/calib") -> None:
-    run_well(
+def run_pipeline(repo: Path, output: str, *options: object, inputs: str = "SPHEREx/level2,SPHEREx/calib") -> str:
+    """Run the pipeline; return what is logged."""
+    done = run_well(
         "pipetask", "--log-level", "WARNING", "run", "-b", repo, "-p", PIPELINE, "-i", f"{inputs},catalogs/mine",
         "-o", output, "--register-dataset-types", "-d", "catalog='mine' AND instrument='SPHEREx'", *options,
     )  # fmt: skip
+    return done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +177,28 @@ def test_one_bad_image_costs_rows_with_a_reason_not_the_spectra(archive: Path, r
     assert lost["image_id"] == str(ref.id)
     assert path.name in lost["reason"]
     assert set(rows["target"]) >= set(SOURCES[:2])
+
+
+@pytest.mark.parametrize("options", [(), ("--qgraph-datastore-records",)])
+def test_an_image_whose_file_is_gone_is_named(repo: Path, options: tuple[str, ...]):
+    with Butler.from_config(str(repo), collections="SPHEREx/level2") as butler:
+        ref = min(butler.query_datasets("level2", where="detector = 4"), key=lambda one: one.dataId["exposure"])
+        path = Path(butler.getURI(ref).ospath)
+    aside = path.rename(path.with_suffix(".aside"))
+    output = f"gone{len(options)}"
+    try:
+        log = run_pipeline(repo, output, *options)
+    finally:
+        aside.rename(path)
+    with Butler.from_config(str(repo), collections=output) as butler:
+        spectrum = butler.get("spectrum", catalog="mine", target="bright")
+    assert len(spectrum) == 3
+    lost = spectrum.meta["unplaced"]
+    if options:
+        assert [(one["image_id"], path.name in one["reason"]) for one in lost] == [(str(ref.id), True)]
+    else:
+        assert lost == []
+        assert f"The file of level2 of exposure {ref.dataId['exposure']}, detector 4 is gone: it is left out." in log
 
 
 def test_without_calibrations_the_images_are_enough_and_the_log_says_so(repo: Path):

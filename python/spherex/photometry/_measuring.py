@@ -195,7 +195,8 @@ class _Batch:
         stamps, fluxes = self._stamps, self.fluxes
         # What of the PSF is in no pixel of the file is masked, too.
         whole = self._whole_light()
-        fluxes.masked_fraction[:] = 1 - (self._own * used).sum(axis=(1, 2)) / whole
+        # Rounding, and negative samples of a PSF, would make it negative.
+        fluxes.masked_fraction[:] = np.maximum(1 - (self._own * used).sum(axis=(1, 2)) / whole, 0)
         near = stamps.distance(self._x, self._y) <= self._settings.aperture
         fluxes.flags[:] = np.bitwise_or.reduce(np.where(near, stamps.flags, 0), axis=(1, 2))
 

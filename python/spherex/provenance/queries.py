@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["queries_of_images", "queries_of_targets"]
 
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,9 @@ from lsst.utils.iteration import chunk_iterable
 if TYPE_CHECKING:
     from .stale_spectrum import StaleSpectrum
 
+_WILD = re.compile(r"['?*\\]")
+"""What cannot stand for itself in a pattern."""
+
 _MOST_TARGETS, _MOST_EXPOSURES = 800, 400
 """Values in a query. SQLite's limit is 1000: the Butler makes an equality of each."""
 
@@ -19,18 +23,20 @@ _MOST_TARGETS, _MOST_EXPOSURES = 800, 400
 def queries_of_targets(stale: Iterable[StaleSpectrum]) -> list[str]:
     """Return data queries for the targets of spectra that can be made again.
 
-    Each is for one catalogue, and short enough for SQLite.
+    Each is for one catalogue, and short enough for SQLite. Of names with a
+    quotation mark, which no text in a query can have, it has a pattern, which
+    other names may match, too.
 
     Raises
     ------
     ValueError
-        If the name of one cannot stand in a query.
+        If the name of a catalogue cannot stand in a query.
     """
     by_catalog: dict[str, list[str]] = {}
     for one in filter(lambda one: one.can_be_made, stale):
         by_catalog.setdefault(str(one.ref.dataId["catalog"]), []).append(str(one.ref.dataId["target"]))
     return [
-        f"catalog = {_quoted(catalog)} AND target IN ({', '.join(map(_quoted, some))})"
+        f"catalog = {_quoted(catalog)} AND {_query_of_names(some)}"
         for catalog, targets in sorted(by_catalog.items())
         for some in chunk_iterable(sorted(targets), _MOST_TARGETS)
     ]
@@ -61,6 +67,17 @@ def queries_of_images(stale: Iterable[StaleSpectrum]) -> list[str]:
             known = f"catalog = {_quoted(catalog)} AND instrument = {_quoted(instrument)}"
             queries.append(f"{known} AND {_query_of_places(by_detector)}")
     return queries
+
+
+def _query_of_names(names: Iterable[str]) -> str:
+    plain, patterns = [], []
+    for name in names:
+        if "'" in name:
+            patterns.append(f"GLOB(target, {_quoted(_WILD.sub('?', name))})")
+        else:
+            plain.append(_quoted(name))
+    terms = [f"target IN ({', '.join(plain)})"] * bool(plain) + patterns
+    return terms[0] if len(terms) == 1 else f"({' OR '.join(terms)})"
 
 
 def _query_of_places(exposures: dict[int, set[int]]) -> str:

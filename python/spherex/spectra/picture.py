@@ -29,6 +29,9 @@ Ito 2008, Color Universal Design).
 DOUBTFUL_FLAGS = ("SUR_ERROR", "NONFUNC", "MISSING_DATA", "HOT", "COLD", "NONLINEAR", "PERSIST")
 """Flags of measurements that a picture marks."""
 
+_MARKERS = {1: "^", -1: "v"}
+"""Of what lies above and below."""
+
 _STRONGLY_MASKED = 0.5
 _CORE = (2.0, 98.0)
 """Percentiles of the fluxes between which a picture shows all."""
@@ -113,12 +116,13 @@ def add_spectrum(
         axes.text(0.5, 0.5, "no measurement with a flux", transform=axes.transAxes, ha="center", va="center")
         return []
     axes.set_ylim(*limits)
-    outside = 0
+    above = below = 0
     for description, colour in zip(DETECTORS, _COLOURS, strict=True):
         here = np.asarray(shown["detector"]) == description.id
         _draw_points(axes, shown[here & ~is_doubtful], colour, "o")
         _draw_points(axes, shown[here & is_doubtful], colour, "x")
-        outside += _draw_outside(axes, shown[here], colour, limits)
+        above += _draw_outside(axes, shown[here], colour, limits[1], 1)
+        below += _draw_outside(axes, shown[here], colour, limits[0], -1)
         if channel_spectrum is not None:
             means = channel_spectrum[np.asarray(channel_spectrum["detector"]) == description.id]
             _draw_channels(axes, means, colour, limits)
@@ -126,7 +130,8 @@ def add_spectrum(
     signs = [(f"D{description.id}", "o", colour, colour) for description, colour in detectors]
     signs += [("channel mean", "s", "black", "none")] * (channel_spectrum is not None)
     signs += [("flagged, masked or bad fit", "x", "0.3", "none")] * bool(is_doubtful.any())
-    signs += [(f"beyond the edge ({outside})", "^", "0.3", "none")] * (outside > 0)
+    signs += [(f"above the picture ({above})", _MARKERS[1], "0.3", "none")] * (above > 0)
+    signs += [(f"below the picture ({below})", _MARKERS[-1], "0.3", "none")] * (below > 0)
     return [
         Line2D([], [], linestyle="", marker=marker, color=colour, markerfacecolor=inside, label=label)
         for label, marker, colour, inside in signs
@@ -205,15 +210,17 @@ def _draw_points(axes: Axes, rows: QTable, colour: str, marker: str) -> None:
     )
 
 
-def _draw_outside(axes: Axes, rows: QTable, colour: str, limits: tuple[float, float]) -> int:
-    """Show by triangles at the edge what lies beyond it; return how many there are."""
+def _draw_outside(axes: Axes, rows: QTable, colour: str, limit: float, side: int) -> int:
+    """Show by triangles at the edge what lies above (side 1) or below (side -1) it; return how many there are."""
     flux, wavelength = rows["flux"].to_value("uJy"), rows["wavelength"].to_value("um")
-    inset = 0.015 * (limits[1] - limits[0])
-    is_above, is_below = flux > limits[1], flux < limits[0]
-    for is_there, height, marker in ((is_above, limits[1] - inset, "^"), (is_below, limits[0] + inset, "v")):
-        heights = np.full(np.count_nonzero(is_there), height)
-        axes.scatter(wavelength[is_there], heights, marker=marker, s=28, facecolor="none", edgecolor=colour, zorder=4)
-    return int(np.count_nonzero(is_above | is_below))
+    is_there = side * (flux - limit) > 0
+    number = int(np.count_nonzero(is_there))
+    low, high = axes.get_ylim()
+    heights = np.full(number, limit - side * 0.015 * (high - low))
+    axes.scatter(
+        wavelength[is_there], heights, marker=_MARKERS[side], s=28, facecolor="none", edgecolor=colour, zorder=4
+    )
+    return number
 
 
 def _draw_channels(axes: Axes, means: QTable, colour: str, limits: tuple[float, float]) -> None:

@@ -92,6 +92,9 @@ def _of_name(name: str) -> list[str]:
         return [f"its name has {len(name)} characters, more than {LONGEST_NAME}: {name}"]
     if not name.isprintable():
         return [f"its name has characters that cannot be printed: {name!r}"]
+    if "$" in name:
+        # In names of files the Butler puts the value of a variable of the environment in its place.
+        return [f"its name has a $, which would be taken for a variable in names of files: {name}"]
     return []
 
 
@@ -100,7 +103,8 @@ def _of_angle(name: str, value: float, lowest: float, highest: float) -> list[st
         return [f"its {name} is no number"]
     # 360 itself is 0.
     if not (lowest <= value <= highest and value < 360):
-        return [f"its {name} {value} is not in the range {lowest} to {highest} degrees"]
+        below = ", 360 excluded" if value == highest else ""
+        return [f"its {name} {value} is not in the range {lowest} to {highest} degrees{below}"]
     return []
 
 

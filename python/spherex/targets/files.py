@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     _Reader = Callable[[str, Collection[str]], Table]
 
 _LONGEST_REASON = 300
+_OTHER_CSV = re.compile(r"^#|[;\t|]")
 
 
 class CatalogError(Exception):
@@ -113,6 +114,12 @@ def _read_csv(path: str, texts: Collection[str]) -> Table:
         header = next((row for row in csv.reader(file) if row), None)
     if header is None:
         raise ValueError("it is empty")
+    if len(header) == 1 and (other := _OTHER_CSV.search(header[0])):
+        raise ValueError(
+            "its first line is a comment, which CSV does not have"
+            if other[0] == "#"
+            else f"its columns are separated by {other[0]!r}, not by commas"
+        )
     read = pv.read_csv(
         path,
         parse_options=pv.ParseOptions(newlines_in_values=True),

@@ -107,7 +107,9 @@ class GatherSpectraTask(pipeBase.PipelineTask):
         rows, without = _ROWS.of(target, measurements)
         if not rows:
             raise pipeBase.NoWorkFound(
-                f"None of {len(measurements)} images whose region has {target} has a measurement of it."
+                # The executor adds a full stop.
+                f"None of {len(measurements)} images whose region has {target} has a measurement of it: it is on none "
+                "of their frames, or not in the catalogue that they were measured with"
             )
         facts = {
             "instruments": sorted({handle.dataId["instrument"] for handle in measurements}),

@@ -18,6 +18,7 @@ from ._calibration_lookup import CalibrationLookup
 
 if TYPE_CHECKING:
     from astropy.table import Table
+    from lsst.daf.butler import DataCoordinate
     from lsst.sphgeom import Region
     from numpy.typing import NDArray
 
@@ -80,6 +81,21 @@ class MeasureTargetsConnections(pipeBase.PipelineTaskConnections, dimensions=(*_
         self._lookups = {name: CalibrationLookup() for name in self.prerequisiteInputs}
         for name, lookup in self._lookups.items():
             setattr(self, name, dataclasses.replace(getattr(self, name), lookupFunction=lookup))
+
+    def adjustQuantum(self, inputs: Any, outputs: Any, label: str, data_id: DataCoordinate) -> Any:  # noqa: N802
+        """Say which image is left out because its file is gone.
+
+        See `lsst.pipe.base.PipelineTaskConnections.adjustQuantum`.
+        """
+        if not inputs["image"][1]:
+            _LOG.warning(
+                "The file of %s of exposure %s, detector %s is gone: it is left out. With --qgraph-datastore-records "
+                "its targets get a row that says so.",
+                self.image.name,
+                data_id["exposure"],
+                data_id["detector"],
+            )
+        return super().adjustQuantum(inputs, outputs, label, data_id)
 
     def adjust_all_quanta(self, adjuster: pipeBase.QuantaAdjuster) -> None:
         """Say which calibrations there are not.
