@@ -81,9 +81,9 @@ def fit_linear(design: NDArray[np.float64], data: NDArray[np.float64], weights: 
         other rows do not suffer.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        weighted = design * weights[:, :, None]
-        normal = weighted.transpose(0, 2, 1) @ design
-        right = (weighted * data[:, :, None]).sum(axis=1)
+        weighted = (design * weights[:, :, None]).transpose(0, 2, 1)
+        normal = weighted @ design
+        right = (weighted @ data[:, :, None])[:, :, 0]
     is_usable = np.isfinite(normal).all(axis=(1, 2)) & np.isfinite(right).all(axis=1)
     # One such matrix would stop the decomposition of all.
     normal[~is_usable], right[~is_usable] = 0.0, 0.0

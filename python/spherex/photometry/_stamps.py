@@ -5,12 +5,14 @@ from __future__ import annotations
 __all__ = ["IN_ONE_GO", "Pixels", "Stamps", "cut_stamps"]
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    _Number = TypeVar("_Number", bound=np.generic)
 
 IN_ONE_GO = 256
 """Squares that are worked on at once: some ten Mbyte."""
@@ -114,16 +116,29 @@ def cut_stamps(pixels: Pixels, x: NDArray[np.float64], y: NDArray[np.float64], s
     rows = (bottom - pixels.origin[1])[:, None] + steps
     height, width = pixels.data.shape
     is_inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
-    place = (rows.clip(0, height - 1)[:, :, None], columns.clip(0, width - 1)[:, None, :])
-    data = pixels.data[place].astype(np.float64)
-    variance = pixels.variance[place].astype(np.float64)
-    is_good = is_inside & ~pixels.is_bad[place] & np.isfinite(data) & np.isfinite(variance) & (variance > 0)
+    is_whole = is_inside.all(axis=(1, 2))
+
+    def cut(plane: NDArray[_Number]) -> NDArray[_Number]:
+        """Return the squares in a plane; what hangs over its edge is anything."""
+        squares = np.empty(is_inside.shape, plane.dtype)
+        if is_whole.any():
+            # Several times as fast as to look up each pixel.
+            windows = np.lib.stride_tricks.sliding_window_view(plane, (side, side))
+            squares[is_whole] = windows[rows[is_whole, 0], columns[is_whole, 0]]
+        cropped = ~is_whole
+        near = (rows[cropped].clip(0, height - 1)[:, :, None], columns[cropped].clip(0, width - 1)[:, None, :])
+        squares[cropped] = plane[near]
+        return squares
+
+    data = cut(pixels.data).astype(np.float64)
+    variance = cut(pixels.variance).astype(np.float64)
+    is_good = is_inside & ~cut(pixels.is_bad) & np.isfinite(data) & np.isfinite(variance) & (variance > 0)
     return Stamps(
         data=np.where(is_good, data, 0.0),
         variance=np.where(is_good, variance, 1.0),
         is_good=is_good,
-        is_doubtful=pixels.is_doubtful[place],
-        flags=np.where(is_inside, pixels.flags[place], 0).astype(np.int64),
+        is_doubtful=cut(pixels.is_doubtful),
+        flags=np.where(is_inside, cut(pixels.flags), 0).astype(np.int64),
         left=left,
         bottom=bottom,
     )
