@@ -248,6 +248,33 @@ def test_an_id_that_comes_too_late_is_refused(repo_root: Path, tmp_path: Path) -
     assert "--datasets spectral_wcs --where \"instrument='SPHEREx' AND detector=4\"" in line
 
 
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        (f"spectral_wcs_D5_spx_{OLD}.fits", ["--begin-date", "2026-01-01"]),
+        (f"spectral_wcs_D4_spx_{NEW}.fits", []),
+        (f"spectral_wcs_D4_spx_{OLD}.fits", ["--collection", "my/calib"]),
+        (f"spectral_wcs_D4_spx_{OLD}.fits", ["--dataset-type-prefix", "my_", "--begin-date", "2025-01-01"]),
+    ],
+)
+def test_an_id_of_another_dataset_is_refused(
+    repo_root: Path, tmp_path: Path, name: str, options: list[str], dry: list[str]
+) -> None:
+    for folder in ("first", "second"):
+        (tmp_path / folder).mkdir()
+    first = write_maps(tmp_path / "first" / f"spectral_wcs_D4_spx_{OLD}.fits", {"CWAVE": 4.0, "CBAND": 0.1})
+    assert ingest(repo_root, first, "--id", f"{first.name}={ID}", "--end-date", "2026-01-01").code == 0
+    before = rows_of(repo_root)
+    path = written(tmp_path / "second" / name, first.read_bytes())
+    outcome = ingest(repo_root, path, "--id", f"{name}={ID}", *options, *dry)
+    assert outcome.code == 1
+    (line,) = outcome.failures
+    assert f"it is given the id {ID}, but that is the id of spectral_wcs@" in line
+    assert "becomes valid" not in outcome.output
+    assert rows_of(repo_root) == before
+
+
 def written(path: Path, content: bytes) -> Path:
     """Write a file and return its path."""
     path.write_bytes(content)

@@ -158,6 +158,13 @@ def test_a_run_before_calibrations_is_valid_always(certified):
     assert set(runs(used(certified, "calib", "better")).values()) == {"early", "late"}
 
 
+def test_a_range_ends_before_its_end(repo):
+    certify(repo, "early", "calib", -500, -300)
+    certify(repo, "late", "calib", -250, 500)
+    # The middle of exposure 10 is the end of the first range.
+    assert set(runs(used(repo, "calib", leaveOutUncalibrated=True))) == set(EXPOSURES) - {10}
+
+
 def test_a_range_without_end_is_valid_for_all(repo):
     certify(repo, "late", "calib", None, None)
     assert set(runs(used(repo, "calib")).values()) == {"late"}

@@ -107,6 +107,28 @@ def test_clipping_is_that_of_astropy(rng, sigma):
         )
 
 
+@pytest.mark.parametrize(("number", "mean", "scatter"), [(8, 100.3, 0.35), (20, 2.3, 0.4), (8, 0.2, 0.2)])
+def test_rounded_values_are_not_clipped(handles, rng, number, mean, scatter):
+    # More than half of the values of most pixels are equal.
+    pixels = np.rint(rng.normal(mean, scatter, (number, *SHAPE))).astype(np.int16)
+    images = [SPHERExImage(one, unit="adu", variance=np.ones(SHAPE, np.float32)) for one in pixels]
+    expected = pixels.mean(axis=0)
+    # What no rounding explains is clipped all the same.
+    images[0].data[7, 7], expected[7, 7] = 1000, pixels[1:, 7, 7].mean()
+    output = combine(handles(images), scaleCounts=False)
+    assert output.planes["NINPUT"].data[7, 7] == number - 1
+    np.testing.assert_allclose(output.data, expected, rtol=1e-6)
+
+
+def test_where_most_values_are_equal_the_others_are_judged_by_their_mean_deviation():
+    values = np.full((10, 1, 2), 5.0)
+    values[0, 0, 0] = 9.0
+    values[:4, 0, 1] = [5.5, 4.5, 5.6, 4.4]
+    clipped = clip(values.copy(), 3.0, 1, robust=True)
+    assert clipped.number.tolist() == [[9, 10]]
+    np.testing.assert_allclose(clipped.mean, [[5.0, values[:, 0, 1].mean()]])
+
+
 def test_size_of_blocks_changes_nothing(handles, rng):
     shape = (300, 150)
     images = [make(rng.normal(1, NOISE, shape), shape=shape) for _ in range(12)]
@@ -192,6 +214,24 @@ def test_hot_and_cold_pixels_are_found_on_structure(rng):
     assert found.sigma == pytest.approx(0.01 * np.sqrt(1 + np.pi / 18), rel=0.1)
 
 
+def test_pixels_without_value_make_no_others_deviant(rng):
+    image = rng.normal(0, 1, (200, 60))
+    image[:, 30:] += 100
+    for row, column in ((100, 40), (50, 10), (62, 45)):
+        image[row : row + 3, column] = image[row + 4 : row + 7, column] = np.nan
+    found = find_deviant_pixels(image, 6.0, 6.0, 9)
+    assert np.argwhere(found.hot | found.cold).tolist() == []
+
+
+def test_pieces_of_a_frame_see_their_neighbours(rng):
+    image = rng.normal(0, 1, (200, 60))
+    # Bands of six rows, which the median of nine follows, across the border between pieces of 64 rows.
+    image[60:66, 20] += 100
+    image[62:68, 40] += 100
+    found = find_deviant_pixels(image, 6.0, 6.0, 9)
+    assert np.argwhere(found.hot | found.cold).tolist() == []
+
+
 def test_a_frame_without_scatter_has_no_deviant_pixels():
     for value in (1.0, np.nan):
         found = find_deviant_pixels(np.full(SHAPE, value, np.float32), 6.0, 6.0, 9)
@@ -228,8 +268,9 @@ def test_counts_are_left_as_they_are_on_demand(handles):
     assert "XPOSURE" not in output.header
 
 
-def test_rates_are_not_scaled(handles):
-    output = combine(handles([make(10.0, cards={"XPOSURE": time}) for time in (50.0, 100.0)]))
+@pytest.mark.parametrize("unit", ["electron/s", "MJy/sr"])
+def test_rates_are_not_scaled(handles, unit):
+    output = combine(handles([make(10.0, unit=unit, cards={"XPOSURE": time}) for time in (50.0, 100.0)]))
     np.testing.assert_array_equal(output.data, 10)
     assert output.header["TSCALED"] is False
 

@@ -70,7 +70,8 @@ class Registrar:
             that name which is another one.
         DescriptionError
             Raised if it has the dataset with another id than the given one,
-            or where files tell their dataset types, another dataset type.
+            or another dataset with the given id, or where files tell their
+            dataset types, another dataset type.
         """
         dataset_type = self._dataset_type(key.kind)
         if key.run not in self._runs:
@@ -85,6 +86,12 @@ class Registrar:
                 raise DescriptionError(
                     f"it is ingested already, with the id {known.id}; remove that dataset first ({key.removal}) "
                     "to give it another id"
+                )
+            owner = None if key.id is None else self._butler.get_dataset(key.id)
+            if owner is not None:
+                raise DescriptionError(
+                    f"it is given the id {key.id}, but that is the id of {owner}, and there are no two datasets of one "
+                    "id; ingest it without this id"
                 )
         return DatasetRef(
             dataset_type,

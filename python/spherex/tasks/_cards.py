@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["DETECTOR", "EXPOSURE_TIME", "exposure_time_of", "is_rate"]
+__all__ = ["DETECTOR", "EXPOSURE_TIME", "detector_of", "exposure_time_of", "is_rate"]
 
 import math
 from collections.abc import Mapping
@@ -15,10 +15,17 @@ EXPOSURE_TIME = "XPOSURE"
 DETECTOR = "DETECTOR"
 
 
+def detector_of(header: Mapping[str, Any]) -> str | None:
+    """Return the detector of an image as text, since some headers have it as a number; `None` if they have none."""
+    detector = header.get(DETECTOR)
+    return None if detector is None else str(detector).strip()
+
+
 def is_rate(unit: UnitBase) -> bool:
-    """Return whether a unit is one per time, such as electron/s, which exposure times do not scale."""
+    """Return whether a unit is one per time, such as electron/s or MJy/sr, which exposure times do not scale."""
+    plain = unit.decompose()
     return any(
-        base.physical_type == "time" and power < 0 for base, power in zip(unit.bases, unit.powers, strict=True)
+        base.physical_type == "time" and power < 0 for base, power in zip(plain.bases, plain.powers, strict=True)
     )
 
 

@@ -185,10 +185,11 @@ class CombineDarkTask(pipeBase.PipelineTask):
         number = np.empty(stack.shape, np.int16)
         missing = stack.table.bits(_MISSING)
         robust = is_robust(self.config.clipSpread, len(stack))
+        grain = max(scales) if stack.is_whole else 0.0
         for begin, end in stack.blocks(self.config.blockSize * 10**6):
             rows = slice(begin, end)
             pixels, flags[rows] = stack.read_pixels(begin, end, scales, self.config.spoilingFlags)
-            clipped = clip(pixels, self.config.clipSigma, self.config.clipIterations, robust)
+            clipped = clip(pixels, self.config.clipSigma, self.config.clipIterations, robust, grain)
             data[rows], number[rows] = clipped.mean, clipped.number
             if self.config.varianceFrom == "spread":
                 variance[rows] = _variance_of_spread(clipped)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ._cards import DETECTOR
+from ._cards import DETECTOR, detector_of
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header
@@ -94,6 +94,11 @@ class Stack:
     def dtype(self) -> np.dtype:
         """Floating type that holds the pixels of all images."""
         return np.result_type(np.float32, *(frame.edge.data.dtype for frame in self.frames))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all pixels are whole numbers by their type."""
+        return all(np.issubdtype(frame.edge.data.dtype, np.integer) for frame in self.frames)
 
     def without_variance(self) -> list[str]:
         """Return the names of images that have no variance."""
@@ -230,7 +235,7 @@ def _check(first: _Frame, frame: _Frame) -> None:
             f"Images of different units cannot be combined: {first.name} is in {first.edge.unit}, "
             f"{frame.name} in {frame.edge.unit}."
         )
-    detectors = [one.edge.header.get(DETECTOR) for one in (first, frame)]
+    detectors = [detector_of(one.edge.header) for one in (first, frame)]
     if None not in detectors and detectors[0] != detectors[1]:
         raise ValueError(
             f"Images of different detectors cannot be combined: {first.name} is of detector {detectors[0]}, "

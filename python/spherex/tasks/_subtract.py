@@ -12,7 +12,7 @@ import lsst.pipe.base as pipeBase
 import lsst.pipe.base.connectionTypes as cT  # noqa: N812
 import numpy as np
 
-from ._cards import DETECTOR, exposure_time_of, is_rate
+from ._cards import detector_of, exposure_time_of, is_rate
 
 if TYPE_CHECKING:
     from ..image import SPHERExImage
@@ -120,7 +120,7 @@ class SubtractTask(pipeBase.PipelineTask):
             raise ValueError(f"The image has shape {image.shape}, the one to subtract {other.shape}.")
         if image.unit != other.unit:
             raise ValueError(f"The image is in {image.unit}, the one to subtract in {other.unit}.")
-        detectors = [one.header.get(DETECTOR) for one in (image, other)]
+        detectors = [detector_of(one.header) for one in (image, other)]
         if None not in detectors and detectors[0] != detectors[1]:
             raise ValueError(
                 f"The image is of detector {detectors[0]}, the one to subtract of detector {detectors[1]}."
