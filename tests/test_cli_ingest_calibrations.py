@@ -186,6 +186,23 @@ def test_what_was_decertified_stays_out_until_a_range_is_given(repo_root: Path, 
     assert rows_of(repo_root) == [*after, ["5", "-", "-"], ["6", "-", "-"]]
 
 
+def test_only_the_newest_of_several_versions_is_said_to_become_valid(repo_root: Path, tmp_path: Path) -> None:
+    for run in (OLD, NEW):
+        write_wcs(tmp_path / "files", run)
+    ingest(repo_root, tmp_path / "files")
+    february = ["--begin-date", "2026-02-01", "--end-date", "2026-03-01"]
+    assert butler_command("decertify-calibrations", repo_root, "spectral_wcs", *february).code == 0
+    for options, words in (
+        ([], "stays out"),
+        ([*february, "--dry-run"], "would become valid"),
+        (february, "becomes valid"),
+    ):
+        lines = [line for line in ingest(repo_root, tmp_path / "files", *options).output.splitlines() if words in line]
+        assert len(lines) == 1, lines
+        assert f"SPHEREx/calib/{NEW}, already there, {words}" in lines[0]
+    assert wavelength_at(repo_root, "2026-02-15") == 4.5
+
+
 def test_ranges_that_follow_each_other_are_listed_as_one(repo_root: Path, tmp_path: Path) -> None:
     path = write_wcs(tmp_path)
     for number in range(1, 4):

@@ -9,6 +9,7 @@ __all__ = [
     "certify_newest",
     "decertify",
     "gaps_of",
+    "newest_last",
     "timespan_between",
 ]
 
@@ -20,4 +21,5 @@ from .validity import (
     certify_newest,
     decertify,
     gaps_of,
+    newest_last,
 )

@@ -15,6 +15,7 @@ __all__ = [
     "certify_newest",
     "decertify",
     "gaps_of",
+    "newest_last",
 ]
 
 import dataclasses
@@ -117,7 +118,7 @@ def certify_newest(
         of the range before make no change.
     """
     changes = []
-    for ref in _newest_last(refs, age_of):
+    for ref in newest_last(refs, age_of):
         with butler.transaction():
             new, free = _plan(ref, _valid_beside(butler, collection, ref), timespan, age_of)
             for change in new:
@@ -177,7 +178,7 @@ class CertifyRehearsal:
             Datasets that would be certified; they may not exist yet.
         """
         changes = []
-        for ref in _newest_last(refs, self._age_of):
+        for ref in newest_last(refs, self._age_of):
             valid = self._valid_beside(ref)
             new, free = _plan(ref, valid, self._timespan, self._age_of)
             lost = [(change.other.id, change.timespan) for change in new if change.is_replaced]
@@ -205,8 +206,16 @@ class CertifyRehearsal:
         return self._valid[key]
 
 
-def _newest_last(refs: Iterable[DatasetRef], age_of: AgeOf) -> list[DatasetRef]:
-    """Sort datasets so that the newest takes from the older ones."""
+def newest_last(refs: Iterable[DatasetRef], age_of: AgeOf) -> list[DatasetRef]:
+    """Sort datasets by type and age, so that the newest takes from the older ones.
+
+    Parameters
+    ----------
+    refs
+        The datasets.
+    age_of
+        Order of their runs, all of which have an age.
+    """
     return sorted(refs, key=lambda ref: (ref.datasetType.name, age_of(ref.run)))
 
 

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from spherex.archive import ArchiveNameError, ProcessingRun
-from spherex.calibrations import CertifiedChange, CertifyRehearsal, certify_newest, gaps_of, timespan_between
+from spherex.calibrations import (
+    CertifiedChange,
+    CertifyRehearsal,
+    certify_newest,
+    gaps_of,
+    newest_last,
+    timespan_between,
+)
 from spherex.ingest import IngestError
 from spherex.ingest.calibrations import FILE_REGEX, CalibrationDescriber
 
@@ -70,7 +77,7 @@ def ingest_calibrations(
     try:
         timespan = timespan_between(begin_date, end_date)
     except ValueError as error:
-        raise click.BadParameter(f"{error}.", param_hint="--begin-date, --end-date") from None
+        raise click.BadParameter(f"{str(error).rstrip('.')}.", param_hint="--begin-date, --end-date") from None
     given = _parse_ids(ids)
     describer = CalibrationDescriber(collection, dataset_type_prefix, _merged(_load_ids(ids_file), given))
     is_success = run_ingest(
@@ -103,11 +110,14 @@ def _certifier(collection: str, timespan: Timespan, is_given: bool) -> Callable[
 
         def certify(new: Sequence[DatasetRef], present: Sequence[DatasetRef]) -> list[str]:
             refs = [*new, *present] if is_given else new
+            # An older one would have to give way at once to the newest of its data ID.
+            newest = {(ref.datasetType.name, ref.dataId): ref.id for ref in newest_last([*new, *present], age_of)}
+            old = [ref for ref in present if newest[ref.datasetType.name, ref.dataId] == ref.id]
             if dry_run:
-                gaps = {ref: rehearsal.gaps(ref) for ref in present}
+                gaps = {ref: rehearsal.gaps(ref) for ref in old}
                 changes = rehearsal.certify(refs)
             else:
-                gaps = {ref: gaps_of(butler, collection, ref, timespan) for ref in present}
+                gaps = {ref: gaps_of(butler, collection, ref, timespan) for ref in old}
                 changes = certify_newest(butler, collection, refs, timespan, age_of)
             told = _gain_of if is_given else _gap_of
             return [
