@@ -203,6 +203,19 @@ def test_only_the_newest_of_several_versions_is_said_to_become_valid(repo_root: 
     assert wavelength_at(repo_root, "2026-02-15") == 4.5
 
 
+def test_what_the_same_command_fills_does_not_stay_out(repo_root: Path, tmp_path: Path) -> None:
+    files = [write_wcs(tmp_path / "files", NEW)]
+    ingest(repo_root, *files)
+    february = ["--begin-date", "2026-02-01", "--end-date", "2026-03-01"]
+    assert butler_command("decertify-calibrations", repo_root, "spectral_wcs", *february).code == 0
+    files.append(write_wcs(tmp_path / "files", OLD))
+    for option in (["--dry-run"], []):
+        assert "stays out" not in (outcome := ingest(repo_root, *files, *option)).output.replace("would stay", "stays")
+        assert outcome.code == 0
+    assert wavelength_at(repo_root, "2026-02-15") == 4.0
+    assert wavelength_at(repo_root, "2026-03-15") == 4.5
+
+
 def test_ranges_that_follow_each_other_are_listed_as_one(repo_root: Path, tmp_path: Path) -> None:
     path = write_wcs(tmp_path)
     for number in range(1, 4):

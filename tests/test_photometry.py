@@ -80,6 +80,7 @@ def test_pulls_of_apertures_are_standard_at_all_radii(radius):
     assert abs(pull.mean()) < 0.1
     # The width of 1,600 pulls is known to 0.018.
     assert pull.std() == pytest.approx(1, abs=0.04)
+    assert (fluxes.masked_fraction >= 0).all()
 
 
 @pytest.mark.parametrize("slope", [None, (3.0, -1.0)])

@@ -47,7 +47,8 @@ def test_a_wild_measurement_does_not_rule_the_range():
     figure = draw_spectrum(table, combine_channels(table, design_channels()))
     low, high = figure.axes[0].get_ylim()
     assert high - low < 1.5 * (calm[1] - calm[0])
-    assert {"above the picture (1)", "below the picture (1)"} <= set(legend(figure))
+    signs = {one.get_label(): one.get_marker() for one in figure.legends[0].legend_handles}
+    assert (signs["above the picture (1)"], signs["below the picture (1)"]) == ("^", "v")
 
 
 def test_a_line_that_several_measurements_agree_on_is_in_the_range():

@@ -49,6 +49,7 @@ def test_places_that_are_none(ra: float, dec: float, problem: str) -> None:
         ("a\nb", r"its name has characters that cannot be printed: 'a\nb'"),
         ("a\u200bb", r"its name has characters that cannot be printed: 'a\u200bb'"),
         ("first", "its name first is that of row 1"),
+        ("a%2Db", "its name has %2D, which would be taken for another character in names of files: a%2Db"),
         ("a$HOME", "its name has a $, which would be taken for a variable in names of files: a$HOME"),
     ],
 )
@@ -56,7 +57,9 @@ def test_names_that_are_none(name: str, problem: str) -> None:
     assert problems_of(["first", name]) == [f"row 2: {problem}"]
 
 
-@pytest.mark.parametrize("name", ["é" * 64, "Sgr A*", "007", "..", "[GMM2009] 3", "2MASS J1+2", "O'Neil", "FIRST"])
+@pytest.mark.parametrize(
+    "name", ["é" * 64, "Sgr A*", "007", "..", "[GMM2009] 3", "5% of", "2MASS J1+2", "O'Neil", "FIRST"]
+)
 def test_names_that_can_be(name: str) -> None:
     assert problems_of(["first", name]) == []
 

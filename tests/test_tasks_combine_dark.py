@@ -107,26 +107,45 @@ def test_clipping_is_that_of_astropy(rng, sigma):
         )
 
 
+@pytest.mark.parametrize("times", [(100.0,), (100.0, 100.1, 100.2, 100.3)])
 @pytest.mark.parametrize(("number", "mean", "scatter"), [(8, 100.3, 0.35), (20, 2.3, 0.4), (8, 0.2, 0.2)])
-def test_rounded_values_are_not_clipped(handles, rng, number, mean, scatter):
-    # More than half of the values of most pixels are equal.
+def test_rounded_values_are_not_clipped(handles, rng, number, mean, scatter, times):
+    # More than half of the values of most pixels are equal, or nearly so after scaling.
     pixels = np.rint(rng.normal(mean, scatter, (number, *SHAPE))).astype(np.int16)
-    images = [SPHERExImage(one, unit="adu", variance=np.ones(SHAPE, np.float32)) for one in pixels]
-    expected = pixels.mean(axis=0)
-    # What no rounding explains is clipped all the same.
-    images[0].data[7, 7], expected[7, 7] = 1000, pixels[1:, 7, 7].mean()
-    output = combine(handles(images), scaleCounts=False)
-    assert output.planes["NINPUT"].data[7, 7] == number - 1
-    np.testing.assert_allclose(output.data, expected, rtol=1e-6)
+    times = [times[place % len(times)] for place in range(number)]
+    images = [
+        SPHERExImage(one, unit="adu", variance=np.ones(SHAPE, np.float32), header=fits.Header({"XPOSURE": time}))
+        for one, time in zip(pixels, times, strict=True)
+    ]
+    scaled = pixels * (np.median(times) / np.array(times))[:, None, None]
+    expected = scaled.mean(axis=0)
+    # What no rounding explains is clipped all the same, however many there are of it.
+    images[0].data[7, 7], images[1].data[7, 7] = 20000, 3000
+    expected[7, 7] = scaled[2:, 7, 7].mean()
+    output = combine(handles(images))
+    assert output.planes["NINPUT"].data[7, 7] == number - 2
+    np.testing.assert_allclose(output.data, expected, rtol=1e-6, atol=1e-6)
 
 
-def test_where_most_values_are_equal_the_others_are_judged_by_their_mean_deviation():
-    values = np.full((10, 1, 2), 5.0)
-    values[0, 0, 0] = 9.0
-    values[:4, 0, 1] = [5.5, 4.5, 5.6, 4.4]
-    clipped = clip(values.copy(), 3.0, 1, robust=True)
-    assert clipped.number.tolist() == [[9, 10]]
-    np.testing.assert_allclose(clipped.mean, [[5.0, values[:, 0, 1].mean()]])
+def test_the_grain_is_that_of_the_scaled_values(handles):
+    # The median is 300 and the first value five units before scaling, two after it, from there.
+    values, times = (295, 300, 300, 300, 300, 301), (40.0, 100.0, 100.0, 100.0, 100.0, 100.0)
+    images = [
+        SPHERExImage(
+            np.full(SHAPE, round(value * time / 100), np.int16),
+            unit="adu",
+            variance=np.ones(SHAPE, np.float32),
+            header=fits.Header({"XPOSURE": time}),
+        )
+        for value, time in zip(values, times, strict=True)
+    ]
+    assert set(combine(handles(images)).planes["NINPUT"].data.ravel().tolist()) == {6}
+
+
+@pytest.mark.parametrize("values", [[1, 1, 600], [1] * 5 + [600] * 2, [1] * 8 + [50, 600]])
+def test_outliers_among_equal_values_are_clipped(handles, values):
+    output = combine(handles([make(value) for value in values]))
+    np.testing.assert_array_equal(output.data, 1)
 
 
 def test_size_of_blocks_changes_nothing(handles, rng):
@@ -219,8 +238,24 @@ def test_pixels_without_value_make_no_others_deviant(rng):
     image[:, 30:] += 100
     for row, column in ((100, 40), (50, 10), (62, 45)):
         image[row : row + 3, column] = image[row + 4 : row + 7, column] = np.nan
+    # Alone among them, a hot pixel is one all the same.
+    image[120:150, 20] = np.nan
+    image[130:133:2, 20] = 1000, 1100
     found = find_deviant_pixels(image, 6.0, 6.0, 9)
-    assert np.argwhere(found.hot | found.cold).tolist() == []
+    assert np.argwhere(found.hot).tolist() == [[130, 20], [132, 20]]
+    assert not found.cold.any()
+
+
+@pytest.mark.parametrize("part", [0.1, 0.5])
+def test_deviant_pixels_are_found_among_many_without_value(rng, part):
+    image = rng.normal(0, 1, (300, 150))
+    hot = rng.uniform(size=image.shape) < 0.002
+    image[hot] += 20
+    image[rng.uniform(size=image.shape) < part] = np.nan
+    found = find_deviant_pixels(image, 6.0, 6.0, 9)
+    np.testing.assert_array_equal(found.hot, hot & np.isfinite(image))
+    assert not found.cold.any()
+    assert found.sigma == pytest.approx(1, abs=0.1)
 
 
 def test_pieces_of_a_frame_see_their_neighbours(rng):
@@ -261,6 +296,12 @@ def test_counts_are_scaled_to_the_median_exposure_time(handles):
     assert output.header["TSCALED"] is True
 
 
+@pytest.mark.parametrize("unit", ["V", "J", "Jy s"])
+def test_what_grows_with_time_is_scaled(handles, unit):
+    images = [make(time, unit=unit, cards={"XPOSURE": time}) for time in (50.0, 100.0)]
+    np.testing.assert_allclose(combine(handles(images)).data, 75)
+
+
 def test_counts_are_left_as_they_are_on_demand(handles):
     images = [make(10.0, unit="electron", cards={"XPOSURE": time}) for time in (50.0, 100.0)]
     output = combine(handles(images), scaleCounts=False)
@@ -268,7 +309,12 @@ def test_counts_are_left_as_they_are_on_demand(handles):
     assert "XPOSURE" not in output.header
 
 
-@pytest.mark.parametrize("unit", ["electron/s", "MJy/sr"])
+def test_the_detector_may_be_a_text(handles):
+    output = combine(handles([make(1.0), make(3.0, cards={"DETECTOR": "3"})]))
+    np.testing.assert_array_equal(output.data, 2)
+
+
+@pytest.mark.parametrize("unit", ["electron/s", "MJy/sr", "uJy"])
 def test_rates_are_not_scaled(handles, unit):
     output = combine(handles([make(10.0, unit=unit, cards={"XPOSURE": time}) for time in (50.0, 100.0)]))
     np.testing.assert_array_equal(output.data, 10)

@@ -23,6 +23,9 @@ LARGEST_MOTION = 1e5
 _NOT_IN_FILES = re.compile(r"[ ./<>:\"\\|?*]")
 """Characters that the Butler's templates of file names replace."""
 
+_CODE = re.compile(r"%[0-9A-Fa-f]{2}")
+"""Characters as addresses write them, which are decoded in names of files."""
+
 _CATALOG_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
 
@@ -95,6 +98,8 @@ def _of_name(name: str) -> list[str]:
     if "$" in name:
         # In names of files the Butler puts the value of a variable of the environment in its place.
         return [f"its name has a $, which would be taken for a variable in names of files: {name}"]
+    if code := _CODE.search(name):
+        return [f"its name has {code[0]}, which would be taken for another character in names of files: {name}"]
     return []
 
 

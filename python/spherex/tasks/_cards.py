@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 EXPOSURE_TIME = "XPOSURE"
 DETECTOR = "DETECTOR"
 
+_FLUXES = ("Jy", "Jy/sr", "W", "W/m2", "W/(m2 sr)", "W/(m2 um)", "W/(m2 um sr)")
+"""Units that contain a power, which is one per time, too."""
+
 
 def detector_of(header: Mapping[str, Any]) -> str | None:
     """Return the detector of an image as text, since some headers have it as a number; `None` if they have none."""
@@ -23,10 +26,10 @@ def detector_of(header: Mapping[str, Any]) -> str | None:
 
 def is_rate(unit: UnitBase) -> bool:
     """Return whether a unit is one per time, such as electron/s or MJy/sr, which exposure times do not scale."""
-    plain = unit.decompose()
-    return any(
-        base.physical_type == "time" and power < 0 for base, power in zip(plain.bases, plain.powers, strict=True)
+    is_per_time = any(
+        base.physical_type == "time" and power < 0 for base, power in zip(unit.bases, unit.powers, strict=True)
     )
+    return is_per_time or any(unit.is_equivalent(flux) for flux in _FLUXES)
 
 
 def exposure_time_of(header: Mapping[str, Any], name: str) -> float:

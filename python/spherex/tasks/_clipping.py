@@ -5,7 +5,6 @@ from __future__ import annotations
 __all__ = ["ROBUST_BELOW", "Clipped", "clip", "is_robust"]
 
 import dataclasses
-import math
 import warnings
 
 import numpy as np
@@ -17,9 +16,6 @@ One value of n, however far off, lies at most (n - 1) / sqrt(n) standard
 deviations from the mean, k equal ones at most sqrt((n - k) / k): of ten
 images none can be clipped at 3 sigma, of thirty up to three can.
 """
-
-_MEAN_DEVIATION = math.sqrt(math.pi / 2)
-"""Standard deviation of normal noise over its mean absolute deviation."""
 
 # Pixels and what astropy makes of them should stay in the processor's cache.
 _TILE = 2**19
@@ -71,12 +67,11 @@ def clip(pixels: np.ndarray, sigma: float, iterations: int, robust: bool, grain:
         Greatest number of times that this is done, where it is not robust.
     robust
         Whether centre and standard deviation are median and median absolute
-        deviation, else mean and standard deviation. Where more than half of
-        the values are equal their median absolute deviation is zero and says
-        nothing of the others; the mean absolute deviation takes its place,
-        but nothing less than ``grain``.
+        deviation, else mean and standard deviation.
     grain
         Distance of the values that there can be, 0 if they are not rounded.
+        A robust standard deviation counts as at least that: where more than
+        half of the values are equal it is 0, and all others would be clipped.
     """
     images, rows, columns = pixels.shape
     shape = rows, columns
@@ -105,7 +100,7 @@ class _Columns:
         from astropy.stats import sigma_clip
         from astropy.utils.exceptions import AstropyUserWarning
 
-        before = values.copy() if self.robust else None
+        before = values.copy() if self.robust and self.grain else None
         with warnings.catch_warnings():
             # Pixels without a value are part of the plan.
             warnings.simplefilter("ignore", AstropyUserWarning)
@@ -121,27 +116,22 @@ class _Columns:
                 masked=False,
                 copy=False,
             )
-        good = np.isfinite(values)
         if before is not None:
-            self._clip_equals(values, before, good)
+            self._spare_rounded(values, before)
+        good = np.isfinite(values)
         number = np.count_nonzero(good, axis=0)
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = np.add.reduce(values, axis=0, dtype=np.float64, where=good) / number
         deviation = np.where(good, values - mean.astype(values.dtype), 0)
         return mean, number, np.einsum("i...,i...->...", deviation, deviation)
 
-    def _clip_equals(self, values: np.ndarray, before: np.ndarray, good: np.ndarray) -> None:
-        """Clip again, in place, where all that is left is equal."""
-        lowest = np.min(values, axis=0, where=good, initial=np.inf)
-        was_good = np.isfinite(before)
-        is_equal = (lowest == np.max(values, axis=0, where=good, initial=-np.inf)) & (was_good & ~good).any(axis=0)
-        if not is_equal.any():
-            return
-        chosen, known = before[:, is_equal], was_good[:, is_equal]
-        deviation = np.where(known, np.abs(chosen - lowest[is_equal]), 0)
-        spread = np.maximum(_MEAN_DEVIATION * deviation.sum(axis=0) / known.sum(axis=0), self.grain)
-        chosen[deviation > self.sigma * spread] = np.nan
-        values[:, is_equal], good[:, is_equal] = chosen, np.isfinite(chosen)
+    def _spare_rounded(self, values: np.ndarray, before: np.ndarray) -> None:
+        """Bring back, in place, what was clipped for no more than rounding."""
+        clipped = np.isfinite(before) & ~np.isfinite(values)
+        some = clipped.any(axis=0)
+        centre = np.nanmedian(before[:, some], axis=0)
+        near = clipped[:, some] & (np.abs(before[:, some] - centre) <= self.sigma * self.grain)
+        values[:, some] = np.where(near, before[:, some], values[:, some])
 
     def clip_suspects(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Do the same by mean and standard deviation, which tell at once where nothing will be clipped."""

@@ -7,7 +7,6 @@ __all__ = ["DeviantPixels", "find_deviant_pixels"]
 import dataclasses
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 _NORMAL = 1.4826
 """Standard deviation of normal noise over its median absolute deviation."""
@@ -71,19 +70,16 @@ def find_deviant_pixels(image: np.ndarray, hot: float, cold: float, window: int)
 
 def _residual(image: np.ndarray, begin: int, window: int) -> np.ndarray:
     """Return some rows of an image less the medians of their columns there; NaN where the image is not finite."""
-    from scipy.ndimage import maximum_filter, median_filter
+    from scipy.ndimage import median_filter
 
     first = max(begin - window // 2, 0)
     part = image[first : begin + _PIECE + window // 2]
     good = np.isfinite(part)
-    shape = {"size": (window, 1), "mode": "reflect"}
-    medians = median_filter(np.where(good, part, 0), **shape)
-    # The filter knows no NaN: near one the median is that of the others in its window.
-    is_near = good & maximum_filter(~good, **shape)
-    if is_near.any():
-        before = window // 2
-        margins = ((before, window - 1 - before), (0, 0))
-        padded = np.pad(np.where(good, part, np.nan), margins, mode="symmetric")
-        medians[is_near] = np.nanmedian(sliding_window_view(padded, window, axis=0)[is_near], axis=1)
-    residual = np.where(good, part - medians, np.nan)
+    # The filter knows no NaN. What stands in is from the same column, where there is something.
+    filled = np.where(good, part, np.median(part[good]) if good.any() else 0)
+    mixed = good.any(axis=0) & ~good.all(axis=0)
+    filled[:, mixed] = np.where(
+        good[:, mixed], part[:, mixed], np.nanmedian(np.where(good, part, np.nan)[:, mixed], axis=0)
+    )
+    residual = np.where(good, filled - median_filter(filled, size=(window, 1), mode="reflect"), np.nan)
     return residual[begin - first : begin - first + _PIECE]

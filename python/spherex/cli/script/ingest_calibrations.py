@@ -113,15 +113,22 @@ def _certifier(collection: str, timespan: Timespan, is_given: bool) -> Callable[
             # An older one would have to give way at once to the newest of its data ID.
             newest = {(ref.datasetType.name, ref.dataId): ref.id for ref in newest_last([*new, *present], age_of)}
             old = [ref for ref in present if newest[ref.datasetType.name, ref.dataId] == ref.id]
+
+            def gaps() -> dict[DatasetRef, list[Timespan]]:
+                if dry_run:
+                    return {ref: rehearsal.gaps(ref) for ref in old}
+                return {ref: gaps_of(butler, collection, ref, timespan) for ref in old}
+
+            # What is new may fill some gaps, what is there already does so only if a range was given.
+            before = gaps() if is_given else None
             if dry_run:
-                gaps = {ref: rehearsal.gaps(ref) for ref in old}
                 changes = rehearsal.certify(refs)
             else:
-                gaps = {ref: gaps_of(butler, collection, ref, timespan) for ref in old}
                 changes = certify_newest(butler, collection, refs, timespan, age_of)
+            open_ones = gaps() if before is None else before
             told = _gain_of if is_given else _gap_of
             return [
-                *(told(ref, gap, dry_run) for ref, some in gaps.items() for gap in some),
+                *(told(ref, gap, dry_run) for ref, some in open_ones.items() for gap in some),
                 *(_line_of(change, dry_run) for change in changes),
             ]
 
