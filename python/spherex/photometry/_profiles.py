@@ -54,8 +54,6 @@ class Profiles:
         self._is_effective = psf.is_effective
         _, rows, columns = psf.shape
         self._middle = ((rows - 1) / 2, (columns - 1) / 2)
-        # Cumulative sums begin before the first sample.
-        self._lengths = tuple(size + 2 * _PAD + (not psf.is_effective) for size in (rows, columns))
         zone_weights(*psf.centres, np.zeros(1), np.zeros(1))
         self.reach = max(rows, columns) / self._step / 2
         """How far the light of a source reaches along x or y (pixels)."""
@@ -107,16 +105,18 @@ class Profiles:
         points = side + (not self._is_effective)
         values = np.empty((len(x), points, points))
         cells, cell_of = np.unique(indices, axis=0, return_inverse=True)
+        cell_of = cell_of.ravel()
         # All sources between the same zones at once: together they are large
         # products of matrices, and no PSF is copied for each source.
-        order = np.argsort(cell_of.ravel(), kind="stable")
+        order = np.argsort(cell_of, kind="stable")
         for begin in range(0, len(order), IN_ONE_GO):
             some = order[begin : begin + IN_ONE_GO]
-            up = self._interpolation(rows[some], points, 0)
-            across = self._interpolation(columns[some], points, 1)
-            mixed = np.zeros((len(some), points, across.shape[2]))
-            for part in _runs(cell_of.ravel()[some]):
-                for corner, zone in enumerate(cells[cell_of.ravel()[some[part.start]]].tolist()):
+            height, width = self._of_zone(int(cells[0, 0])).shape
+            up = self._interpolation(rows[some], points, self._middle[0], height)
+            across = self._interpolation(columns[some], points, self._middle[1], width)
+            mixed = np.zeros((len(some), points, width))
+            for part in _runs(cell_of[some]):
+                for corner, zone in enumerate(cells[cell_of[some[part.start]]].tolist()):
                     weight = weights[some[part], corner, None, None]
                     mixed[part] += weight * (up[part] @ self._of_zone(zone))
             values[some] = mixed @ across.transpose(0, 2, 1)
@@ -137,7 +137,9 @@ class Profiles:
             self._coefficients[zone] = ndimage.spline_filter(table, order=3)
         return self._coefficients[zone]
 
-    def _interpolation(self, begin: NDArray[np.float64], number: int, axis: int) -> NDArray[np.float64]:
+    def _interpolation(
+        self, begin: NDArray[np.float64], number: int, middle: float, length: int
+    ) -> NDArray[np.float64]:
         """Return the matrices that take coefficients along an axis to pixels or their edges.
 
         Parameters
@@ -146,15 +148,16 @@ class Profiles:
             Centre of the first pixel, seen from the source.
         number
             Number of pixels, or of their edges.
-        axis
-            That of the samples.
+        middle
+            Index of the sample at the source.
+        length
+            Number of coefficients.
 
         Returns
         -------
         matrices
-            Of shape (n, number, coefficients).
+            Of shape (n, number, length).
         """
-        middle, length = self._middle[axis], self._lengths[axis]
         points = np.arange(number)
         if self._is_effective:
             place = middle + _PAD + self._step * (begin[:, None] + points)

@@ -75,11 +75,10 @@ def _residual(image: np.ndarray, begin: int, window: int) -> np.ndarray:
     first = max(begin - window // 2, 0)
     part = image[first : begin + _PIECE + window // 2]
     good = np.isfinite(part)
-    # The filter knows no NaN. What stands in is from the same column, where there is something.
-    filled = np.where(good, part, np.median(part[good]) if good.any() else 0)
+    # The filter knows no NaN: the median of the column stands in for it.
     mixed = good.any(axis=0) & ~good.all(axis=0)
-    filled[:, mixed] = np.where(
-        good[:, mixed], part[:, mixed], np.nanmedian(np.where(good, part, np.nan)[:, mixed], axis=0)
-    )
+    medians = np.zeros(part.shape[1], part.dtype)
+    medians[mixed] = np.nanmedian(np.where(good, part, np.nan)[:, mixed], axis=0)
+    filled = np.where(good, part, medians)
     residual = np.where(good, filled - median_filter(filled, size=(window, 1), mode="reflect"), np.nan)
     return residual[begin - first : begin - first + _PIECE]

@@ -112,25 +112,15 @@ def _certifier(collection: str, timespan: Timespan, is_given: bool) -> Callable[
             refs = [*new, *present] if is_given else new
             # An older one would have to give way at once to the newest of its data ID.
             newest = {(ref.datasetType.name, ref.dataId): ref.id for ref in newest_last([*new, *present], age_of)}
-            old = [ref for ref in present if newest[ref.datasetType.name, ref.dataId] == ref.id]
+            latest = [ref for ref in present if newest[ref.datasetType.name, ref.dataId] == ref.id]
+            # What is new may fill gaps; what is there already fills them only if a range was given.
+            gained = [_gain_of(ref, gap, dry_run) for ref in latest for gap in gaps(ref)] if is_given else []
+            changes = rehearsal.certify(refs) if dry_run else certify_newest(butler, collection, refs, timespan, age_of)
+            left = [] if is_given else [_gap_of(ref, gap, dry_run) for ref in latest for gap in gaps(ref)]
+            return [*gained, *left, *(_line_of(change, dry_run) for change in changes)]
 
-            def gaps() -> dict[DatasetRef, list[Timespan]]:
-                if dry_run:
-                    return {ref: rehearsal.gaps(ref) for ref in old}
-                return {ref: gaps_of(butler, collection, ref, timespan) for ref in old}
-
-            # What is new may fill some gaps, what is there already does so only if a range was given.
-            before = gaps() if is_given else None
-            if dry_run:
-                changes = rehearsal.certify(refs)
-            else:
-                changes = certify_newest(butler, collection, refs, timespan, age_of)
-            open_ones = gaps() if before is None else before
-            told = _gain_of if is_given else _gap_of
-            return [
-                *(told(ref, gap, dry_run) for ref, some in open_ones.items() for gap in some),
-                *(_line_of(change, dry_run) for change in changes),
-            ]
+        def gaps(ref: DatasetRef) -> list[Timespan]:
+            return rehearsal.gaps(ref) if dry_run else gaps_of(butler, collection, ref, timespan)
 
         return certify
 
