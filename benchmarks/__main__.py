@@ -61,9 +61,7 @@ def main(arguments: list[str] | None = None) -> None:
             begin, load = time.monotonic(), os.getloadavg()[0]
             rows = importlib.import_module(f"benchmarks.{name}").run(folder, scale)
             print(f"\n{name}: {BENCHMARKS[name]}")
-            print(
-                f"({time.monotonic() - begin:.0f} s, load {load:.1f} before and {os.getloadavg()[0]:.1f} after)\n"
-            )
+            print(f"({time.monotonic() - begin:.0f} s, load {load:.1f} before and {os.getloadavg()[0]:.1f} after)\n")
             print(format_rows(rows), flush=True)
 
 

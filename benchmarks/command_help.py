@@ -36,9 +36,7 @@ def run(scratch: Path, scale: Scale) -> list[Row]:
     costs = take_turns(works, scale.start_rounds)
     for name in works:
         shutil.rmtree(scratch / name)
-    return [
-        ratio_row("butler --help with the plugin, against without", costs["with"], costs["without"], 1.03)
-    ]
+    return [ratio_row("butler --help with the plugin, against without", costs["with"], costs["without"], 1.03)]
 
 
 def _link(packages: Path, folder: Path, is_with: bool) -> None:
@@ -53,9 +51,7 @@ def _help(folder: Path, is_with: bool) -> Cost:
         f"import sys, site; site.addsitedir({str(folder)!r}); sys.argv[0] = 'butler'; "
         "from lsst.daf.butler.cli.butler import main; main()"
     )
-    cost, output = run_process(
-        [sys.executable, "-I", "-S", "-c", program, "--help"], {"DAF_BUTLER_PLUGINS": ""}
-    )
+    cost, output = run_process([sys.executable, "-I", "-S", "-c", program, "--help"], {"DAF_BUTLER_PLUGINS": ""})
     if (_COMMAND in output) != is_with:
         raise RuntimeError(
             f"butler --help {'lacks' if is_with else 'has'} {_COMMAND}: this benchmark needs spherex_butler "

@@ -66,9 +66,7 @@ def make_field(root: Path, images: int, matches: int) -> Path:
     make_repository(root)
     file = root / "level2.fits"
     file.touch()
-    kind = DatasetType(
-        "level2", ("instrument", "exposure", "detector"), "SPHERExImage", universe=_universe(root)
-    )
+    kind = DatasetType("level2", ("instrument", "exposure", "detector"), "SPHERExImage", universe=_universe(root))
     with Butler.from_config(str(root), writeable=True) as butler:
         _register(butler, kind)
         _put_wavelengths(butler)
@@ -112,9 +110,7 @@ def _register(butler: Butler, kind: DatasetType) -> None:
 
 def _put_wavelengths(butler: Butler) -> None:
     """Put a wavelength table of the size of real ones for each run and detector."""
-    kind = DatasetType(
-        "level2_wavelength", ("instrument", "detector"), "AstropyHDUList", universe=butler.dimensions
-    )
+    kind = DatasetType("level2_wavelength", ("instrument", "detector"), "AstropyHDUList", universe=butler.dimensions)
     butler.registry.registerDatasetType(kind)
     points = np.linspace(1, _SIDE, 11)
     for run, detector in itertools.product(_RUNS, DETECTORS):

@@ -39,14 +39,12 @@ _LENGTH = 115.1175 / 86400
 
 def simulate(folder: Path, exposures: int, side: int, *options: str) -> None:
     """Write simulated exposures; what is there is left."""
-    module = "from spherex.simulation.command import simulate; simulate()"
+    module = "from spherex_simulator.command import simulate; simulate()"
     words = ["--exposures", str(exposures), "--shape", str(side), "--skip-existing", "--quiet", *options]
     run_process([sys.executable, "-c", module, folder, *words])
 
 
-def make_repository(
-    root: Path, dimensions: str | Path = "resource://spherex/configs/dimensions.yaml"
-) -> Path:
+def make_repository(root: Path, dimensions: str | Path = "resource://spherex/configs/dimensions.yaml") -> Path:
     """Make an empty repository of our configuration."""
     seed = Config("resource://spherex/configs/butler.yaml")
     Butler.makeRepo(str(root), config=seed, dimensionConfig=str(dimensions), forceConfigRoot=False)
@@ -87,9 +85,7 @@ def make_raw_files(folder: Path, count: int, per_folder: int, side: int) -> list
     return write_files(folder, count, per_folder, write)
 
 
-def write_files(
-    folder: Path, count: int, per_folder: int, write: Callable[[Path, int, int], None]
-) -> list[Path]:
+def write_files(folder: Path, count: int, per_folder: int, write: Callable[[Path, int, int], None]) -> list[Path]:
     """Write files of whole exposures into numbered folders, and return those.
 
     Parameters

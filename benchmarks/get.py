@@ -72,9 +72,7 @@ def run(scratch: Path, scale: Scale) -> list[Row]:
             turns = {name: partial(cost_of, work) for name, work in works.items()}
             costs |= take_turns(turns, scale.short_rounds)
         size = os.path.getsize(path)
-        rows = [
-            ratio_row(f"get of {size / 1e6:.0f} MB, all planes", costs["whole"], costs["whole floor"], 1.15)
-        ]
+        rows = [ratio_row(f"get of {size / 1e6:.0f} MB, all planes", costs["whole"], costs["whole floor"], 1.15)]
         for name in _COMPONENTS:
             rows.append(ratio_row(f"component {name}", costs[name], costs[f"{name} floor"], 1.3))
         for name in _CARD_COMPONENTS:
@@ -82,9 +80,7 @@ def run(scratch: Path, scale: Scale) -> list[Row]:
             rows.append(ratio_row(label, costs[name], costs[f"{name} floor"], 1.3))
         side = scale.cutout
         rows.append(
-            ratio_row(
-                f"cutout {side} x {side} of 3 planes, against the whole", costs["cutout"], costs["whole"], 0.3
-            )
+            ratio_row(f"cutout {side} x {side} of 3 planes, against the whole", costs["cutout"], costs["whole"], 0.3)
         )
         read = _bytes_read(large["cutout"])
         rows.append(_bytes_row("bytes read for the cutout, by the system's count", read, size))

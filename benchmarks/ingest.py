@@ -39,9 +39,7 @@ def compare(scratch: Path, scale: Scale, kind: str, parts: Sequence[Path], targe
     target
         Largest ratio to the floor that is good.
     """
-    folders = {
-        count: parts[: count // scale.few_files] for count in (scale.few_files, scale.files, scale.many_files)
-    }
+    folders = {count: parts[: count // scale.few_files] for count in (scale.few_files, scale.files, scale.many_files)}
     base = take_turns(
         {
             "ours": _ingest(scratch, kind, "ours", folders[scale.files]),
@@ -58,9 +56,7 @@ def compare(scratch: Path, scale: Scale, kind: str, parts: Sequence[Path], targe
     )
     few, many = growth["few"], growth["many"]
     return [
-        ratio_row(
-            f"ingest of {scale.files} files, per file", base["ours"], base["floor"], target, per=scale.files
-        ),
+        ratio_row(f"ingest of {scale.files} files, per file", base["ours"], base["floor"], target, per=scale.files),
         ratio_row(
             f"ingest of {scale.many_files} files, per file, against {scale.few_files}",
             [cost / scale.many_files for cost in many],
@@ -87,9 +83,7 @@ def _ingest(scratch: Path, kind: str, who: str, folders: Sequence[Path]) -> Call
     return lambda: ingest_once(scratch, kind, who, folders, {})
 
 
-def ingest_once(
-    scratch: Path, kind: str, who: str, locations: Sequence[Path], environment: Mapping[str, str]
-) -> Cost:
+def ingest_once(scratch: Path, kind: str, who: str, locations: Sequence[Path], environment: Mapping[str, str]) -> Cost:
     """Ingest into a new repository in a process of its own.
 
     Parameters

@@ -119,9 +119,7 @@ class Prepared:
         """Insert the records and ingest the files, in one transaction."""
         with self.butler.transaction():
             self.insert_records()
-            self.butler.ingest(
-                *self.datasets, transfer="direct", record_validation_info=self.track_file_attrs
-            )
+            self.butler.ingest(*self.datasets, transfer="direct", record_validation_info=self.track_file_attrs)
 
 
 def prepare(kind: str, repo: str, folders: list[str]) -> Prepared:
@@ -130,9 +128,7 @@ def prepare(kind: str, repo: str, folders: list[str]) -> Prepared:
     describer = DESCRIBERS[kind]()
     describer.instrument().register(butler.registry)
     name = "rawexp" if kind == "simulated" else "level2"
-    dataset_type = DatasetType(
-        name, ("instrument", "exposure", "detector"), "SPHERExImage", universe=butler.dimensions
-    )
+    dataset_type = DatasetType(name, ("instrument", "exposure", "detector"), "SPHERExImage", universe=butler.dimensions)
     butler.registry.registerDatasetType(dataset_type)
     records: dict[str, dict[tuple[Any, ...], Any]] = {"exposure": {}, "exposure_detector_region": {}}
     datasets = []

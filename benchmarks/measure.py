@@ -58,9 +58,7 @@ def search_path() -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])}
 
 
-def run_process(
-    command: Sequence[str | Path], environment: Mapping[str, str] | None = None
-) -> tuple[Cost, str]:
+def run_process(command: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> tuple[Cost, str]:
     """Run a command to its end.
 
     Parameters

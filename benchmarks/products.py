@@ -57,9 +57,7 @@ def new_repository(root: Path) -> Iterator[Butler]:
 
 def reference(butler: Butler, name: str, storage_class: str = "SPHERExImage") -> DatasetRef:
     """Return a new dataset of that exposure, with its dataset type registered."""
-    dataset_type = DatasetType(
-        name, ("instrument", "exposure", "detector"), storage_class, universe=butler.dimensions
-    )
+    dataset_type = DatasetType(name, ("instrument", "exposure", "detector"), storage_class, universe=butler.dimensions)
     butler.registry.registerDatasetType(dataset_type)
     data_id = butler.registry.expandDataId(instrument="simulator", exposure=0, detector=1)
     return DatasetRef(dataset_type, data_id, run="run")

@@ -22,8 +22,7 @@ def run(scratch: Path, scale: Scale) -> list[Row]:
     image = full_image(scratch, scale)
     planes = [plane.data for plane in image.planes.values() if isinstance(plane.hdu, fits.ImageHDU)]
     arrays = [
-        array.astype(array.dtype.newbyteorder(">"))
-        for array in (image.data, image.flags, image.variance, *planes)
+        array.astype(array.dtype.newbyteorder(">")) for array in (image.data, image.flags, image.variance, *planes)
     ]
     with new_repository(scratch / "repo") as butler:
 

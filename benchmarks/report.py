@@ -43,9 +43,7 @@ class Row:
         return self.target is None or self.ratio is None or self.ratio <= self.target
 
 
-def ratio_row(
-    name: str, ours: Sequence[Cost], floor: Sequence[Cost], target: float | None, per: float = 1.0
-) -> Row:
+def ratio_row(name: str, ours: Sequence[Cost], floor: Sequence[Cost], target: float | None, per: float = 1.0) -> Row:
     """Return the line for a work and its floor.
 
     Parameters

@@ -36,9 +36,7 @@ def environment(port: int) -> dict[str, str]:
 def serve(folder: Path) -> Iterator[tuple[int, Callable[[], tuple[int, int]]]]:
     """Serve a folder, and give the port and a function that returns the counts of requests and bytes."""
     command = [sys.executable, "-m", "benchmarks.s3_server", str(folder)]
-    with subprocess.Popen(
-        command, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
+    with subprocess.Popen(command, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         stdin, stdout = process.stdin, process.stdout

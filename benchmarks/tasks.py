@@ -29,9 +29,7 @@ class WriteConnections(pipeBase.PipelineTaskConnections, dimensions=_DIMENSIONS)
         dimensions=_DIMENSIONS,
         deferLoad=True,
     )
-    note = cT.Output(
-        doc="A small dataset.", name="note", storageClass="StructuredDataDict", dimensions=_DIMENSIONS
-    )
+    note = cT.Output(doc="A small dataset.", name="note", storageClass="StructuredDataDict", dimensions=_DIMENSIONS)
 
 
 class WriteConfig(pipeBase.PipelineTaskConfig, pipelineConnections=WriteConnections):

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
-from ingest_helpers import Outcome, butler_command
 from lsst.daf.butler import Butler, Timespan
 
 from spherex.calibrations import timespan_between
 from spherex.instrument import SPHEREx
+
+from .ingest_helpers import Outcome, butler_command
 
 OLD, NEW = "cal-wcs-v4-2025-254", "cal-swcs-v5-2026-191"
 DARK = "dark_D2_spx_cal-drk-v4-2025-161.fits"

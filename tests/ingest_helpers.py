@@ -15,7 +15,8 @@ import numpy as np
 from lsst.daf.butler import Butler
 from lsst.daf.butler.cli.butler import cli
 from lsst.daf.butler.cli.utils import LogCliRunner
-from programs import run_program
+
+from .programs import run_program
 
 SIDE = 16
 BLOCK = 2880

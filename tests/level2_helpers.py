@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 from astropy.io import fits
-from ingest_helpers import BLOCK, Outcome, butler_command, header_bytes
 from lsst.daf.butler import Butler
 
 from spherex.archive import Level2Name, ObservationId, ProcessingRun
+
+from .ingest_helpers import BLOCK, Outcome, butler_command, header_bytes
 
 SIDE = 2040
 RUN = "l2b-v20-2025-299"

@@ -11,8 +11,8 @@ from astropy.table import Table
 from spherex.archive import ProcessingRun
 from spherex.image import Box, SPHERExImage, Wavelength
 from spherex.photometry import Profiles
-from spherex.simulation import Settings
-from spherex.simulation.level2 import RELEASES, Level2Settings, read_sources, simulate_level2
+from spherex_simulator import Settings
+from spherex_simulator.level2 import RELEASES, Level2Settings, read_sources, simulate_level2
 
 
 @dataclasses.dataclass

@@ -5,10 +5,11 @@ from __future__ import annotations
 import lsst.pipe.base as pipeBase
 import lsst.pipe.base.connectionTypes as cT
 from astropy.table import Table
-from spectra_helpers import FIRST_MJD, IMAGE_DIMENSIONS
 
 from spherex.spectra import make_table
 from spherex.tasks import CalibrationLookup
+
+from .spectra_helpers import FIRST_MJD, IMAGE_DIMENSIONS
 
 
 class NumberConnections(pipeBase.PipelineTaskConnections, dimensions=(*IMAGE_DIMENSIONS, "catalog")):

@@ -8,9 +8,10 @@ from typing import Any
 
 import pyarrow.parquet
 from astropy.table import Table
-from ingest_helpers import Outcome, butler_command
 from lsst.daf.butler import Butler
 from lsst.daf.butler.formatters.parquet import astropy_to_arrow
+
+from .ingest_helpers import Outcome, butler_command
 
 EXTENSIONS = (".csv", ".ecsv", ".fits", ".vot", ".parquet")
 

@@ -123,9 +123,7 @@ def part(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def test_quick_benchmarks_print_their_rows(tmp_path: Path) -> None:
     result = run(*QUICK, "--tiny", "--scratch", str(tmp_path))
     assert result.returncode == 0, result.stderr
-    tables = re.findall(
-        r"^(\w+): .*\n\(.* s, load .* before and .* after\)\n\n((?:\|.*\n)+)", result.stdout, re.M
-    )
+    tables = re.findall(r"^(\w+): .*\n\(.* s, load .* before and .* after\)\n\n((?:\|.*\n)+)", result.stdout, re.M)
     assert {name: row_names(table) for name, table in tables} == QUICK
     assert [path.name for path in sorted(tmp_path.iterdir())] == sorted(QUICK)
 

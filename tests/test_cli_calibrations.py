@@ -7,11 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ingest_helpers import butler_command, file_bytes
 from lsst.daf.butler import Butler, CollectionType, DatasetRef, DatasetType, FileDataset, Timespan
 
 from spherex.calibrations import certify_newest
 from spherex.instrument import SimulatorInstrument
+
+from .ingest_helpers import butler_command, file_bytes
 
 GAIN = uuid.UUID("74478304-abf1-4a9c-9eb2-926090a84446")
 WCS = uuid.UUID("019b2942-2772-73f3-8000-000000000000")

@@ -7,9 +7,10 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 from astropy.table import Table
-from ingest_helpers import Outcome, butler_command
 from lsst.daf.butler import Butler
-from search_helpers import SIDE, Image, add_images, prepare
+
+from .ingest_helpers import Outcome, butler_command
+from .search_helpers import SIDE, Image, add_images, prepare
 
 PLACE = ("30.0", "40.0")
 

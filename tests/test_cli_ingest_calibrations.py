@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
-from calibrations_helpers import DARK, FRAME, ID, NEW, OLD, ingest, rows_of, write_maps, write_others, write_wcs
-from ingest_helpers import butler_command
 from lsst.daf.butler import Butler, CollectionType
+
+from .calibrations_helpers import DARK, FRAME, ID, NEW, OLD, ingest, rows_of, write_maps, write_others, write_wcs
+from .ingest_helpers import butler_command
 
 
 def test_each_kind_comes_with_its_type(repo_root: Path, tmp_path: Path) -> None:

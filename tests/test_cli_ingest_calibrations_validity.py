@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from calibrations_helpers import NEW, OLD, ingest, rows_of, wavelength_at, write_others, write_wcs
-from ingest_helpers import Outcome, butler_command
 from lsst.daf.butler import Butler
 
 from spherex.calibrations import timespan_between
+
+from .calibrations_helpers import NEW, OLD, ingest, rows_of, wavelength_at, write_others, write_wcs
+from .ingest_helpers import Outcome, butler_command
 
 
 def test_the_calibration_is_the_one_valid_at_the_time_of_the_exposure(repo_root: Path, tmp_path: Path) -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import click
 import pytest
-from ingest_helpers import butler_command, ingest, write_file, write_files
-from programs import run_program
 
 from spherex.cli import get_cli_subcommands
+
+from .ingest_helpers import butler_command, ingest, write_file, write_files
+from .programs import run_program
 
 MANIFEST = Path(__file__).parents[1] / "python" / "spherex" / "cli" / "resources.yaml"
 

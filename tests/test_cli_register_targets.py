@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 from astropy.table import MaskedColumn, Table
 from astropy.time import Time
-from ingest_helpers import butler_command, ingest_bound
 from lsst.daf.butler import Butler, CollectionType, DatasetType
-from targets_helpers import EXTENSIONS, NOTHING, content, kept, positions, records, register, write, write_csv
 
 from spherex.targets import positions_at
+
+from .ingest_helpers import butler_command, ingest_bound
+from .targets_helpers import EXTENSIONS, NOTHING, content, kept, positions, records, register, write, write_csv
 
 TARGETS: dict[str, tuple[float, float]] = {
     "Sgr A*": (266.4168371, -29.0078106),

@@ -14,10 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.table import Table
-from ingest_helpers import Outcome, butler_command
 from lsst.daf.butler import Butler, Config, Timespan
-from programs import run_program
-from spectra_helpers import CATALOG, PLACES, TargetRepo
 
 from spherex.cli.cmd import stale_spectra
 from spherex.provenance import inputs, queries_of_images, queries_of_targets
@@ -26,13 +23,17 @@ from spherex.provenance.current import Place
 from spherex.spectra import unmasked
 from spherex.targets import catalog_collection
 
+from .ingest_helpers import Outcome, butler_command
+from .programs import run_program
+from .spectra_helpers import CATALOG, PLACES, TargetRepo
+
 PIPELINE = """\
 description: Spectra of images that are only a number.
 imports:
   - location: resource://spherex/pipelines/ingredients/Spectra.yaml
 tasks:
   measureTargets:
-    class: measuring_task.MeasureNumberTask
+    class: tests.measuring_task.MeasureNumberTask
 subsets:
   measurements:
     subset: [measureTargets]
@@ -79,7 +80,7 @@ def pipetask(
 ) -> dict[str, int]:
     """Run the pipeline into a new run, the first of the chain `spectra`; return the number of quanta of each task."""
     run = f"spectra/{uuid.uuid4().hex[:8]}"
-    path = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    path = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
     command = ["run", "-b", repo.root, "-p", f"{repo.root / 'pipeline.yaml'}{subset}", "--register-dataset-types"]
     options = ["-i", inputs, "--output-run", run, "-d", query]
     done = run_program("pipetask", *command, *options, env=os.environ | {"PYTHONPATH": path})
@@ -185,7 +186,8 @@ def test_another_calibration_is_valid_at_the_time_of_some_exposures(repo):
 
 def _until(repo: TargetRepo, exposure: float) -> Timespan:
     from astropy.time import Time
-    from spectra_helpers import FIRST_MJD
+
+    from .spectra_helpers import FIRST_MJD
 
     return Timespan(None, Time(FIRST_MJD + 0.01 * exposure, format="mjd", scale="utc").tai)
 

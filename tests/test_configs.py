@@ -28,9 +28,10 @@ from lsst.daf.butler import (
 from lsst.daf.butler.datastore.file_templates import FileTemplate
 from lsst.resources import ResourcePath
 from lsst.utils.packages import Packages
-from programs import run_well
 
 from spherex.formatters import RefusedFormatter
+
+from .programs import run_well
 
 DATA_ID = {"instrument": "simulator", "exposure": 1, "detector": 3}
 DIMENSIONS = "resource://spherex/configs/dimensions.yaml"

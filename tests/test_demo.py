@@ -5,10 +5,10 @@ import pytest
 from astropy.table import Table
 from click.testing import CliRunner
 
-from spherex.demo import check_image, draw_before_and_after
-from spherex.demo.__main__ import main
 from spherex.image import SPHEREX_FLAGS, SPHERExImage
 from spherex.instrument import DETECTORS
+from spherex_simulator.demo import check_image, draw_before_and_after
+from spherex_simulator.demo.__main__ import main
 
 SIDE = 100
 STARS = Table({"x": [20.0, 50.0, 80.0, 30.0, 70.0], "y": [20.0, 50.0, 80.0, 70.0, 30.0], "rate": [100.0] * 5})

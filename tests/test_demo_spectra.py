@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from astropy.table import Table
 from click.testing import CliRunner
-from spectra_helpers import measurements
 
-from spherex.demo import TruthError, check_spectrum, draw_with_truth, read_truth, with_truth
-from spherex.demo.__main__ import main
 from spherex.spectra import gather_spectrum
+from spherex_simulator.demo import TruthError, check_spectrum, draw_with_truth, read_truth, with_truth
+from spherex_simulator.demo.__main__ import main
+
+from .spectra_helpers import measurements
 
 NUMBER = 400
 SIGMA = 12.0

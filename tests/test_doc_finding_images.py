@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 from astropy.table import Table
-from ingest_helpers import Outcome, butler_command
-from search_helpers import NEW, OLD, Image, add_images
-from test_readme import ROOT, blocks_of
+
+from .ingest_helpers import Outcome, butler_command
+from .search_helpers import NEW, OLD, Image, add_images
+from .test_readme import ROOT, blocks_of
 
 PAGE = ROOT / "doc" / "finding_images.md"
 COMMANDS = "".join(blocks_of(PAGE, "sh finding")).splitlines()

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.units import Unit
-from level2_files import VERSIONS, write_level2
 
 from spherex.archive import calibration_references
 from spherex.fits import ProductError, WriteRecipe, open_product, read_product, write_product
 from spherex.fits.hdus import scan_hdus
 from spherex.fits.sources import open_source
 from spherex.image import Box, FlagPlane, FlagTable
+
+from .level2_files import VERSIONS, write_level2
 
 RELEASES = ("qr1", "qr2", "qr3")
 PARTS = ("image", "flags", "variance", "zodi", "wcs", "header", "psf", "wavelength", "bbox", "calibrations")

@@ -12,11 +12,12 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from astropy import units
-from level2_files import write_level2
 from lsst.resources import ResourcePath
 
 from spherex.fits import ProductError, open_product, read_product, sources, write_product
 from spherex.image import Box, Cutout, SPHERExImage
+
+from .level2_files import write_level2
 
 pytest.importorskip("moto", reason="moto[server] is not installed")
 

@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 from astropy import units
-from level2_files import write_level2
 from lsst.daf.butler import Butler, Config, DatasetRef, DatasetType, FileDataset
 from lsst.pipe.base import InMemoryDatasetHandle
-from test_fits_level2 import PARTS, assert_same_hdus, assert_same_part
 
 from spherex.fits import read_product
 from spherex.image import SPHERExImage
 from spherex.instrument import SimulatorInstrument
+
+from .level2_files import write_level2
+from .test_fits_level2 import PARTS, assert_same_hdus, assert_same_part
 
 DATA_ID = {"instrument": "simulator", "exposure": 1, "detector": 1}
 

@@ -10,11 +10,12 @@ import pytest
 from astropy.io import fits
 from astropy.time import Time
 from astropy.wcs import WCS
-from ingest_helpers import butler_command
 from lsst.daf.butler import Butler
-from programs import run_well
 
 from spherex.archive import Level2Name
+
+from .ingest_helpers import butler_command
+from .programs import run_well
 
 PIPELINE = "resource://spherex/pipelines/SpectrumPipeline.yaml"
 RA, DEC = 308.027, 38.350

@@ -9,11 +9,12 @@ import pytest
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.wcs import WCS
-from ingest_helpers import SIDE, cards_of
-from ingest_helpers import WCS as TAN_SIP
 
 from spherex.fits.cards import Cards
 from spherex.geometry import FrameError, frame_corners, polygon_of
+
+from .ingest_helpers import SIDE, cards_of
+from .ingest_helpers import WCS as TAN_SIP
 
 TOLERANCE = 0.1  # arcsec
 

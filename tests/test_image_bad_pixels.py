@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from level2_files import QR2_BITS, QR3_BITS
 
 from spherex.image import BAD_PIXEL_PRESETS, SPHEREX_FLAGS, FlagPlane, FlagTable, SPHERExImage
+
+from .level2_files import QR2_BITS, QR3_BITS
 
 NEVER_BY_DEFAULT = {"SOURCE", "FULLSAMPLE", "OVERFLOW", "OUTLIER"}
 

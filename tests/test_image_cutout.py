@@ -11,10 +11,11 @@ from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.nddata import Cutout2D
 from astropy.units import Quantity
-from level2_files import write_level2
 
 from spherex.fits import read_product
 from spherex.image import Box, Cutout, FlagTable, SPHERExImage, frame_origin, shift_header, shifted_cards
+
+from .level2_files import write_level2
 
 
 @pytest.fixture

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.nddata import CCDData
-from level2_files import QR2_CENTRES, write_level2
 
 from spherex.fits import ProductError, open_product, read_product, write_product
 from spherex.image import Psf
+
+from .level2_files import QR2_CENTRES, write_level2
 
 # Image and place of the IRSA notebook on PSFs:
 # level2_2025W18_1B_0023_2D4_spx_l2b-v20-2025-240, a cutout of 6 x 6 pixels.

@@ -10,10 +10,11 @@ import pytest
 from astropy import units
 from astropy.io import fits
 from astropy.wcs import WCS
-from level2_files import wave_table, write_level2
 
 from spherex.fits import ProductError, open_product, read_product
 from spherex.image import Box, SPHERExImage, Wavelength
+
+from .level2_files import wave_table, write_level2
 
 RELEASES = ("qr1", "qr2", "qr3")
 

@@ -8,8 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from damages import cut, dangling, empty, grow, not_fits
-from ingest_helpers import (
+from lsst.daf.butler import Butler
+
+from spherex.fits import read_product
+from spherex.ingest.simulated import SimulatedDescriber
+
+from .damages import cut, dangling, empty, grow, not_fits
+from .ingest_helpers import (
     Bare,
     datasets,
     exposure_record,
@@ -23,11 +28,7 @@ from ingest_helpers import (
     write_file,
     write_files,
 )
-from lsst.daf.butler import Butler
-from programs import run_program
-
-from spherex.fits import read_product
-from spherex.ingest.simulated import SimulatedDescriber
+from .programs import run_program
 
 
 def directory(path: Path) -> None:

@@ -5,13 +5,14 @@ from typing import Any
 
 import astropy.time
 import pytest
-from ingest_helpers import FIRST_MJD, Bare, write_file
 from lsst.daf.butler import Timespan
 
 from spherex.ingest import DescriptionError, FileDescription
 from spherex.ingest.reading import FileStructure, read_structure, read_structures
 from spherex.ingest.simulated import SimulatedDescriber
 from spherex.ingest.times import exposure_times, observation_date, timespan_of
+
+from .ingest_helpers import FIRST_MJD, Bare, write_file
 
 
 def describe(path: Path, **options: Any) -> FileDescription:

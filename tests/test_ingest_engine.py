@@ -6,7 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ingest_helpers import (
+from lsst.daf.butler import Butler
+
+from spherex.ingest import IngestOptions, engine, grouping
+from spherex.ingest.simulated import RAW_REGEX, SimulatedDescriber
+
+from .ingest_helpers import (
     butler_command,
     datasets,
     exposure_record,
@@ -17,10 +22,6 @@ from ingest_helpers import (
     write_file,
     write_files,
 )
-from lsst.daf.butler import Butler
-
-from spherex.ingest import IngestOptions, engine, grouping
-from spherex.ingest.simulated import RAW_REGEX, SimulatedDescriber
 
 ALL = {(exposure, detector) for exposure in range(2) for detector in range(1, 7)}
 

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from ingest_helpers import datasets, write_file, write_files
 from lsst.daf.butler import Butler, DatasetRef
 
 from spherex.ingest import (
@@ -24,6 +23,8 @@ from spherex.ingest import (
 )
 from spherex.ingest.reading import FileStructure
 from spherex.ingest.simulated import RAW_REGEX, SimulatedDescriber
+
+from .ingest_helpers import datasets, write_file, write_files
 
 ID = uuid.UUID("019b2942-2772-73f3-a517-2abe19e0ecb4")
 

@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ingest_helpers import Outcome, datasets, ingest, name_of, snapshot, write_files
-from level2_helpers import NEWER, RUN, chain_of, ingest_level2, level2_datasets, write_level2
-from level2_helpers import name_of as level2_name_of
 from lsst.daf.butler import Butler
+
+from .ingest_helpers import Outcome, datasets, ingest, name_of, snapshot, write_files
+from .level2_helpers import NEWER, RUN, chain_of, ingest_level2, level2_datasets, write_level2
+from .level2_helpers import name_of as level2_name_of
 
 EXPOSURES = 30
 FILES = 6 * EXPOSURES

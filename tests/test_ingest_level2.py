@@ -11,8 +11,13 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
-from ingest_helpers import butler_command, snapshot
-from level2_helpers import (
+from lsst.daf.butler import Butler
+from lsst.sphgeom import LonLat, UnitVector3d
+
+from spherex.archive import Level2Name
+
+from .ingest_helpers import butler_command, snapshot
+from .level2_helpers import (
     NEWER,
     OLDER,
     RETRY,
@@ -28,10 +33,6 @@ from level2_helpers import (
     write_level2,
     write_many,
 )
-from lsst.daf.butler import Butler
-from lsst.sphgeom import LonLat, UnitVector3d
-
-from spherex.archive import Level2Name
 
 CUTOUT = "are cutouts, smaller than the frame of 2040 x 2040 pixels"
 

@@ -8,9 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from damages import cut, dangling, empty, grow, not_fits
-from ingest_helpers import Bare, ingest_bound, snapshot
-from level2_helpers import (
+from lsst.daf.butler import Butler, CollectionType
+
+from .damages import cut, dangling, empty, grow, not_fits
+from .ingest_helpers import Bare, ingest_bound, snapshot
+from .level2_helpers import (
     NEWER,
     RUN,
     SIDE,
@@ -24,7 +26,6 @@ from level2_helpers import (
     write_level2,
     write_many,
 )
-from lsst.daf.butler import Butler, CollectionType
 
 DAMAGES = [
     (not_fits, "not FITS.*good copy"),

@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ingest_helpers import snapshot
-from level2_helpers import (
+from lsst.daf.butler import Butler
+from lsst.resources import ResourcePath
+
+from .ingest_helpers import snapshot
+from .level2_helpers import (
     RUN,
     SIDE,
     ingest_level2,
@@ -20,8 +23,6 @@ from level2_helpers import (
     write_level2,
     write_many,
 )
-from lsst.daf.butler import Butler
-from lsst.resources import ResourcePath
 
 HEADERS = 15 * 2880
 """Bytes that are asked for to get the headers up to that of the image."""

@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 
 import pytest
-from ingest_helpers import BLOCK, datasets, ingest, write_file, write_files
 from lsst.resources import ResourcePath
+
+from .ingest_helpers import BLOCK, datasets, ingest, write_file, write_files
 
 
 def test_through_a_link(repo_root: Path, tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from ingest_helpers import (
+from lsst.daf.butler import Butler, Timespan
+
+from .ingest_helpers import (
     butler_command,
     datasets,
     exposure_record,
@@ -17,7 +19,6 @@ from ingest_helpers import (
     write_file,
     write_files,
 )
-from lsst.daf.butler import Butler, Timespan
 
 
 def test_group_is_the_date_of_the_observation(repo_root: Path, tmp_path: Path) -> None:

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ingest_helpers import datasets, ingest, write_file, write_files
 from lsst.resources import ResourcePath
+
+from .ingest_helpers import datasets, ingest, write_file, write_files
 
 
 def upload(bucket: str, paths: list[Path]) -> None:

@@ -13,14 +13,15 @@ from pathlib import Path
 import pytest
 import sqlalchemy.exc
 import yaml
-from ingest_helpers import Outcome, butler_command, datasets, ingest, ingest_bound, write_file, write_files
 from lsst.daf.butler import Butler, Config, DatasetType
 from lsst.resources import ResourcePath
-from programs import run_program, run_well
 
 from spherex.ingest.database import refresh_statistics
 from spherex.ingest.errors import explain, is_fatal
 from spherex.instrument import SimulatorInstrument
+
+from .ingest_helpers import Outcome, butler_command, datasets, ingest, ingest_bound, write_file, write_files
+from .programs import run_program, run_well
 
 CREATE = "butler create --override --seed-config resource://spherex/configs/butler.yaml"
 

@@ -3,7 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ingest_helpers import (
+
+from .ingest_helpers import (
     datasets,
     ingest,
     write_file,

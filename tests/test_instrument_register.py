@@ -5,12 +5,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from ingest_helpers import butler_command
 from lsst.daf.butler import Butler
 from lsst.daf.butler.registry import ConflictingDefinitionError
 from lsst.pipe.base import Instrument
 
 from spherex.instrument import DETECTORS, SimulatorInstrument, SPHERExInstrument
+
+from .ingest_helpers import butler_command
 
 CLASS = "spherex.instrument.SimulatorInstrument"
 

@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ingest_helpers import butler_command
 from lsst.daf.butler import Butler, Config, DatasetRef, FileDataset
 from lsst.daf.butler.registry.obscore import RecordFactory
-from search_helpers import FIRST_MJD, NEW, OLD, Image, add_images, prepare
 
 from spherex.instrument import DETECTORS
 from spherex.obscore import get_record_factory
+
+from .ingest_helpers import butler_command
+from .search_helpers import FIRST_MJD, NEW, OLD, Image, add_images, prepare
 
 SEED = "resource://spherex/configs/butler_obscore.yaml"
 DIMENSIONS = "resource://spherex/configs/dimensions.yaml"

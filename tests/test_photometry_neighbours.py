@@ -4,9 +4,10 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from test_photometry import gaussian_psf, grid_of_places, simulate_field
 
 from spherex.photometry import Profiles, measure_fluxes
+
+from .test_photometry import gaussian_psf, grid_of_places, simulate_field
 
 
 def check_pulls(fluxes, flux, width=0.1):

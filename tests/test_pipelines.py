@@ -14,10 +14,11 @@ from lsst.daf.butler import Butler
 from lsst.pipe.base import Pipeline
 from lsst.pipe.base.pipelineIR import ContractError
 from lsst.resources import ResourcePath
-from programs import run_well
 from scipy.ndimage import median_filter
 
 from spherex.fits import read_product
+
+from .programs import run_well
 
 ROOT = ResourcePath("resource://spherex/pipelines/")
 FILES = [path.relative_to(ROOT) for path in ResourcePath.findFileResources([ROOT], r"\.yaml$")]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from programs import run_well
+
+from .programs import run_well
 
 
 @pytest.mark.parametrize("program", ["butler", "pipetask"])

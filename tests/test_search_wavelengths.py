@@ -13,15 +13,16 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.time import Time
-from ingest_helpers import butler_command
-from level2_files import write_level2
 from lsst.daf.butler import Butler, CollectionType, DatasetRef, FileDataset, Timespan
 from lsst.resources import ResourcePath
-from search_helpers import FIRST_MJD, NEW, SIDE, Image, add_images, prepare, true_wavelength
 
 from spherex.fits import read_product
 from spherex.search import Criteria, FoundImages, find_images
 from spherex.search.planes import pixels_of, read_pixels
+
+from .ingest_helpers import butler_command
+from .level2_files import write_level2
+from .search_helpers import FIRST_MJD, NEW, SIDE, Image, add_images, prepare, true_wavelength
 
 PLACE = (30.0, 40.0)
 SHAPE = (SIDE, SIDE)
@@ -229,9 +230,10 @@ def test_wavelengths_of_cutouts_put_back_come_from_the_cutouts(repo_root: Path, 
     assert not found.without_wavelength
     assert not found.problems
     position = (repo_root, *place.to_string("decimal", precision=8).split(), "--collections", "u/me/cutouts")
-    assert "(butler ingest-calibrations), or read them from the images by --exact." in butler_command(
-        "find-images", *position
-    ).output
+    assert (
+        "(butler ingest-calibrations), or read them from the images by --exact."
+        in butler_command("find-images", *position).output
+    )
     outcome = butler_command("find-images", *position, "--exact")
     assert outcome.code == 0
     assert "not known" not in outcome.output

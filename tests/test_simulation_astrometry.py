@@ -5,10 +5,10 @@ from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
 
 from spherex.instrument.detectors import DETECTORS, DICHROIC_PAIRS
-from spherex.simulation import Settings, simulate_frame
-from spherex.simulation._astrometry import celestial_wcs
-from spherex.simulation._pointing import angles_of, pointing_of
-from spherex.simulation._telescope import wavelength_of_row
+from spherex_simulator import Settings, simulate_frame
+from spherex_simulator._astrometry import celestial_wcs
+from spherex_simulator._pointing import angles_of, pointing_of
+from spherex_simulator._telescope import wavelength_of_row
 
 
 def corners(wcs: WCS, side: int) -> SkyCoord:

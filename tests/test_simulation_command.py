@@ -16,8 +16,8 @@ from astropy.time import Time
 from click.testing import CliRunner, Result
 
 from spherex.fits import read_product
-from spherex.simulation import FileNames, Settings, simulate_frame
-from spherex.simulation.command import simulate
+from spherex_simulator import FileNames, Settings, simulate_frame
+from spherex_simulator.command import simulate
 
 RAW_NAME = re.compile(r"sim_exposure_(\d{6})_array_([1-6])\.fits$")
 
@@ -205,7 +205,7 @@ def test_foreign_truth_file_is_named(tmp_path: Path) -> None:
 
 def test_a_killed_run_leaves_whole_files_and_can_be_completed(tmp_path: Path) -> None:
     out, reference = tmp_path / "out", tmp_path / "reference"
-    program = "from spherex.simulation.command import simulate; simulate()"
+    program = "from spherex_simulator.command import simulate; simulate()"
     survey = ["--shape", "128", "--detectors", "1"]
     process = subprocess.Popen([sys.executable, "-c", program, str(out), "--exposures", "500", "-q", *survey])
     names = FileNames(out)

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from spherex.archive import CalibrationName, Level2Name
 from spherex.fits import read_product
-from spherex.simulation.command import simulate
+from spherex_simulator.command import simulate
 
 SOURCES = """# %ECSV 1.0
 # ---

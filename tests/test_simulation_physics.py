@@ -6,12 +6,12 @@ import pytest
 
 from spherex.image import SPHEREX_FLAGS
 from spherex.instrument.detectors import DETECTORS
-from spherex.simulation import Frame, Settings, simulate_frame
-from spherex.simulation._detector import CHANNELS, add_cosmic_rays, detector_state
-from spherex.simulation._ramp import EXPOSURE_TIME, READ_NOISE, SAMPLE_TIME, measure
-from spherex.simulation._stars import add_images, stars_around
-from spherex.simulation._telescope import psf_sigma, wavelength_of_row
-from spherex.simulation._zodi import zodiacal_intensity
+from spherex_simulator import Frame, Settings, simulate_frame
+from spherex_simulator._detector import CHANNELS, add_cosmic_rays, detector_state
+from spherex_simulator._ramp import EXPOSURE_TIME, READ_NOISE, SAMPLE_TIME, measure
+from spherex_simulator._stars import add_images, stars_around
+from spherex_simulator._telescope import psf_sigma, wavelength_of_row
+from spherex_simulator._zodi import zodiacal_intensity
 
 SETTINGS = Settings(seed=11, side=128)
 

@@ -7,10 +7,11 @@ import pytest
 from astropy.io import fits
 from astropy.io.votable.ucd import parse_ucd
 from astropy.table import QTable
-from spectra_helpers import measurements
 
 from spherex.instrument.detectors import DETECTORS
 from spherex.spectra import CHANNEL_COLUMNS, Channels, channels_of_product, combine_channels, design_channels
+
+from .spectra_helpers import measurements
 
 NEAREST = Channels(np.array([1, 1, 1]), np.array([1, 2, 3]), np.array([0.728, 0.744, 0.760]), "test")
 

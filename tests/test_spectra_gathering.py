@@ -9,9 +9,10 @@ import pytest
 from astropy import units
 from astropy.table import QTable, Table
 from lsst.daf.butler.formatters.parquet import arrow_to_astropy, astropy_to_arrow
-from spectra_helpers import measurements
 
 from spherex.spectra import COLUMNS, combine_channels, design_channels, gather_spectrum, make_table, unmasked
+
+from .spectra_helpers import measurements
 
 FAILED = "all pixels are masked"
 

@@ -11,7 +11,6 @@ from astropy.coordinates import EarthLocation, SkyCoord, get_sun
 from astropy.table import Table
 from astropy.time import Time
 from astropy.utils import iers
-from measuring_helpers import ImageInMemory, simulate_sources
 
 from spherex.fits import ProductError
 from spherex.image import Box
@@ -19,6 +18,8 @@ from spherex.spectra import Calibration, Calibrations, PlaneWavelengths, failed_
 from spherex.spectra.measuring import MeasureSettings, time_of
 from spherex.spectra.pixel_properties import airglow_slopes, gains_in, needs_gains
 from spherex.spectra.placing import barycentric_time, place_targets, plan_windows
+
+from .measuring_helpers import ImageInMemory, simulate_sources
 
 SIDE = 2040
 X = np.array([300.2, 900.7, 1500.1, 2050.0])

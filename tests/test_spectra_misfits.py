@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from spectra_helpers import measurements
 
 from spherex.spectra import combine_channels, design_channels, find_misfits
+
+from .spectra_helpers import measurements
 
 
 def found(**given):

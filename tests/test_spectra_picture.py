@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
-from spectra_helpers import measurements
 
 from spherex.spectra import combine_channels, design_channels, draw_spectrum, gather_spectrum
+
+from .spectra_helpers import measurements
 
 META = {"catalog": "nearby", "target": "west", "ra": 150.5, "dec": -2.25}
 

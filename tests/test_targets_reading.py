@@ -14,9 +14,10 @@ from astropy.coordinates import Latitude, Longitude, SkyCoord
 from astropy.io import fits
 from astropy.table import Column, MaskedColumn, QTable, Table
 from astropy.time import Time
-from targets_helpers import EXTENSIONS, write, write_csv
 
 from spherex.targets import CatalogError, check_catalog, read_catalog
+
+from .targets_helpers import EXTENSIONS, write, write_csv
 
 TWO: dict[str, Any] = {"name": ["a", "b"], "ra": [1.0, 2.0], "dec": [3.0, -4.0]}
 

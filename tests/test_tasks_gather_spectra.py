@@ -15,11 +15,12 @@ from lsst.pipe.base import NoWorkFound, Pipeline
 from lsst.pipe.base.all_dimensions_quantum_graph_builder import AllDimensionsQuantumGraphBuilder
 from lsst.pipe.base.testUtils import assertValidInitOutput, lintConnections, makeQuantum, runTestQuantum
 from matplotlib.image import imread
-from spectra_helpers import CATALOG, TargetRepo, measurements
 
 from spherex.spectra import COLUMNS, design_channels, make_table
 from spherex.tasks import CombineChannelsTask, DrawSpectrumTask, GatherSpectraTask
 from spherex.tasks._table_rows import TableRows
+
+from .spectra_helpers import CATALOG, TargetRepo, measurements
 
 TASKS = [GatherSpectraTask, CombineChannelsTask, DrawSpectrumTask]
 SPECTRA = "resource://spherex/pipelines/ingredients/Spectra.yaml"

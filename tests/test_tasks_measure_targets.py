@@ -13,13 +13,14 @@ from astropy import units
 from astropy.io import fits
 from astropy.table import Table, join
 from astropy.wcs import WCS
-from ingest_helpers import butler_command
 from lsst.daf.butler import Butler
 from lsst.pipe.base.testUtils import assertValidInitOutput, lintConnections
-from programs import run_well
 
 from spherex.spectra import COLUMNS, unmasked
 from spherex.tasks import MeasureTargetsConfig, MeasureTargetsTask
+
+from .ingest_helpers import butler_command
+from .programs import run_well
 
 SIMULATE = Path(__file__).parents[1] / "bin" / "spherex-simulate"
 PIPELINE = "resource://spherex/pipelines/SpectrumPipeline.yaml"

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from astropy import units
 from astropy.table import Table, join
-from measuring_helpers import simulate_sources
 
-from spherex.simulation.level2 import RELEASES
-from spherex.simulation.level2._wavelength import wavelength_table
 from spherex.spectra import MICROJANSKY, Calibration, Calibrations, PlaneWavelengths, measure_targets
+from spherex_simulator.level2 import RELEASES
+from spherex_simulator.level2._wavelength import wavelength_table
+
+from .measuring_helpers import simulate_sources
 
 SIDE = 2040
 STEP = 22

@@ -183,9 +183,7 @@ class Rows:
         values, slopes = self.values, self._slopes[some]
         fluxes = self._attempt(
             "no PSF",
-            lambda: measure_fluxes(
-                pixels, self._x, self._y, self._rows[some], profiles, self._settings.fluxes, slopes
-            ),
+            lambda: measure_fluxes(pixels, self._x, self._y, self._rows[some], profiles, self._settings.fluxes, slopes),
             some,
         )
         if fluxes is None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..image import Box, SPHERExImage, Wavelength
     from ..photometry import Profiles
 
+
 class ImageSource(Protocol):
     """An image of which parts can be read.
 

@@ -1,0 +1,204 @@
+"""Comparison of measured spectra with what the simulation put in."""
+
+from __future__ import annotations
+
+__all__ = ["HIT", "SpectrumCheck", "TruthError", "check_spectrum", "read_truth", "with_truth"]
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from astropy.table import QTable, Table
+
+from spherex.archive import Level2Name
+from spherex.instrument.detectors import DETECTORS
+from spherex.spectra import unmasked
+
+HIT = "TRANSIENT"
+"""Flag of what a particle has hit: such a flux is not that of the source."""
+
+_SIGMAS = 5.0
+"""Deviation, in standard errors, that chance does not bring about."""
+
+_MOST_FAILED = 0.05
+_MOST_HIT = 0.1
+"""Fractions of the measurements; the simulation brings about one or two per cent of either."""
+
+_WAVELENGTH_TOLERANCE = 0.01
+"""As a fraction of the bandwidth."""
+
+Place: TypeAlias = tuple[str, int, str]
+"""Name of the observation, detector, and target."""
+
+Truth: TypeAlias = Mapping[Place, tuple[float, float]]
+"""Flux density (uJy) and wavelength (um) in each image."""
+
+
+class TruthError(ValueError):
+    """There is no truth to compare with. The message says where."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SpectrumCheck:
+    """How a spectrum compares with the truth.
+
+    A pull is the difference of a flux and its truth over the standard
+    deviation that the spectrum gives; if both are right, pulls have the mean 0
+    and the scatter 1. Measurements that failed or were hit by a particle, as
+    their flags say, have none.
+
+    Parameters
+    ----------
+    images
+        Images that show the target.
+    missing
+        Those of them that the spectrum has no row of.
+    failed
+        Rows without a flux.
+    hit
+        Rows with a flux near which a particle has hit.
+    detectors
+        Detectors with a pull.
+    signal
+        Median of the true fluxes over their standard deviations.
+    mean, scatter, largest
+        Mean, standard deviation and largest absolute value of the pulls; NaN without any.
+    wavelength_error
+        Largest difference from the true wavelength, as a fraction of the bandwidth.
+    """
+
+    images: int
+    missing: int
+    failed: int
+    hit: int
+    detectors: int
+    signal: float
+    mean: float
+    scatter: float
+    largest: float
+    wavelength_error: float
+
+    @property
+    def pulls(self) -> int:
+        """Number of pulls."""
+        return self.images - self.missing - self.failed - self.hit
+
+    def complaints(self) -> list[str]:
+        """Return a sentence for each thing that is not as it was put in.
+
+        Were errors normal and right, the mean of n pulls would have the
+        standard error 1 / sqrt(n), and their standard deviation 1 / sqrt(2 n).
+        """
+        complaints = []
+        if self.missing:
+            complaints.append(f"{self.missing} of {self.images} images that show it are not in the spectrum")
+        if self.failed > _MOST_FAILED * self.images:
+            complaints.append(f"{self.failed} of {self.images} measurements failed")
+        if self.hit > _MOST_HIT * self.images:
+            complaints.append(f"{self.hit} of {self.images} measurements are flagged {HIT}")
+        if self.detectors < len(DETECTORS):
+            complaints.append(f"only {self.detectors} of {len(DETECTORS)} detectors have measured it")
+        if not self.pulls:
+            return [*complaints, "there is no flux to compare"]
+        if not abs(self.mean) * self.pulls**0.5 < _SIGMAS:
+            complaints.append(f"the mean pull of {self.mean:.3f} is not that of noise")
+        if not abs(self.scatter - 1) * (2 * self.pulls) ** 0.5 < _SIGMAS:
+            complaints.append(f"the pulls scatter by {self.scatter:.3f} instead of 1")
+        if not self.largest < _SIGMAS:
+            complaints.append(f"a flux is {self.largest:.1f} standard deviations from the truth")
+        if not self.wavelength_error < _WAVELENGTH_TOLERANCE:
+            complaints.append(f"a wavelength is wrong by {self.wavelength_error:.3f} of the bandwidth")
+        return complaints
+
+
+def read_truth(files: Path) -> Truth:
+    """Read what simulated Level 2 images contain.
+
+    Parameters
+    ----------
+    files
+        Directory in which `spherex-simulate --product level2` has written.
+
+    Raises
+    ------
+    TruthError
+        If it has no tables with the truth.
+    """
+    truth: dict[Place, tuple[float, float]] = {}
+    for path in sorted(files.glob("*/truth/**/truth_level2_*.ecsv")):
+        table = Table.read(path, format="ascii.ecsv")
+        name = Level2Name.parse(table.meta["image"])
+        place = str(name.observation), name.detector
+        for target, flux, wavelength in table["name", "flux", "wavelength"].iterrows():
+            truth[*place, str(target)] = float(flux), float(wavelength)
+    if not truth:
+        raise TruthError(
+            f"{files} has no tables truth_level2_*.ecsv: name the directory that spherex-simulate has written to."
+        )
+    return truth
+
+
+def with_truth(spectrum: QTable, truth: Truth) -> QTable:
+    """Return a spectrum with the columns ``true_flux`` and ``true_wavelength``.
+
+    Parameters
+    ----------
+    spectrum
+        Measurements of one target, as `spherex.spectra.gather_spectrum` returns them.
+    truth
+        What the images contain.
+
+    Raises
+    ------
+    TruthError
+        If the truth about an image or the target in it is not known.
+    """
+    table = unmasked(spectrum)
+    columns = (table[name].tolist() for name in ("obsid", "detector", "target"))
+    places = list(zip(*columns, strict=True))
+    for place in places:
+        if place not in truth:
+            raise TruthError("The simulated files do not tell of {2} in {0}D{1}.".format(*place))
+    flux, wavelength = np.array([truth[place] for place in places], dtype=float).reshape(-1, 2).T
+    table["true_flux"] = flux * table["flux"].unit
+    table["true_wavelength"] = wavelength * table["wavelength"].unit
+    return table
+
+
+def check_spectrum(spectrum: QTable, truth: Truth, target: str) -> SpectrumCheck:
+    """Compare a spectrum with the truth.
+
+    Parameters
+    ----------
+    spectrum, truth
+        As for `with_truth`.
+    target
+        Name of the target.
+
+    Raises
+    ------
+    TruthError
+        If the truth about an image or the target in it is not known.
+    """
+    table = with_truth(spectrum, truth)
+    images = sum(place[2] == target for place in truth)
+    flux, error, true = (table[name].to_value("uJy") for name in ("flux", "flux_error", "true_flux"))
+    has_flux = np.asarray(table["reason"]) == ""
+    is_hit = has_flux & np.array([HIT in text.split() for text in table["flag_names"].tolist()], dtype=bool)
+    used = has_flux & ~is_hit
+    pulls = (flux - true)[used] / error[used]
+    offset = np.abs(table["wavelength"] - table["true_wavelength"]) / table["bandwidth"]
+    return SpectrumCheck(
+        images=images,
+        missing=images - len(table),
+        failed=int(np.count_nonzero(~has_flux)),
+        hit=int(np.count_nonzero(is_hit)),
+        detectors=len(np.unique(table["detector"][used])),
+        signal=float(np.median(true[used] / error[used])) if used.any() else np.nan,
+        mean=float(pulls.mean()) if used.any() else np.nan,
+        scatter=float(pulls.std()) if used.any() else np.nan,
+        largest=float(np.abs(pulls).max()) if used.any() else np.nan,
+        wavelength_error=float(offset.to_value("")[used].max()) if used.any() else np.nan,
+    )

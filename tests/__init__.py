@@ -1,0 +1,1 @@
+"""Tests of spherex and spherex_simulator, and what they share."""
