@@ -6,9 +6,8 @@ from astropy.wcs import WCS
 
 from spherex.instrument.detectors import DETECTORS, DICHROIC_PAIRS
 from spherex_simulator import Settings, simulate_frame
-from spherex_simulator._astrometry import celestial_wcs
-from spherex_simulator._pointing import angles_of, pointing_of
-from spherex_simulator._telescope import wavelength_of_row
+from spherex_simulator.pointing import angles_of, celestial_wcs, pointing_of
+from spherex_simulator.telescope import wavelength_of_row
 
 
 def corners(wcs: WCS, side: int) -> SkyCoord:

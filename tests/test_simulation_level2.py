@@ -22,9 +22,8 @@ from spherex.fits import read_product, write_product
 from spherex.image import SPHERExImage
 from spherex_simulator import Settings
 from spherex_simulator.level2 import RELEASES, Level2Settings, read_sources, simulate_level2, simulate_level2_survey
-from spherex_simulator.level2._drawing import drawing_of
-from spherex_simulator.level2._psf import psf_model
-from spherex_simulator.level2._wavelength import wavelength_table
+from spherex_simulator.level2.psf import drawing_of, psf_model
+from spherex_simulator.level2.wavelength import wavelength_table
 
 UJY_PER_ARCSEC2 = 23.504430539  # of 1 MJy/sr
 

@@ -7,11 +7,17 @@ import pytest
 from spherex.image import SPHEREX_FLAGS
 from spherex.instrument.detectors import DETECTORS
 from spherex_simulator import Frame, Settings, simulate_frame
-from spherex_simulator._detector import CHANNELS, add_cosmic_rays, detector_state
-from spherex_simulator._ramp import EXPOSURE_TIME, READ_NOISE, SAMPLE_TIME, measure
-from spherex_simulator._stars import add_images, stars_around
-from spherex_simulator._telescope import psf_sigma, wavelength_of_row
-from spherex_simulator._zodi import zodiacal_intensity
+from spherex_simulator.detector import (
+    CHANNELS,
+    EXPOSURE_TIME,
+    READ_NOISE,
+    SAMPLE_TIME,
+    add_cosmic_rays,
+    detector_state,
+    measure,
+)
+from spherex_simulator.sky import add_images, stars_around, zodiacal_intensity
+from spherex_simulator.telescope import psf_sigma, wavelength_of_row
 
 SETTINGS = Settings(seed=11, side=128)
 

@@ -9,7 +9,7 @@ from astropy.table import Table, join
 
 from spherex.spectra import MICROJANSKY, Calibration, Calibrations, PlaneWavelengths, measure_targets
 from spherex_simulator.level2 import RELEASES
-from spherex_simulator.level2._wavelength import wavelength_table
+from spherex_simulator.level2.wavelength import wavelength_table
 
 from .measuring_helpers import simulate_sources
 

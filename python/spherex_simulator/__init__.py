@@ -1,9 +1,8 @@
 """The SPHEREx simulator: images as the real telescope could take them, with the truth beside."""
 
-from ._files import FileNames
-from ._frame import Frame, simulate_frame
-from ._settings import DEFAULT_START, Settings
-from ._survey import SurveyError, simulate_survey
+from .frame import Frame, simulate_frame
+from .settings import DEFAULT_START, Settings
+from .survey import FileNames, SurveyError, simulate_survey
 
 __all__ = [
     "DEFAULT_START",

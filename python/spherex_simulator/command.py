@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["simulate"]
-
 import datetime
 import math
 import re
@@ -16,10 +14,9 @@ import click
 from spherex.archive import ProcessingRun
 from spherex.instrument import FRAME_SIDE
 
-from ._files import MAXIMUM_EXPOSURES
-from ._settings import DEFAULT_START, MINIMUM_SIDE, Settings
-from ._survey import ALL_DETECTORS, ExposureReport, SurveyError, simulate_survey
 from .level2 import RELEASES, Level2Settings, read_sources, simulate_level2_survey
+from .settings import DEFAULT_START, MINIMUM_SIDE, Settings
+from .survey import ALL_DETECTORS, MAXIMUM_EXPOSURES, ExposureReport, SurveyError, simulate_survey
 
 
 class _Detectors(click.ParamType):

@@ -1,10 +1,9 @@
 """Simulated Level 2 images in the form of the public archive."""
 
-from ._frame import Level2Frame, simulate_level2
-from ._releases import RELEASES, Release
-from ._settings import Level2Settings
-from ._sources import SourceFileError, read_sources
-from ._survey import simulate_level2_survey
+from .frame import Level2Frame, simulate_level2
+from .releases import RELEASES, Level2Settings, Release
+from .sources import SourceFileError, read_sources
+from .survey import simulate_level2_survey
 
 __all__ = [
     "RELEASES",

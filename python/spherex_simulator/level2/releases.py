@@ -1,8 +1,6 @@
-"""What differs between the Quick Releases of the archive."""
+"""Releases of the archive whose Level 2 images are simulated, and the settings of a simulation."""
 
 from __future__ import annotations
-
-__all__ = ["FLAG_MEANINGS", "RELEASES", "Release", "calibration_uuid", "history_of"]
 
 import dataclasses
 import datetime
@@ -10,8 +8,13 @@ import hashlib
 import uuid
 from typing import Self
 
-from spherex.archive import CalibrationReference, ProcessingRun
+from spherex.archive import ArchiveNameError, CalibrationReference, Level2Name, ObservationId, ProcessingRun
 from spherex.image import FlagTable
+from spherex.instrument import FRAME_SIDE
+
+from ..pointing import CADENCE, SLEWS_TO_A_TARGET, Pointing, pointing_of
+from ..settings import MINIMUM_SIDE, Settings
+from ..sky import NamedStars
 
 _BASE_FLAGS = {
     "TRANSIENT": 0, "OVERFLOW": 1, "SUR_ERROR": 2, "NONFUNC": 6, "DICHROIC": 7, "MISSING_DATA": 9, "HOT": 10,
@@ -239,3 +242,79 @@ def history_of(release: Release, run: ProcessingRun, detector: int) -> list[str]
             if detector == 1 or type_ not in _ONLY_FIRST
         ]
     return lines
+
+
+_PLANNING_PERIOD = datetime.timedelta(days=3.5)
+_CADENCE = datetime.timedelta(seconds=CADENCE)
+
+
+def observation_of(pointing: Pointing) -> ObservationId:
+    """Return the name of an observation.
+
+    A week has two planning periods. The large slews are counted from the
+    begin of the period by their time, so that observations of simulations
+    with different starts have different names.
+
+    Parameters
+    ----------
+    pointing
+        Number and time of the exposure.
+    """
+    small = pointing.exposure % SLEWS_TO_A_TARGET
+    slewed = pointing.begin - small * _CADENCE
+    year, week, _ = slewed.isocalendar()
+    since_monday = slewed - datetime.datetime.fromisocalendar(year, week, 1)
+    plan, since_plan = divmod(since_monday, _PLANNING_PERIOD)
+    large = since_plan // (SLEWS_TO_A_TARGET * _CADENCE)
+    return ObservationId(year, week, plan + 1, "A", large + 1, small + 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Level2Settings:
+    """What distinguishes one simulated set of Level 2 images from another.
+
+    Parameters
+    ----------
+    survey
+        Seed and start; its frames are whole.
+    release
+        The release whose form the images take.
+    run
+        Processing run that they are said to come from.
+    side
+        Rows, and columns, of an image. Fewer than a whole frame has make it a
+        cutout of the frame.
+    centre
+        Right ascension and declination, deg, around which is cut; by default
+        the middle of the frame.
+    with_stars
+        Whether the sky has its own stars and galaxies.
+    sources
+        Further sources.
+
+    Raises
+    ------
+    ValueError
+        If one of them is out of range.
+    """
+
+    survey: Settings
+    release: Release
+    run: ProcessingRun
+    side: int = FRAME_SIDE
+    centre: tuple[float, float] | None = None
+    with_stars: bool = True
+    sources: NamedStars | None = None
+
+    def __post_init__(self) -> None:
+        if self.survey.side != FRAME_SIDE:
+            raise ValueError("A Level 2 image is cut from a whole frame, not made by a miniature telescope.")
+        if not MINIMUM_SIDE <= self.side <= FRAME_SIDE:
+            raise ValueError(f"The side must be {MINIMUM_SIDE} to {FRAME_SIDE} pixels, not {self.side}.")
+        if self.run.pipeline not in ("l2b", "l2b_retry") or self.run.version is None:
+            raise ArchiveNameError(f"{self.run} is no run that makes Level 2 images, such as {self.release.run}")
+
+    def name_of(self, exposure: int, detector: int) -> Level2Name:
+        """Return the archive's name of an image."""
+        observation = observation_of(pointing_of(self.survey, exposure))
+        return Level2Name(observation, detector, self.run)

@@ -1,20 +1,22 @@
-"""Comparison of measured spectra with what the simulation put in."""
+"""The second act of the demo: comparison of spectra with the truth, and a picture of both."""
 
 from __future__ import annotations
 
-__all__ = ["HIT", "SpectrumCheck", "TruthError", "check_spectrum", "read_truth", "with_truth"]
-
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 from astropy.table import QTable, Table
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from spherex.archive import Level2Name
-from spherex.instrument.detectors import DETECTORS
+from spherex.instrument import DETECTORS
 from spherex.spectra import unmasked
+from spherex.spectra.picture import DOUBTFUL_FLAGS, add_spectrum
 
 HIT = "TRANSIENT"
 """Flag of what a particle has hit: such a flux is not that of the source."""
@@ -202,3 +204,41 @@ def check_spectrum(spectrum: QTable, truth: Truth, target: str) -> SpectrumCheck
         largest=float(np.abs(pulls).max()) if used.any() else np.nan,
         wavelength_error=float(offset.to_value("")[used].max()) if used.any() else np.nan,
     )
+
+
+_WIDTH, _PANEL, _REST = 11.0, 2.7, 1.6  # inches
+_TRUTH = "0.15"
+
+
+def draw_with_truth(spectra: Sequence[tuple[str, QTable]], path: Path, title: str) -> None:
+    """Draw spectra one below the other, each with the truth as a line.
+
+    Parameters
+    ----------
+    spectra
+        For each target a text and the spectrum, as `with_truth` returns it.
+    path
+        PNG file to write.
+    title
+        First line of the picture.
+    """
+    figure = Figure(figsize=(_WIDTH, len(spectra) * _PANEL + _REST), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, fontsize=14, weight="bold")
+    panels = figure.subplots(len(spectra), sharex=True, squeeze=False)[:, 0]
+    signs: dict[str, Line2D] = {}
+    for axes, (text, spectrum) in zip(panels, spectra, strict=True):
+        handles = add_spectrum(axes, spectrum, flags=(*DOUBTFUL_FLAGS, HIT))
+        order = np.argsort(spectrum["true_wavelength"])
+        wavelength, flux = spectrum["true_wavelength"].to_value("um"), spectrum["true_flux"].to_value("uJy")
+        # Behind the points, which it would hide.
+        (line,) = axes.plot(wavelength[order], flux[order], color=_TRUTH, linewidth=1.3, zorder=1.5, label="truth")
+        axes.set_title(text, fontsize=11, loc="left")
+        axes.set_ylabel("flux density (µJy)")
+        signs |= {str(handle.get_label()): handle for handle in (*handles, line)}
+    panels[-1].set_xlabel("wavelength (µm)")
+    figure.legend(
+        handles=[signs[label] for label in sorted(signs)],
+        loc="outside lower center", ncols=len(signs), fontsize=10, frameon=False,
+    )  # fmt: skip
+    figure.savefig(path)

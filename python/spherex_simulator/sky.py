@@ -1,16 +1,6 @@
-"""The stars and galaxies of the simulated sky, and their images."""
+"""The simulated sky: stars, galaxies and zodiacal light, and the images of point sources."""
 
 from __future__ import annotations
-
-__all__ = [
-    "REFERENCE_WAVELENGTH",
-    "ZERO_POINT",
-    "NamedStars",
-    "Stars",
-    "add_images",
-    "limiting_magnitude",
-    "stars_around",
-]
 
 import dataclasses
 import functools
@@ -18,10 +8,35 @@ import math
 from typing import Self
 
 import numpy as np
+from astropy import constants
+from astropy.coordinates import BarycentricMeanEcliptic
+from astropy.wcs import WCS
+from scipy.interpolate import RectBivariateSpline
 from scipy.special import erf
 
-from ._settings import Settings, Stream
-from ._spectra import black_body
+from spherex.instrument import DetectorDescription
+
+from .settings import Settings, Stream
+from .telescope import electron_rate, pixel_solid_angle, wavelength_of_row
+
+_PLANCK = (constants.h * constants.c / constants.k_B).to_value("um K")
+
+
+def black_body(wavelength: np.ndarray, temperature: float | np.ndarray, reference: float) -> np.ndarray:
+    """Return the spectrum of a black body, per unit frequency.
+
+    Parameters
+    ----------
+    wavelength
+        Wavelength, um.
+    temperature
+        Temperature, K.
+    reference
+        Wavelength where the spectrum is 1, um.
+    """
+    exponent = _PLANCK / temperature
+    return (wavelength / reference) ** -3 * np.expm1(exponent / reference) / np.expm1(exponent / wavelength)
+
 
 REFERENCE_WAVELENGTH = 1.6
 """Wavelength of the magnitudes, um."""
@@ -214,3 +229,63 @@ def _stars_of_cell(cell: int, settings: Settings) -> Stars:
     temperature[rng.uniform(size=count) < _GALAXIES] = np.inf
     stars = Stars(np.full(count, cell), np.arange(count), ra, dec, magnitude, temperature, slope)
     return stars[magnitude < limiting_magnitude(settings)]
+
+
+_SCATTERED, _SCATTERED_WAVELENGTH, _SUN = 0.042, 1.25, 5800.0
+"""Intensity of scattered sunlight at the ecliptic pole, MJy/sr, at a wavelength, um; temperature, K."""
+
+_THERMAL, _THERMAL_WAVELENGTH, _DUST = 0.2, 4.9, 260.0
+"""The same of the thermal emission of the dust."""
+
+_DISC_THICKNESS = 0.06
+_GRID = 9
+
+
+def zodiacal_intensity(wavelength: np.ndarray, latitude: np.ndarray) -> np.ndarray:
+    """Return the surface brightness of the zodiacal light.
+
+    Sunlight scattered by dust and thermal emission of the dust, in a flat
+    layer that is seen under the ecliptic latitude.
+
+    Parameters
+    ----------
+    wavelength
+        Wavelength, um.
+    latitude
+        Ecliptic latitude, deg.
+
+    Returns
+    -------
+    intensity : `numpy.ndarray`
+        In MJy/sr; shapes are broadcast.
+    """
+    spectrum = _SCATTERED * black_body(wavelength, _SUN, _SCATTERED_WAVELENGTH)
+    spectrum = spectrum + _THERMAL * black_body(wavelength, _DUST, _THERMAL_WAVELENGTH)
+    return spectrum / np.sqrt(np.sin(np.radians(latitude)) ** 2 + _DISC_THICKNESS)
+
+
+def zodiacal_rate(wcs: WCS, detector: DetectorDescription, settings: Settings) -> np.ndarray:
+    """Return the rate that the zodiacal light causes in each pixel.
+
+    Parameters
+    ----------
+    wcs
+        Celestial coordinates of the frame.
+    detector
+        Detector with its filter.
+    settings
+        The survey.
+
+    Returns
+    -------
+    rate : `numpy.ndarray`
+        In electron/s, shape (side, side).
+    """
+    nodes = np.linspace(0, settings.side - 1, _GRID)
+    y, x = np.meshgrid(nodes, nodes, indexing="ij")
+    latitude = wcs.pixel_to_world(x, y).transform_to(BarycentricMeanEcliptic()).lat.deg
+    rows = np.arange(settings.side, dtype=float)
+    latitude = RectBivariateSpline(nodes, nodes, latitude)(rows, rows)
+    wavelength = wavelength_of_row(detector, rows, settings.side)[:, np.newaxis]
+    jansky = 1e6 * zodiacal_intensity(wavelength, latitude) * pixel_solid_angle(settings)
+    return electron_rate(jansky, detector, settings)

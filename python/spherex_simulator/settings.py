@@ -1,8 +1,6 @@
-"""What distinguishes one simulated survey from another."""
+"""Settings of a simulated survey, and its random numbers."""
 
 from __future__ import annotations
-
-__all__ = ["DEFAULT_START", "MINIMUM_SIDE", "Settings", "Stream"]
 
 import dataclasses
 import datetime

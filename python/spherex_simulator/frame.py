@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-__all__ = ["DARK_RAMPS", "Frame", "simulate_frame"]
-
 import dataclasses
+import datetime
 import math
+from typing import Any
 
 import numpy as np
+from astropy.io import fits
 from astropy.table import Column, Table
 from astropy.wcs import WCS
 
 from spherex.fits.names import WCS_WAVE
 from spherex.image import SPHEREX_FLAGS, Plane, SPHERExImage
-from spherex.instrument.detectors import DETECTORS, DetectorDescription
+from spherex.instrument import DETECTORS, DetectorDescription
 
-from ._astrometry import celestial_wcs
-from ._detector import DetectorState, add_cosmic_rays, detector_state
-from ._filters import wavelength_table
-from ._headers import dark_header, raw_header, sky_header
-from ._pointing import Pointing, pointing_of
-from ._ramp import Measurement, measure
-from ._settings import Settings, Stream
-from ._stars import Stars, add_images, stars_around
-from ._telescope import PIXEL, electron_rate, psf_sigma, wavelength_of_row
-from ._zodi import zodiacal_rate
+from .detector import EXPOSURE_TIME, SAMPLE_TIME, DetectorState, Measurement, add_cosmic_rays, detector_state, measure
+from .pointing import Pointing, celestial_cards, celestial_wcs, pointing_of
+from .settings import Settings, Stream
+from .sky import Stars, add_images, stars_around, zodiacal_rate
+from .telescope import (
+    PIXEL,
+    electron_rate,
+    pixel_cards,
+    psf_sigma,
+    wavelength_cards,
+    wavelength_of_row,
+    wavelength_table,
+)
 
 DARK_RAMPS = 16
 """Dark exposures whose mean is a dark current map."""
@@ -174,3 +178,92 @@ def _measure(current: np.ndarray, state: DetectorState, rng: np.random.Generator
     measured = measure(np.where(dead, 0.0, current), rng, ramps)
     measured.rate[dead] = measured.variance[dead] = np.nan
     return measured
+
+
+MJD_ZERO = datetime.datetime(1858, 11, 17)
+"""Begin of the count of modified Julian days."""
+
+
+def raw_header(pointing: Pointing, detector: int, settings: Settings) -> fits.Header:
+    """Return the header of the IMAGE of an exposure.
+
+    Parameters
+    ----------
+    pointing
+        Attitude and time of the exposure.
+    detector
+        Detector number.
+    settings
+        The survey.
+    """
+    coordinates = celestial_cards(pointing, detector, settings) + pixel_cards() + wavelength_cards()
+    return _header("SCIENCE", pointing, detector, settings, coordinates)
+
+
+def dark_header(pointing: Pointing, detector: int, settings: Settings) -> fits.Header:
+    """Return the header of the IMAGE of a dark current map, which has no place on the sky.
+
+    Parameters
+    ----------
+    pointing
+        Attitude and time of the exposure that the map belongs to.
+    detector
+        Detector number.
+    settings
+        The survey.
+    """
+    return _header("DARK", pointing, detector, settings, [])
+
+
+def sky_header(pointing: Pointing, detector: int, settings: Settings) -> fits.Header:
+    """Return the header of the noise-free sky that belongs to an exposure; see `raw_header`."""
+    header = raw_header(pointing, detector, settings)
+    header["IMAGETYP"] = "TRUTH"
+    return header
+
+
+def _header(
+    kind: str, pointing: Pointing, detector: int, settings: Settings, coordinates: list[fits.Card]
+) -> fits.Header:
+    ra, dec, roll = pointing.boresight
+    cards: list[tuple[str, Any, str]] = [
+        ("EXTNAME", "IMAGE", "extension name"),
+        ("EXTTYPE", "IMAGE", "Extension supports mask overlay"),
+        ("BUNIT", "electron/s", "Unit of pixel value"),
+        ("TELESCOP", "SPHEREx", "Telescope"),
+        ("INSTRUME", "simulator", "Not the instrument in flight"),
+        ("DETECTOR", detector, "1-3: SWIR, 4-6: MWIR"),
+        ("IMAGETYP", kind, "Kind of image"),
+        ("OBSID", pointing.name, "Observation ID"),
+        ("EXPOSURE", pointing.exposure, "Number of the simulated exposure"),
+        ("TSAMP", SAMPLE_TIME, "[s] Interval between pixel readouts (frame)"),
+        ("SPS_TARG", pointing.target, "Target ID assigned by survey planning"),
+        ("HIERARCH SPS_FLAGS", "all_sky", "Survey, as defined by survey planning"),
+        ("RA_BORE", round(ra, 9), "[deg] RA of the boresight, ICRS"),
+        ("DEC_BORE", round(dec, 9), "[deg] Dec of the boresight, ICRS"),
+        ("ROLL", round(roll, 9), "[deg] PA of FP y axis at boresight, ICRS"),
+        ("JITTER", round(pointing.jitter, 6), "[arcsec] Jitter, standard deviation"),
+        ("SIM_SEED", settings.seed, "Seed of the simulation"),
+    ]
+    header = fits.Header([fits.Card(*card) for card in cards])
+    header.extend(coordinates, unique=False, update=False)
+    header.extend(_time_cards(pointing))
+    return header
+
+
+def _time_cards(pointing: Pointing) -> list[fits.Card]:
+    cards: list[tuple[str, Any, str]] = [
+        ("TIMESYS", "UTC", "Time scale"),
+        ("MJDREF", 0.0, "[d] MJD of fiducial time"),
+    ]
+    for suffix, time, what in (
+        ("OBS", pointing.begin, "time of observation"),
+        ("BEG", pointing.begin, "start of observation"),
+        ("AVG", pointing.middle, "midpoint of observation"),
+        ("END", pointing.end, "end of observation"),
+    ):
+        mjd = (time - MJD_ZERO) / datetime.timedelta(days=1)
+        cards.append((f"DATE-{suffix}", time.isoformat(timespec="milliseconds"), f"ISO-8601 {what}"))
+        cards.append((f"MJD-{suffix}", round(mjd, 9), f"[d] MJD of {what}"))
+    cards.append(("XPOSURE", EXPOSURE_TIME, "[s] Exposure (integration) time"))
+    return [fits.Card(*card) for card in cards]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["WavelengthTable", "wavelength_table"]
-
 import dataclasses
 import functools
 
@@ -14,7 +12,7 @@ from spherex.fits.names import WCS_WAVE
 from spherex.instrument import FRAME_SIDE
 from spherex.instrument.detectors import DETECTORS
 
-from .._telescope import wavelength_of_row
+from ..telescope import wavelength_of_row
 
 _SMILE = 30.0  # rows by which a line of equal wavelength bends towards the sides
 

@@ -2,39 +2,34 @@
 
 from __future__ import annotations
 
-__all__ = ["Level2Frame", "simulate_level2"]
-
 import dataclasses
 import datetime
 import functools
 import math
 
 import numpy as np
+from astropy.coordinates import BarycentricMeanEcliptic
 from astropy.io import fits
 from astropy.table import Column, Table, vstack
 from astropy.wcs import WCS
+from scipy.interpolate import RectBivariateSpline
 
 from spherex.archive import Level2Name
 from spherex.fits.cards import header_bytes
 from spherex.fits.names import WCS_WAVE
-from spherex.image import Box, FlagPlane, Plane, SPHERExImage
-from spherex.instrument import FRAME_SIDE
-from spherex.instrument.detectors import DETECTORS
+from spherex.image import Box, FlagPlane, FlagTable, Plane, SPHERExImage
+from spherex.instrument import DETECTORS, FRAME_SIDE
 
-from .._astrometry import celestial_cards
-from .._detector import DetectorState, add_cosmic_rays, detector_state
-from .._pointing import Pointing, pointing_of
-from .._ramp import measure
-from .._settings import Settings, Stream
-from .._telescope import PIXEL, electron_rate
-from ._drawing import drawing_of
-from ._flags import fixed_flags
-from ._header import ImageFacts, flags_header, image_header, plane_header, primary_header
-from ._planes import psf_plane
-from ._settings import Level2Settings
-from ._sky import diffuse_light, solid_angle_of, sources_near, within
-from ._truth import draw_sources, source_table
-from ._wavelength import wavelength_table
+from ..detector import DetectorState, add_cosmic_rays, detector_state, measure
+from ..pointing import Pointing, celestial_cards, pointing_of
+from ..settings import Settings, Stream
+from ..sky import zodiacal_intensity
+from ..telescope import PIXEL, electron_rate
+from .headers import ImageFacts, flags_header, image_header, plane_header, primary_header
+from .psf import drawing_of, psf_plane
+from .releases import Level2Settings
+from .sources import draw_sources, source_table, sources_near, within
+from .wavelength import WavelengthTable, wavelength_table
 
 MICROJANSKY_PER_MJY = 1e12 * math.radians(1 / 3600) ** 2
 """uJy in a pixel of 1 arcsec2 under a surface brightness of 1 MJy/sr."""
@@ -208,3 +203,125 @@ def _box(settings: Level2Settings, wcs: WCS) -> Box | None:
         return None
     column, row = (math.floor(place + 0.5) - side // 2 for place in (float(x), float(y)))
     return Box(column, column + side, row, row + side).clipped((FRAME_SIDE, FRAME_SIDE))
+
+
+_NODES = 33
+_ARCSEC2_PER_STERADIAN = math.degrees(3600.0) ** 2
+_AIRGLOW_LINE = 1.083  # um, helium
+_EVERY = 8  # pixels, for the statistics of the solid angle
+
+
+@dataclasses.dataclass(frozen=True)
+class SolidAngle:
+    """Solid angles of the pixels of a frame.
+
+    They depend on the detector, not on where the telescope looks.
+    """
+
+    spline: RectBivariateSpline
+
+    def over(self, box: Box) -> np.ndarray:
+        """Return the solid angle of each pixel of a box, arcsec2."""
+        return self.spline(np.arange(box.y0, box.y1), np.arange(box.x0, box.x1))
+
+    def at(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Return the solid angle at positions, 0-based pixels of the frame, arcsec2."""
+        return self.spline(y, x, grid=False)
+
+    @property
+    def median_and_deviation(self) -> tuple[float, float]:
+        """Median and standard deviation over the frame, arcsec2."""
+        every = np.arange(0, FRAME_SIDE, _EVERY)
+        values = self.spline(every, every)
+        return float(np.median(values)), float(values.std())
+
+
+def solid_angle_of(wcs: WCS) -> SolidAngle:
+    """Measure the pixels of a frame.
+
+    Parameters
+    ----------
+    wcs
+        Celestial coordinates of the whole frame.
+    """
+    nodes = np.linspace(0, FRAME_SIDE - 1, _NODES)
+    y, x = np.meshgrid(nodes, nodes, indexing="ij")
+    to_right, upwards = (_direction(wcs, x + dx, y + dy) - _direction(wcs, x - dx, y - dy) for dx, dy in _HALVES)
+    area = np.linalg.norm(np.cross(to_right, upwards, axis=0), axis=0) * _ARCSEC2_PER_STERADIAN
+    return SolidAngle(RectBivariateSpline(nodes, nodes, area))
+
+
+_HALVES = ((0.5, 0.0), (0.0, 0.5))
+
+
+def _direction(wcs: WCS, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return wcs.pixel_to_world(x, y).cartesian.xyz.value
+
+
+def diffuse_light(wcs: WCS, wavelengths: WavelengthTable, box: Box, airglow: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the light that comes from everywhere.
+
+    Parameters
+    ----------
+    wcs
+        Celestial coordinates of the whole frame.
+    wavelengths
+        Wavelength of each pixel.
+    box
+        The part of the frame that is wanted.
+    airglow
+        Intensity of the helium line of the upper atmosphere in its middle, MJy/sr.
+
+    Returns
+    -------
+    zodi, glow : `numpy.ndarray`
+        Zodiacal light and airglow, MJy/sr, shape of the box.
+    """
+    nodes = np.linspace(0, FRAME_SIDE - 1, 8 * _NODES)
+    coarse = nodes[:: len(nodes) // 8]
+    y, x = np.meshgrid(coarse, coarse, indexing="ij")
+    latitude = wcs.pixel_to_world(x, y).transform_to(BarycentricMeanEcliptic()).lat.deg
+    y, x = np.meshgrid(nodes, nodes, indexing="ij")
+    wavelength, bandwidth = wavelengths.at(x, y)
+    zodi = zodiacal_intensity(wavelength, RectBivariateSpline(coarse, coarse, latitude)(nodes, nodes))
+    glow = airglow * np.exp(-4 * math.log(2) * ((wavelength - _AIRGLOW_LINE) / bandwidth) ** 2)
+    rows, columns = np.arange(box.y0, box.y1), np.arange(box.x0, box.x1)
+    of_zodi, of_glow = (RectBivariateSpline(nodes, nodes, plane, kx=1, ky=1)(rows, columns) for plane in (zodi, glow))
+    return of_zodi, of_glow
+
+
+_PERSISTENT = 1e-3  # share of the pixels
+_FULLY_SAMPLED = 240
+_DICHROIC_ROWS = {3: slice(0, 54), 4: slice(FRAME_SIDE - 40, FRAME_SIDE)}
+
+
+def fixed_flags(
+    state: DetectorState, box: Box, detector: int, table: FlagTable, rng: np.random.Generator
+) -> np.ndarray:
+    """Return the flags that do not depend on the light.
+
+    Parameters
+    ----------
+    state
+        The whole detector. Its HOT, COLD and NONFUNC pixels have the same bits
+        in all releases.
+    box
+        The part of it that is wanted.
+    detector
+        Detector number.
+    table
+        Names of the flags.
+    rng
+        Source of the pixels that remember an earlier exposure.
+    """
+    flags = state.flags[box.slices].copy()
+    rows, columns = flags.shape
+    dichroic = np.zeros(FRAME_SIDE, dtype=bool)
+    dichroic[_DICHROIC_ROWS.get(detector, slice(0))] = True
+    flags[dichroic[box.y0 : box.y1]] |= table.bits("DICHROIC")
+    flags[rng.uniform(size=(rows, columns)) < _PERSISTENT] |= table.bits("PERSIST")
+    places = np.random.default_rng(detector).integers(0, FRAME_SIDE, (2, _FULLY_SAMPLED))
+    y, x = places - [[box.y0], [box.x0]]
+    inside = (y >= 0) & (y < rows) & (x >= 0) & (x < columns)
+    flags[y[inside], x[inside]] |= table.bits("FULLSAMPLE")
+    return flags
