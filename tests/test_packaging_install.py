@@ -209,11 +209,17 @@ def test_pip_editable_and_eups_of_another_clone(editable_environment, built_clon
 
 
 def shipped_files():
-    """Give the files of the package and their names in it, through its links to the top level."""
-    package = ROOT / "python" / "spherex"
-    patterns = ("**/*.py", "py.typed", "cli/*.yaml", "configs/*", "pipelines/**/*.yaml")
-    names = {path.relative_to(package).as_posix() for pattern in patterns for path in package.glob(pattern)}
-    return {f"spherex/{name}" for name in names if not name.endswith(("__pycache__", "version.py"))}
+    """Give the files of the packages below python/, through their links to the top level."""
+    python = ROOT / "python"
+    patterns = ("**/*.py", "py.typed", "cli/*.yaml", "configs/*", "pipelines/**/*.yaml", "templates/*.txt")
+    names = {
+        path.relative_to(python).as_posix()
+        for package in ("spherex", "spherex_simulator")
+        for pattern in patterns
+        for path in (python / package).glob(pattern)
+    }
+    assert "spherex_simulator/templates/qr2_image.txt" in names
+    return {name for name in names if not name.endswith(("__pycache__", "version.py"))}
 
 
 def test_wheel_has_all_files(wheel):
@@ -270,3 +276,6 @@ def test_simulator_of_a_pip_install(pip_environment):
     command = [pip_environment.python, script] if " " in str(script) else [script]
     output = run(*command, "--help", cwd=pip_environment.path)
     assert "--exposures" in output
+    # The templates of headers are files of the package.
+    arguments = ("files", "--exposures", "1", "--detectors", "1", "--shape", "32")
+    assert "Wrote 3 files" in run(*command, *arguments, cwd=pip_environment.path)

@@ -38,19 +38,19 @@ def requirements():
 
 
 def imported_modules():
-    """Give the names of the modules that python/spherex imports from elsewhere."""
+    """Give the names of the modules that the packages below python/ import from elsewhere."""
     modules = set()
-    for path in (ROOT / "python" / "spherex").rglob("*.py"):
+    for path in (ROOT / "python").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
                 modules.update(alias.name for alias in node.names)
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 modules.add(node.module)
-    return {module for module in modules if module.split(".")[0] != "spherex"}
+    return {module for module in modules if module.split(".")[0] not in ("spherex", "spherex_simulator")}
 
 
 def imported_products():
-    """Give the EUPS products whose packages python/spherex imports."""
+    """Give the EUPS products whose packages the packages below python/ import."""
     products = set()
     for parts in (module.split(".") for module in imported_modules()):
         if parts[0] == "lsst":

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import math
-from typing import Any
 
 import numpy as np
-from astropy.io import fits
 from astropy.table import Column, Table
 from astropy.wcs import WCS
 
@@ -16,19 +13,12 @@ from spherex.fits.names import WCS_WAVE
 from spherex.image import SPHEREX_FLAGS, Plane, SPHERExImage
 from spherex.instrument import DETECTORS, DetectorDescription
 
-from .detector import EXPOSURE_TIME, SAMPLE_TIME, DetectorState, Measurement, add_cosmic_rays, detector_state, measure
-from .pointing import Pointing, celestial_cards, celestial_wcs, pointing_of
+from .detector import DetectorState, Measurement, add_cosmic_rays, detector_state, measure
+from .headers import CardValue, make_header, time_values
+from .pointing import Pointing, celestial_values, celestial_wcs, pointing_of
 from .settings import Settings, Stream
 from .sky import Stars, add_images, stars_around, zodiacal_rate
-from .telescope import (
-    PIXEL,
-    electron_rate,
-    pixel_cards,
-    psf_sigma,
-    wavelength_cards,
-    wavelength_of_row,
-    wavelength_table,
-)
+from .telescope import PIXEL, electron_rate, psf_sigma, wavelength_of_row, wavelength_table
 
 DARK_RAMPS = 16
 """Dark exposures whose mean is a dark current map."""
@@ -100,12 +90,14 @@ def simulate_frame(settings: Settings, exposure: int, detector: int) -> Frame:
     flags[hit] |= SPHEREX_FLAGS.bits("TRANSIENT")
     flags[measured.overflow] |= SPHEREX_FLAGS.bits("OVERFLOW")
     flags[starlight**2 > measured.variance] |= SPHEREX_FLAGS.bits("SOURCE")
+    values = _header_values(pointing, detector, settings) | {"IMAGETYP": "SCIENCE"}
+    celestial = celestial_values(pointing, detector, settings)
     raw = SPHERExImage(
         measured.rate,
         unit="electron/s",
         variance=measured.variance,
         flags=flags,
-        header=raw_header(pointing, detector, settings),
+        header=make_header("raw_image", values | celestial),
         planes={WCS_WAVE: Plane(wavelength_table(description, settings.side))},
     )
     measured = _measure(state.dark, state, settings.rng(Stream.DARK, exposure, detector), ramps=DARK_RAMPS)
@@ -114,13 +106,13 @@ def simulate_frame(settings: Settings, exposure: int, detector: int) -> Frame:
         unit="electron/s",
         variance=measured.variance,
         flags=state.flags.copy(),
-        header=dark_header(pointing, detector, settings),
+        header=make_header("raw_dark", values | {"IMAGETYP": "DARK"}),
     )
     truth = SPHERExImage(
         sky.astype(np.float32),
         unit="electron/s",
         flags=state.flags.copy(),
-        header=sky_header(pointing, detector, settings),
+        header=make_header("raw_image", values | celestial | {"IMAGETYP": "TRUTH"}),
         planes=raw.planes,
     )
     return Frame(raw, dark, truth, state.dark.astype(np.float32), sources)
@@ -180,90 +172,16 @@ def _measure(current: np.ndarray, state: DetectorState, rng: np.random.Generator
     return measured
 
 
-MJD_ZERO = datetime.datetime(1858, 11, 17)
-"""Begin of the count of modified Julian days."""
-
-
-def raw_header(pointing: Pointing, detector: int, settings: Settings) -> fits.Header:
-    """Return the header of the IMAGE of an exposure.
-
-    Parameters
-    ----------
-    pointing
-        Attitude and time of the exposure.
-    detector
-        Detector number.
-    settings
-        The survey.
-    """
-    coordinates = celestial_cards(pointing, detector, settings) + pixel_cards() + wavelength_cards()
-    return _header("SCIENCE", pointing, detector, settings, coordinates)
-
-
-def dark_header(pointing: Pointing, detector: int, settings: Settings) -> fits.Header:
-    """Return the header of the IMAGE of a dark current map, which has no place on the sky.
-
-    Parameters
-    ----------
-    pointing
-        Attitude and time of the exposure that the map belongs to.
-    detector
-        Detector number.
-    settings
-        The survey.
-    """
-    return _header("DARK", pointing, detector, settings, [])
-
-
-def sky_header(pointing: Pointing, detector: int, settings: Settings) -> fits.Header:
-    """Return the header of the noise-free sky that belongs to an exposure; see `raw_header`."""
-    header = raw_header(pointing, detector, settings)
-    header["IMAGETYP"] = "TRUTH"
-    return header
-
-
-def _header(
-    kind: str, pointing: Pointing, detector: int, settings: Settings, coordinates: list[fits.Card]
-) -> fits.Header:
+def _header_values(pointing: Pointing, detector: int, settings: Settings) -> dict[str, CardValue]:
     ra, dec, roll = pointing.boresight
-    cards: list[tuple[str, Any, str]] = [
-        ("EXTNAME", "IMAGE", "extension name"),
-        ("EXTTYPE", "IMAGE", "Extension supports mask overlay"),
-        ("BUNIT", "electron/s", "Unit of pixel value"),
-        ("TELESCOP", "SPHEREx", "Telescope"),
-        ("INSTRUME", "simulator", "Not the instrument in flight"),
-        ("DETECTOR", detector, "1-3: SWIR, 4-6: MWIR"),
-        ("IMAGETYP", kind, "Kind of image"),
-        ("OBSID", pointing.name, "Observation ID"),
-        ("EXPOSURE", pointing.exposure, "Number of the simulated exposure"),
-        ("TSAMP", SAMPLE_TIME, "[s] Interval between pixel readouts (frame)"),
-        ("SPS_TARG", pointing.target, "Target ID assigned by survey planning"),
-        ("HIERARCH SPS_FLAGS", "all_sky", "Survey, as defined by survey planning"),
-        ("RA_BORE", round(ra, 9), "[deg] RA of the boresight, ICRS"),
-        ("DEC_BORE", round(dec, 9), "[deg] Dec of the boresight, ICRS"),
-        ("ROLL", round(roll, 9), "[deg] PA of FP y axis at boresight, ICRS"),
-        ("JITTER", round(pointing.jitter, 6), "[arcsec] Jitter, standard deviation"),
-        ("SIM_SEED", settings.seed, "Seed of the simulation"),
-    ]
-    header = fits.Header([fits.Card(*card) for card in cards])
-    header.extend(coordinates, unique=False, update=False)
-    header.extend(_time_cards(pointing))
-    return header
-
-
-def _time_cards(pointing: Pointing) -> list[fits.Card]:
-    cards: list[tuple[str, Any, str]] = [
-        ("TIMESYS", "UTC", "Time scale"),
-        ("MJDREF", 0.0, "[d] MJD of fiducial time"),
-    ]
-    for suffix, time, what in (
-        ("OBS", pointing.begin, "time of observation"),
-        ("BEG", pointing.begin, "start of observation"),
-        ("AVG", pointing.middle, "midpoint of observation"),
-        ("END", pointing.end, "end of observation"),
-    ):
-        mjd = (time - MJD_ZERO) / datetime.timedelta(days=1)
-        cards.append((f"DATE-{suffix}", time.isoformat(timespec="milliseconds"), f"ISO-8601 {what}"))
-        cards.append((f"MJD-{suffix}", round(mjd, 9), f"[d] MJD of {what}"))
-    cards.append(("XPOSURE", EXPOSURE_TIME, "[s] Exposure (integration) time"))
-    return [fits.Card(*card) for card in cards]
+    return time_values(pointing) | {
+        "DETECTOR": detector,
+        "OBSID": pointing.name,
+        "EXPOSURE": pointing.exposure,
+        "SPS_TARG": pointing.target,
+        "RA_BORE": round(ra, 9),
+        "DEC_BORE": round(dec, 9),
+        "ROLL": round(roll, 9),
+        "JITTER": round(pointing.jitter, 6),
+        "SIM_SEED": settings.seed,
+    }

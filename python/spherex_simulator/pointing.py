@@ -161,8 +161,8 @@ That of level2_2025W20_2D_0420_3D6 of Quick Release 1, to six digits.
 """
 
 
-def celestial_cards(pointing: Pointing, detector: int, settings: Settings) -> list[fits.Card]:
-    """Return the cards of the celestial coordinates (TAN-SIP) of a frame.
+def celestial_values(pointing: Pointing, detector: int, settings: Settings) -> dict[str, str | int | float]:
+    """Return the celestial coordinates (TAN-SIP) of a frame as values of header cards.
 
     Parameters
     ----------
@@ -172,6 +172,11 @@ def celestial_cards(pointing: Pointing, detector: int, settings: Settings) -> li
         Detector number. The two of a dichroic pair see the same sky.
     settings
         The survey.
+
+    Returns
+    -------
+    values : `dict`
+        Values by keyword.
     """
     field = next(index for index, pair in enumerate(DICHROIC_PAIRS) if detector in pair)
     offset, skew = math.radians(_FIELD_OFFSETS[field]), math.radians(_FIELD_SKEWS[field])
@@ -182,36 +187,36 @@ def celestial_cards(pointing: Pointing, detector: int, settings: Settings) -> li
     x_angle = math.radians(angle - 90.0) - skew
     scale = PIXEL / settings.miniature / 3600
     middle = (settings.side + 1) / 2
-    cards: list[tuple[str, float | int | str, str]] = [
-        ("RADESYS", "ICRS", "Equatorial coordinate system"),
-        ("WCSAXES", 2, "Number of coordinate axes"),
-        ("CRPIX1", middle, "Pixel coordinate of reference point"),
-        ("CRPIX2", middle, "Pixel coordinate of reference point"),
-        ("PC1_1", scale * math.sin(x_angle), "Coordinate transformation matrix element"),
-        ("PC1_2", scale * math.sin(y_angle), "Coordinate transformation matrix element"),
-        ("PC2_1", scale * math.cos(x_angle), "Coordinate transformation matrix element"),
-        ("PC2_2", scale * math.cos(y_angle), "Coordinate transformation matrix element"),
-        ("CDELT1", 1.0, "[deg] Coordinate increment at reference point"),
-        ("CDELT2", 1.0, "[deg] Coordinate increment at reference point"),
-        ("CUNIT1", "deg", "Units of coordinate increment and value"),
-        ("CUNIT2", "deg", "Units of coordinate increment and value"),
-        ("CTYPE1", "RA---TAN-SIP", "TAN (gnomonic) projection + SIP distortions"),
-        ("CTYPE2", "DEC--TAN-SIP", "TAN (gnomonic) projection + SIP distortions"),
-        ("CRVAL1", ra, "[deg] Coordinate value at reference point"),
-        ("CRVAL2", dec, "[deg] Coordinate value at reference point"),
-        ("LONPOLE", 180.0, "[deg] Native longitude of celestial pole"),
-        ("LATPOLE", dec, "[deg] Native latitude of celestial pole"),
-    ]
-    return [_card(*card) for card in cards] + _distortion_cards(settings.side, settings.miniature)
+    values: dict[str, str | int | float] = {
+        "RADESYS": "ICRS",
+        "WCSAXES": 2,
+        "CRPIX1": middle,
+        "CRPIX2": middle,
+        "PC1_1": _rounded(scale * math.sin(x_angle)),
+        "PC1_2": _rounded(scale * math.sin(y_angle)),
+        "PC2_1": _rounded(scale * math.cos(x_angle)),
+        "PC2_2": _rounded(scale * math.cos(y_angle)),
+        "CDELT1": 1.0,
+        "CDELT2": 1.0,
+        "CUNIT1": "deg",
+        "CUNIT2": "deg",
+        "CTYPE1": "RA---TAN-SIP",
+        "CTYPE2": "DEC--TAN-SIP",
+        "CRVAL1": _rounded(ra),
+        "CRVAL2": _rounded(dec),
+        "LONPOLE": 180.0,
+        "LATPOLE": _rounded(dec),
+    }
+    return values | _distortion_values(settings.side, settings.miniature)
 
 
 def celestial_wcs(pointing: Pointing, detector: int, settings: Settings) -> WCS:
-    """Return the celestial coordinates of a frame; see `celestial_cards`."""
-    return WCS(fits.Header(celestial_cards(pointing, detector, settings)), naxis=2)
+    """Return the celestial coordinates of a frame; see `celestial_values`."""
+    return WCS(fits.Header(celestial_values(pointing, detector, settings)), naxis=2)
 
 
 @functools.lru_cache(maxsize=1)
-def _distortion_cards(side: int, miniature: float) -> list[fits.Card]:
+def _distortion_values(side: int, miniature: float) -> dict[str, int | float]:
     coefficients = {
         axis: {powers: value * miniature ** (1 - sum(powers)) for powers, value in full.items()}
         for axis, full in _DISTORTION.items()
@@ -228,19 +233,17 @@ def _distortion_cards(side: int, miniature: float) -> list[fits.Card]:
         coefficients[axis] = {
             (p, q): float(value) / side ** (p + q) for (p, q), value in zip(powers, solution, strict=True)
         }
-    cards = []
+    values: dict[str, int | float] = {}
     for axis in coefficients:
-        direction = "sky to detector" if axis in ("AP", "BP") else "detector to sky"
-        cards.append(fits.Card(f"{axis}_ORDER", _ORDER, f"SIP polynomial order, {direction}"))
-        for (p, q), value in coefficients[axis].items():
-            cards.append(_card(f"{axis}_{p}_{q}", value, "SIP distortion coefficient"))
-    return cards
+        values[f"{axis}_ORDER"] = _ORDER
+        values |= {f"{axis}_{p}_{q}": _rounded(value) for (p, q), value in coefficients[axis].items()}
+    return values
 
 
-def _card(keyword: str, value: float | int | str, comment: str) -> fits.Card:
+def _rounded(value: float) -> float:
     # Twelve digits fit into a card, so that the file has the same coordinates
     # as the simulation, and on every machine.
-    return fits.Card(keyword, float(f"{value:.12g}") if isinstance(value, float) else value, comment)
+    return float(f"{value:.12g}")
 
 
 _ORBIT_RADIUS = 7024.0  # km

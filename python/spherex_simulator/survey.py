@@ -19,6 +19,7 @@ from spherex.image import SPHERExImage
 from spherex.instrument import DETECTORS
 
 from .frame import Frame, simulate_frame
+from .headers import make_header
 from .settings import Settings
 
 MAXIMUM_EXPOSURES = 1_000_000
@@ -109,11 +110,10 @@ def write_dark_truth(dark: np.ndarray, settings: Settings, names: FileNames, det
     detector
         Detector number.
     """
-    header = fits.Header()
-    header["BUNIT"] = "electron/s"
-    header["DETECTOR"] = detector
-    header["SIM_SEED"] = (settings.seed, "Seed of the simulation")
-    header["SIM_STRT"] = (settings.start.isoformat(), "Begin of exposure 0, UTC")
+    header = make_header(
+        "raw_dark_truth",
+        {"DETECTOR": detector, "SIM_SEED": settings.seed, "SIM_STRT": settings.start.isoformat()},
+    )
     with whole_file(names.dark_truth(detector)) as path:
         write_product(SPHERExImage(dark, header=header), path, overwrite=True)
 

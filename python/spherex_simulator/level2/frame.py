@@ -21,11 +21,11 @@ from spherex.image import Box, FlagPlane, FlagTable, Plane, SPHERExImage
 from spherex.instrument import DETECTORS, FRAME_SIDE
 
 from ..detector import DetectorState, add_cosmic_rays, detector_state, measure
-from ..pointing import Pointing, celestial_cards, pointing_of
+from ..pointing import Pointing, celestial_wcs, pointing_of
 from ..settings import Settings, Stream
 from ..sky import zodiacal_intensity
 from ..telescope import PIXEL, electron_rate
-from .headers import ImageFacts, flags_header, image_header, plane_header, primary_header
+from .headers import level2_headers
 from .psf import drawing_of, psf_plane
 from .releases import Level2Settings
 from .sources import draw_sources, source_table, sources_near, within
@@ -89,8 +89,7 @@ def simulate_level2(settings: Level2Settings, exposure: int, detector: int) -> L
     survey, release = settings.survey, settings.release
     rng = survey.rng(Stream.LEVEL2, exposure, detector)
     pointing = _of_detector(pointing_of(survey, exposure), rng)
-    celestial = celestial_cards(pointing, detector, survey)
-    wcs = WCS(fits.Header(celestial), naxis=2)
+    wcs = celestial_wcs(pointing, detector, survey)
     box = _box(settings, wcs)
     if box is None:
         return None
@@ -127,31 +126,27 @@ def simulate_level2(settings: Level2Settings, exposure: int, detector: int) -> L
     pixels[dead] = variance[dead] = np.nan
 
     name = settings.name_of(exposure, detector)
-    facts = ImageFacts(
-        name=name,
-        release=release,
-        pointing=pointing,
-        box=box,
-        celestial=celestial,
-        flags=FlagPlane(flags, release.flags),
+    flag_plane = FlagPlane(flags, release.flags)
+    headers = level2_headers(
+        settings,
+        pointing,
+        detector,
+        box,
+        flag_plane,
         solid_angle=solid_angle.median_and_deviation,
         fwhm=drawing.model.fwhm,
         matched=sum(len(table) for table in tables),
     )
-    model = fits.ImageHDU((zodi_scale * zodi).astype(np.float32), header=plane_header(facts, "ZODI", "MJy / sr"))
+    model = fits.ImageHDU((zodi_scale * zodi).astype(np.float32), header=headers["ZODI"])
     psf = psf_plane(detector, release, wavelengths)
     image = SPHERExImage(
         pixels,
         unit="MJy/sr",
         variance=variance,
-        flags=facts.flags,
-        header=image_header(facts),
+        flags=flag_plane,
+        header=headers["IMAGE"],
         planes={"ZODI": Plane(model), psf.name: Plane(psf), WCS_WAVE: Plane(wavelengths.hdu())},
-        side_cards={
-            "PRIMARY": header_bytes(primary_header(release)),
-            "FLAGS": header_bytes(flags_header(facts)),
-            "VARIANCE": header_bytes(plane_header(facts, "VARIANCE", "MJy2 / sr2")),
-        },
+        side_cards={name: header_bytes(headers[name]) for name in ("PRIMARY", "FLAGS", "VARIANCE")},
     )
     sources = vstack(tables, metadata_conflicts="silent") if tables else source_table()
     sources["solid_angle"] = Column(

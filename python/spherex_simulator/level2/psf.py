@@ -22,6 +22,7 @@ from scipy.ndimage import spline_filter1d, uniform_filter
 from spherex.image import Box
 from spherex.instrument import DETECTORS, FRAME_SIDE
 
+from ..headers import make_header
 from ..telescope import PIXEL, psf_sigma, wavelength_of_row
 from .releases import Release
 from .wavelength import WavelengthTable
@@ -342,20 +343,18 @@ def psf_plane(detector: int, release: Release, wavelengths: WavelengthTable) -> 
 def _cube_header(detector: int, swapped: bool) -> fits.Header:
     model = psf_model(detector, False)
     step = PIXEL / OPTICAL.oversampling
-    middle = OPTICAL.samples // 2 + 1
-    header = fits.Header()
-    header["EXTNAME"] = ("PSF", "extension name")
-    header["EXTTYPE"] = "IMAGE"
-    header["BUNIT"] = ("", "Normalized to a sum of 1")
-    header["DETECTOR"] = (detector, "1-3: SWIR, 4-6: MWIR")
-    for axis, name in ((1, "XANG"), (2, "YANG")):
-        header[f"CTYPE{axis}"] = name
-        header[f"CUNIT{axis}"] = "arcsec"
-        header[f"CRPIX{axis}"] = float(middle)
-        header[f"CRVAL{axis}"] = 0.0
-        header[f"CDELT{axis}"] = step
-    header["OVERSAMP"] = (OPTICAL.oversampling, "Samples to a pixel along each axis")
-    header["DETCOORD"] = ("sky", "MWIR pixels flipped on X to match SWIR view")
+    middle = float(OPTICAL.samples // 2 + 1)
+    header = make_header(
+        "qr2_psf",
+        {
+            "DETECTOR": detector,
+            "OVERSAMP": OPTICAL.oversampling,
+            "CRPIX1": middle,
+            "CRPIX2": middle,
+            "CDELT1": step,
+            "CDELT2": step,
+        },
+    )
     columns = len(model.x.centres)
     x, y = "YX" if swapped else "XY"
     for number in range(columns * len(model.y.centres)):
@@ -395,15 +394,6 @@ def _table(detector: int, model: PsfModel, wavelengths: WavelengthTable) -> fits
         ],
         name="EPSF",
     )
-    for keyword, value, comment in (
-        ("DETECTOR", str(detector), "1-3: SWIR, 4-6: MWIR"),
-        ("OVSMPX", EFFECTIVE.oversampling, ""),
-        ("OVSMPY", EFFECTIVE.oversampling, ""),
-        ("DETCOORD", "sky", "MWIR pixels flipped on X to match SWIR view"),
-        ("ORDERING", "x-fast then y", ""),
-        ("GEOMSRC", "uniform active-pixel tiling", ""),
-        ("CWAVESRC", "spectral_wcs CWAVE", ""),
-        ("CBANDSRC", "spectral_wcs CBAND", ""),
-    ):
-        table.header[keyword] = (value, comment) if comment else value
+    steps = EFFECTIVE.oversampling
+    table.header.extend(make_header("qr3_epsf", {"DETECTOR": str(detector), "OVSMPX": steps, "OVSMPY": steps}))
     return table

@@ -4,49 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 import hashlib
 import uuid
 from typing import Self
 
-from spherex.archive import ArchiveNameError, CalibrationReference, Level2Name, ObservationId, ProcessingRun
+from spherex.archive import ArchiveNameError, Level2Name, ObservationId, ProcessingRun
+from spherex.fits.cards import CARD
+from spherex.fits.flag_cards import flag_table_of
 from spherex.image import FlagTable
 from spherex.instrument import FRAME_SIDE
 
+from ..headers import open_keywords, template_lines
 from ..pointing import CADENCE, SLEWS_TO_A_TARGET, Pointing, pointing_of
 from ..settings import MINIMUM_SIDE, Settings
 from ..sky import NamedStars
-
-_BASE_FLAGS = {
-    "TRANSIENT": 0, "OVERFLOW": 1, "SUR_ERROR": 2, "NONFUNC": 6, "DICHROIC": 7, "MISSING_DATA": 9, "HOT": 10,
-    "COLD": 11, "FULLSAMPLE": 12, "PHANMISS": 14, "NONLINEAR": 15, "PERSIST": 17, "OUTLIER": 19, "SOURCE": 21,
-    "GHOST": 22, "GHOST_FPA": 23, "GHOST_EXT": 24, "BLOOM": 26, "SNOWBALL": 27, "HALO": 28,
-}  # fmt: skip
-
-FLAG_MEANINGS = {
-    "TRANSIENT": "Transient detected during SUR",
-    "OVERFLOW": "Overflow detected during SUR",
-    "SUR_ERROR": "Error in onboard processing",
-    "PHANTOM": "Phantom pixel",
-    "REFERENCE": "Reference pixel",
-    "NONFUNC": "Permanently unusable",
-    "DICHROIC": "Low efficiency due to dichroic",
-    "MISSING_DATA": "Onboard data lost",
-    "HOT": "Hot pixel",
-    "COLD": "Anomalously low signal",
-    "FULLSAMPLE": "Pixel full sample history is available",
-    "PHANMISS": "Phantom correction was not applied",
-    "NONLINEAR": "Nonlinearity correction cannot be applied reliably",
-    "PERSIST": "Persistent charge above threshold",
-    "OUTLIER": "Pixel flagged by Detect Outliers",
-    "SOURCE": "Pixel mapped to a known source",
-    "GHOST": "Affected by a bright source inside the exposure",
-    "GHOST_FPA": "Affected by a bright source on another detector",
-    "GHOST_EXT": "Pixel affected by a bright source outside FOV",
-    "BLOOM": "Pixel part of a bloom artifact",
-    "SNOWBALL": "Pixel part of a snowball artifact",
-    "HALO": "Pixel part of a transient halo",
-}
-"""Comments of the cards that name the flags in Quick Release 2."""
 
 _SHARED = {"gain_factors", "initial_distortion_table", "sband_mnemonics"}
 """Calibrations that hold for all detectors."""
@@ -54,6 +26,7 @@ _SHARED = {"gain_factors", "initial_distortion_table", "sband_mnemonics"}
 _ONLY_FIRST = {"aurora_template", "he_template", "xtalk_class1"}
 """Calibrations that only detector 1 has."""
 
+_CALIBRATION = "[CALIB] "
 _VERSION_OF_ERRATUM = "6.5.5"
 
 
@@ -71,8 +44,6 @@ class Release:
         Version of the pipeline, card VERSION.
     start
         Begin of exposure 0 by default, UTC: within the observations of the release.
-    flags
-        Names and bits of the flags.
     wavelength_points
         Control points along each axis of the WCS-WAVE table.
     effective_psf
@@ -81,10 +52,8 @@ class Release:
         PSF, with flags plain and named by MP cards.
     calibration_time
         When those calibrations were made whose ids tell a time.
-    calibrations
-        Calibrations that each of the three steps of the pipeline lists.
     timed
-        Those of them whose ids tell a time; `None` for all.
+        Calibrations whose ids tell a time; `None` for all.
     swapped_zones
         Whether the PSF header gives the centres of the zones with x and y
         exchanged, as files of versions up to 6.5.5 do (IRSA, erratum of the
@@ -95,13 +64,27 @@ class Release:
     run: str
     version: str
     start: datetime.datetime
-    flags: FlagTable
     wavelength_points: int
     effective_psf: bool
     calibration_time: datetime.datetime
-    calibrations: tuple[tuple[str, ...], ...]
     timed: frozenset[str] | None
     swapped_zones: bool = False
+
+    @property
+    def image_template(self) -> str:
+        """Template of the header of IMAGE."""
+        return f"{self.name}_image"
+
+    @property
+    def flags_template(self) -> str:
+        """Template of the header of FLAGS."""
+        return f"{self.name}_flags"
+
+    @functools.cached_property
+    def flags(self) -> FlagTable:
+        """Names and bits of the flags."""
+        lines = template_lines(self.flags_template)
+        return flag_table_of("".join(f"{line[:CARD]:{CARD}}" for line in lines).encode("ascii"))
 
     def with_swapped_zones(self) -> Self:
         """Return the release as it was before the erratum of its PSF headers.
@@ -124,15 +107,9 @@ RELEASES = {
             run="l2b-v24-2026-089",
             version="6.5.6",
             start=datetime.datetime(2026, 2, 9),
-            flags=FlagTable(dict(sorted((_BASE_FLAGS | {"PHANTOM": 4, "REFERENCE": 5}).items(), key=lambda i: i[1]))),
             wavelength_points=11,
             effective_psf=False,
             calibration_time=datetime.datetime(2025, 12, 16, 22, 22, tzinfo=datetime.UTC),
-            calibrations=(
-                ("dichroic", "gain_factors", "initial_distortion_table", "nonfunc", "spectral_wcs"),
-                ("gain_factors", "nonlinear_pars", "readnoise_pars"),
-                ("abs_gain_matrix", "average_psf", "dark", "sip", "spectral_wcs"),
-            ),
             timed=frozenset({"nonfunc", "sip", "average_psf"}),
         ),
         Release(
@@ -140,66 +117,18 @@ RELEASES = {
             run="l2b-v27-2026-222",
             version="7.0.5",
             start=datetime.datetime(2026, 7, 20),
-            flags=FlagTable(
-                dict(
-                    sorted(
-                        (_BASE_FLAGS | {"CROSSTALK": 20, "STREAK": 25, "SATELLITE_HALO": 29}).items(),
-                        key=lambda i: i[1],
-                    )
-                )
-            ),
             wavelength_points=9,
             effective_psf=True,
             calibration_time=datetime.datetime(2026, 7, 11, 12, 0, tzinfo=datetime.UTC),
-            calibrations=(
-                (
-                    "dichroic", "gain_factors", "initial_distortion_table", "nonfunc_v2", "sband_mnemonics",
-                    "spectral_wcs", "xtalk_class1", "xtalk_class2",
-                ),
-                ("gain_factors", "nonlinear_pars", "readnoise_pars"),
-                (
-                    "abs_gain_matrix", "aurora_template", "dark", "epsf", "he_template", "spectral_wcs",
-                    "zodi_scaling_v2",
-                ),
-            ),
             timed=None,
         ),
     )
-}  # fmt: skip
+}
 """The releases by name.
 
 Runs, versions and calibration types are those of Level 2 headers of the
 archive; the order in which Quick Release 3 lists its calibrations is not known.
 """
-
-_MODULES = (
-    (
-        "GDS Image Association, SSDC-MS-002 v2.1.1",
-        "Estimate Coarse Astrometry, SSDC-MS-003 v2.4",
-        "Convert to Engineering Units, SSDC-MS-005 v3.2",
-        "Correct Preamplifier, SSDC-MS-006 v1.5",
-        "Create Image Data Files, SSDC-MS-007 v1.2.1",
-        "Perform Data Quality Assessment for Level 1, SSDC-MS-009 v1.3",
-    ),
-    (
-        "GDS Image Association, SSDC-MS-002 v2.1.1",
-        "Source blooming and cosmic ray halo flagging, SSDC-MS-0011 v1",
-        "Correct Non-Linearity, SSDC-MS-010 v3.2",
-        "Create Variance Map, SSDC-MS-011 v4.2",
-        "Update Persistence Mask, SSDC-MS-012 v2.2.1",
-    ),
-    (
-        "Apply Bad Pixel Mask, SSDC-MS-013 v1.1",
-        "Apply Flat Field and Photometric Calibration, SSDC-MS-014 v1.5",
-        "Estimate Fine Astrometry, SSDC-MS-016 v2.5",
-        "Create Source Mask, SSDC-MS-019 v3.3",
-        "Detect Outlier Pixels, SSDC-MS-020 v1.4",
-        "Get Zodi Model, SSDC-MS-022 v2.3",
-        "Measure Per-Exposure PSF, SSDC-MS-023 v3.3",
-        "Create Spectral Image, SSDC-MS-024 v2.2",
-        "Perform Data Quality Assessment for Level 2, SSDC-MS-025 v1.4",
-    ),
-)
 
 
 def calibration_uuid(release: Release, run: ProcessingRun, type_: str, detector: int) -> uuid.UUID:
@@ -231,17 +160,35 @@ def calibration_uuid(release: Release, run: ProcessingRun, type_: str, detector:
     return uuid.UUID(int=bits)
 
 
-def history_of(release: Release, run: ProcessingRun, detector: int) -> list[str]:
-    """Return the HISTORY lines of a Level 2 image: modules and calibrations, step by step."""
-    lines: list[str] = []
-    for modules, types in zip(_MODULES, release.calibrations, strict=True):
-        lines += modules
-        lines += [
-            str(CalibrationReference(type_, calibration_uuid(release, run, type_, detector)))
-            for type_ in types
-            if detector == 1 or type_ not in _ONLY_FIRST
-        ]
-    return lines
+def calibration_values(release: Release, run: ProcessingRun, detector: int) -> dict[str, str | None]:
+    """Return the ids of the calibrations that the HISTORY of a Level 2 image lists.
+
+    Parameters
+    ----------
+    release
+        Release of the image.
+    run
+        Processing run that made it.
+    detector
+        Detector number.
+
+    Returns
+    -------
+    values : `dict`
+        Ids by the beginning of the HISTORY line; `None` for calibrations that
+        the detector does not have.
+    """
+    kinds = {
+        keyword: keyword.removeprefix(_CALIBRATION)
+        for keyword in open_keywords(release.image_template)
+        if keyword.startswith(_CALIBRATION)
+    }
+    return {
+        keyword: str(calibration_uuid(release, run, type_, detector))
+        if detector == 1 or type_ not in _ONLY_FIRST
+        else None
+        for keyword, type_ in kinds.items()
+    }
 
 
 _PLANNING_PERIOD = datetime.timedelta(days=3.5)

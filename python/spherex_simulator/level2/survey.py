@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import yaml
 from astropy.io import fits
-from astropy.wcs import WCS
 
 from spherex.archive import CBAND, CWAVE, CalibrationName, Level2Name, ProcessingRun
 from spherex.fits import WriteRecipe, write_product
@@ -19,10 +18,10 @@ from spherex.fits.recipes import Compression
 from spherex.image import Box
 from spherex.instrument import FRAME_SIDE
 
-from ..pointing import celestial_cards, pointing_of
+from ..headers import make_header
+from ..pointing import celestial_wcs, pointing_of
 from ..survey import ALL_DETECTORS, MAXIMUM_EXPOSURES, ExposureReport, SurveyError, whole_file
 from .frame import Level2Frame, simulate_level2, solid_angle_of
-from .headers import primary_header
 from .psf import psf_plane
 from .releases import Level2Settings
 from .wavelength import wavelength_table
@@ -226,8 +225,8 @@ def write_calibration(settings: Level2Settings, name: CalibrationName, path: Pat
         Bytes written.
     """
     detector = name.detector or 1
-    primary = fits.PrimaryHDU(header=primary_header(settings.release))
-    primary.header["DETECTOR"] = (detector, "1-3: SWIR, 4-6: MWIR")
+    header = make_header("calibration_primary", {"VERSION": settings.release.version, "DETECTOR": detector})
+    primary = fits.PrimaryHDU(header=header)
     hdus = fits.HDUList([primary, *_extensions(settings, name.type, detector)])
     with whole_file(path) as part:
         hdus.writeto(part, overwrite=True)
@@ -243,14 +242,13 @@ def _extensions(settings: Level2Settings, type_: str, detector: int) -> list[fit
         planes = [_image(name, one, "um") for name, one in zip(names, maps, strict=True)]
         return [*planes, wavelengths.hdu()]
     if type_ == "solid_angle_pixel_map":
-        cards = celestial_cards(pointing_of(settings.survey, 0), detector, settings.survey)
+        wcs = celestial_wcs(pointing_of(settings.survey, 0), detector, settings.survey)
         whole = Box(0, FRAME_SIDE, 0, FRAME_SIDE)
-        return [_image("IMAGE", solid_angle_of(WCS(fits.Header(cards), naxis=2)).over(whole), "arcsec2")]
+        return [_image("IMAGE", solid_angle_of(wcs).over(whole), "arcsec2")]
     return [psf_plane(detector, settings.release, wavelengths)]
 
 
 def _image(name: str, pixels: np.ndarray, unit: str) -> fits.ImageHDU:
     hdu = fits.ImageHDU(pixels.astype(np.float32), name=name)
-    hdu.header["BUNIT"] = unit
-    hdu.header["DETCOORD"] = ("sky", "MWIR pixels flipped on X to match SWIR view")
+    hdu.header.extend(make_header("calibration_plane", {"BUNIT": unit}))
     return hdu
