@@ -23,7 +23,6 @@ from spherex.image import SPHERExImage
 from spherex_simulator import Settings
 from spherex_simulator.level2 import RELEASES, Level2Settings, read_sources, simulate_level2, simulate_level2_survey
 from spherex_simulator.level2.psf import drawing_of, psf_model
-from spherex_simulator.level2.wavelength import wavelength_table
 
 UJY_PER_ARCSEC2 = 23.504430539  # of 1 MJy/sr
 
@@ -417,6 +416,7 @@ def test_zones_of_the_erratum(tmp_path: Path) -> None:
 
 def test_wavelengths_span_the_filter() -> None:
     for detector in range(1, 7):
-        table = wavelength_table(detector, 11)
+        table = RELEASES["qr2"].wavelengths(detector)
         assert np.all(np.diff(table.values[:, :, 0], axis=0) < 0)
-    np.testing.assert_allclose(wavelength_table(1, 11).at(np.array([1020.0]), np.array([0.0]))[0], 1.09, rtol=1e-5)
+    wavelength, _ = RELEASES["qr2"].wavelengths(1).at(np.array([1020.0]), np.array([0.0]))
+    np.testing.assert_allclose(wavelength, 1.09, rtol=1e-5)

@@ -75,7 +75,7 @@ def test_existing_files_are_safe(tmp_path: Path) -> None:
     assert path.read_bytes() == b"spoilt"
     result = run(tmp_path, "--skip-existing", "--seed", "1")
     assert result.exit_code == 1
-    assert "tells of another survey" in result.output
+    assert "describes another survey" in result.output
     assert "seed 0" in result.output
     assert run(tmp_path, "--overwrite").exit_code == 0
     assert path.read_bytes() == before

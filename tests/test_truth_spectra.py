@@ -9,7 +9,6 @@ from astropy.table import Table, join
 
 from spherex.spectra import MICROJANSKY, Calibration, Calibrations, PlaneWavelengths, measure_targets
 from spherex_simulator.level2 import RELEASES
-from spherex_simulator.level2.wavelength import wavelength_table
 
 from .measuring_helpers import simulate_sources
 
@@ -33,7 +32,7 @@ class SolidAngles:
 
 def true_calibrations(release, detector, truth):
     rows, columns = np.indices((SIDE, SIDE), dtype=float)
-    table = wavelength_table(detector, RELEASES[release].wavelength_points)
+    table = RELEASES[release].wavelengths(detector)
     maps = (plane * units.um for plane in table.at(columns, rows))
     return Calibrations(
         wavelengths=Calibration("wavelengths", PlaneWavelengths(*maps)),

@@ -15,7 +15,7 @@ import dataclasses
 
 import numpy as np
 
-from spherex.image import SPHEREX_FLAGS
+from spherex.image import SPHEREX_FLAGS, Box
 
 from .settings import Settings, Stream
 
@@ -185,6 +185,7 @@ def add_cosmic_rays(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         Boolean, the pixels that were hit.
     """
     rows, columns = image.shape
+    frame = Box(0, columns, 0, rows)
     hit = np.zeros(image.shape, dtype=bool)
     for _ in range(rng.poisson(_COSMIC_RAYS * image.size)):
         y, x, angle = rng.uniform(0, rows), rng.uniform(0, columns), rng.uniform(0, 2 * np.pi)
@@ -193,8 +194,25 @@ def add_cosmic_rays(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         steps = np.arange(0.0, length + 0.5, 0.5)
         track_y = np.floor(y + steps * np.sin(angle)).astype(int)
         track_x = np.floor(x + steps * np.cos(angle)).astype(int)
-        inside = (track_y >= 0) & (track_y < rows) & (track_x >= 0) & (track_x < columns)
+        inside = within(frame, track_x, track_y)
         track = np.unique(track_y[inside] * columns + track_x[inside])
         image.flat[track] += charge / EXPOSURE_TIME
         hit.flat[track] = True
     return hit
+
+
+def within(box: Box, x: np.ndarray, y: np.ndarray, margin: float = 0) -> np.ndarray:
+    """Return which positions lie in a box of pixels, or not farther from it than a margin.
+
+    Parameters
+    ----------
+    box
+        The pixels. Each reaches half a pixel to both sides of its centre.
+    x, y
+        Positions, 0-based pixels.
+    margin
+        Distance along each axis, pixels.
+    """
+    low_x, high_x, low_y, high_y = box.x0 - 0.5, box.x1 - 0.5, box.y0 - 0.5, box.y1 - 0.5
+    inside_x = (x >= low_x - margin) & (x < high_x + margin)
+    return inside_x & (y >= low_y - margin) & (y < high_y + margin)

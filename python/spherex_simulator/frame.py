@@ -10,19 +10,20 @@ from astropy.table import Column, Table
 from astropy.wcs import WCS
 
 from spherex.fits.names import WCS_WAVE
-from spherex.image import SPHEREX_FLAGS, Plane, SPHERExImage
-from spherex.instrument import DETECTORS, DetectorDescription
+from spherex.image import SPHEREX_FLAGS, Box, Plane, SPHERExImage
+from spherex.instrument import DetectorDescription
 
-from .detector import DetectorState, Measurement, add_cosmic_rays, detector_state, measure
+from .detector import DetectorState, Measurement, add_cosmic_rays, detector_state, measure, within
 from .headers import CardValue, make_header, time_values
 from .pointing import Pointing, celestial_values, celestial_wcs, pointing_of
 from .settings import Settings, Stream
 from .sky import Stars, add_images, stars_around, zodiacal_rate
-from .telescope import PIXEL, electron_rate, psf_sigma, wavelength_of_row, wavelength_table
+from .telescope import PIXEL, detector_description, electron_rate, psf_sigma, wavelength_of_row, wavelength_table
 
 DARK_RAMPS = 16
 """Dark exposures whose mean is a dark current map."""
 
+_CONTROL_POINTS = 13  # of the wavelengths, along each axis
 _MARGIN = 12  # pixels around the frame from where a source still sheds light into it
 
 
@@ -71,11 +72,7 @@ def simulate_frame(settings: Settings, exposure: int, detector: int) -> Frame:
     ValueError
         If there is no such detector or exposure.
     """
-    description = next((one for one in DETECTORS if one.id == detector), None)
-    if description is None:
-        raise ValueError(f"There is no detector {detector}; SPHEREx has the detectors 1 to {len(DETECTORS)}.")
-    if exposure < 0:
-        raise ValueError(f"Exposures are numbered from 0; there is none with number {exposure}.")
+    description = detector_description(detector)
     pointing = pointing_of(settings, exposure)
     wcs = celestial_wcs(pointing, detector, settings)
     state = detector_state(settings, detector)
@@ -90,6 +87,8 @@ def simulate_frame(settings: Settings, exposure: int, detector: int) -> Frame:
     flags[hit] |= SPHEREX_FLAGS.bits("TRANSIENT")
     flags[measured.overflow] |= SPHEREX_FLAGS.bits("OVERFLOW")
     flags[starlight**2 > measured.variance] |= SPHEREX_FLAGS.bits("SOURCE")
+    points = np.linspace(1, settings.side, _CONTROL_POINTS).round().astype(np.int32)
+    wavelengths = wavelength_table(description, points, settings.side)
     values = _header_values(pointing, detector, settings) | {"IMAGETYP": "SCIENCE"}
     celestial = celestial_values(pointing, detector, settings)
     raw = SPHERExImage(
@@ -98,7 +97,7 @@ def simulate_frame(settings: Settings, exposure: int, detector: int) -> Frame:
         variance=measured.variance,
         flags=flags,
         header=make_header("raw_image", values | celestial),
-        planes={WCS_WAVE: Plane(wavelength_table(description, settings.side))},
+        planes={WCS_WAVE: Plane(wavelengths.hdu())},
     )
     measured = _measure(state.dark, state, settings.rng(Stream.DARK, exposure, detector), ramps=DARK_RAMPS)
     dark = SPHERExImage(
@@ -123,28 +122,24 @@ def _draw_sources(
 ) -> Table:
     """Draw the sources into an empty frame; return those inside of it as a table."""
     side = settings.side
+    frame = Box(0, side, 0, side)
     radius = math.hypot(side, side) / 2 + 3 * _MARGIN
     ra, dec = wcs.wcs.crval
     stars = stars_around(ra, dec, radius * PIXEL / settings.miniature / 3600, settings)
     # Far outside of the frame the distortion polynomial has no inverse.
     x, y = wcs.wcs_world2pix(stars.ra, stars.dec, 0)
-    stars = stars[_within(x, y, side, 3 * _MARGIN)]
+    stars = stars[within(frame, x, y, 3 * _MARGIN)]
     x, y = wcs.all_world2pix(stars.ra, stars.dec, 0, tolerance=1e-6)
-    near = _within(x, y, side, _MARGIN)
+    near = within(frame, x, y, _MARGIN)
     stars, x, y = stars[near], x[near], y[near]
     wavelength = wavelength_of_row(detector, y, side)
     rate = electron_rate(stars.flux_density(wavelength), detector, settings)
     if len(stars):
         add_images(starlight, x, y, rate, psf_sigma(wavelength, pointing.jitter))
-    inside = _within(x, y, side, 0)
+    inside = within(frame, x, y)
     table = _source_table(stars[inside], x[inside], y[inside], wavelength[inside], rate[inside])
     table.meta = {"exposure": pointing.exposure, "detector": detector.id, "seed": settings.seed}
     return table
-
-
-def _within(x: np.ndarray, y: np.ndarray, side: int, margin: float) -> np.ndarray:
-    low, high = -0.5 - margin, side - 0.5 + margin
-    return (x >= low) & (x < high) & (y >= low) & (y < high)
 
 
 def _source_table(stars: Stars, x: np.ndarray, y: np.ndarray, wavelength: np.ndarray, rate: np.ndarray) -> Table:

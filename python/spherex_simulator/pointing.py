@@ -104,8 +104,15 @@ def pointing_of(settings: Settings, exposure: int) -> Pointing:
     settings
         The survey.
     exposure
-        Number of the exposure.
+        Number of the exposure, 0-based.
+
+    Raises
+    ------
+    ValueError
+        If the number is negative.
     """
+    if exposure < 0:
+        raise ValueError(f"Exposures are numbered from 0, not {exposure}.")
     rng = settings.rng(Stream.POINTING, exposure)
     along, across, turn = np.radians(rng.normal(0.0, _POINTING_ERROR, 3) / 3600)
     circle, angle = divmod(_FIRST_ANGLE + exposure * _STEP, 360.0)

@@ -34,6 +34,18 @@ class Stream(enum.IntEnum):
     LEVEL2 = 5
 
 
+def check_side(side: int) -> None:
+    """Check the number of rows, and of columns, of an image.
+
+    Raises
+    ------
+    ValueError
+        If it is out of range.
+    """
+    if not MINIMUM_SIDE <= side <= FRAME_SIDE:
+        raise ValueError(f"The side must be {MINIMUM_SIDE} to {FRAME_SIDE} pixels, not {side}.")
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """What distinguishes one simulated survey from another.
@@ -65,8 +77,7 @@ class Settings:
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise ValueError(f"The seed must not be negative, as {self.seed} is.")
-        if not MINIMUM_SIDE <= self.side <= FRAME_SIDE:
-            raise ValueError(f"The side must be {MINIMUM_SIDE} to {FRAME_SIDE} pixels, not {self.side}.")
+        check_side(self.side)
         if not _FIRST_YEAR <= self.start.year <= _LAST_YEAR:
             raise ValueError(f"The start must be from {_FIRST_YEAR} to {_LAST_YEAR}, not {self.start.year}.")
 

@@ -194,12 +194,26 @@ def _add_gaussians(image: np.ndarray, x: np.ndarray, y: np.ndarray, flux: np.nda
         distance = nearest[:, np.newaxis] + edges - centre[:, np.newaxis]
         weights.append(np.diff(erf(distance / (math.sqrt(2) * sigma[:, np.newaxis]))) / 2)
         indices.append(nearest[:, np.newaxis] + pixels)
-    for index, weight, length in zip(indices, weights, image.shape, strict=True):
-        outside = (index < 0) | (index >= length)
-        weight[outside] = 0.0
-        index[outside] = 0
-    place = indices[0][:, :, np.newaxis] * image.shape[1] + indices[1][:, np.newaxis, :]
     light = (flux[:, np.newaxis] * weights[0])[:, :, np.newaxis] * weights[1][:, np.newaxis, :]
+    add_stamps(image, indices[0], indices[1], light)
+
+
+def add_stamps(image: np.ndarray, rows: np.ndarray, columns: np.ndarray, light: np.ndarray) -> None:
+    """Add small images, which may overlap and reach over the edge, in place.
+
+    Parameters
+    ----------
+    image
+        Light in each pixel, float64.
+    rows, columns
+        Rows and columns of each small image, shapes (images, rows) and (images, columns).
+    light
+        Their pixels, shape (images, rows, columns); those outside of the image are set to 0.
+    """
+    inside = [(index >= 0) & (index < length) for index, length in zip((rows, columns), image.shape, strict=True)]
+    light *= inside[0][:, :, np.newaxis] & inside[1][:, np.newaxis, :]
+    rows, columns = (np.clip(index, 0, length - 1) for index, length in zip((rows, columns), image.shape, strict=True))
+    place = rows[:, :, np.newaxis] * image.shape[1] + columns[:, np.newaxis, :]
     image += np.bincount(place.ravel(), light.ravel(), image.size).reshape(image.shape)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import dataclasses
 import os
@@ -11,31 +12,208 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 from astropy.io import fits
 
 from spherex.fits import write_product
 from spherex.image import SPHERExImage
 from spherex.instrument import DETECTORS
 
-from .frame import Frame, simulate_frame
+from .frame import simulate_frame
 from .headers import make_header
 from .settings import Settings
+
+ALL_DETECTORS = tuple(detector.id for detector in DETECTORS)
+"""Numbers of the detectors."""
 
 MAXIMUM_EXPOSURES = 1_000_000
 """Exposures that six digits can number."""
 
+_EXPOSURE_FILE = re.compile(r"sim_(?:truth_)?exposure_(\d{6})_array_(\d)\D")
+
+
+class SurveyError(Exception):
+    """The files in the output directory forbid what is asked for."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ExposureReport:
+    """Summary of one simulated exposure.
+
+    Parameters
+    ----------
+    exposure
+        Number of the exposure.
+    files
+        Number of files that were written.
+    size
+        Bytes that were written.
+    skipped
+        Number of files that existed and were left.
+    seconds
+        Time taken.
+    """
+
+    exposure: int
+    files: int
+    size: int
+    skipped: int
+    seconds: float
+
+
+class SurveyFiles(abc.ABC):
+    """Files of a simulated survey, one subclass for each product.
+
+    Parameters
+    ----------
+    root
+        Directory that contains the files.
+    """
+
+    existing = "files"
+    """What messages call the things that exist already."""
+
+    alternatives = "or another directory"
+    """What a user can choose instead of replacing them."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @abc.abstractmethod
+    def paths(self, exposure: int, detector: int) -> tuple[Path, ...]:
+        """Return the files of a detector in an exposure."""
+
+    @abc.abstractmethod
+    def check_survey(self, frames: set[tuple[int, int]], overwrite: bool) -> None:
+        """Raise `SurveyError` if the files of the directory are those of another survey.
+
+        Parameters
+        ----------
+        frames
+            Exposure and detector of each image that is to be written.
+        overwrite
+            Whether existing files are replaced.
+        """
+
+    @abc.abstractmethod
+    def prepare(self) -> None:
+        """Make the directory, and write what describes the survey."""
+
+    @abc.abstractmethod
+    def write(self, exposure: int, detector: int) -> list[int]:
+        """Simulate a detector in an exposure and write its files.
+
+        Returns
+        -------
+        sizes : `list` [`int`]
+            Bytes of each file; empty if there is nothing to see.
+        """
+
+    def write_calibrations(self, detector: int, overwrite: bool) -> list[int]:
+        """Write the files that all exposures of a detector share, and return their sizes."""
+        return []
+
+    def is_complete(self, exposure: int, detector: int) -> bool:
+        """Return whether all files of a detector in an exposure exist."""
+        return all(path.exists() for path in self.paths(exposure, detector))
+
+    def taken(self, exposure: int, detector: int) -> list[str]:
+        """Return the names of what exists already for a detector in an exposure."""
+        return [path.name for path in self.paths(exposure, detector) if path.exists()]
+
+
+def write_survey(
+    files: SurveyFiles,
+    exposures: Sequence[int],
+    detectors: Sequence[int],
+    *,
+    overwrite: bool = False,
+    skip_existing: bool = False,
+) -> Iterator[ExposureReport]:
+    """Simulate exposures and write them, one after the other.
+
+    Every file appears under its name when it is complete. Nothing is written
+    before the first report is asked for.
+
+    Parameters
+    ----------
+    files
+        What to simulate, and where to write it.
+    exposures
+        Numbers of the exposures.
+    detectors
+        Detector numbers.
+    overwrite
+        Whether to replace files that exist.
+    skip_existing
+        Whether to leave the detectors of which all files exist.
+
+    Yields
+    ------
+    report : `ExposureReport`
+        One for each exposure.
+
+    Raises
+    ------
+    SurveyError
+        If files exist already, or are those of another survey.
+    OSError
+        If a file cannot be written.
+    """
+    if not 0 <= min(exposures) <= max(exposures) < MAXIMUM_EXPOSURES:
+        raise SurveyError(f"Exposures are numbered from 0 to {MAXIMUM_EXPOSURES - 1}.")
+    frames = [(exposure, detector) for exposure in exposures for detector in detectors]
+    files.check_survey(set(frames), overwrite)
+    taken = [] if overwrite or skip_existing else [name for frame in frames for name in files.taken(*frame)]
+    if taken:
+        raise SurveyError(
+            f"{files.root} has {len(taken)} of the {files.existing} already, such as {taken[0]}: "
+            f"use --skip-existing to complete them, --overwrite to replace them, {files.alternatives}."
+        )
+    files.prepare()
+    calibrated: set[int] = set()
+    for exposure in exposures:
+        begin = time.monotonic()
+        sizes: list[int] = []
+        skipped = 0
+        for detector in detectors:
+            if detector not in calibrated:
+                sizes += files.write_calibrations(detector, overwrite)
+                calibrated.add(detector)
+            if skip_existing and files.is_complete(exposure, detector):
+                skipped += len(files.paths(exposure, detector))
+            else:
+                sizes += files.write(exposure, detector)
+        yield ExposureReport(exposure, len(sizes), sum(sizes), skipped, time.monotonic() - begin)
+
+
+@contextlib.contextmanager
+def whole_file(target: Path) -> Iterator[Path]:
+    """Yield a name to write to, and rename the file to its final name at the end."""
+    # The name must not look like one of the products, which may be searched
+    # for while this runs.
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".spherex-simulate-", suffix=".part")
+    os.close(handle)
+    part = Path(name)
+    try:
+        yield part
+        umask = os.umask(0)
+        os.umask(umask)
+        part.chmod(0o666 & ~umask)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+
 
 @dataclasses.dataclass(frozen=True)
 class FileNames:
-    """Where the files of a simulation lie.
+    """Names of the files with raw images, dark current maps and their truth.
 
     No name of a truth file contains those of the images.
 
     Parameters
     ----------
     directory
-        Where all the files lie.
+        Directory of all the files.
     """
 
     directory: Path
@@ -60,115 +238,85 @@ class FileNames:
         """Return the dark current of a detector without noise."""
         return self.directory / f"sim_truth_dark_array_{detector}.fits"
 
-    def of_frame(self, exposure: int, detector: int, with_sky: bool) -> list[Path]:
-        """Return all files of a detector in an exposure."""
-        kinds = [self.raw, self.dark, self.sources] + [self.sky] * with_sky
-        return [kind(exposure, detector) for kind in kinds]
 
-
-def write_frame(frame: Frame, names: FileNames, exposure: int, detector: int, with_sky: bool) -> int:
-    """Write the files of one detector in one exposure; existing ones are replaced.
+class RawFiles(SurveyFiles):
+    """Raw images and dark current maps, and the truth about both.
 
     Parameters
     ----------
-    frame
-        What to write.
-    names
-        Where to write it.
-    exposure, detector
-        What it is.
-    with_sky
-        Whether to write the image without dark current and noise too.
-
-    Returns
-    -------
-    size : `int`
-        Bytes written.
-    """
-    with whole_file(names.sources(exposure, detector)) as path:
-        frame.sources.write(path, format="ascii.ecsv", overwrite=True)
-        size = path.stat().st_size
-    images = {names.dark: frame.dark, names.raw: frame.raw} | ({names.sky: frame.sky} if with_sky else {})
-    for name, image in images.items():
-        with whole_file(name(exposure, detector)) as path:
-            write_product(image, path, overwrite=True)
-            size += path.stat().st_size
-    return size
-
-
-def write_dark_truth(dark: np.ndarray, settings: Settings, names: FileNames, detector: int) -> None:
-    """Write the dark current of a detector without noise; an existing file is replaced.
-
-    Parameters
-    ----------
-    dark
-        Dark current, electron/s, float32.
     settings
-        The survey, which is noted in the header.
-    names
-        Where to write it.
-    detector
-        Detector number.
-    """
-    header = make_header(
-        "raw_dark_truth",
-        {"DETECTOR": detector, "SIM_SEED": settings.seed, "SIM_STRT": settings.start.isoformat()},
-    )
-    with whole_file(names.dark_truth(detector)) as path:
-        write_product(SPHERExImage(dark, header=header), path, overwrite=True)
-
-
-@contextlib.contextmanager
-def whole_file(target: Path) -> Iterator[Path]:
-    """Give a name to write to; what was written gets the final name at the end."""
-    # The name must not look like one of the products, which may be searched
-    # for while this runs.
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".spherex-simulate-", suffix=".part")
-    os.close(handle)
-    part = Path(name)
-    try:
-        yield part
-        umask = os.umask(0)
-        os.umask(umask)
-        part.chmod(0o666 & ~umask)
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-ALL_DETECTORS = tuple(detector.id for detector in DETECTORS)
-"""Numbers of the detectors."""
-
-_EXPOSURE_FILE = re.compile(r"sim_(?:truth_)?exposure_(\d{6})_array_(\d)\D")
-
-
-class SurveyError(Exception):
-    """What is asked for does not fit what is in the output directory."""
-
-
-@dataclasses.dataclass(frozen=True)
-class ExposureReport:
-    """What was done for one exposure.
-
-    Parameters
-    ----------
-    exposure
-        Number of the exposure.
-    files
-        Files written.
-    size
-        Bytes written.
-    skipped
-        Files that were there and were left.
-    seconds
-        Time taken.
+        The survey.
+    directory
+        Directory of all the files.
+    with_sky
+        Whether to write the images without dark current and noise too.
     """
 
-    exposure: int
-    files: int
-    size: int
-    skipped: int
-    seconds: float
+    def __init__(self, settings: Settings, directory: Path, with_sky: bool = False) -> None:
+        super().__init__(directory)
+        self.names = FileNames(directory)
+        self._settings = settings
+        self._with_sky = with_sky
+        self._dark_truths: set[int] = set()
+
+    def paths(self, exposure: int, detector: int) -> tuple[Path, ...]:
+        """Return the files of a detector in an exposure."""
+        kinds = [self.names.raw, self.names.dark, self.names.sources, *[self.names.sky] * self._with_sky]
+        return tuple(kind(exposure, detector) for kind in kinds)
+
+    def is_complete(self, exposure: int, detector: int) -> bool:
+        """Return whether all files exist, and the truth about the dark current."""
+        return super().is_complete(exposure, detector) and self.names.dark_truth(detector).exists()
+
+    def check_survey(self, frames: set[tuple[int, int]], overwrite: bool) -> None:
+        """Compare the settings with those in the files with the true dark current."""
+        settings = self._settings
+        for detector in ALL_DETECTORS:
+            path = self.names.dark_truth(detector)
+            if not path.exists():
+                continue
+            try:
+                header = fits.getheader(path, "IMAGE")
+                found = header["SIM_SEED"], header["NAXIS1"], header["SIM_STRT"]
+            except (OSError, KeyError):
+                raise SurveyError(f"{path} is not a truth file of this simulator: move it away.") from None
+            if found == (settings.seed, settings.side, settings.start.isoformat()):
+                continue
+            matches = (_EXPOSURE_FILE.match(path.name) for path in self.root.iterdir())
+            others = {(int(match[1]), int(match[2])) for match in matches if match} - frames
+            if not overwrite or others:
+                remedy = "use another directory" if overwrite else "use another directory or --overwrite"
+                raise SurveyError(
+                    f"{self.root} contains another survey "
+                    f"(--seed {found[0]} --shape {found[1]} --start {found[2]}): {remedy}."
+                )
+
+    def prepare(self) -> None:
+        """Make the directory."""
+        self.root.mkdir(parents=True, exist_ok=True)
+
+    def write(self, exposure: int, detector: int) -> list[int]:
+        """Simulate and write an image, its dark current map and the truth; see `SurveyFiles.write`."""
+        frame = simulate_frame(self._settings, exposure, detector)
+        if detector not in self._dark_truths:
+            seed, start = self._settings.seed, self._settings.start.isoformat()
+            header = make_header("raw_dark_truth", {"DETECTOR": detector, "SIM_SEED": seed, "SIM_STRT": start})
+            _write_image(SPHERExImage(frame.dark_truth, header=header), self.names.dark_truth(detector))
+            self._dark_truths.add(detector)
+        with whole_file(self.names.sources(exposure, detector)) as path:
+            frame.sources.write(path, format="ascii.ecsv", overwrite=True)
+            sizes = [path.stat().st_size]
+        sizes.append(_write_image(frame.dark, self.names.dark(exposure, detector)))
+        sizes.append(_write_image(frame.raw, self.names.raw(exposure, detector)))
+        if self._with_sky:
+            sizes.append(_write_image(frame.sky, self.names.sky(exposure, detector)))
+        return sizes
+
+
+def _write_image(image: SPHERExImage, target: Path) -> int:
+    with whole_file(target) as path:
+        write_product(image, path, overwrite=True)
+        return path.stat().st_size
 
 
 def simulate_survey(
@@ -181,17 +329,14 @@ def simulate_survey(
     overwrite: bool = False,
     skip_existing: bool = False,
 ) -> Iterator[ExposureReport]:
-    """Simulate exposures and write them, one after the other.
-
-    Every file appears under its name when it is complete. Nothing is written
-    before the first report is asked for.
+    """Simulate raw images and dark current maps and write them; see `write_survey`.
 
     Parameters
     ----------
     settings
         The survey.
     directory
-        Where to write; it is made if need be.
+        Directory of all the files; made if need be.
     exposures
         Numbers of the exposures.
     detectors
@@ -202,78 +347,6 @@ def simulate_survey(
         Whether to replace files that exist.
     skip_existing
         Whether to leave the detectors of which all files exist.
-
-    Yields
-    ------
-    report : `ExposureReport`
-        One for each exposure.
-
-    Raises
-    ------
-    SurveyError
-        If files exist already, or are those of another survey.
-    OSError
-        If a file cannot be written.
     """
-    if not 0 <= min(exposures) <= max(exposures) < MAXIMUM_EXPOSURES:
-        raise SurveyError(f"Exposures are numbered from 0 to {MAXIMUM_EXPOSURES - 1}.")
-    directory.mkdir(parents=True, exist_ok=True)
-    names = FileNames(directory)
-    frames = {(exposure, detector) for exposure in exposures for detector in detectors}
-    _check_survey(settings, names, frames, overwrite)
-    if not (overwrite or skip_existing):
-        _check_free(names, sorted(frames), with_sky)
-    dark_truths: set[int] = set()
-    for exposure in exposures:
-        begin = time.monotonic()
-        files = size = skipped = 0
-        for detector in detectors:
-            targets = names.of_frame(exposure, detector, with_sky)
-            if skip_existing and all(one.exists() for one in (*targets, names.dark_truth(detector))):
-                skipped += len(targets)
-                continue
-            frame = simulate_frame(settings, exposure, detector)
-            if detector not in dark_truths:
-                write_dark_truth(frame.dark_truth, settings, names, detector)
-                dark_truths.add(detector)
-            size += write_frame(frame, names, exposure, detector, with_sky)
-            files += len(targets)
-        yield ExposureReport(exposure, files, size, skipped, time.monotonic() - begin)
-
-
-def _check_free(names: FileNames, frames: Sequence[tuple[int, int]], with_sky: bool) -> None:
-    existing = {path.name for path in names.directory.iterdir()}
-    taken = [
-        target.name
-        for exposure, detector in frames
-        for target in names.of_frame(exposure, detector, with_sky)
-        if target.name in existing
-    ]
-    if taken:
-        raise SurveyError(
-            f"{names.directory} has {len(taken)} of the files already, such as {taken[0]}: "
-            "use --skip-existing to complete them, --overwrite to replace them, or another directory."
-        )
-
-
-def _check_survey(settings: Settings, names: FileNames, frames: set[tuple[int, int]], overwrite: bool) -> None:
-    """Refuse to mix the exposures of two surveys in a directory."""
-    for detector in ALL_DETECTORS:
-        path = names.dark_truth(detector)
-        if not path.exists():
-            continue
-        try:
-            header = fits.getheader(path, "IMAGE")
-            found = header["SIM_SEED"], header["NAXIS1"], header["SIM_STRT"]
-        except (OSError, KeyError):
-            raise SurveyError(f"{path} is not a truth file of this simulator: move it away.") from None
-        if found == (settings.seed, settings.side, settings.start.isoformat()):
-            continue
-        matches = (_EXPOSURE_FILE.match(one.name) for one in names.directory.iterdir())
-        others = {(int(match[1]), int(match[2])) for match in matches if match} - frames
-        if not overwrite or others:
-            remedy = "use another directory" if overwrite else "use another directory or --overwrite"
-            raise SurveyError(
-                f"{names.directory} holds another survey "
-                f"(--seed {found[0]} --shape {found[1]} --start {found[2]}): {remedy}."
-            )
+    files = RawFiles(settings, directory, with_sky)
+    return write_survey(files, exposures, detectors, overwrite=overwrite, skip_existing=skip_existing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import TypeVar
 
@@ -10,7 +11,7 @@ from astropy import constants
 from astropy.io import fits
 
 from spherex.fits.names import WCS_WAVE
-from spherex.instrument import DetectorDescription
+from spherex.instrument import DETECTORS, DetectorDescription
 
 from .settings import Settings
 
@@ -23,6 +24,25 @@ _OPTICS_FWHM = 4.5  # arcsec, aberrations and detector
 _FWHM_OVER_SIGMA = math.sqrt(8 * math.log(2))
 
 _Real = TypeVar("_Real", float, np.ndarray)
+
+
+def detector_description(detector: int) -> DetectorDescription:
+    """Return a detector with its filter.
+
+    Parameters
+    ----------
+    detector
+        Detector number.
+
+    Raises
+    ------
+    ValueError
+        If there is no such detector.
+    """
+    for description in DETECTORS:
+        if description.id == detector:
+            return description
+    raise ValueError(f"There is no detector {detector}; SPHEREx has the detectors 1 to {len(DETECTORS)}.")
 
 
 def wavelength_of_row(detector: DetectorDescription, y: _Real, side: int) -> _Real:
@@ -94,32 +114,75 @@ def psf_sigma(wavelength: _Real, jitter: float) -> _Real:
     return variance**0.5 / PIXEL
 
 
-_CONTROL_POINTS = 13
+@dataclasses.dataclass(frozen=True)
+class WavelengthTable:
+    """Wavelength and bandwidth at control points, bilinear between them.
+
+    The table is the truth: sources shine at the wavelength that a reader of
+    the file finds.
+
+    Parameters
+    ----------
+    points
+        Columns, and rows, of the control points, 1-based.
+    values
+        Wavelength and bandwidth, um, float32, shape (y, x, 2).
+    """
+
+    points: np.ndarray
+    values: np.ndarray
+
+    def at(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return wavelength and bandwidth.
+
+        Parameters
+        ----------
+        x, y
+            Position in the whole frame, 0-based. Beyond the control points
+            the outermost slope goes on.
+        """
+        (column, right), (row, up) = self._place(x), self._place(y)
+        values = self.values.astype(float)
+        below = (1 - right)[..., np.newaxis] * values[row, column] + right[..., np.newaxis] * values[row, column + 1]
+        row = row + 1
+        above = (1 - right)[..., np.newaxis] * values[row, column] + right[..., np.newaxis] * values[row, column + 1]
+        mixed = (1 - up)[..., np.newaxis] * below + up[..., np.newaxis] * above
+        return mixed[..., 0], mixed[..., 1]
+
+    def _place(self, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        zero_based = self.points - 1.0
+        index = np.clip(np.searchsorted(zero_based, position, side="right") - 1, 0, len(zero_based) - 2)
+        return index, (position - zero_based[index]) / (zero_based[index + 1] - zero_based[index])
+
+    def hdu(self) -> fits.BinTableHDU:
+        """Return the table WCS-WAVE of the file."""
+        n = len(self.points)
+        columns = [
+            fits.Column("X", f"{n}J", dim=f"({n})", array=self.points[np.newaxis]),
+            fits.Column("Y", f"{n}J", dim=f"({n})", array=self.points[np.newaxis]),
+            fits.Column("VALUES", f"{2 * n * n}E", dim=f"(2,{n},{n})", array=self.values[np.newaxis]),
+        ]
+        return fits.BinTableHDU.from_columns(columns, name=WCS_WAVE)
 
 
-def wavelength_table(detector: DetectorDescription, side: int) -> fits.BinTableHDU:
-    """Return the table with wavelength and bandwidth on a grid of pixels.
+def wavelength_table(
+    detector: DetectorDescription, points: np.ndarray, side: int, *, smile: float = 0.0
+) -> WavelengthTable:
+    """Return wavelength and bandwidth of a detector.
 
     Parameters
     ----------
     detector
         Detector with its filter.
+    points
+        Columns, and rows, of the control points, 1-based, int32.
     side
         Rows, and columns, of a frame.
-
-    Returns
-    -------
-    table : `astropy.io.fits.BinTableHDU`
-        One row: control points X and Y, 1-based; VALUES of shape (y, x, 2) in um.
+    smile
+        Rows by which a line of equal wavelength bends towards the sides.
     """
-    points = np.linspace(1, side, _CONTROL_POINTS).round().astype(np.int32)
-    wavelength = wavelength_of_row(detector, points - 1.0, side)
+    y, x = np.meshgrid(points - 1.0, points - 1.0, indexing="ij")
+    rows = y + smile * (2 * x / (side - 1) - 1) ** 2
+    wavelength = wavelength_of_row(detector, rows, side)
     values = np.stack([wavelength, wavelength / detector.r], axis=-1).astype(np.float32)
-    values = np.repeat(values[:, np.newaxis, :], points.size, axis=1)
-    n = points.size
-    columns = [
-        fits.Column("X", f"{n}J", dim=f"({n})", array=points[np.newaxis]),
-        fits.Column("Y", f"{n}J", dim=f"({n})", array=points[np.newaxis]),
-        fits.Column("VALUES", f"{2 * n * n}E", dim=f"(2,{n},{n})", array=values[np.newaxis]),
-    ]
-    return fits.BinTableHDU.from_columns(columns, name=WCS_WAVE)
+    return WavelengthTable(points, values)

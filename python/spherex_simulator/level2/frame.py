@@ -18,18 +18,17 @@ from spherex.archive import Level2Name
 from spherex.fits.cards import header_bytes
 from spherex.fits.names import WCS_WAVE
 from spherex.image import Box, FlagPlane, FlagTable, Plane, SPHERExImage
-from spherex.instrument import DETECTORS, FRAME_SIDE
+from spherex.instrument import FRAME_SIDE
 
-from ..detector import DetectorState, add_cosmic_rays, detector_state, measure
+from ..detector import DetectorState, add_cosmic_rays, detector_state, measure, within
 from ..pointing import Pointing, celestial_wcs, pointing_of
 from ..settings import Settings, Stream
 from ..sky import zodiacal_intensity
-from ..telescope import PIXEL, electron_rate
+from ..telescope import PIXEL, WavelengthTable, detector_description, electron_rate
 from .headers import level2_headers
 from .psf import drawing_of, psf_plane
 from .releases import Level2Settings
-from .sources import draw_sources, source_table, sources_near, within
-from .wavelength import WavelengthTable, wavelength_table
+from .sources import draw_sources, source_table, sources_near
 
 MICROJANSKY_PER_MJY = 1e12 * math.radians(1 / 3600) ** 2
 """uJy in a pixel of 1 arcsec2 under a surface brightness of 1 MJy/sr."""
@@ -82,10 +81,7 @@ def simulate_level2(settings: Level2Settings, exposure: int, detector: int) -> L
     ValueError
         If there is no such detector or exposure.
     """
-    if not 1 <= detector <= len(DETECTORS):
-        raise ValueError(f"There is no detector {detector}; SPHEREx has the detectors 1 to {len(DETECTORS)}.")
-    if exposure < 0:
-        raise ValueError(f"Exposures are numbered from 0; there is none with number {exposure}.")
+    description = detector_description(detector)
     survey, release = settings.survey, settings.release
     rng = survey.rng(Stream.LEVEL2, exposure, detector)
     pointing = _of_detector(pointing_of(survey, exposure), rng)
@@ -93,8 +89,7 @@ def simulate_level2(settings: Level2Settings, exposure: int, detector: int) -> L
     box = _box(settings, wcs)
     if box is None:
         return None
-    description = DETECTORS[detector - 1]
-    wavelengths = wavelength_table(detector, release.wavelength_points)
+    wavelengths = release.wavelengths(detector)
     drawing = drawing_of(detector, release.effective_psf)
     solid_angle = solid_angle_of(wcs)
     omega = solid_angle.over(box)
@@ -194,7 +189,7 @@ def _box(settings: Level2Settings, wcs: WCS) -> Box | None:
     if not within(whole, x, y, side):
         return None
     x, y = wcs.all_world2pix(ra, dec, 0, tolerance=1e-7)
-    if not within(whole, x, y, 0):
+    if not within(whole, x, y):
         return None
     column, row = (math.floor(place + 0.5) - side // 2 for place in (float(x), float(y)))
     return Box(column, column + side, row, row + side).clipped((FRAME_SIDE, FRAME_SIDE))
@@ -310,13 +305,11 @@ def fixed_flags(
         Source of the pixels that remember an earlier exposure.
     """
     flags = state.flags[box.slices].copy()
-    rows, columns = flags.shape
     dichroic = np.zeros(FRAME_SIDE, dtype=bool)
     dichroic[_DICHROIC_ROWS.get(detector, slice(0))] = True
     flags[dichroic[box.y0 : box.y1]] |= table.bits("DICHROIC")
-    flags[rng.uniform(size=(rows, columns)) < _PERSISTENT] |= table.bits("PERSIST")
+    flags[rng.uniform(size=flags.shape) < _PERSISTENT] |= table.bits("PERSIST")
     places = np.random.default_rng(detector).integers(0, FRAME_SIDE, (2, _FULLY_SAMPLED))
-    y, x = places - [[box.y0], [box.x0]]
-    inside = (y >= 0) & (y < rows) & (x >= 0) & (x < columns)
-    flags[y[inside], x[inside]] |= table.bits("FULLSAMPLE")
+    y, x = places[:, within(box, places[1], places[0])]
+    flags[y - box.y0, x - box.x0] |= table.bits("FULLSAMPLE")
     return flags

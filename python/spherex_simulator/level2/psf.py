@@ -20,12 +20,12 @@ from astropy.io import fits
 from scipy.ndimage import spline_filter1d, uniform_filter
 
 from spherex.image import Box
-from spherex.instrument import DETECTORS, FRAME_SIDE
+from spherex.instrument import FRAME_SIDE
 
 from ..headers import make_header
-from ..telescope import PIXEL, psf_sigma, wavelength_of_row
+from ..sky import add_stamps
+from ..telescope import PIXEL, WavelengthTable, detector_description, psf_sigma, wavelength_of_row
 from .releases import Release
-from .wavelength import WavelengthTable
 
 _JITTER = 1.0  # arcsec, of a mean exposure
 _BROADENING = 0.05  # of the width, from the middle of a side of the frame to its corner
@@ -147,7 +147,7 @@ def _covariance(detector: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Return covariances of the core in pixels, with two more axes than the positions."""
     middle = (FRAME_SIDE - 1) / 2
     u, v = x / middle - 1, y / middle - 1
-    sigma = psf_sigma(wavelength_of_row(DETECTORS[detector - 1], y, FRAME_SIDE), _JITTER)
+    sigma = psf_sigma(wavelength_of_row(detector_description(detector), y, FRAME_SIDE), _JITTER)
     sigma = sigma * (1 + _BROADENING * (u**2 + v**2))
     stretch = _ELONGATION * np.stack([np.stack([u**2 - v**2, 2 * u * v]), np.stack([2 * u * v, v**2 - u**2])])
     shape = np.eye(2) + np.moveaxis(stretch, (0, 1), (-2, -1))
@@ -254,17 +254,12 @@ class Drawing:
             Fluxes of the sources.
         """
         around = np.arange(-self.reach, self.reach + 1)
-        rows, columns = image.shape
         for first in range(0, len(x), _BATCH):
             batch = slice(first, first + _BATCH)
             light = flux[batch, np.newaxis, np.newaxis] * self.stamps(x[batch], y[batch])
             row = (np.floor(y[batch] + 0.5).astype(int) - box.y0)[:, np.newaxis] + around
             column = (np.floor(x[batch] + 0.5).astype(int) - box.x0)[:, np.newaxis] + around
-            light *= ((row >= 0) & (row < rows))[:, :, np.newaxis] & ((column >= 0) & (column < columns))[:, np.newaxis]
-            place = (
-                np.clip(row, 0, rows - 1)[:, :, np.newaxis] * columns + np.clip(column, 0, columns - 1)[:, np.newaxis]
-            )
-            image += np.bincount(place.ravel(), light.ravel(), image.size).reshape(image.shape)
+            add_stamps(image, row, column, light)
 
     def _steps(self, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the first step that sources take part in, and the weights of the steps from there."""

@@ -7,7 +7,10 @@ import datetime
 import functools
 import hashlib
 import uuid
+from collections.abc import Mapping
 from typing import Self
+
+import numpy as np
 
 from spherex.archive import ArchiveNameError, Level2Name, ObservationId, ProcessingRun
 from spherex.fits.cards import CARD
@@ -17,8 +20,9 @@ from spherex.instrument import FRAME_SIDE
 
 from ..headers import open_keywords, template_lines
 from ..pointing import CADENCE, SLEWS_TO_A_TARGET, Pointing, pointing_of
-from ..settings import MINIMUM_SIDE, Settings
+from ..settings import Settings, check_side
 from ..sky import NamedStars
+from ..telescope import WavelengthTable, detector_description, wavelength_table
 
 _SHARED = {"gain_factors", "initial_distortion_table", "sband_mnemonics"}
 """Calibrations that hold for all detectors."""
@@ -26,6 +30,7 @@ _SHARED = {"gain_factors", "initial_distortion_table", "sband_mnemonics"}
 _ONLY_FIRST = {"aurora_template", "he_template", "xtalk_class1"}
 """Calibrations that only detector 1 has."""
 
+_SMILE = 30.0  # rows by which a line of equal wavelength bends towards the sides
 _CALIBRATION = "[CALIB] "
 _VERSION_OF_ERRATUM = "6.5.5"
 
@@ -53,7 +58,9 @@ class Release:
     calibration_time
         When those calibrations were made whose ids tell a time.
     timed
-        Calibrations whose ids tell a time; `None` for all.
+        Calibrations whose ids contain a time; `None` for all.
+    calibration_runs
+        Runs of the archive that made the calibrations that are simulated, by type.
     swapped_zones
         Whether the PSF header gives the centres of the zones with x and y
         exchanged, as files of versions up to 6.5.5 do (IRSA, erratum of the
@@ -68,6 +75,7 @@ class Release:
     effective_psf: bool
     calibration_time: datetime.datetime
     timed: frozenset[str] | None
+    calibration_runs: Mapping[str, str]
     swapped_zones: bool = False
 
     @property
@@ -85,6 +93,10 @@ class Release:
         """Names and bits of the flags."""
         lines = template_lines(self.flags_template)
         return flag_table_of("".join(f"{line[:CARD]:{CARD}}" for line in lines).encode("ascii"))
+
+    def wavelengths(self, detector: int) -> WavelengthTable:
+        """Return wavelength and bandwidth of each pixel of a detector."""
+        return _wavelengths(detector, self.wavelength_points)
 
     def with_swapped_zones(self) -> Self:
         """Return the release as it was before the erratum of its PSF headers.
@@ -111,6 +123,11 @@ RELEASES = {
             effective_psf=False,
             calibration_time=datetime.datetime(2025, 12, 16, 22, 22, tzinfo=datetime.UTC),
             timed=frozenset({"nonfunc", "sip", "average_psf"}),
+            calibration_runs={
+                "spectral_wcs": "cal-wcs-v4-2025-254",
+                "solid_angle_pixel_map": "cal-sapm-v2-2025-164",
+                "average_psf": "cal-psf-v5-2026-082",
+            },
         ),
         Release(
             name="qr3",
@@ -121,6 +138,11 @@ RELEASES = {
             effective_psf=True,
             calibration_time=datetime.datetime(2026, 7, 11, 12, 0, tzinfo=datetime.UTC),
             timed=None,
+            calibration_runs={
+                "spectral_wcs": "cal-swcs-v5-2026-191",
+                "solid_angle_pixel_map": "cal-sapm-v3-2026-191",
+                "epsf": "cal-epsf-v1-2026-191",
+            },
         ),
     )
 }
@@ -129,6 +151,13 @@ RELEASES = {
 Runs, versions and calibration types are those of Level 2 headers of the
 archive; the order in which Quick Release 3 lists its calibrations is not known.
 """
+
+
+@functools.cache
+def _wavelengths(detector: int, control_points: int) -> WavelengthTable:
+    # As in the files of the archive, where the middle one of eleven is 1021.
+    points = np.floor(np.linspace(1, FRAME_SIDE, control_points) + 0.5).astype(np.int32)
+    return wavelength_table(detector_description(detector), points, FRAME_SIDE, smile=_SMILE)
 
 
 def calibration_uuid(release: Release, run: ProcessingRun, type_: str, detector: int) -> uuid.UUID:
@@ -256,8 +285,7 @@ class Level2Settings:
     def __post_init__(self) -> None:
         if self.survey.side != FRAME_SIDE:
             raise ValueError("A Level 2 image is cut from a whole frame, not made by a miniature telescope.")
-        if not MINIMUM_SIDE <= self.side <= FRAME_SIDE:
-            raise ValueError(f"The side must be {MINIMUM_SIDE} to {FRAME_SIDE} pixels, not {self.side}.")
+        check_side(self.side)
         if self.run.pipeline not in ("l2b", "l2b_retry") or self.run.version is None:
             raise ArchiveNameError(f"{self.run} is no run that makes Level 2 images, such as {self.release.run}")
 

@@ -13,11 +13,11 @@ from astropy.wcs import WCS
 
 from spherex.image import Box
 
+from ..detector import within
 from ..settings import Settings
 from ..sky import ZERO_POINT, NamedStars, Stars, stars_around
-from ..telescope import PIXEL
+from ..telescope import PIXEL, WavelengthTable
 from .psf import Drawing
-from .wavelength import WavelengthTable
 
 _REQUIRED = ("name", "ra", "dec", "flux")
 _UNITS = {"ra": "deg", "dec": "deg", "flux": "uJy", "temperature": "K"}
@@ -136,7 +136,7 @@ def draw_sources(
     wavelength, bandwidth = wavelengths.at(x, y)
     flux = 1e6 * stars.flux_density(wavelength)
     drawing.add(light, box, x, y, flux)
-    inside = within(box, x, y, 0)
+    inside = within(box, x, y)
     return source_table(
         np.array(stars[inside].names, dtype=str),
         stars.ra[inside].round(8),
@@ -208,13 +208,6 @@ def sources_near(
         near = within(box, x, y, reach)
         found.append((stars[near], x[near], y[near]))
     return found
-
-
-def within(box: Box, x: np.ndarray, y: np.ndarray, margin: float) -> np.ndarray:
-    """Return which positions lie in a box or not farther from it than a margin."""
-    low_x, high_x, low_y, high_y = box.x0 - 0.5, box.x1 - 0.5, box.y0 - 0.5, box.y1 - 0.5
-    inside_x = (x >= low_x - margin) & (x < high_x + margin)
-    return inside_x & (y >= low_y - margin) & (y < high_y + margin)
 
 
 def _unit(ra: np.ndarray | float, dec: np.ndarray | float) -> np.ndarray:

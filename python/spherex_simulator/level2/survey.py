@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 import yaml
 from astropy.io import fits
 
-from spherex.archive import CBAND, CWAVE, CalibrationName, Level2Name, ProcessingRun
+from spherex.archive import CBAND, CWAVE, CalibrationName, ProcessingRun
 from spherex.fits import WriteRecipe, write_product
 from spherex.fits.recipes import Compression
 from spherex.image import Box
@@ -20,11 +19,100 @@ from spherex.instrument import FRAME_SIDE
 
 from ..headers import make_header
 from ..pointing import celestial_wcs, pointing_of
-from ..survey import ALL_DETECTORS, MAXIMUM_EXPOSURES, ExposureReport, SurveyError, whole_file
-from .frame import Level2Frame, simulate_level2, solid_angle_of
+from ..survey import ALL_DETECTORS, ExposureReport, SurveyError, SurveyFiles, whole_file, write_survey
+from .frame import simulate_level2, solid_angle_of
 from .psf import psf_plane
 from .releases import Level2Settings
-from .wavelength import wavelength_table
+
+
+class Level2Files(SurveyFiles):
+    """Level 2 images in the tree of the archive, their truth, and calibrations.
+
+    Parameters
+    ----------
+    settings
+        What to simulate.
+    directory
+        Directory that contains ``<release>/level2/``, as in the archive, and
+        the truth in ``<release>/truth/``.
+    with_calibrations
+        Whether to write wavelengths, solid angles and point spread functions
+        as calibration files too, in ``<release>/<type>/``.
+    """
+
+    existing = "images"
+    alternatives = "another --run, or another directory"
+
+    def __init__(self, settings: Level2Settings, directory: Path, with_calibrations: bool = False) -> None:
+        super().__init__(directory / settings.release.name)
+        self._settings = settings
+        self._with_calibrations = with_calibrations
+        self._note = self.root / "truth" / f"{settings.run}.yaml"
+
+    def paths(self, exposure: int, detector: int) -> tuple[Path, ...]:
+        """Return the image of a detector in an exposure, and the table with its truth."""
+        name = self._settings.name_of(exposure, detector)
+        image = self.root / "level2" / name.tree
+        # Its name must not look like that of an image, which may be searched for.
+        truth = (self.root / "truth" / name.tree).with_name(f"truth_{image.stem}.ecsv")
+        return image, truth
+
+    def taken(self, exposure: int, detector: int) -> list[str]:
+        """Return the name of the image if it or its truth exists already."""
+        existing = super().taken(exposure, detector)
+        return [str(self._settings.name_of(exposure, detector))] if existing else []
+
+    def check_survey(self, frames: set[tuple[int, int]], overwrite: bool) -> None:
+        """Compare the settings with the note about the processing run, which has one sky."""
+        if overwrite or not self._note.exists():
+            return
+        try:
+            found = yaml.safe_load(self._note.read_text())
+        except yaml.YAMLError:
+            found = None
+        if found == _described(self._settings):
+            return
+        was = ", ".join(f"{key} {value}" for key, value in found.items()) if isinstance(found, dict) else "unknown"
+        raise SurveyError(
+            f"{self._note} describes another survey ({was}): use another --run, another directory or --overwrite."
+        )
+
+    def prepare(self) -> None:
+        """Make the directory of the truth, and write the note about the processing run."""
+        self._note.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(self._note) as path:
+            path.write_text(yaml.safe_dump(_described(self._settings)))
+
+    def write(self, exposure: int, detector: int) -> list[int]:
+        """Simulate and write an image and its truth; see `SurveyFiles.write`."""
+        frame = simulate_level2(self._settings, exposure, detector)
+        if frame is None:
+            return []
+        image, truth = self.paths(exposure, detector)
+        for path in (image, truth):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(truth) as part:
+            frame.sources.write(part, format="ascii.ecsv", overwrite=True)
+            sizes = [part.stat().st_size]
+        # Tiles are rows, as in the files of Quick Release 3.
+        rows = Compression(algorithm="RICE_1", tile=(1, frame.image.shape[1]))
+        recipe = WriteRecipe(flags=rows if self._settings.release.effective_psf else None)
+        with whole_file(image) as part:
+            write_product(frame.image, part, recipe, overwrite=True)
+            sizes.append(part.stat().st_size)
+        return sizes
+
+    def write_calibrations(self, detector: int, overwrite: bool) -> list[int]:
+        """Write the calibrations of a detector that the simulation knows."""
+        sizes = []
+        runs = self._settings.release.calibration_runs if self._with_calibrations else {}
+        for type_, run in runs.items():
+            name = CalibrationName(type_, detector, ProcessingRun.parse(run))
+            path = self.root / name.tree
+            if overwrite or not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                sizes.append(write_calibration(self._settings, name, path))
+        return sizes
 
 
 def simulate_level2_survey(
@@ -37,10 +125,7 @@ def simulate_level2_survey(
     overwrite: bool = False,
     skip_existing: bool = False,
 ) -> Iterator[ExposureReport]:
-    """Simulate Level 2 images and write them, one exposure after the other.
-
-    Every file appears under its name when it is complete. Nothing is written
-    before the first report is asked for.
+    """Simulate Level 2 images and write them; see `~spherex_simulator.survey.write_survey`.
 
     Parameters
     ----------
@@ -60,107 +145,9 @@ def simulate_level2_survey(
         Whether to replace files that exist.
     skip_existing
         Whether to leave the images that exist with their truth.
-
-    Yields
-    ------
-    report : `ExposureReport`
-        One for each exposure.
-
-    Raises
-    ------
-    SurveyError
-        If files exist already, or are those of another survey.
-    OSError
-        If a file cannot be written.
     """
-    if not 0 <= min(exposures) <= max(exposures) < MAXIMUM_EXPOSURES:
-        raise SurveyError(f"Exposures are numbered from 0 to {MAXIMUM_EXPOSURES - 1}.")
-    root = directory / settings.release.name
-    names = {
-        (exposure, detector): settings.name_of(exposure, detector) for exposure in exposures for detector in detectors
-    }
-    if not (overwrite or skip_existing):
-        _check_free(root, list(names.values()))
-    note = root / "truth" / f"{settings.run}.yaml"
-    _check_survey(note, settings, overwrite)
-    note.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(note) as path:
-        path.write_text(yaml.safe_dump(_described(settings)))
-    calibrated: set[int] = set()
-    for exposure in exposures:
-        begin = time.monotonic()
-        files = size = skipped = 0
-        for detector in detectors:
-            image, truth = _paths(root, names[exposure, detector])
-            if with_calibrations and detector not in calibrated:
-                written = _write_calibrations(settings, root, detector, overwrite)
-                files, size = files + len(written), size + sum(written)
-                calibrated.add(detector)
-            if skip_existing and image.exists() and truth.exists():
-                skipped += 2
-                continue
-            frame = simulate_level2(settings, exposure, detector)
-            if frame is not None:
-                size += _write(frame, image, truth, settings)
-                files += 2
-        yield ExposureReport(exposure, files, size, skipped, time.monotonic() - begin)
-
-
-def _paths(root: Path, name: Level2Name) -> tuple[Path, Path]:
-    """Return where an image and the truth about it lie."""
-    image = root / "level2" / name.tree
-    # Its name must not look like that of an image, which may be searched for.
-    truth = (root / "truth" / name.tree).with_name(f"truth_{image.stem}.ecsv")
-    return image, truth
-
-
-def _write(frame: Level2Frame, image: Path, truth: Path, settings: Level2Settings) -> int:
-    size = 0
-    for path in (image, truth):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(truth) as part:
-        frame.sources.write(part, format="ascii.ecsv", overwrite=True)
-        size += part.stat().st_size
-    # Tiles are rows, as in the files of Quick Release 3.
-    rows = Compression(algorithm="RICE_1", tile=(1, frame.image.shape[1]))
-    recipe = WriteRecipe(flags=rows if settings.release.effective_psf else None)
-    with whole_file(image) as part:
-        write_product(frame.image, part, recipe, overwrite=True)
-        size += part.stat().st_size
-    return size
-
-
-def _write_calibrations(settings: Level2Settings, root: Path, detector: int, overwrite: bool) -> list[int]:
-    sizes = []
-    for name in calibration_names(settings, detector):
-        path = root / name.tree
-        if overwrite or not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            sizes.append(write_calibration(settings, name, path))
-    return sizes
-
-
-def _check_free(root: Path, names: Sequence[Level2Name]) -> None:
-    taken = [name for name in names if any(path.exists() for path in _paths(root, name))]
-    if taken:
-        raise SurveyError(
-            f"{root} has {len(taken)} of the images already, such as {taken[0]}: "
-            "use --skip-existing to complete them, --overwrite to replace them, another --run, or another directory."
-        )
-
-
-def _check_survey(note: Path, settings: Level2Settings, overwrite: bool) -> None:
-    """Refuse to mix two skies in one processing run."""
-    if overwrite or not note.exists():
-        return
-    try:
-        found = yaml.safe_load(note.read_text())
-    except yaml.YAMLError:
-        found = None
-    if found == _described(settings):
-        return
-    was = ", ".join(f"{key} {value}" for key, value in found.items()) if isinstance(found, dict) else "unknown"
-    raise SurveyError(f"{note} tells of another survey ({was}): use another --run, another directory or --overwrite.")
+    files = Level2Files(settings, directory, with_calibrations)
+    return write_survey(files, exposures, detectors, overwrite=overwrite, skip_existing=skip_existing)
 
 
 def _described(settings: Level2Settings) -> dict[str, Any]:
@@ -182,29 +169,6 @@ def _described(settings: Level2Settings) -> dict[str, Any]:
 def _numbers(settings: Level2Settings) -> list[Any]:
     sources = settings.sources
     return [] if sources is None else [sources.ra, sources.dec, sources.magnitude, sources.temperature, sources.slope]
-
-
-_RUNS = {
-    "qr2": {
-        "spectral_wcs": "cal-wcs-v4-2025-254",
-        "solid_angle_pixel_map": "cal-sapm-v2-2025-164",
-        "average_psf": "cal-psf-v5-2026-082",
-    },
-    "qr3": {
-        "spectral_wcs": "cal-swcs-v5-2026-191",
-        "solid_angle_pixel_map": "cal-sapm-v3-2026-191",
-        "epsf": "cal-epsf-v1-2026-191",
-    },
-}
-"""Runs of the archive that made the calibrations of each release."""
-
-
-def calibration_names(settings: Level2Settings, detector: int) -> list[CalibrationName]:
-    """Return the archive's names of the calibrations of a detector."""
-    return [
-        CalibrationName(type_, detector, ProcessingRun.parse(run))
-        for type_, run in _RUNS[settings.release.name].items()
-    ]
 
 
 def write_calibration(settings: Level2Settings, name: CalibrationName, path: Path) -> int:
@@ -234,7 +198,7 @@ def write_calibration(settings: Level2Settings, name: CalibrationName, path: Pat
 
 
 def _extensions(settings: Level2Settings, type_: str, detector: int) -> list[fits.ImageHDU | fits.BinTableHDU]:
-    wavelengths = wavelength_table(detector, settings.release.wavelength_points)
+    wavelengths = settings.release.wavelengths(detector)
     if type_ == "spectral_wcs":
         rows, columns = np.indices((FRAME_SIDE, FRAME_SIDE), dtype=float)
         maps = wavelengths.at(columns, rows)
