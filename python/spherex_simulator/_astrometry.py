@@ -11,7 +11,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from spherex.instrument.detectors import DICHROIC_PAIRS
+from spherex.detectors import DICHROIC_PAIRS
 
 from ._pointing import Pointing, angles_of
 from ._settings import Settings

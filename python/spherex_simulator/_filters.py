@@ -7,8 +7,8 @@ __all__ = ["pixel_cards", "wavelength_cards", "wavelength_table"]
 import numpy as np
 from astropy.io import fits
 
-from spherex.fits.names import WCS_WAVE
-from spherex.instrument.detectors import DetectorDescription
+from spherex.detectors import DetectorDescription
+from spherex.fits import WCS_WAVE
 
 from ._telescope import wavelength_of_row
 

@@ -11,9 +11,9 @@ import numpy as np
 from astropy.table import Column, Table
 from astropy.wcs import WCS
 
-from spherex.fits.names import WCS_WAVE
+from spherex.detectors import DETECTORS, DetectorDescription
+from spherex.fits import WCS_WAVE
 from spherex.image import SPHEREX_FLAGS, Plane, SPHERExImage
-from spherex.instrument.detectors import DETECTORS, DetectorDescription
 
 from ._astrometry import celestial_wcs
 from ._detector import DetectorState, add_cosmic_rays, detector_state

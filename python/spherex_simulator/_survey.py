@@ -12,7 +12,7 @@ from pathlib import Path
 
 from astropy.io import fits
 
-from spherex.instrument.detectors import DETECTORS
+from spherex.detectors import DETECTORS
 
 from ._files import MAXIMUM_EXPOSURES, FileNames, write_dark_truth, write_frame
 from ._frame import simulate_frame

@@ -16,7 +16,7 @@ from typing import TypeVar
 import numpy as np
 from astropy import constants
 
-from spherex.instrument.detectors import DetectorDescription
+from spherex.detectors import DetectorDescription
 
 from ._settings import Settings
 

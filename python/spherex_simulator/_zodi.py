@@ -9,7 +9,7 @@ from astropy.coordinates import BarycentricMeanEcliptic
 from astropy.wcs import WCS
 from scipy.interpolate import RectBivariateSpline
 
-from spherex.instrument.detectors import DetectorDescription
+from spherex.detectors import DetectorDescription
 
 from ._settings import Settings
 from ._spectra import black_body

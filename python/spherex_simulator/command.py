@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from spherex.archive import ProcessingRun
-from spherex.instrument import FRAME_SIDE
+from spherex.detectors import FRAME_SIDE
 
 from ._files import MAXIMUM_EXPOSURES
 from ._settings import DEFAULT_START, MINIMUM_SIDE, Settings

@@ -31,6 +31,7 @@ def check(repo: str, collection: str, files: Path) -> None:
     from lsst.daf.butler import Butler
 
     from spherex_simulator import FileNames
+
     from . import check_image
 
     names = FileNames(files)

@@ -15,8 +15,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import FuncNorm
 from matplotlib.figure import Figure
 
+from spherex.detectors import DETECTORS, DetectorDescription
 from spherex.image import SPHERExImage
-from spherex.instrument.detectors import DETECTORS, DetectorDescription
 
 _PAPER, _INK, _DIM, _NO_DATA = "#0b0e14", "#f2efe6", "#9aa3b2", "#3c4658"
 _SOFTENING = 0.15  # electron/s, about the dark current: there the stretch turns from linear to logarithmic

@@ -13,7 +13,7 @@ import numpy as np
 from astropy.table import QTable, Table
 
 from spherex.archive import Level2Name
-from spherex.instrument.detectors import DETECTORS
+from spherex.detectors import DETECTORS
 from spherex.spectra import unmasked
 
 HIT = "TRANSIENT"

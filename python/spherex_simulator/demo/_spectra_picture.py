@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from spherex.spectra.picture import DOUBTFUL_FLAGS, add_spectrum
+from spherex.spectra import DOUBTFUL_FLAGS, add_spectrum
 
 from ._spectra import HIT
 

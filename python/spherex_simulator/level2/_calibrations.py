@@ -11,8 +11,8 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from spherex.archive import CBAND, CWAVE, CalibrationName, ProcessingRun
+from spherex.detectors import FRAME_SIDE
 from spherex.image import Box
-from spherex.instrument import FRAME_SIDE
 
 from .._astrometry import celestial_cards
 from .._files import whole_file

@@ -22,7 +22,7 @@ __all__ = [
 
 import enum
 
-from spherex.fits.names import WCS_WAVE
+from spherex.fits import WCS_WAVE
 
 
 class Block(enum.Enum):

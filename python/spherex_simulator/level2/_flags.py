@@ -6,8 +6,8 @@ __all__ = ["fixed_flags"]
 
 import numpy as np
 
+from spherex.detectors import FRAME_SIDE
 from spherex.image import Box, FlagTable
-from spherex.instrument import FRAME_SIDE
 
 from .._detector import DetectorState
 

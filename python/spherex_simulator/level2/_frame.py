@@ -15,11 +15,9 @@ from astropy.table import Column, Table, vstack
 from astropy.wcs import WCS
 
 from spherex.archive import Level2Name
-from spherex.fits.cards import header_bytes
-from spherex.fits.names import WCS_WAVE
+from spherex.detectors import DETECTORS, FRAME_SIDE
+from spherex.fits import WCS_WAVE, header_bytes
 from spherex.image import Box, FlagPlane, Plane, SPHERExImage
-from spherex.instrument import FRAME_SIDE
-from spherex.instrument.detectors import DETECTORS
 
 from .._astrometry import celestial_cards
 from .._detector import DetectorState, add_cosmic_rays, detector_state

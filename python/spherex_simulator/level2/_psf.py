@@ -20,8 +20,7 @@ import math
 import numpy as np
 from scipy.ndimage import uniform_filter
 
-from spherex.instrument import FRAME_SIDE
-from spherex.instrument.detectors import DETECTORS
+from spherex.detectors import DETECTORS, FRAME_SIDE
 
 from .._telescope import PIXEL, psf_sigma, wavelength_of_row
 

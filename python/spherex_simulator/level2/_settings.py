@@ -6,8 +6,9 @@ __all__ = ["Level2Settings"]
 
 import dataclasses
 
-from spherex.archive import ArchiveNameError, Level2Name, ProcessingRun
-from spherex.instrument import FRAME_SIDE
+from spherex.archive import Level2Name, ProcessingRun
+from spherex.detectors import FRAME_SIDE
+from spherex.errors import ArchiveNameError
 
 from .._pointing import pointing_of
 from .._settings import MINIMUM_SIDE, Settings

@@ -13,8 +13,8 @@ from astropy.coordinates import BarycentricMeanEcliptic
 from astropy.wcs import WCS
 from scipy.interpolate import RectBivariateSpline
 
+from spherex.detectors import FRAME_SIDE
 from spherex.image import Box
-from spherex.instrument import FRAME_SIDE
 
 from .._settings import Settings
 from .._stars import Stars, stars_around

@@ -13,8 +13,7 @@ from typing import Any
 import yaml
 
 from spherex.archive import Level2Name
-from spherex.fits import WriteRecipe, write_product
-from spherex.fits.recipes import Compression
+from spherex.fits import Compression, WriteRecipe, write_product
 
 from .._files import MAXIMUM_EXPOSURES, whole_file
 from .._survey import ALL_DETECTORS, ExposureReport, SurveyError

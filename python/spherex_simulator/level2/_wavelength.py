@@ -10,9 +10,8 @@ import functools
 import numpy as np
 from astropy.io import fits
 
-from spherex.fits.names import WCS_WAVE
-from spherex.instrument import FRAME_SIDE
-from spherex.instrument.detectors import DETECTORS
+from spherex.detectors import DETECTORS, FRAME_SIDE
+from spherex.fits import WCS_WAVE
 
 from .._telescope import wavelength_of_row
 
