@@ -14,7 +14,8 @@ from pathlib import Path
 from astropy.time import Time, TimeDelta
 from lsst.daf.butler import Butler, CollectionType, DatasetRef, DatasetType, Timespan
 
-from spherex.instrument import DETECTORS, SimulatorInstrument
+from spherex.detectors import DETECTORS
+from spherex.instrument import SimulatorInstrument
 
 from .files import make_repository
 from .measure import Cost, run_process, take_turns

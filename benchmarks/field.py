@@ -19,11 +19,12 @@ from astropy.io import fits
 from lsst.daf.butler import Butler, CollectionType, DataCoordinate, DatasetRef, DatasetType, FileDataset
 
 from spherex.archive import ObservationId
+from spherex.detectors import DETECTORS, DICHROIC_PAIRS
 from spherex.formatters import SPHERExImageFormatter
 from spherex.geometry import frame_corners, polygon_of
-from spherex.ingest.database import refresh_statistics
 from spherex.ingest.times import timespan_of
-from spherex.instrument import DETECTORS, DICHROIC_PAIRS, SPHEREx
+from spherex.instrument import SPHEREx
+from spherex.repository import refresh_statistics
 
 from .files import make_repository
 

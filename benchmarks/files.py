@@ -24,8 +24,8 @@ from pathlib import Path
 
 from lsst.daf.butler import Butler, Config
 
-from spherex.fits.hdus import BLOCK, HDUInfo, scan_hdus
-from spherex.fits.sources import open_source
+from spherex.fits import HDUInfo, open_source, scan_hdus
+from spherex.fits.hdus import BLOCK
 
 from .measure import run_process
 

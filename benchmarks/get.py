@@ -14,9 +14,7 @@ from typing import Any
 import numpy as np
 from lsst.daf.butler import Butler, DatasetRef, FileDataset
 
-from spherex.fits import ProductFile
-from spherex.fits.hdus import HDUInfo, scan_hdus
-from spherex.fits.sources import ByteSource, open_source
+from spherex.fits import ByteSource, HDUInfo, ProductFile, open_source, scan_hdus
 from spherex.image import Box, SPHERExImage
 
 from .measure import Cost, cost_of, take_turns

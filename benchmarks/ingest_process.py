@@ -27,11 +27,9 @@ from lsst.daf.butler import (
 from lsst.resources import ResourcePath
 
 import spherex.formatters  # noqa: F401
-from spherex.cli.script import ingest_level2, ingest_simulated
-from spherex.ingest import Describer
-from spherex.ingest.level2 import Level2Describer
-from spherex.ingest.reading import FileStructure, read_structure
-from spherex.ingest.simulated import SimulatedDescriber
+from spherex.cli.script.ingest import ingest_level2, ingest_simulated
+from spherex.ingest import Describer, Level2Describer, SimulatedDescriber
+from spherex.ingest.reader import FileStructure, read_structure
 
 from .measure import cost_of
 

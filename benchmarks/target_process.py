@@ -18,9 +18,9 @@ from lsst.pipe.base import PipelineGraph, QuantumContext, QuantumGraph
 from lsst.pipe.base.all_dimensions_quantum_graph_builder import AllDimensionsQuantumGraphBuilder
 
 from spherex.image import Box, celestial_wcs
+from spherex.spectra import positions_at
 from spherex.spectra.measuring import time_of
 from spherex.spectra.placing import place_targets, plan_windows
-from spherex.targets import positions_at
 from spherex.tasks import MeasureTargetsTask
 
 from .measure import cost_of

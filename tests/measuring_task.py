@@ -6,8 +6,8 @@ import lsst.pipe.base as pipeBase
 import lsst.pipe.base.connectionTypes as cT
 from astropy.table import Table
 
+from spherex.calibrations import CalibrationLookup
 from spherex.spectra import make_table
-from spherex.tasks import CalibrationLookup
 
 from .spectra_helpers import FIRST_MJD, IMAGE_DIMENSIONS
 

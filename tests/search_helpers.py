@@ -14,10 +14,11 @@ from astropy.wcs import WCS
 from lsst.daf.butler import Butler, CollectionType, DatasetRef, DatasetType, FileDataset
 
 from spherex.archive import Level2Name, ObservationId, ProcessingRun
+from spherex.detectors import DETECTORS, FRAME_SIDE
 from spherex.geometry import WCS_CARDS, frame_corners, polygon_of
 from spherex.image import celestial_wcs
 from spherex.ingest.times import timespan_of
-from spherex.instrument import DETECTORS, FRAME_SIDE, SPHEREx
+from spherex.instrument import SPHEREx
 
 SIDE = FRAME_SIDE
 NEW = "l2b-v20-2025-299"

@@ -14,8 +14,8 @@ from astropy.table import QTable, Table
 from astropy.time import Time, TimeDelta
 from lsst.daf.butler import Butler, CollectionType, DatasetRef, DatasetType, Timespan
 
+from spherex.detectors import DETECTORS
 from spherex.instrument import SPHEREx
-from spherex.instrument.detectors import DETECTORS
 from spherex.spectra import make_table
 from spherex.targets import Registration, register_catalog
 

@@ -9,7 +9,6 @@ import uuid
 import pytest
 
 from spherex.archive import (
-    ArchiveNameError,
     CalibrationName,
     CalibrationReference,
     Level2Name,
@@ -18,6 +17,7 @@ from spherex.archive import (
     calibration_references,
     time_of_uuid,
 )
+from spherex.errors import ArchiveNameError
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,9 @@ from types import ModuleType
 
 import pytest
 
-from spherex.fits.hdus import scan_hdus
-from spherex.fits.sources import open_source
-from spherex.ingest.reading import FileStructure, read_structure
-from spherex.ingest.simulated import SimulatedDescriber
+from spherex.fits import open_source, scan_hdus
+from spherex.ingest import SimulatedDescriber
+from spherex.ingest.reader import FileStructure, read_structure
 
 ROOT = Path(__file__).parents[1]
 

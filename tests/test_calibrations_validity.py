@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from lsst.daf.butler import Butler, CollectionType, DatasetRef, DatasetType, Timespan
 
-from spherex.archive import ArchiveNameError, ProcessingRun
+from spherex.archive import ProcessingRun
 from spherex.calibrations import CertifyRehearsal, associations_of, certify_newest, decertify, timespan_between
+from spherex.errors import ArchiveNameError
 from spherex.instrument import SimulatorInstrument
 
 CALIB = "SPHEREx/calib"

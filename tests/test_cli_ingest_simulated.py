@@ -57,10 +57,10 @@ def test_guard(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_manifest_lists_the_commands() -> None:
     import yaml
 
-    import spherex.cli.cmd as commands
+    import spherex.cli.commands as commands
 
     manifest = yaml.safe_load(MANIFEST.read_text())
-    assert manifest["cmd"]["import"] == "spherex.cli.cmd"
+    assert manifest["cmd"]["import"] == "spherex.cli.commands"
     assert manifest["cmd"]["commands"] == [getattr(commands, name).name for name in commands.__all__]
 
 

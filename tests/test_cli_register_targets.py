@@ -16,7 +16,7 @@ from astropy.table import MaskedColumn, Table
 from astropy.time import Time
 from lsst.daf.butler import Butler, CollectionType, DatasetType
 
-from spherex.targets import positions_at
+from spherex.spectra import positions_at
 
 from .ingest_helpers import butler_command, ingest_bound
 from .targets_helpers import EXTENSIONS, NOTHING, content, kept, positions, records, register, write, write_csv

@@ -16,12 +16,11 @@ import pytest
 from astropy.table import Table
 from lsst.daf.butler import Butler, Config, Timespan
 
-from spherex.cli.cmd import stale_spectra
+from spherex.cli.commands import stale_spectra
+from spherex.detectors import catalog_collection
 from spherex.provenance import inputs, queries_of_images, queries_of_targets
-from spherex.provenance.catalogs import _version_of
-from spherex.provenance.current import Place
+from spherex.provenance.stale_spectra import Place, _version_of
 from spherex.spectra import unmasked
-from spherex.targets import catalog_collection
 
 from .ingest_helpers import Outcome, butler_command
 from .programs import run_program

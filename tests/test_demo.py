@@ -5,8 +5,8 @@ import pytest
 from astropy.table import Table
 from click.testing import CliRunner
 
+from spherex.detectors import DETECTORS
 from spherex.image import SPHEREX_FLAGS, SPHERExImage
-from spherex.instrument import DETECTORS
 from spherex_simulator.demo import check_image, draw_before_and_after
 from spherex_simulator.demo.__main__ import main
 

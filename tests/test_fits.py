@@ -10,11 +10,19 @@ from astropy import units
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from spherex.fits import ProductError, ProductFile, WriteRecipe, open_product, read_product, write_product
+from spherex.errors import ProductError
+from spherex.fits import (
+    ProductFile,
+    WriteRecipe,
+    flag_table_of,
+    open_product,
+    open_source,
+    read_product,
+    scan_hdus,
+    write_product,
+)
 from spherex.fits.cards import Cards, card_values
-from spherex.fits.flag_cards import flag_table_of, with_flag_table
-from spherex.fits.hdus import scan_hdus
-from spherex.fits.sources import open_source
+from spherex.fits.flag_cards import with_flag_table
 from spherex.image import Box, FlagTable, Plane, SPHERExImage
 
 CARDS = [

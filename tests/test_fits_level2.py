@@ -10,9 +10,8 @@ from astropy.io import fits
 from astropy.units import Unit
 
 from spherex.archive import calibration_references
-from spherex.fits import ProductError, WriteRecipe, open_product, read_product, write_product
-from spherex.fits.hdus import scan_hdus
-from spherex.fits.sources import open_source
+from spherex.errors import ProductError
+from spherex.fits import WriteRecipe, open_product, open_source, read_product, scan_hdus, write_product
 from spherex.image import Box, FlagPlane, FlagTable
 
 from .level2_files import VERSIONS, write_level2

@@ -14,7 +14,8 @@ import pytest
 from astropy import units
 from lsst.resources import ResourcePath
 
-from spherex.fits import ProductError, open_product, read_product, sources, write_product
+from spherex.errors import ProductError
+from spherex.fits import open_product, read_product, sources, write_product
 from spherex.image import Box, Cutout, SPHERExImage
 
 from .level2_files import write_level2

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from spherex.fits import HDUInfo, open_source, scan_hdus
 from spherex.fits.cards import Cards
-from spherex.fits.hdus import HDUInfo, scan_hdus
-from spherex.fits.sources import open_source
 
 
 def write(path: Path, rows: int, history: int = 0, name: str = "FLAGS") -> Path:

@@ -12,7 +12,8 @@ from astropy.units import Unit
 from lsst.daf.butler import Butler, DatasetProvenance, DatasetRef, DatasetType
 from lsst.pipe.base import InMemoryDatasetHandle
 
-from spherex.fits import ProductError, WriteRecipe, read_product, write_product
+from spherex.errors import ProductError
+from spherex.fits import WriteRecipe, read_product, write_product
 from spherex.formatters import SPHERExImageFormatter
 from spherex.image import Box, SPHERExImage
 from spherex.instrument import SimulatorInstrument

@@ -10,8 +10,9 @@ from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.wcs import WCS
 
+from spherex.errors import FrameError
 from spherex.fits.cards import Cards
-from spherex.geometry import FrameError, frame_corners, polygon_of
+from spherex.geometry import frame_corners, polygon_of
 
 from .ingest_helpers import SIDE, cards_of
 from .ingest_helpers import WCS as TAN_SIP
@@ -39,7 +40,7 @@ def assert_agrees(cards: dict, shape: tuple[int, int], header: fits.Header | Non
 
 @pytest.fixture
 def no_fallback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr("spherex.geometry.general.general_corners")
+    monkeypatch.delattr("spherex.geometry.general_corners")
 
 
 @pytest.mark.usefixtures("no_fallback")

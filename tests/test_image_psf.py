@@ -11,7 +11,8 @@ import pytest
 from astropy.io import fits
 from astropy.nddata import CCDData
 
-from spherex.fits import ProductError, open_product, read_product, write_product
+from spherex.errors import ProductError
+from spherex.fits import open_product, read_product, write_product
 from spherex.image import Psf
 
 from .level2_files import QR2_CENTRES, write_level2

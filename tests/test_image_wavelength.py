@@ -11,7 +11,8 @@ from astropy import units
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from spherex.fits import ProductError, open_product, read_product
+from spherex.errors import ProductError
+from spherex.fits import open_product, read_product
 from spherex.image import Box, SPHERExImage, Wavelength
 
 from .level2_files import wave_table, write_level2

@@ -11,7 +11,7 @@ import pytest
 from lsst.daf.butler import Butler
 
 from spherex.fits import read_product
-from spherex.ingest.simulated import SimulatedDescriber
+from spherex.ingest import SimulatedDescriber
 
 from .damages import cut, dangling, empty, grow, not_fits
 from .ingest_helpers import (
@@ -417,7 +417,7 @@ def datasets_or_none(repo: Path) -> dict:
 
 def test_vanishing_file(repo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file goes between the reading of its header and the transfer."""
-    from spherex.ingest import describing
+    from spherex.ingest import reader as describing
 
     paths = write_files(tmp_path / "in", 2)
     read = describing.read_structures

@@ -8,7 +8,7 @@ import pytest
 from lsst.daf.butler import Butler, CollectionType
 
 from spherex.ingest import RunChain
-from spherex.ingest.chain import link_run
+from spherex.ingest.registrar import link_run
 
 
 def age_of(name: str) -> int | None:

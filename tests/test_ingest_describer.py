@@ -7,9 +7,9 @@ import astropy.time
 import pytest
 from lsst.daf.butler import Timespan
 
-from spherex.ingest import DescriptionError, FileDescription
-from spherex.ingest.reading import FileStructure, read_structure, read_structures
-from spherex.ingest.simulated import SimulatedDescriber
+from spherex.errors import DescriptionError
+from spherex.ingest import FileDescription, SimulatedDescriber
+from spherex.ingest.reader import FileStructure, read_structure, read_structures
 from spherex.ingest.times import exposure_times, observation_date, timespan_of
 
 from .ingest_helpers import FIRST_MJD, Bare, write_file

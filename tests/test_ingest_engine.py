@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from lsst.daf.butler import Butler
 
-from spherex.ingest import IngestOptions, engine, grouping
-from spherex.ingest.simulated import RAW_REGEX, SimulatedDescriber
+from spherex.ingest import RAW_REGEX, IngestOptions, SimulatedDescriber, engine
+from spherex.ingest import reader as grouping
 
 from .ingest_helpers import (
     butler_command,

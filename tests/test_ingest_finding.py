@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from spherex.ingest.finding import find_files
-from spherex.ingest.report import IngestReport
-from spherex.ingest.simulated import DARK_REGEX, RAW_REGEX
+from spherex.ingest import RAW_REGEX, IngestReport
+from spherex.ingest.locations import find_files
+from spherex.ingest.simulated import DARK_REGEX
 
 
 def find(*locations: object, regex: str = r"\.fits$") -> tuple[list[str], IngestReport]:

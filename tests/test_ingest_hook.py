@@ -11,18 +11,19 @@ from pathlib import Path
 import pytest
 from lsst.daf.butler import Butler, DatasetRef
 
+from spherex.errors import DescriptionError
 from spherex.ingest import (
+    RAW_REGEX,
     DatasetKey,
     DerivedDataset,
-    DescriptionError,
     FileDescription,
     FileKey,
     IngestOptions,
     IngestReport,
+    SimulatedDescriber,
     engine,
 )
-from spherex.ingest.reading import FileStructure
-from spherex.ingest.simulated import RAW_REGEX, SimulatedDescriber
+from spherex.ingest.reader import FileStructure
 
 from .ingest_helpers import datasets, write_file, write_files
 

@@ -361,7 +361,7 @@ def test_files_of_another_repository_tell_their_run(
 def test_nameless_files_of_one_exposure_are_in_one_batch(
     repo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from spherex.ingest import batch
+    from spherex.ingest import writer as batch
 
     sizes = []
     write = batch.BatchWriter.write

@@ -10,9 +10,8 @@ import pyarrow.parquet
 import pytest
 from astropy.table import Table
 
-from spherex.ingest.finding import find_files
-from spherex.ingest.lists import is_list, read_list
-from spherex.ingest.report import IngestReport
+from spherex.ingest import IngestReport
+from spherex.ingest.locations import find_files, is_list, read_list
 
 CLOUD = '{"aws": {"bucket_name": "nasa-irsa-spherex", "key": "qr2/level2/a b.fits", "region": "us-east-1"}}'
 URL = "https://irsa.ipac.caltech.edu/ibe/data/spherex/qr2/level2/a.fits?center=10,20&size=0.1"

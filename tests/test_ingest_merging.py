@@ -9,7 +9,7 @@ from lsst.daf.butler import Timespan
 from lsst.sphgeom import ConvexPolygon, LonLat, UnitVector3d
 
 from spherex.ingest import IngestPolicy
-from spherex.ingest.merging import merge
+from spherex.ingest.records import merge
 
 POLICY = IngestPolicy("--dataset-type", same_time=5_000_000, same_place=3e-4)
 

@@ -16,9 +16,8 @@ import yaml
 from lsst.daf.butler import Butler, Config, DatasetType
 from lsst.resources import ResourcePath
 
-from spherex.ingest.database import refresh_statistics
-from spherex.ingest.errors import explain, is_fatal
 from spherex.instrument import SimulatorInstrument
+from spherex.repository import explain, is_fatal, refresh_statistics
 
 from .ingest_helpers import Outcome, butler_command, datasets, ingest, ingest_bound, write_file, write_files
 from .programs import run_program, run_well

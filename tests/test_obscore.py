@@ -13,7 +13,7 @@ import pytest
 from lsst.daf.butler import Butler, Config, DatasetRef, FileDataset
 from lsst.daf.butler.registry.obscore import RecordFactory
 
-from spherex.instrument import DETECTORS
+from spherex.detectors import DETECTORS
 from spherex.obscore import get_record_factory
 
 from .ingest_helpers import butler_command

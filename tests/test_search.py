@@ -13,11 +13,12 @@ from astropy.io import fits
 from astropy.time import Time
 from lsst.daf.butler import Butler, CollectionType, Timespan
 
-from spherex.geometry.pixels import corners_of, depths_of, directions_at, pixels_at
+from spherex.detectors import DETECTORS
+from spherex.errors import SearchError
+from spherex.geometry import corners_of, depths_of, directions_at, pixels_at
 from spherex.image import Wavelength, celestial_wcs
-from spherex.instrument import DETECTORS
-from spherex.search import Criteria, FoundImages, SearchError, find_images, position_of, timespan_of_dates
-from spherex.search import edges as edges_module
+from spherex.search import Criteria, FoundImages, find_images, position_of, timespan_of_dates
+from spherex.search import pixels as edges_module
 
 from .ingest_helpers import butler_command
 from .search_helpers import FIRST_MJD, NEW, OLD, SIDE, Image, add_images, region_of, true_wavelength

@@ -18,7 +18,7 @@ from lsst.resources import ResourcePath
 
 from spherex.fits import read_product
 from spherex.search import Criteria, FoundImages, find_images
-from spherex.search.planes import pixels_of, read_pixels
+from spherex.search.wavelengths import pixels_of, read_pixels
 
 from .ingest_helpers import butler_command
 from .level2_files import write_level2

@@ -4,7 +4,7 @@ from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
 
-from spherex.instrument.detectors import DETECTORS, DICHROIC_PAIRS
+from spherex.detectors import DETECTORS, DICHROIC_PAIRS
 from spherex_simulator import Settings, simulate_frame
 from spherex_simulator.pointing import angles_of, celestial_wcs, pointing_of
 from spherex_simulator.telescope import wavelength_of_row

@@ -4,8 +4,8 @@ import functools
 import numpy as np
 import pytest
 
+from spherex.detectors import DETECTORS
 from spherex.image import SPHEREX_FLAGS
-from spherex.instrument.detectors import DETECTORS
 from spherex_simulator import Frame, Settings, simulate_frame
 from spherex_simulator.detector import (
     CHANNELS,

@@ -8,7 +8,7 @@ from astropy.io import fits
 from astropy.io.votable.ucd import parse_ucd
 from astropy.table import QTable
 
-from spherex.instrument.detectors import DETECTORS
+from spherex.detectors import DETECTORS
 from spherex.spectra import CHANNEL_COLUMNS, Channels, channels_of_product, combine_channels, design_channels
 
 from .spectra_helpers import measurements

@@ -12,11 +12,11 @@ from astropy.table import Table
 from astropy.time import Time
 from astropy.utils import iers
 
-from spherex.fits import ProductError
+from spherex.errors import ProductError
 from spherex.image import Box
-from spherex.spectra import Calibration, Calibrations, PlaneWavelengths, failed_table, measure_targets
-from spherex.spectra.measuring import MeasureSettings, time_of
-from spherex.spectra.pixel_properties import airglow_slopes, gains_in, needs_gains
+from spherex.spectra import Calibration, Calibrations, MeasureSettings, PlaneWavelengths, failed_table, measure_targets
+from spherex.spectra.inputs import airglow_slopes, gains_in, needs_gains
+from spherex.spectra.measuring import time_of
 from spherex.spectra.placing import barycentric_time, place_targets, plan_windows
 
 from .measuring_helpers import ImageInMemory, simulate_sources

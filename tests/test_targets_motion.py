@@ -12,8 +12,8 @@ from astropy.table import MaskedColumn, Table
 from astropy.time import Time
 from lsst.sphgeom import LonLat, UnitVector3d
 
-from spherex.targets import positions_at
-from spherex.targets.records import target_records
+from spherex.spectra import positions_at
+from spherex.targets.registering import target_records
 
 STARS = {
     "Barnard": (269.45207, 4.69339, -798.58, 10328.12, 1991.25),

@@ -15,7 +15,8 @@ from astropy.io import fits
 from astropy.table import Column, MaskedColumn, QTable, Table
 from astropy.time import Time
 
-from spherex.targets import CatalogError, check_catalog, read_catalog
+from spherex.errors import CatalogError
+from spherex.targets import check_catalog, read_catalog
 
 from .targets_helpers import EXTENSIONS, write, write_csv
 

@@ -20,7 +20,7 @@ from lsst.pipe.base.testUtils import (
 
 from spherex.image import FlagTable, Plane, SPHERExImage
 from spherex.tasks import CombineDarkConfig, CombineDarkConnections, CombineDarkTask
-from spherex.tasks._clipping import clip
+from spherex.tasks.clipping import clip
 
 SHAPE = (60, 50)
 NOISE = 0.1

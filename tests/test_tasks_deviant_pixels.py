@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spherex.tasks._deviant_pixels import find_deviant_pixels
+from spherex.tasks.clipping import find_deviant_pixels
 
 
 def test_hot_and_cold_pixels_are_found_on_structure(rng):

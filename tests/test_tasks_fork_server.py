@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from spherex.tasks._fork_server import PRELOADED
+from spherex.tasks import PRELOADED
 
 
 @pytest.mark.parametrize("module", PRELOADED)

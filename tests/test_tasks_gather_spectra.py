@@ -18,7 +18,7 @@ from matplotlib.image import imread
 
 from spherex.spectra import COLUMNS, design_channels, make_table
 from spherex.tasks import CombineChannelsTask, DrawSpectrumTask, GatherSpectraTask
-from spherex.tasks._table_rows import TableRows
+from spherex.tasks.gather_spectra import TableRows
 
 from .spectra_helpers import CATALOG, TargetRepo, measurements
 

@@ -6,10 +6,10 @@ import pytest
 from astropy.table import Table
 from lsst.daf.butler import FileIntegrityError
 
-from spherex.fits import ProductError
+from spherex.errors import ProductError
 from spherex.image import Box
 from spherex.tasks import MeasureTargetsConfig, MeasureTargetsTask
-from spherex.tasks._measured_image import HandledImage
+from spherex.tasks.measure_targets import HandledImage
 
 TARGETS = Table({"name": ["a"], "ra": [10.0], "dec": [20.0]})
 FACTS = {"exposure": 1, "detector": 2}

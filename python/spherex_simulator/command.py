@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from spherex.archive import ProcessingRun
-from spherex.instrument import FRAME_SIDE
+from spherex.detectors import FRAME_SIDE
 
 from .level2 import RELEASES, Level2Settings, read_sources, simulate_level2_survey
 from .settings import DEFAULT_START, MINIMUM_SIDE, Settings

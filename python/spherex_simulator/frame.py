@@ -9,9 +9,9 @@ import numpy as np
 from astropy.table import Column, Table
 from astropy.wcs import WCS
 
-from spherex.fits.names import WCS_WAVE
+from spherex.detectors import DetectorDescription
+from spherex.fits import WCS_WAVE
 from spherex.image import SPHEREX_FLAGS, Box, Plane, SPHERExImage
-from spherex.instrument import DetectorDescription
 
 from .detector import DetectorState, Measurement, add_cosmic_rays, detector_state, measure, within
 from .headers import CardValue, make_header, time_values

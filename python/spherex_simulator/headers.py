@@ -20,11 +20,12 @@ from collections.abc import Mapping
 
 from astropy.io import fits
 
-from spherex.fits.cards import CARD, CardValue
-
 from .detector import EXPOSURE_TIME, SAMPLE_TIME
 from .pointing import Pointing
 
+CardValue = str | int | float | bool
+
+_CARD = 80
 _MJD_ZERO = datetime.datetime(1858, 11, 17)
 _OPEN_CARD = re.compile(r"(?P<card>(?:HIERARCH )?(?P<keyword>.+?)) *= \{(?P<form>:[^}]*)?\}(?: / (?P<comment>.*))?")
 _OPEN_HISTORY = re.compile(r"HISTORY (?P<keyword>.+) \{\}")
@@ -55,8 +56,19 @@ def open_keywords(name: str) -> tuple[str, ...]:
     name
         Name of the template.
     """
-    matches = (_OPEN_CARD.fullmatch(line) or _OPEN_HISTORY.fullmatch(line) for line in template_lines(name))
-    return tuple(match["keyword"] for match in matches if match)
+    return tuple(match["keyword"] for match in map(_open, template_lines(name)) if match)
+
+
+def constant_header(name: str) -> fits.Header:
+    """Return the cards of a template that are the same in every file.
+
+    Parameters
+    ----------
+    name
+        Name of the template.
+    """
+    lines = template_lines(name)
+    return fits.Header([fits.Card.fromstring(line) for line in lines if not _open(line)])
 
 
 def make_header(name: str, values: Mapping[str, CardValue | None]) -> fits.Header:
@@ -77,24 +89,28 @@ def make_header(name: str, values: Mapping[str, CardValue | None]) -> fits.Heade
     """
     cards = []
     for line in template_lines(name):
-        if match := _OPEN_CARD.fullmatch(line):
-            cards.append(_card(match, values[match["keyword"]]))
-        elif match := _OPEN_HISTORY.fullmatch(line):
-            value = values[match["keyword"]]
-            cards += [] if value is None else [fits.Card("HISTORY", f"{match['keyword']} {value}")]
-        else:
+        match = _open(line)
+        if match is None:
             cards.append(fits.Card.fromstring(line))
+        elif match.re is _OPEN_CARD:
+            cards.append(_card(match, values[match["keyword"]]))
+        elif (value := values[match["keyword"]]) is not None:
+            cards.append(fits.Card("HISTORY", f"{match['keyword']} {value}"))
     return fits.Header(cards)
+
+
+def _open(line: str) -> re.Match[str] | None:
+    return _OPEN_CARD.fullmatch(line) or _OPEN_HISTORY.fullmatch(line)
 
 
 def _card(match: re.Match[str], value: CardValue | None) -> fits.Card:
     keyword, comment = match["card"], match["comment"] or ""
     if match["form"]:
-        return fits.Card.fromstring(f"{keyword:8}= {value:{match['form'][1:]}} / {comment}"[:CARD])
+        return fits.Card.fromstring(f"{keyword:8}= {value:{match['form'][1:]}} / {comment}"[:_CARD])
     if not comment:
         return fits.Card(keyword, value)
     # A comment is cut where the card ends, as in the archive's files.
-    room = CARD + 1 - len(str(fits.Card(keyword, value, "x")).rstrip())
+    room = _CARD + 1 - len(str(fits.Card(keyword, value, "x")).rstrip())
     return fits.Card(keyword, value, comment[:room])
 
 

@@ -12,7 +12,7 @@ from astropy.coordinates import BarycentricMeanEcliptic, SkyCoord
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from spherex.instrument import DICHROIC_PAIRS
+from spherex.detectors import DICHROIC_PAIRS
 
 from .detector import EXPOSURE_TIME, SAMPLE_TIME
 from .settings import Settings, Stream

@@ -8,7 +8,7 @@ import enum
 
 import numpy as np
 
-from spherex.instrument import FRAME_SIDE
+from spherex.detectors import FRAME_SIDE
 
 DEFAULT_START = datetime.datetime(2026, 11, 23)
 """Begin of exposure 0, UTC."""

@@ -14,7 +14,7 @@ from astropy.wcs import WCS
 from scipy.interpolate import RectBivariateSpline
 from scipy.special import erf
 
-from spherex.instrument import DetectorDescription
+from spherex.detectors import DetectorDescription
 
 from .settings import Settings, Stream
 from .telescope import electron_rate, pixel_solid_angle, wavelength_of_row

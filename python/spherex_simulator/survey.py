@@ -14,9 +14,9 @@ from pathlib import Path
 
 from astropy.io import fits
 
+from spherex.detectors import DETECTORS
 from spherex.fits import write_product
 from spherex.image import SPHERExImage
-from spherex.instrument import DETECTORS
 
 from .frame import simulate_frame
 from .headers import make_header

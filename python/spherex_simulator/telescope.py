@@ -10,8 +10,8 @@ import numpy as np
 from astropy import constants
 from astropy.io import fits
 
-from spherex.fits.names import WCS_WAVE
-from spherex.instrument import DETECTORS, DetectorDescription
+from spherex.detectors import DETECTORS, DetectorDescription
+from spherex.fits import WCS_WAVE
 
 from .settings import Settings
 

@@ -7,13 +7,12 @@ __all__ = [
     "CALIBRATION_REGEX",
     "CBAND",
     "CWAVE",
-    "LEVEL2_REGEX",
-    "ArchiveNameError",
     "CalibrationContent",
     "CalibrationHDU",
     "CalibrationKind",
     "CalibrationName",
     "CalibrationReference",
+    "LEVEL2_REGEX",
     "Level2Name",
     "ObservationId",
     "ProcessingRun",
@@ -22,8 +21,16 @@ __all__ = [
     "time_of_uuid",
 ]
 
-from ._calibrations import CALIBRATION_KINDS, CBAND, CWAVE, CalibrationContent, CalibrationHDU, CalibrationKind, kind_of
-from ._names import CALIBRATION_REGEX, LEVEL2_REGEX, CalibrationName, Level2Name
-from ._observation import ArchiveNameError, ObservationId
-from ._provenance import CalibrationReference, calibration_references, time_of_uuid
-from ._run import ProcessingRun
+from .names import CALIBRATION_REGEX, LEVEL2_REGEX, CalibrationName, Level2Name, ObservationId, ProcessingRun
+from .products import (
+    CALIBRATION_KINDS,
+    CBAND,
+    CWAVE,
+    CalibrationContent,
+    CalibrationHDU,
+    CalibrationKind,
+    CalibrationReference,
+    calibration_references,
+    kind_of,
+    time_of_uuid,
+)

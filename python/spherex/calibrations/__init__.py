@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 __all__ = [
+    "CalibrationLookup",
     "CertifiedChange",
     "CertifyRehearsal",
     "associations_of",
     "certify_newest",
     "decertify",
+    "explain_missing",
     "gaps_of",
     "newest_last",
     "timespan_between",
 ]
 
-from .dates import timespan_between
+from .lookup import CalibrationLookup, explain_missing
 from .validity import (
     CertifiedChange,
     CertifyRehearsal,
@@ -22,4 +24,5 @@ from .validity import (
     decertify,
     gaps_of,
     newest_last,
+    timespan_between,
 )

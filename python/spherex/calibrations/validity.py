@@ -8,16 +8,6 @@ one by itself.
 
 from __future__ import annotations
 
-__all__ = [
-    "CertifiedChange",
-    "CertifyRehearsal",
-    "associations_of",
-    "certify_newest",
-    "decertify",
-    "gaps_of",
-    "newest_last",
-]
-
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -28,6 +18,36 @@ if TYPE_CHECKING:
     import uuid
 
     from lsst.daf.butler import Butler, DataCoordinate, DatasetAssociation, DatasetRef
+
+
+def timespan_between(begin: str | None, end: str | None) -> Timespan:
+    """Make a validity range of what a user gave.
+
+    Parameters
+    ----------
+    begin, end
+        Dates in ISO 8601, TAI as everywhere in ``butler``; `None` for no
+        limit. The end is exclusive.
+
+    Raises
+    ------
+    ValueError
+        If one is no date, or the end is not after the begin.
+    """
+    from astropy.time import Time
+
+    def moment(text: str | None) -> Time | None:
+        try:
+            return None if text is None else Time(text, scale="tai")
+        except ValueError:
+            raise ValueError(f"{text!r} is not a date such as 2025-12-18 or 2025-12-18T05:09:34") from None
+
+    first, last = moment(begin), moment(end)
+    # A timespan of equal limits is not empty: it is a moment.
+    if first is not None and last is not None and last <= first:
+        raise ValueError(f"the end {end} is not after the begin {begin}")
+    return Timespan(first, last)
+
 
 _Validity: TypeAlias = "tuple[DatasetRef, Timespan]"
 AgeOf = Callable[[str], Any]

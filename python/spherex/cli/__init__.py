@@ -27,6 +27,6 @@ def get_cli_subcommands() -> Sequence[click.Command]:
     listed = os.environ.get("DAF_BUTLER_PLUGINS", "").split(os.pathsep)
     if any(path and os.path.realpath(path) == os.path.realpath(_MANIFEST) for path in listed):
         return []
-    from . import cmd
+    from . import commands
 
-    return [getattr(cmd, name) for name in cmd.__all__]
+    return [getattr(commands, name) for name in commands.__all__]

@@ -1,16 +1,36 @@
 """The SPHEREx product in FITS files: reading, writing, and quick looks at headers."""
 
-from .errors import ProductError
-from .reading import ProductFile, open_product, read_product
-from .recipes import WriteRecipe, parse_recipes
-from .writing import write_product
+from __future__ import annotations
 
 __all__ = [
-    "ProductError",
+    "ByteSource",
+    "Compression",
+    "FLAGS",
+    "HDUInfo",
+    "IMAGE",
+    "PROVENANCE_PREFIX",
     "ProductFile",
+    "UNIT_CARD",
+    "VARIANCE",
+    "WCS_WAVE",
     "WriteRecipe",
+    "check_layout",
+    "flag_table_of",
+    "header_bytes",
+    "history_of",
     "open_product",
+    "open_source",
     "parse_recipes",
+    "read_array",
     "read_product",
+    "scan_hdus",
     "write_product",
 ]
+
+from .arrays import read_array
+from .cards import header_bytes, history_of
+from .flag_cards import flag_table_of
+from .hdus import FLAGS, IMAGE, PROVENANCE_PREFIX, UNIT_CARD, VARIANCE, WCS_WAVE, HDUInfo, check_layout, scan_hdus
+from .reading import ProductFile, open_product, read_product
+from .sources import ByteSource, open_source
+from .writing import Compression, WriteRecipe, parse_recipes, write_product

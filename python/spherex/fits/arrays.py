@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["DTYPES", "array_header", "filled", "hdu_bytes", "read_array"]
-
 import contextlib
 import io
 from collections.abc import Iterator
@@ -12,9 +10,10 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 
-from ..image import Box
+from spherex.errors import ProductError
+from spherex.image import Box
+
 from .cards import CARD
-from .errors import ProductError
 from .hdus import BLOCK, HDUInfo
 from .sources import ByteSource
 

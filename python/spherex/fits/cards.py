@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["CARD", "CardValue", "Cards", "card_images", "card_values", "header_bytes", "with_card"]
-
 import functools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from astropy.io import fits
 
-from .errors import ProductError
+from spherex.errors import ProductError
 
 CARD = 80
 """Bytes of a header card (FITS standard 4.0, section 4.1)."""
@@ -272,3 +270,18 @@ def _parse_by_astropy(cards: bytes) -> CardValue | None:
 
 def _damaged(text: bytes) -> ValueError:
     return ValueError(repr(text.decode("ascii", "replace").rstrip()))
+
+
+_HISTORY = b"HISTORY "
+
+
+def history_of(cards: bytes) -> list[str]:
+    """Return the texts of the HISTORY cards.
+
+    Parameters
+    ----------
+    cards
+        Cards of a header, without END.
+    """
+    texts = (cards[at : at + CARD] for at in range(0, len(cards), CARD))
+    return [text[len(_HISTORY) :].decode("ascii", "replace").rstrip() for text in texts if text.startswith(_HISTORY)]

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["flag_table_of", "with_flag_table"]
-
 import functools
 import re
 
 from astropy.io import fits
 
-from ..image import FlagTable
+from spherex.errors import ProductError
+from spherex.image import FlagTable
+
 from .cards import Cards, card_images, with_card
-from .errors import ProductError
-from .names import FLAGS
+from .hdus import FLAGS
 
 # Quick Releases 1 and 2 and LSST's afw write MP_<NAME> = bit; Quick Release 3
 # and lsst.images write MSKNnnnn = '<NAME>' with the bit as nnnn.

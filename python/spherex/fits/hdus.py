@@ -1,4 +1,4 @@
-"""Structure of a FITS file, found without parsing more than it takes.
+"""HDUs of a product: names, places and layout.
 
 Opening a file with astropy parses every card of every header. Ingest needs
 one header of it and a cutout a few rows, so the few cards that lay out the
@@ -7,18 +7,35 @@ file are read here, and astropy is handed the rest when somebody asks for it.
 
 from __future__ import annotations
 
-__all__ = ["BLOCK", "HDUInfo", "scan_hdus"]
-
 import dataclasses
 import functools
 import math
+from collections.abc import Sequence
 
 from astropy.io import fits
 
+from spherex.errors import ProductError
+
 from .cards import CARD, Cards
-from .errors import ProductError
-from .names import PRIMARY
 from .sources import ByteSource
+
+PRIMARY = "PRIMARY"
+IMAGE = "IMAGE"
+FLAGS = "FLAGS"
+VARIANCE = "VARIANCE"
+MASK = "MASK"
+"""Boolean mask of a `~astropy.nddata.CCDData`, if somebody has set one."""
+
+WCS_WAVE = "WCS-WAVE"
+"""Table of wavelengths and bandwidths at some pixels."""
+
+UNIT_CARD = "BUNIT"
+
+PROVENANCE_PREFIX = "LSST BUTLER"
+"""Begin of the HIERARCH cards that the Butler's provenance goes to, the same
+as in lsst.images.
+"""
+
 
 BLOCK = 2880
 """Bytes of a FITS block (FITS standard 4.0, section 3.1)."""
@@ -231,3 +248,41 @@ def _find_end(chunk: bytes) -> int | None:
     while place >= 0 and place % CARD:
         place = chunk.find(_END, place + 1)
     return place if place >= 0 else None
+
+
+OWN_HDUS = (IMAGE, FLAGS, VARIANCE, MASK)
+"""HDUs of which a product has one at most; all have the shape of the image."""
+
+
+def check_layout(hdus: Sequence[HDUInfo]) -> None:
+    """Check HDUs that were found, all of a file or the first ones.
+
+    Parameters
+    ----------
+    hdus
+        In the order of the file.
+
+    Raises
+    ------
+    ProductError
+        Raised if no image can be made of them: the primary HDU holds pixels,
+        there are two of one name, or shapes differ.
+    """
+    if hdus[0].shape:
+        raise ProductError("its primary HDU holds pixels, for which a product has no place")
+    own: dict[str, HDUInfo] = {}
+    for hdu in hdus[1:]:
+        if hdu.name in OWN_HDUS and own.setdefault(hdu.name, hdu) is not hdu:
+            raise ProductError(f"it has two HDUs {hdu.name}")
+    image = own.get(IMAGE)
+    if image is None:
+        return
+    for name, hdu in own.items():
+        if hdu.image_shape != image.image_shape:
+            raise ProductError(
+                f"its HDU {name} has {_size(hdu.image_shape)} pixels, its HDU {IMAGE} {_size(image.image_shape)}"
+            )
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, reversed(shape))) or "no"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["ProductFile", "open_product", "read_product"]
-
 import contextlib
 import os
 from collections.abc import Collection, Iterator
@@ -13,8 +11,10 @@ import numpy as np
 from astropy.io import fits
 from astropy.units import Quantity, UnitBase, UnitConversionError
 
-from ..archive import CalibrationReference, calibration_references
-from ..image import (
+from spherex.archive import CalibrationReference, calibration_references
+from spherex.errors import ProductError
+from spherex.headers import unit_of
+from spherex.image import (
     PSF_PLANES,
     ZODI_PLANE,
     Box,
@@ -32,19 +32,17 @@ from ..image import (
     shifted_cards,
     wavelength_plane,
 )
+
 from .arrays import array_header, hdu_bytes, read_array
 from .cards import header_bytes
-from .errors import ProductError
 from .flag_cards import flag_table_of
-from .hdus import HDUInfo, scan_hdus
-from .layout import OWN_HDUS, check_layout
-from .names import FLAGS, IMAGE, MASK, PRIMARY, UNIT_CARD, VARIANCE
+from .hdus import FLAGS, IMAGE, MASK, OWN_HDUS, PRIMARY, UNIT_CARD, VARIANCE, HDUInfo, check_layout, scan_hdus
 from .sources import ByteSource, open_source
-from .units import unit_of
 
 if TYPE_CHECKING:
     from astropy.wcs import WCS
     from lsst.resources import ResourcePath
+
 
 _SIDE_HDUS = (PRIMARY, FLAGS, VARIANCE)
 

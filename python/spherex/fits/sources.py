@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["ByteSource", "open_source"]
-
 import contextlib
 import errno
 import mmap
@@ -12,7 +10,7 @@ import stat
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .errors import ProductError
+from spherex.errors import ProductError
 
 if TYPE_CHECKING:
     from lsst.resources import ResourcePath

@@ -1,9 +1,6 @@
 """Formatters: how the Butler reads and writes the storage classes of configs/storageClasses.yaml."""
 
-from ._astropy import CCDDataFormatter, HDUListFormatter
-from ._delegate import SPHERExImageDelegate
-from ._image import SPHERExImageFormatter
-from ._safe import JsonPackagesFormatter, NumpyFormatter, RefusedFormatter
+from __future__ import annotations
 
 __all__ = [
     "CCDDataFormatter",
@@ -14,3 +11,7 @@ __all__ = [
     "SPHERExImageDelegate",
     "SPHERExImageFormatter",
 ]
+
+from .containers import CCDDataFormatter, HDUListFormatter
+from .images import SPHERExImageDelegate, SPHERExImageFormatter
+from .safe import JsonPackagesFormatter, NumpyFormatter, RefusedFormatter

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["NativeParquetFormatter", "PlainQTableFormatter"]
-
 from typing import Any
 
 import pyarrow as pa

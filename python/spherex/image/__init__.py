@@ -1,40 +1,22 @@
 """SPHEREx images in memory."""
 
-from ._bad_pixels import BAD_PIXEL_PRESETS, BadPixelPreset
-from ._box import Box
-from ._cutout import Cutout
-from ._flags import KNOWN_FLAGS, SPHEREX_FLAGS, FlagPlane, FlagTable
-from ._parts import ZODI_PLANE
-from ._plane import Plane
-from ._psf import PSF_PLANES, Psf
-from ._spherex_image import SPHERExImage
-from ._wavelength import Wavelength, wavelength_plane
-from ._wcs import (
-    celestial_cards,
-    celestial_wcs,
-    frame_box,
-    frame_origin,
-    replace_celestial_wcs,
-    shift_header,
-    shifted_cards,
-)
-from ._zones import ZonePsf, zone_weights
+from __future__ import annotations
 
 __all__ = [
     "BAD_PIXEL_PRESETS",
-    "PSF_PLANES",
-    "KNOWN_FLAGS",
-    "SPHEREX_FLAGS",
-    "ZODI_PLANE",
     "BadPixelPreset",
     "Box",
     "Cutout",
     "FlagPlane",
     "FlagTable",
+    "KNOWN_FLAGS",
+    "PSF_PLANES",
     "Plane",
     "Psf",
+    "SPHEREX_FLAGS",
     "SPHERExImage",
     "Wavelength",
+    "ZODI_PLANE",
     "ZonePsf",
     "celestial_cards",
     "celestial_wcs",
@@ -46,3 +28,19 @@ __all__ = [
     "wavelength_plane",
     "zone_weights",
 ]
+
+from .box import Box, Cutout
+from .flags import BAD_PIXEL_PRESETS, KNOWN_FLAGS, SPHEREX_FLAGS, BadPixelPreset, FlagPlane, FlagTable
+from .plane import Plane
+from .psf import PSF_PLANES, Psf, ZonePsf, zone_weights
+from .spherex_image import ZODI_PLANE, SPHERExImage
+from .wavelength import Wavelength, wavelength_plane
+from .wcs import (
+    celestial_cards,
+    celestial_wcs,
+    frame_box,
+    frame_origin,
+    replace_celestial_wcs,
+    shift_header,
+    shifted_cards,
+)

@@ -4,34 +4,40 @@ from __future__ import annotations
 
 __all__ = [
     "BatchHook",
+    "CalibrationDescriber",
     "DatasetKey",
     "DatasetKind",
     "DerivedDataset",
     "Describer",
-    "DescriptionError",
+    "FILE_REGEX",
+    "FITS_REGEX",
     "FileDescription",
     "FileKey",
-    "IngestError",
     "IngestOptions",
     "IngestPolicy",
     "IngestReport",
+    "Level2Describer",
+    "RAW_REGEX",
     "RecordDescription",
     "RunChain",
+    "SimulatedDescriber",
     "ingest",
 ]
 
-from .batch import BatchHook
-from .description import (
+from .calibrations import FILE_REGEX, CalibrationDescriber
+from .descriptions import (
     DatasetKey,
     DatasetKind,
     DerivedDataset,
     Describer,
-    DescriptionError,
     FileDescription,
     FileKey,
+    IngestPolicy,
     RecordDescription,
+    RunChain,
 )
-from .engine import ingest
-from .options import IngestError, IngestOptions
-from .policy import IngestPolicy, RunChain
+from .engine import IngestOptions, ingest
+from .level2 import FITS_REGEX, Level2Describer
 from .report import IngestReport
+from .simulated import RAW_REGEX, SimulatedDescriber
+from .writer import BatchHook

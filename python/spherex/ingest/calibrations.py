@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["FILE_REGEX", "CalibrationDescriber", "read_calibration"]
-
 import dataclasses
 import functools
 import re
@@ -13,22 +11,15 @@ from typing import Any
 
 import yaml
 
-from spherex.archive import (
-    CALIBRATION_KINDS,
-    ArchiveNameError,
-    CalibrationContent,
-    CalibrationHDU,
-    CalibrationName,
-    Level2Name,
-    kind_of,
-)
-from spherex.fits.sources import open_source
-from spherex.instrument import DETECTORS, SPHEREx
+from spherex.archive import CALIBRATION_KINDS, CalibrationContent, CalibrationHDU, CalibrationName, Level2Name, kind_of
+from spherex.detectors import DETECTORS
+from spherex.errors import ArchiveNameError, DescriptionError
+from spherex.fits import open_source
+from spherex.instrument import SPHEREx
 
-from .addresses import name_of
-from .description import DatasetKey, DatasetKind, DescriptionError, FileDescription, FileKey
-from .policy import IngestPolicy
-from .reading import FileStructure, attempt, read_structure
+from .descriptions import DatasetKey, DatasetKind, FileDescription, FileKey, IngestPolicy
+from .locations import name_of
+from .reader import FileStructure, attempt, read_structure
 
 FILE_REGEX = r"^(?!level2_).*_spx_.*\.(fits|yaml)$"
 """Names of files that are looked at in directories: products of the archive,

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["DerivedDatasets"]
-
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .known import find_known
+from .existing import find_known
 
 if TYPE_CHECKING:
     from lsst.daf.butler import Butler, DatasetRef
 
-    from .description import DatasetKey, DerivedDataset, FileDescription
-    from .registering import Registrar
+    from .descriptions import DatasetKey, DerivedDataset, FileDescription
+    from .registrar import Registrar
 
 
 class DerivedDatasets:

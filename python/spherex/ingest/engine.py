@@ -1,16 +1,9 @@
-"""From files to datasets, whatever the kind of file.
-
-Files are taken in batches of whole exposures. Each batch is read, compared
-with the repository by a few queries, and written in one transaction, so that
-a process that dies at any moment leaves no exposure partly ingested, and the
-next one finds out what is left to do.
-"""
+"""What the user of an ingest can choose, and why one cannot begin."""
 
 from __future__ import annotations
 
-__all__ = ["ingest"]
-
 import contextlib
+import dataclasses
 import itertools
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -18,19 +11,56 @@ from typing import TYPE_CHECKING
 
 from lsst.daf.butler.progress import Progress, ProgressBar
 
-from .batch import BatchHook, BatchWriter, DescribedFile
-from .describing import FileReader
-from .errors import explain, is_fatal
-from .finding import find_files
-from .grouping import batches, portions
-from .options import IngestError, IngestOptions
-from .tally import StopIngest, Tally
+from spherex.errors import IngestError
+from spherex.repository import explain, is_fatal
+
+from .locations import find_files
+from .reader import FileReader, batches, portions
+from .report import StopIngest, Tally
+from .writer import BatchHook, BatchWriter, DescribedFile
 
 if TYPE_CHECKING:
     from lsst.daf.butler import Butler
 
-    from .description import Describer
+    from .descriptions import Describer
     from .report import IngestReport
+
+
+@dataclasses.dataclass(frozen=True)
+class IngestOptions:
+    """Choices that do not depend on the kind of file.
+
+    Parameters
+    ----------
+    transfer
+        How files get into the datastore: a transfer mode of the Butler. None
+        leaves remote files where they are and is ``auto`` for local ones.
+    threads
+        Number of threads that read headers.
+    skip_existing
+        Pass over files whose dataset is there already without looking into
+        them.
+    update_records
+        Let headers overwrite dimension records that differ.
+    track_file_attrs
+        Record the sizes of files.
+    fail_fast
+        Stop at the first file that fails.
+    dry_run
+        Do everything but write.
+    batch_size
+        Number of files in a transaction, more only if one exposure has more.
+    """
+
+    transfer: str | None = "auto"
+    threads: int = 1
+    skip_existing: bool = False
+    update_records: bool = False
+    track_file_attrs: bool = True
+    fail_fast: bool = False
+    dry_run: bool = False
+    batch_size: int = 5000
+
 
 # Loggers outside of lsst.* show warnings only, unless the user says more.
 _PROGRESS = Progress("spherex.ingest", level=30)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["Mover"]
-
 import filecmp
 import os
 from collections.abc import Iterable
@@ -11,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lsst.resources import ResourcePath
 
-from .addresses import uri_of
+from .locations import uri_of
 
 if TYPE_CHECKING:
     from lsst.daf.butler import Butler

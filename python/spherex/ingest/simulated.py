@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["DARK_REGEX", "RAW_REGEX", "STORAGE_CLASS", "SimulatedDescriber"]
-
 import datetime
 import functools
 import math
@@ -13,29 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 from lsst.daf.butler import Timespan
 
-from spherex.fits.errors import ProductError
-from spherex.fits.layout import check_layout
-from spherex.fits.names import FLAGS, IMAGE, VARIANCE
-from spherex.geometry import FrameError, frame_corners, polygon_of
+from spherex.errors import DescriptionError, FrameError, ProductError
+from spherex.fits import FLAGS, IMAGE, VARIANCE, check_layout
+from spherex.geometry import frame_corners, polygon_of
+from spherex.headers import number_of, text_of
 from spherex.instrument import SimulatorInstrument
 
-from .addresses import name_of
-from .cards import number_of, text_of
-from .description import (
-    DatasetKey,
-    DatasetKind,
-    DescriptionError,
-    FileDescription,
-    FileKey,
-    RecordDescription,
-)
-from .policy import IngestPolicy
+from .descriptions import DatasetKey, DatasetKind, FileDescription, FileKey, IngestPolicy, RecordDescription
+from .locations import name_of
 from .times import exposure_times, observation_date, timespan_of
 
 if TYPE_CHECKING:
-    from spherex.fits.hdus import HDUInfo
+    from spherex.fits import HDUInfo
 
-    from .reading import FileStructure
+    from .reader import FileStructure
+
 
 _STEM = r"^sim_exposure_(?P<exposure>[0-9]+)_array_(?P<detector>[0-9]+)"
 _DARK = r"_dark_current"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["exposure_times", "mjd_of", "observation_date", "timespan_of"]
-
 import datetime
 import math
 import warnings
@@ -15,6 +13,7 @@ from lsst.daf.butler import Timespan
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
+
 
 _MJD_1970 = 40587.0
 _MJD_ZERO = 2400000.5

@@ -1,10 +1,6 @@
 """Fluxes of point sources in images; knows no Butler."""
 
-from ._brightness import measure_brightness
-from ._fit import Fit, fit_linear, smooth_variance
-from ._measuring import Fluxes, FluxSettings, measure_fluxes
-from ._profiles import Profiles
-from ._stamps import Pixels, Stamps, cut_stamps
+from __future__ import annotations
 
 __all__ = [
     "Fit",
@@ -19,3 +15,8 @@ __all__ = [
     "measure_fluxes",
     "smooth_variance",
 ]
+
+from .fit import Fit, fit_linear, smooth_variance
+from .fluxes import Fluxes, FluxSettings, measure_fluxes
+from .profiles import Profiles
+from .stamps import Pixels, Stamps, cut_stamps, measure_brightness

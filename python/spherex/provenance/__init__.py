@@ -1,7 +1,16 @@
 """Which data products are no longer what would be made today."""
 
-from .queries import queries_of_images, queries_of_targets
-from .stale_spectra import find_stale_spectra
-from .stale_spectrum import StaleSpectrum
+from __future__ import annotations
 
-__all__ = ["StaleSpectrum", "find_stale_spectra", "queries_of_images", "queries_of_targets"]
+__all__ = [
+    "OriginReport",
+    "StaleSpectrum",
+    "check_origins",
+    "find_stale_spectra",
+    "queries_of_images",
+    "queries_of_targets",
+]
+
+from .origins import OriginReport, check_origins
+from .queries import queries_of_images, queries_of_targets
+from .stale_spectra import StaleSpectrum, find_stale_spectra

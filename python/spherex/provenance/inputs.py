@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["CALIBRATION_COLUMNS", "ImageRow", "SpectrumInputs", "known_datasets", "read_in_batches"]
-
 import dataclasses
 import sys
 import uuid
@@ -12,14 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 
-from spherex.spectra import COLUMNS
-from spherex.spectra.columns import values_of
-from spherex.spectra.gathering import OFF_FRAME, UNPLACED
+from spherex.spectra import COLUMNS, OFF_FRAME, UNPLACED, values_of
 
 if TYPE_CHECKING:
     from astropy.table import QTable
     from lsst.daf.butler import Butler, DatasetRef
     from numpy.typing import NDArray
+
 
 CALIBRATION_COLUMNS = ("spectral_wcs_id", "solid_angle_id", "psf_id", "flux_correction_id")
 

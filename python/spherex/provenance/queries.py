@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["queries_of_images", "queries_of_targets"]
-
 import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -11,7 +9,8 @@ from typing import TYPE_CHECKING
 from lsst.utils.iteration import chunk_iterable
 
 if TYPE_CHECKING:
-    from .stale_spectrum import StaleSpectrum
+    from .stale_spectra import StaleSpectrum
+
 
 _WILD = re.compile(r"['?*\\]")
 """What cannot stand for itself in a pattern."""

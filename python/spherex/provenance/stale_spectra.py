@@ -1,21 +1,433 @@
-"""Spectra whose inputs have been superseded."""
+"""Spectra whose inputs are out of date."""
 
 from __future__ import annotations
 
-__all__ = ["find_stale_spectra"]
-
+import collections
+import dataclasses
+import functools
 import uuid
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Self
 
-from .catalogs import CurrentCatalogs
-from .comparing import Comparison
-from .current import CurrentCalibrations, Place, current_images
-from .inputs import known_datasets, read_in_batches
-from .stale_spectrum import StaleSpectrum
+import numpy as np
+from lsst.daf.butler import MissingDatasetTypeError
+
+from spherex.calibrations import associations_of
+from spherex.detectors import CATALOG_TYPE
+
+from .inputs import CALIBRATION_COLUMNS, SpectrumInputs, known_datasets, read_in_batches
 
 if TYPE_CHECKING:
-    from lsst.daf.butler import Butler, DatasetRef
+    from astropy.table import Table
+    from lsst.daf.butler import Butler, DataCoordinate, DatasetRef
+    from numpy.typing import ArrayLike, NDArray
+
+
+MOVED = "moved in the catalogue"
+DELETED = "no longer in the catalogue"
+LOST = "with a position of a catalogue that is no longer there"
+
+_NUMBERS = ("ra", "dec", "pmra", "pmdec", "ref_epoch")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Version:
+    """Rows by name, and the numbers that say where targets are, shape (n, 5)."""
+
+    rows: dict[str, int]
+    numbers: NDArray[np.float64]
+
+
+class CurrentCatalogs:
+    """The newest version of each catalogue, and those before.
+
+    Parameters
+    ----------
+    butler
+        The repository.
+    chain
+        Collection of a catalogue, the newest version first; ``{catalog}``
+        stands for its name.
+    """
+
+    def __init__(self, butler: Butler, chain: str) -> None:
+        self._butler = butler
+        self._chain = chain
+        self._newest = functools.cache(self._find)
+        # None is kept for versions that are gone.
+        self._version = functools.cache(self._read)
+
+    def change(self, catalog: str, target: str, used: str) -> str:
+        """Return what has become of a target.
+
+        Parameters
+        ----------
+        catalog, target
+            Names.
+        used
+            Id of the version that was used; empty if it is not known.
+
+        Returns
+        -------
+        change
+            `MOVED`, `DELETED`, `LOST`, or empty if its row is still the same
+            or nothing can be said.
+
+        Raises
+        ------
+        ValueError
+            If there is no such catalogue.
+        lsst.daf.butler.MissingCollectionError
+            If there is no such collection.
+        """
+        if not used or (newest := self._newest(catalog)) == used:
+            return ""
+        now, before = self._version(newest), self._version(used)
+        if now is None:
+            raise ValueError(f"The file of {CATALOG_TYPE} of {catalog} is gone: register the catalogue again")
+        if target not in now.rows:
+            return DELETED
+        if before is None or target not in before.rows:
+            return LOST
+        is_same = np.array_equal(now.numbers[now.rows[target]], before.numbers[before.rows[target]], equal_nan=True)
+        return "" if is_same else MOVED
+
+    def _find(self, catalog: str) -> str:
+        chain = self._chain.replace("{catalog}", catalog)
+        try:
+            ref = self._butler.find_dataset(CATALOG_TYPE, catalog=catalog, collections=chain)
+        except MissingDatasetTypeError:
+            ref = None
+        if ref is None:
+            raise ValueError(f"There is no {CATALOG_TYPE} of {catalog} in {chain}: name its collection with --catalogs")
+        return str(ref.id)
+
+    def _read(self, text: str) -> _Version | None:
+        ref = self._butler.get_dataset(uuid.UUID(text))
+        try:
+            return None if ref is None else _version_of(self._butler.get(ref))
+        except FileNotFoundError:
+            return None
+
+
+def _version_of(table: Table) -> _Version:
+    numbers = np.full((len(table), len(_NUMBERS)), np.nan)
+    for column, name in enumerate(_NUMBERS):
+        # Without motions a column of that name is one of the user's own.
+        if name in table.colnames and (column < 2 or _NUMBERS[2] in table.colnames):
+            numbers[:, column] = np.ma.filled(np.ma.asarray(table[name], dtype=np.float64), np.nan)
+    motions = numbers[:, 2:]
+    # Where nothing moves the epoch means nothing: see `spherex.spectra.positions_at`.
+    motions[~np.isfinite(motions).all(axis=1) | (motions[:, :2] == 0).all(axis=1)] = np.nan
+    return _Version({name: row for row, name in enumerate(np.asarray(table["name"], dtype=str).tolist())}, numbers)
+
+
+_DAY = 86_400 * 10**9
+_JD_1970 = 2440587.5
+
+
+class Place(NamedTuple):
+    """Data ID of an image."""
+
+    instrument: str
+    exposure: int
+    detector: int
+
+    @classmethod
+    def of(cls, data_id: DataCoordinate) -> Self:
+        """Return that part of a data ID."""
+        return cls(str(data_id["instrument"]), int(data_id["exposure"]), int(data_id["detector"]))
+
+
+def current_images(
+    butler: Butler, dataset_type: str, chain: str, catalog: str, targets: Sequence[str], where: str = ""
+) -> dict[str, dict[Place, uuid.UUID]]:
+    """Find the images that contain targets, the newest of each.
+
+    Parameters
+    ----------
+    butler
+        The repository.
+    dataset_type
+        Name of the dataset type of the images.
+    chain
+        Collection with them.
+    catalog, targets
+        Names of the catalogue and of targets.
+    where
+        Expression that chooses among the images.
+
+    Returns
+    -------
+    images
+        For each target, ids of the images whose region overlaps its own.
+    """
+    found: dict[str, dict[Place, uuid.UUID]] = {target: {} for target in targets}
+    with butler.query() as query:
+        query = query.where({"catalog": catalog}, "target IN (:targets)", bind={"targets": list(targets)})
+        if where:
+            query = query.where(where)
+        try:
+            newest = {Place.of(ref.dataId): ref.id for ref in query.datasets(dataset_type, chain, find_first=True)}
+            # A search for the first dataset would give each image to one of its targets only.
+            pairs = query.join_dataset_search(dataset_type, chain).data_ids(["target", "exposure", "detector"])
+            for data_id in pairs:
+                place = Place.of(data_id)
+                found[str(data_id["target"])][place] = newest[place]
+        except MissingDatasetTypeError:
+            return found
+    return found
+
+
+def nanoseconds_of(mjd: ArrayLike) -> NDArray[np.float64]:
+    """Return times (UTC, MJD) as `lsst.daf.butler.Timespan.nsec` has them: TAI, nanoseconds since 1970.
+
+    Times that are not known are NaN.
+    """
+    from astropy.time import Time
+
+    given = np.asarray(mjd, float)
+    is_known = np.isfinite(given)
+    time = Time(np.where(is_known, given, 0.0), format="mjd", scale="utc").tai
+    return np.where(is_known, (time.jd1 - _JD_1970) * _DAY + time.jd2 * _DAY, np.nan)
+
+
+class CurrentCalibrations:
+    """The calibrations that a collection has.
+
+    Parameters
+    ----------
+    butler
+        The repository.
+    collection
+        A CALIBRATION collection, or a chain of them, of which the first one
+        that has a calibration counts. It need not be there as long as nobody
+        asks for a calibration.
+    """
+
+    def __init__(self, butler: Butler, collection: str) -> None:
+        self._butler = butler
+        self._collection = collection
+        self._known: dict[str, list[tuple[Mapping[str, object], int, int, uuid.UUID]]] = {}
+
+    def ids_at(
+        self, dataset_type: str, instrument: str, detector: ArrayLike, time: NDArray[np.float64]
+    ) -> NDArray[np.object_]:
+        """Return the ids of what is valid.
+
+        Parameters
+        ----------
+        dataset_type
+            Name of the dataset type.
+        instrument
+            Name of the instrument.
+        detector
+            Detectors, shape (n,); types without a detector hold for all.
+        time
+            Times, as `nanoseconds_of` returns them, shape (n,).
+
+        Returns
+        -------
+        ids
+            `None` where nothing is valid, shape (n,).
+        """
+        detector = np.asarray(detector)
+        ids = np.full(len(detector), None, object)
+        # What comes first in the search is written last.
+        for data_id, begin, end, one in reversed(self._of(dataset_type)):
+            if data_id["instrument"] == instrument:
+                is_valid = (time >= begin) & (time < end)
+                if "detector" in data_id:
+                    is_valid &= detector == data_id["detector"]
+                ids[is_valid] = one
+        return ids
+
+    def _of(self, dataset_type: str) -> list[tuple[Mapping[str, object], int, int, uuid.UUID]]:
+        if dataset_type not in self._known:
+            self._known[dataset_type] = [
+                (dict(one.ref.dataId.required), *one.timespan.nsec, one.ref.id)
+                for collection in self._butler.collections.query(self._collection, flatten_chains=True)
+                for one in associations_of(self._butler, collection, dataset_type)
+                if one.timespan is not None
+            ]
+        return self._known[dataset_type]
+
+
+@dataclasses.dataclass
+class StaleSpectrum:
+    """A spectrum that would be another one today.
+
+    Parameters
+    ----------
+    ref
+        The spectrum.
+    superseded
+        Images of which there is a newer version.
+    gone
+        Images that the collection of images has no more.
+    new
+        Images that contain the target and are not in the spectrum.
+    recalibrated
+        Images for which another calibration is valid, by the dataset type of
+        the calibration.
+    catalog_change
+        What has become of the target in the catalogue; empty if nothing has.
+    moved
+        Images that were measured where the target is no more.
+    failed
+        Images whose measurement failed.
+    """
+
+    ref: DatasetRef
+    superseded: list[Place] = dataclasses.field(default_factory=list)
+    gone: list[Place] = dataclasses.field(default_factory=list)
+    new: list[Place] = dataclasses.field(default_factory=list)
+    recalibrated: dict[str, list[Place]] = dataclasses.field(default_factory=dict)
+    catalog_change: str = ""
+    moved: list[Place] = dataclasses.field(default_factory=list)
+    failed: list[Place] = dataclasses.field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        places = (self.superseded, self.gone, self.new, self.recalibrated, self.failed)
+        return bool(self.catalog_change) or any(places)
+
+    @property
+    def reason(self) -> str:
+        """What was superseded, for people."""
+        parts = [
+            (len(self.superseded), "superseded"),
+            (len(self.gone), "no longer there"),
+            (len(self.new), "new"),
+            *((len(places), f"with another {name}") for name, places in sorted(self.recalibrated.items())),
+            (len(self.failed), "failed"),
+        ]
+        told = [f"{number} image{'s' * (number != 1)} {what}" for number, what in parts if number]
+        return ", ".join([self.catalog_change] * bool(self.catalog_change) + told)
+
+    @property
+    def can_be_made(self) -> bool:
+        """Whether the catalogue still has the target."""
+        return self.catalog_change != DELETED
+
+    @property
+    def to_measure(self) -> set[Place]:
+        """Images that have to be measured again, or for the first time."""
+        recalibrated = (place for places in self.recalibrated.values() for place in places)
+        return {*self.superseded, *self.new, *recalibrated, *self.moved, *self.failed}
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """What spectra are compared with.
+
+    Parameters
+    ----------
+    known
+        Images and calibrations that the repository still has, by the text of
+        their id.
+    newest, wanted
+        The newest images, and those that are to be in a spectrum, by the
+        dataset type and the target.
+    calibrations, catalogs
+        What is newest of these.
+    failure
+        Text that is in the reasons of failures that count; `None` if none do.
+    """
+
+    known: dict[str, DatasetRef]
+    newest: dict[tuple[str, str], dict[Place, uuid.UUID]]
+    wanted: dict[tuple[str, str], set[Place]]
+    calibrations: CurrentCalibrations
+    catalogs: CurrentCatalogs
+    failure: str | None
+
+    def compare(self, spectrum: SpectrumInputs) -> StaleSpectrum:
+        """Compare one spectrum."""
+        stale = StaleSpectrum(spectrum.ref)
+        self._compare_catalog(stale, spectrum)
+        self._compare_images(stale, spectrum)
+        self._compare_calibrations(stale, spectrum)
+        if self.failure is not None:
+            stale.failed = self._current_failures(spectrum, self.failure)
+        return stale
+
+    def _compare_catalog(self, stale: StaleSpectrum, spectrum: SpectrumInputs) -> None:
+        used = spectrum.ids["catalog_id"]
+        changes = {text: self.catalogs.change(spectrum.catalog, spectrum.target, text) for text in sorted(set(used))}
+        stale.catalog_change = next(filter(None, changes.values()), "")
+        if not stale.can_be_made:
+            return
+        for row, text in zip(spectrum.rows, used, strict=True):
+            image = self.known.get(row.image_id)
+            if changes[text] and image is not None and self._is_newest(image, spectrum):
+                stale.moved.append(Place.of(image.dataId))
+
+    def _is_newest(self, image: DatasetRef, spectrum: SpectrumInputs) -> bool:
+        return self.newest[image.datasetType.name, spectrum.target].get(Place.of(image.dataId)) == image.id
+
+    def _compare_images(self, stale: StaleSpectrum, spectrum: SpectrumInputs) -> None:
+        seen: dict[str, set[Place]] = {}
+        for row in (*spectrum.rows, *spectrum.unplaced):
+            image = self.known.get(row.image_id)
+            if image is None:
+                continue
+            name, place = image.datasetType.name, Place.of(image.dataId)
+            seen.setdefault(name, set()).add(place)
+            now = self.newest[name, spectrum.target].get(place)
+            if now is None:
+                stale.gone.append(place)
+            elif now != image.id:
+                stale.superseded.append(place)
+        types = {name for name, target in self.newest if target == spectrum.target}
+        for row in (*spectrum.rows, *spectrum.unplaced):
+            if row.image_id and row.image_id not in self.known:
+                # The repository has forgotten the instrument of this image.
+                possible = [Place(one, row.exposure, row.detector) for one in spectrum.instruments or ("",)]
+                renewed = [
+                    place for place in possible if any(place in self.newest[name, spectrum.target] for name in types)
+                ]
+                stale.superseded += renewed
+                stale.gone += [] if renewed else possible[:1]
+        # Where the target is now, it may be on other frames.
+        has_moved = stale.catalog_change and stale.can_be_made
+        off_frame = frozenset() if has_moved else spectrum.off_frame
+        for name, places in seen.items():
+            missing = self.wanted[name, spectrum.target] - places - set(stale.superseded)
+            stale.new += sorted(place for place in missing if (place.exposure, place.detector) not in off_frame)
+
+    def _compare_calibrations(self, stale: StaleSpectrum, spectrum: SpectrumInputs) -> None:
+        superseded = set(stale.superseded)
+        current = [
+            number
+            for number, row in enumerate(spectrum.rows)
+            if row.image_id in self.known and Place.of(self.known[row.image_id].dataId) not in superseded
+        ]
+        places = [Place.of(self.known[spectrum.rows[number].image_id].dataId) for number in current]
+        detector = np.array([place.detector for place in places], np.int64)
+        time = nanoseconds_of(spectrum.time[current])
+        found: dict[str, set[Place]] = collections.defaultdict(set)
+        for column in CALIBRATION_COLUMNS:
+            used = [spectrum.ids[column][number] for number in current]
+            for name in {self.known[text].datasetType.name for text in used if text in self.known}:
+                for instrument in {place.instrument for place in places}:
+                    valid = self.calibrations.ids_at(name, instrument, detector, time)
+                    for place, text, now, moment in zip(places, used, valid, time, strict=True):
+                        is_of_type = text in self.known and self.known[text].datasetType.name == name
+                        if is_of_type and place.instrument == instrument and np.isfinite(moment) and str(now) != text:
+                            found[name].add(place)
+            # The calibration itself was removed: its type is known from the column alone.
+            for place, text in zip(places, used, strict=True):
+                if text and text not in self.known:
+                    found[column.removesuffix("_id")].add(place)
+        stale.recalibrated = {name: sorted(those) for name, those in found.items()}
+
+    def _current_failures(self, spectrum: SpectrumInputs, failure: str) -> list[Place]:
+        images = [
+            self.known[row.image_id]
+            for row in (*spectrum.rows, *spectrum.unplaced)
+            if row.reason and failure in row.reason and row.image_id in self.known
+        ]
+        return [Place.of(image.dataId) for image in images if self._is_newest(image, spectrum)]
 
 
 def find_stale_spectra(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["MARGIN", "Candidates", "find_candidates"]
-
 import dataclasses
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Self
@@ -12,10 +10,10 @@ import numpy as np
 from lsst.daf.butler import DataCoordinate, DatasetRef, InvalidQueryError, MissingCollectionError
 from lsst.sphgeom import Angle, Circle, LonLat, UnitVector3d
 
-from spherex.geometry.pixels import corners_of
+from spherex.errors import SearchError
+from spherex.geometry import corners_of
 
-from .criteria import SearchError
-from .filters import check_filters, detectors_of
+from .criteria import check_filters, detectors_of
 
 if TYPE_CHECKING:
     from lsst.daf.butler import Butler, DatasetType
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .criteria import Criteria
+
 
 MARGIN = 12.0
 """How far the edge of a frame may be from the side of its region (pixels).

@@ -1,23 +1,24 @@
-"""What is looked for."""
+"""Search criteria, from what users write."""
 
 from __future__ import annotations
 
-__all__ = ["Criteria", "SearchError"]
-
 import dataclasses
+import math
+import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from spherex.detectors import DETECTORS
+from spherex.errors import SearchError
+
 if TYPE_CHECKING:
-    from lsst.daf.butler import Timespan
+    from lsst.daf.butler import Butler, Timespan
+
 
 _WIDEST = 1.0
 """Largest radius (deg). Distances from a frame are told in its pixels, which farther
 away cover less and less of the sky.
 """
-
-
-class SearchError(Exception):
-    """A search cannot be made. The message is one line for the user."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,3 +83,218 @@ class Criteria:
             )
         if self.wavelengths is not None and not 0.0 < self.wavelengths[0] <= self.wavelengths[1]:
             raise SearchError(f"{self.wavelengths[0]:g} to {self.wavelengths[1]:g} um is no range of wavelengths.")
+
+
+_HINT = "give RA DEC in degrees (308.027 38.350), with units (20h32m06.5s 38d21m00s), or a name such as J203206+382100"
+
+
+def position_of(words: Sequence[str]) -> tuple[float, float]:
+    """Return the position that a user has named.
+
+    Parameters
+    ----------
+    words
+        Right ascension and declination, in degrees where no unit is given,
+        also as one word with a blank or a comma between them; or one name that
+        contains the coordinates. No other name is known: nothing is asked of
+        a server.
+
+    Returns
+    -------
+    ra, dec
+        ICRS (deg). Whether they are in their ranges, `Criteria` checks.
+
+    Raises
+    ------
+    SearchError
+        Raised if it is no position.
+    """
+    text = " ".join(words)
+    if len(words) == 1:
+        named = _position_in_name(text)
+        if named is not None:
+            return named
+        words = text.replace(",", " ").split()
+    if len(words) == 2:
+        ra, dec = (degrees_of(word.strip(","), text) for word in words)
+        return ra, dec
+    what = "name that tells its coordinates" if len(words) == 1 else "position"
+    raise SearchError(f"{text!r} is no {what}: {_HINT}.")
+
+
+def _position_in_name(name: str) -> tuple[float, float] | None:
+    """Return the position that a name contains, None if there is none."""
+    from astropy.coordinates import jparser
+
+    try:
+        position = jparser.to_skycoord(name).icrs
+    except ValueError:
+        return None
+    return float(position.ra.deg), float(position.dec.deg)
+
+
+def degrees_of(word: str, whole: str | None = None) -> float:
+    """Return an angle in degrees.
+
+    Parameters
+    ----------
+    word
+        Number in degrees, or with a unit that astropy knows.
+    whole
+        What the user has written, for the message.
+
+    Returns
+    -------
+    degrees
+        The angle (deg).
+
+    Raises
+    ------
+    SearchError
+        Raised if it is no angle.
+    """
+    try:
+        degrees = float(word)
+    except ValueError:
+        from astropy.coordinates import Angle
+
+        try:
+            degrees = float(Angle(word).deg)
+        except Exception:
+            # The parser of astropy raises errors of many kinds.
+            if whole is None:
+                raise SearchError(f"{word!r} is no angle; give 0.1 (degrees) or 10arcmin.") from None
+            raise SearchError(f"{whole!r} is no position: {_HINT}.") from None
+    if not math.isfinite(degrees):
+        raise SearchError(f"{word!r} is no angle: it is not finite.")
+    return degrees
+
+
+def timespan_of_dates(begin: str, end: str) -> Timespan:
+    """Return the time between two dates.
+
+    Parameters
+    ----------
+    begin, end
+        Dates with or without a time of day, ISO 8601, UTC.
+
+    Returns
+    -------
+    timespan
+        The timespan.
+
+    Raises
+    ------
+    SearchError
+        Raised if one is no date, or the end is not after the begin.
+    """
+    from astropy.time import Time
+    from lsst.daf.butler import Timespan
+
+    times = []
+    for date in (begin, end):
+        with warnings.catch_warnings():
+            # Leap seconds of times to come are not known.
+            warnings.simplefilter("ignore")
+            try:
+                times.append(Time(date.removesuffix("Z"), scale="utc").tai)
+            except ValueError:
+                raise SearchError(f"{date!r} is no date; give it as 2025-06-01 or 2025-06-01T12:00:00, UTC.") from None
+    if times[1] <= times[0]:
+        raise SearchError(f"the end {end} is not after the begin {begin}.")
+    return Timespan(*times)
+
+
+_BEYOND = 0.07
+"""How far wavelengths may lie outside of the design range of a detector, relatively.
+
+In the samples of Quick Release 1 it is 0.034 at most, in the corners of detector 1.
+"""
+
+
+def check_filters(butler: Butler, criteria: Criteria) -> None:
+    """Refuse names and numbers that the repository does not have.
+
+    Without it a slip of the pen would look like a search that finds nothing.
+
+    Parameters
+    ----------
+    butler
+        The repository.
+    criteria
+        What is looked for.
+
+    Raises
+    ------
+    SearchError
+        Raised if instrument, a detector or a survey is not known.
+    """
+    instrument = criteria.instrument
+    with butler.query() as query:
+        instruments = sorted(record.name for record in query.dimension_records("instrument"))
+        _require("instrument", (instrument,), instruments)
+        if criteria.detectors:
+            records = query.dimension_records("detector").where(instrument=instrument)
+            _require("detector", criteria.detectors, sorted(record.id for record in records))
+    if criteria.surveys:
+        _require("survey", criteria.surveys, _surveys(butler, instrument))
+
+
+def _require(what: str, wanted: tuple[str, ...] | tuple[int, ...], there: list[str] | list[int]) -> None:
+    for one in wanted:
+        if one not in there:
+            known = ", ".join(map(str, there)) or "none"
+            raise SearchError(f"there is no {what} {one!r}; the repository has {known}.")
+
+
+def _surveys(butler: Butler, instrument: str) -> list[str]:
+    """Return the surveys of all exposures.
+
+    The Butler has no distinct values of a field: each survey costs a query
+    for one exposure of none of those before.
+    """
+    surveys: list[str] = []
+    while True:
+        with butler.query() as query:
+            of = query.expression_factory
+            query = query.where(of.not_(of.exposure.survey.is_null), instrument=instrument)
+            if surveys:
+                query = query.where(of.not_(of.exposure.survey.in_iterable(surveys)))
+            found = [record.survey for record in query.dimension_records("exposure").limit(1)]
+        if not found:
+            return sorted(surveys)
+        surveys += found
+
+
+def detectors_of(criteria: Criteria) -> list[int] | None:
+    """Return the detectors that may have what is looked for.
+
+    Parameters
+    ----------
+    criteria
+        What is looked for.
+
+    Returns
+    -------
+    detectors
+        Their numbers; None if all may.
+
+    Raises
+    ------
+    SearchError
+        Raised if no detector at all has such wavelengths.
+    """
+    if criteria.wavelengths is None:
+        return list(criteria.detectors) or None
+    shortest, longest = criteria.wavelengths
+    fitting = [
+        detector.id
+        for detector in DETECTORS
+        if detector.lmin * (1 - _BEYOND) <= longest and shortest <= detector.lmax * (1 + _BEYOND)
+    ]
+    if not fitting:
+        raise SearchError(
+            f"no detector has wavelengths from {shortest:g} to {longest:g} um; wavelengths are in um, and those of "
+            f"the detectors go from {DETECTORS[0].lmin:g} to {DETECTORS[-1].lmax:g}."
+        )
+    return [id_ for id_ in fitting if id_ in (criteria.detectors or fitting)]

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-__all__ = ["FoundImages", "find_images"]
-
 import contextlib
 import dataclasses
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spherex.geometry.pixels import depths_of, pixels_at
-from spherex.instrument import FRAME_SIDE
+from spherex.detectors import FRAME_SIDE
+from spherex.errors import SearchError
+from spherex.fits import FLAGS, flag_table_of, open_source, read_array, scan_hdus
+from spherex.geometry import depths_of, pixels_at
+from spherex.image import Box
 
 from .candidates import MARGIN, find_candidates
-from .criteria import SearchError
-from .edges import Settlement, read_exactly, settle
-from .flags import read_flags
-from .frames import Unread
+from .pixels import Settlement, Unread, read_exactly, read_files, settle
 from .table import make_table
 from .wavelengths import wavelengths_at
 
@@ -32,6 +30,45 @@ if TYPE_CHECKING:
     from .candidates import Candidates
     from .criteria import Criteria
 
+
+NONE = "-"
+"""Stands for a pixel without flags."""
+
+
+def read_flags(
+    addresses: Sequence[ResourcePath], pixels: Sequence[tuple[int, int]], threads: int
+) -> list[str | Unread | None]:
+    """Read the flags that one pixel of each image has set.
+
+    Parameters
+    ----------
+    addresses
+        Files of the images.
+    pixels
+        Column and row of a pixel in each file, 0-based.
+    threads
+        Number of remote files that are read at the same time.
+
+    Returns
+    -------
+    names
+        Names with commas between them, `NONE` if there are none; None if the
+        image has no flags at all; why it cannot be read.
+    """
+    return read_files(_flags_of, addresses, pixels, threads=threads)
+
+
+def _flags_of(address: ResourcePath, pixel: tuple[int, int]) -> str | None:
+    x, y = pixel
+    with open_source(address, sparse=True) as source:
+        hdu = next((hdu for hdu in scan_hdus(source, last=FLAGS) if hdu.name == FLAGS), None)
+        if hdu is None:
+            return None
+        ((value,),) = np.asarray(read_array(source, hdu, Box(x, x + 1, y, y + 1))).tolist()
+    names = [name for name, bit in flag_table_of(hdu.header_bytes).items() if value >> bit & 1]
+    return ",".join(names) or NONE
+
+
 _SHAPE = (FRAME_SIDE, FRAME_SIDE)
 _SORTS = ("time", "wavelength")
 
@@ -43,7 +80,7 @@ class FoundImages:
     Parameters
     ----------
     table
-        One row for each, see `spherex.search.table`.
+        One row for each, see `spherex.search.engine`.
     without_wavelength
         Numbers of the detectors of which some images have no known wavelength
         at the position, or at the pixel that is nearest to it.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["FORMATS", "format_text", "make_table", "write_table"]
-
 import os
 import warnings
 from collections.abc import Sequence
@@ -20,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .candidates import Candidates
+
 
 FORMATS = {".txt": "text", ".ecsv": "ascii.ecsv", ".parquet": "parquet", ".vot": "votable", ".xml": "votable"}
 """Formats of files by extension."""

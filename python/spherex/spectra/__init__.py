@@ -1,27 +1,23 @@
 """Spectra of targets: from the measurements in single images to tables and pictures."""
 
-from ._rows import MICROJANSKY
-from .channels import CHANNEL_COLUMNS, Channels, channels_of_product, combine_channels, design_channels
-from .columns import COLUMNS, SpectrumColumn, make_table, unmasked
-from .gathering import gather_spectrum
-from .inputs import Calibration, Calibrations, ImageSource, MeasureSettings
-from .measuring import failed_table, measure_targets
-from .misfits import find_misfits
-from .picture import draw_spectrum
-from .pixel_properties import PixelMap, PlaneWavelengths
+from __future__ import annotations
 
 __all__ = [
     "CHANNEL_COLUMNS",
     "COLUMNS",
-    "MICROJANSKY",
     "Calibration",
     "Calibrations",
     "Channels",
+    "DOUBTFUL_FLAGS",
     "ImageSource",
+    "MICROJANSKY",
     "MeasureSettings",
+    "OFF_FRAME",
     "PixelMap",
     "PlaneWavelengths",
     "SpectrumColumn",
+    "UNPLACED",
+    "add_spectrum",
     "channels_of_product",
     "combine_channels",
     "design_channels",
@@ -29,7 +25,27 @@ __all__ = [
     "failed_table",
     "find_misfits",
     "gather_spectrum",
+    "make_plain_table",
     "make_table",
     "measure_targets",
+    "positions_at",
     "unmasked",
+    "values_of",
 ]
+
+from .channels import CHANNEL_COLUMNS, Channels, channels_of_product, combine_channels, design_channels, find_misfits
+from .inputs import Calibration, Calibrations, ImageSource, MeasureSettings, PixelMap, PlaneWavelengths
+from .measuring import MICROJANSKY, failed_table, measure_targets
+from .placing import positions_at
+from .plot import DOUBTFUL_FLAGS, add_spectrum, draw_spectrum
+from .tables import (
+    COLUMNS,
+    OFF_FRAME,
+    UNPLACED,
+    SpectrumColumn,
+    gather_spectrum,
+    make_plain_table,
+    make_table,
+    unmasked,
+    values_of,
+)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["LARGEST_MOTION", "LONGEST_NAME", "CatalogProblem", "check_catalog", "check_catalog_name"]
-
 import dataclasses
 import math
 import re
@@ -13,6 +11,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from astropy.table import Table
+
 
 LONGEST_NAME = 64
 """Characters of a name, as the dimensions catalog and target have them (configs/dimensions.yaml)."""

@@ -2,36 +2,84 @@
 
 from __future__ import annotations
 
-__all__ = ["CATALOG_TYPE", "Registration", "catalog_collection", "register_catalog"]
-
 import contextlib
 import dataclasses
 import datetime
 import itertools
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .files import CatalogError
-from .records import target_records
+from spherex.detectors import CATALOG_TYPE, catalog_collection
+from spherex.errors import CatalogError
 
 if TYPE_CHECKING:
     from astropy.table import Table
     from lsst.daf.butler import Butler, DatasetType, DimensionRecord
+    from lsst.sphgeom import Region
 
-CATALOG_TYPE = "target_catalog"
-"""Dataset type of catalogues, dimension catalog."""
+
+_REACH = 62.0
+"""Radius of the region of a target without motion (arcsec): the regions of
+images, made of the corners of frames, are good to 10 pixels of 6.15 arcsec.
+"""
+
+_MISSION = (2025.0, 2032.0)
+"""Years in which SPHEREx may observe: launch, and three times the two years of the prime mission."""
+
+_MILLIARCSEC = 1e-3
+
+
+def target_records(catalog: str, table: Table) -> Iterator[dict[str, Any]]:
+    """Yield the records of a catalogue's targets.
+
+    Parameters
+    ----------
+    catalog
+        Name of the catalogue.
+    table
+        Columns name, ra, dec, and perhaps pmra, pmdec and ref_epoch.
+
+    Yields
+    ------
+    record
+        For `lsst.daf.butler.registry.Registry.insertDimensionData`, with the region
+        in which the target is during the mission.
+    """
+    names = np.asarray(table["name"], dtype=str).tolist()
+    ra, dec = (np.asarray(table[name], dtype=float).tolist() for name in ("ra", "dec"))
+    for name, one_ra, one_dec, radius in zip(names, ra, dec, _radii(table), strict=True):
+        yield {
+            "catalog": catalog,
+            "name": name,
+            "ra": one_ra,
+            "dec": one_dec,
+            "region": _circle(one_ra, one_dec, radius),
+        }
+
+
+def _radii(table: Table) -> list[float]:
+    """Return the radius of each region in arcsec."""
+    radii = np.full(len(table), _REACH)
+    if "pmra" in table.colnames:
+        pmra, pmdec, epoch = (np.asarray(table[name], dtype=float) for name in ("pmra", "pmdec", "ref_epoch"))
+        years = np.max([np.abs(year - epoch) for year in _MISSION], axis=0)
+        radii += np.nan_to_num(np.hypot(pmra, pmdec) * years * _MILLIARCSEC)
+    return radii.tolist()
+
+
+def _circle(ra: float, dec: float, radius: float) -> Region:
+    from lsst.sphgeom import Angle, Circle, LonLat, UnitVector3d
+
+    return Circle(UnitVector3d(LonLat.fromDegrees(ra, dec)), Angle(math.radians(radius / 3600)))
+
 
 _STORAGE_CLASS = "AstropyParquet"
 _LONGEST_DESC = 256
 _CHUNK = 5000
 """Records that are made at once; all are inserted in one transaction."""
-
-
-def catalog_collection(name: str) -> str:
-    """Return the CHAINED collection of a catalogue, its newest version first."""
-    return f"catalogs/{name}"
 
 
 @dataclasses.dataclass(frozen=True)

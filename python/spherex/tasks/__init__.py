@@ -1,27 +1,11 @@
 """PipelineTasks of SPHEREx."""
 
-from ._calibrated_subtract import (
-    CalibratedSubtractConfig,
-    CalibratedSubtractConnections,
-    CalibratedSubtractTask,
-    MissingCalibrationError,
-)
-from ._calibration_lookup import CalibrationLookup
-from ._combine_channels import CombineChannelsConfig, CombineChannelsConnections, CombineChannelsTask
-from ._combine_dark import CombineDarkConfig, CombineDarkConnections, CombineDarkTask
-from ._draw_spectrum import DrawSpectrumConfig, DrawSpectrumConnections, DrawSpectrumTask
-from ._fork_server import PRELOADED, preload_fork_server
-from ._gather_spectra import GatherSpectraConfig, GatherSpectraConnections, GatherSpectraTask
-from ._measure_targets import MeasureTargetsConfig, MeasureTargetsConnections, MeasureTargetsTask
-from ._quick_look import QuickLookConfig, QuickLookConnections, QuickLookTask
-from ._subtract import SubtractConfig, SubtractConnections, SubtractTask
+from __future__ import annotations
 
 __all__ = [
-    "PRELOADED",
     "CalibratedSubtractConfig",
     "CalibratedSubtractConnections",
     "CalibratedSubtractTask",
-    "CalibrationLookup",
     "CombineChannelsConfig",
     "CombineChannelsConnections",
     "CombineChannelsTask",
@@ -38,6 +22,7 @@ __all__ = [
     "MeasureTargetsConnections",
     "MeasureTargetsTask",
     "MissingCalibrationError",
+    "PRELOADED",
     "QuickLookConfig",
     "QuickLookConnections",
     "QuickLookTask",
@@ -45,5 +30,28 @@ __all__ = [
     "SubtractConnections",
     "SubtractTask",
 ]
+
+from .combine_channels import CombineChannelsConfig, CombineChannelsConnections, CombineChannelsTask
+from .combine_dark import CombineDarkConfig, CombineDarkConnections, CombineDarkTask
+from .fork_server import PRELOADED, preload_fork_server
+from .gather_spectra import GatherSpectraConfig, GatherSpectraConnections, GatherSpectraTask
+from .measure_targets import MeasureTargetsConfig, MeasureTargetsConnections, MeasureTargetsTask
+from .plots import (
+    DrawSpectrumConfig,
+    DrawSpectrumConnections,
+    DrawSpectrumTask,
+    QuickLookConfig,
+    QuickLookConnections,
+    QuickLookTask,
+)
+from .subtract import (
+    CalibratedSubtractConfig,
+    CalibratedSubtractConnections,
+    CalibratedSubtractTask,
+    MissingCalibrationError,
+    SubtractConfig,
+    SubtractConnections,
+    SubtractTask,
+)
 
 preload_fork_server()

@@ -16,8 +16,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import FuncNorm
 from matplotlib.figure import Figure
 
+from spherex.detectors import DETECTORS, DetectorDescription
 from spherex.image import SPHERExImage
-from spherex.instrument import DETECTORS, DetectorDescription
 
 _RADIUS = 3.5  # pixels; holds the whole image of a star
 _ANNULUS = (5.0, 9.0)  # pixels; where the sky around a star is measured

@@ -14,9 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from spherex.archive import Level2Name
-from spherex.instrument import DETECTORS
-from spherex.spectra import unmasked
-from spherex.spectra.picture import DOUBTFUL_FLAGS, add_spectrum
+from spherex.detectors import DETECTORS
+from spherex.spectra import DOUBTFUL_FLAGS, add_spectrum, unmasked
 
 HIT = "TRANSIENT"
 """Flag of what a particle has hit: such a flux is not that of the source."""

@@ -15,10 +15,9 @@ from astropy.wcs import WCS
 from scipy.interpolate import RectBivariateSpline
 
 from spherex.archive import Level2Name
-from spherex.fits.cards import header_bytes
-from spherex.fits.names import WCS_WAVE
+from spherex.detectors import FRAME_SIDE
+from spherex.fits import WCS_WAVE, header_bytes
 from spherex.image import Box, FlagPlane, FlagTable, Plane, SPHERExImage
-from spherex.instrument import FRAME_SIDE
 
 from ..detector import DetectorState, add_cosmic_rays, detector_state, measure, within
 from ..pointing import Pointing, celestial_wcs, pointing_of

@@ -9,8 +9,8 @@ import numpy as np
 from astropy.coordinates import spherical_to_cartesian
 from astropy.io import fits
 
+from spherex.detectors import FRAME_SIDE
 from spherex.image import Box, FlagPlane
-from spherex.instrument import FRAME_SIDE
 
 from ..headers import CardValue, make_header, open_keywords, time_values
 from ..pointing import Pointing, angles_of, celestial_values, ecliptic_axes, ground_track, spacecraft_state

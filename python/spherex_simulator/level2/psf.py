@@ -19,8 +19,8 @@ import numpy as np
 from astropy.io import fits
 from scipy.ndimage import spline_filter1d, uniform_filter
 
+from spherex.detectors import FRAME_SIDE
 from spherex.image import Box
-from spherex.instrument import FRAME_SIDE
 
 from ..headers import make_header
 from ..sky import add_stamps

@@ -12,13 +12,13 @@ from typing import Self
 
 import numpy as np
 
-from spherex.archive import ArchiveNameError, Level2Name, ObservationId, ProcessingRun
-from spherex.fits.cards import CARD
-from spherex.fits.flag_cards import flag_table_of
+from spherex.archive import Level2Name, ObservationId, ProcessingRun
+from spherex.detectors import FRAME_SIDE
+from spherex.errors import ArchiveNameError
+from spherex.fits import flag_table_of, header_bytes
 from spherex.image import FlagTable
-from spherex.instrument import FRAME_SIDE
 
-from ..headers import open_keywords, template_lines
+from ..headers import constant_header, open_keywords
 from ..pointing import CADENCE, SLEWS_TO_A_TARGET, Pointing, pointing_of
 from ..settings import Settings, check_side
 from ..sky import NamedStars
@@ -91,8 +91,7 @@ class Release:
     @functools.cached_property
     def flags(self) -> FlagTable:
         """Names and bits of the flags."""
-        lines = template_lines(self.flags_template)
-        return flag_table_of("".join(f"{line[:CARD]:{CARD}}" for line in lines).encode("ascii"))
+        return flag_table_of(header_bytes(constant_header(self.flags_template)))
 
     def wavelengths(self, detector: int) -> WavelengthTable:
         """Return wavelength and bandwidth of each pixel of a detector."""

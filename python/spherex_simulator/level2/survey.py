@@ -12,10 +12,9 @@ import yaml
 from astropy.io import fits
 
 from spherex.archive import CBAND, CWAVE, CalibrationName, ProcessingRun
-from spherex.fits import WriteRecipe, write_product
-from spherex.fits.recipes import Compression
+from spherex.detectors import FRAME_SIDE
+from spherex.fits import Compression, WriteRecipe, write_product
 from spherex.image import Box
-from spherex.instrument import FRAME_SIDE
 
 from ..headers import make_header
 from ..pointing import celestial_wcs, pointing_of

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["check_provenance"]
-
 from collections.abc import Iterator, Sequence
 
 import click
 from lsst.daf.butler import Butler, DatasetRef, InvalidQueryError, MissingCollectionError, MissingDatasetTypeError
 
 from spherex.archive import time_of_uuid
-from spherex.calibrations.origin import OriginReport, check_origins
-from spherex.ingest import IngestError
-from spherex.ingest.repository import open_repository
-from spherex.ingest.words import Remark, counted
+from spherex.errors import IngestError, Remark, counted
+from spherex.provenance import OriginReport, check_origins
+from spherex.repository import open_repository
 
 _COLLECTIONS = ("SPHEREx/level2",)
 _UNNAMED = Remark("names no calibration", "name no calibration")

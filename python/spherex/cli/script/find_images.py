@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-__all__ = ["find_images"]
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from spherex.ingest import IngestError
-from spherex.ingest.repository import open_repository
-from spherex.ingest.words import counted
-from spherex.search import Criteria, SearchError, degrees_of, position_of, timespan_of_dates
+from spherex.errors import IngestError, SearchError, counted
+from spherex.repository import open_repository
+from spherex.search import FORMATS, Criteria, degrees_of, format_text, position_of, timespan_of_dates, write_table
 from spherex.search import find_images as search
-from spherex.search.table import FORMATS, format_text, write_table
 
 if TYPE_CHECKING:
     from lsst.daf.butler import Butler
 
     from spherex.search import FoundImages
+
 
 _FILTERS = {
     "detector": "detectors",

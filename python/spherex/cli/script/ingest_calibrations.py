@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["ingest_calibrations"]
-
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from spherex.archive import ArchiveNameError, ProcessingRun
+from spherex.archive import ProcessingRun
 from spherex.calibrations import (
     CertifiedChange,
     CertifyRehearsal,
@@ -19,11 +17,11 @@ from spherex.calibrations import (
     newest_last,
     timespan_between,
 )
-from spherex.ingest import IngestError
-from spherex.ingest.calibrations import FILE_REGEX, CalibrationDescriber
+from spherex.errors import ArchiveNameError, IngestError
+from spherex.ingest import FILE_REGEX, CalibrationDescriber
 
-from ._run import run_ingest
-from .list_calibrations import limits_of
+from .calibrations import limits_of
+from .ingest import run_ingest
 
 if TYPE_CHECKING:
     from lsst.daf.butler import Butler, DatasetRef, Timespan

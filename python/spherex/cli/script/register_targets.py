@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["register_targets"]
-
 import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -11,12 +9,12 @@ from typing import TYPE_CHECKING
 import click
 import sqlalchemy.exc
 
-from spherex.ingest import IngestError
-from spherex.ingest.errors import explain
-from spherex.ingest.repository import open_repository
+from spherex.errors import IngestError
+from spherex.repository import explain, open_repository
 
 if TYPE_CHECKING:
     from spherex.targets import Registration
+
 
 _MOST_PROBLEMS = 50
 _FIELDS = {"catalog": frozenset({"desc"}), "target": frozenset({"ra", "dec", "region"})}
@@ -47,7 +45,8 @@ def register_targets(
     bool
         Whether the targets are registered now, or would be.
     """
-    from spherex.targets import CatalogError, check_catalog, check_catalog_name, read_catalog, register_catalog
+    from spherex.errors import CatalogError
+    from spherex.targets import check_catalog, check_catalog_name, read_catalog, register_catalog
 
     if (reason := check_catalog_name(catalog_name)) is not None:
         raise click.BadParameter(f"{reason}.", param_hint="CATALOG_NAME")
@@ -91,7 +90,7 @@ def _explained(repo: str) -> Iterator[None]:
 
 
 def _told(catalog: str, done: Registration, dry_run: bool) -> str:
-    from spherex.targets import catalog_collection
+    from spherex.detectors import catalog_collection
 
     if done.is_nothing:
         return f"Nothing to do: catalogue {catalog} is as in the file, with {done.same} targets."

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["stale_spectra"]
-
 import sys
 from typing import TYPE_CHECKING
 
 import click
 from lsst.daf.butler import InvalidQueryError, MissingCollectionError, MissingDatasetTypeError
 
-from spherex.ingest import IngestError
-from spherex.ingest.repository import open_repository
+from spherex.errors import IngestError
+from spherex.repository import open_repository
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

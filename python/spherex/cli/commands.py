@@ -1,0 +1,489 @@
+"""Declarations of the commands; what they do is in `spherex.cli.script`."""
+
+from __future__ import annotations
+
+__all__ = [
+    "check_provenance",
+    "decertify_calibrations",
+    "find_images",
+    "ingest_calibrations",
+    "ingest_level2",
+    "ingest_simulated",
+    "list_calibrations",
+    "register_targets",
+    "stale_spectra",
+]
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+from lsst.daf.butler.cli.opt import (
+    collections_option,
+    dataset_type_option,
+    locations_argument,
+    options_file_option,
+    processes_option,
+    regex_option,
+    repo_argument,
+    run_option,
+    track_file_attrs_option,
+    transfer_option,
+    where_option,
+)
+from lsst.daf.butler.cli.utils import ButlerCommand
+
+_Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+ARCHIVE_TRANSFER: dict[str, dict[str, Any]] = {
+    "transfer": {
+        "default": None,
+        "help": "The external data transfer mode. Default is 'direct' for remote files, which are left where they "
+        "are, and 'auto' for local ones.",
+    },
+    "track_file_attrs": {
+        "default": False,
+        "help": "Record the sizes of files, or not. The archive has replaced files under the same name, "
+        "so the default is not to.",
+    },
+}
+"""What differs from the stock options for files of the archive."""
+
+
+def ingest_arguments(regex_help: str) -> _Decorator:
+    """Declare where files come from and go to.
+
+    Parameters
+    ----------
+    regex_help
+        What --regex is by default.
+    """
+    return _stacked(
+        repo_argument(required=True, help="REPO is the URI or path of an existing repository."),
+        locations_argument(
+            required=True,
+            help="LOCATIONS are files, or directories to search for files, on disk or at any URI that "
+            "lsst.resources reads, or lists of such addresses (.txt, .parquet, .xml, .vot).",
+        ),
+        regex_option(help=f"Regular expression that is searched for in the names of files. {regex_help}"),
+    )
+
+
+def ingest_options(
+    transfer: dict[str, Any] | None = None, track_file_attrs: dict[str, Any] | None = None
+) -> _Decorator:
+    """Declare what can be chosen whatever the kind of file.
+
+    Parameters
+    ----------
+    transfer, track_file_attrs
+        What differs from the stock options of these names.
+    """
+    return _stacked(
+        transfer_option(**(transfer or {})),
+        processes_option(
+            help="Number of threads that read headers. More than one helps where files are slow to reach."
+        ),
+        click.option("--fail-fast", is_flag=True, help="Stop at the first file that fails."),
+        click.option(
+            "--skip-existing",
+            is_flag=True,
+            help="Pass over files whose dataset is in the repository, without reading them. Without this option "
+            "they are compared with what was ingested.",
+        ),
+        click.option(
+            "--update-records",
+            is_flag=True,
+            help="Let headers overwrite dimension records that differ. Unknown values are filled in without it.",
+        ),
+        click.option("--dry-run", is_flag=True, help="Do everything but write, and report what would be done."),
+        track_file_attrs_option(**(track_file_attrs or {})),
+        options_file_option(),
+    )
+
+
+def _stacked(*decorators: _Decorator) -> _Decorator:
+    def decorate(function: Any) -> Any:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
+
+
+def calibration_collection_option() -> _Decorator:
+    """Return an option for the CALIBRATION collection."""
+    return click.option(
+        "--collection",
+        default="SPHEREx/calib",
+        show_default=True,
+        help="Name of the CALIBRATION collection.",
+    )
+
+
+def detector_option() -> _Decorator:
+    """Return an option for some detectors."""
+    return click.option(
+        "--detector",
+        "detectors",
+        type=click.IntRange(min=0),
+        multiple=True,
+        help="Number of a detector; may be given several times. Default is all, and types without a detector.",
+    )
+
+
+def validity_options(begin: str, end: str) -> _Decorator:
+    """Return options for a range of time.
+
+    Parameters
+    ----------
+    begin, end
+        What the two limits are for.
+    """
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        command = click.option("--end-date", help=f"{end} ISO 8601, TAI, exclusive. Default is no limit.")(command)
+        return click.option("--begin-date", help=f"{begin} ISO 8601, TAI. Default is no limit.")(command)
+
+    return decorate
+
+
+@click.command(
+    "check-provenance", cls=ButlerCommand, short_help="Compare images with the calibrations they were made with."
+)
+@repo_argument(required=True)
+@click.option("--dataset-type", default="level2", show_default=True, help="Name of the dataset type of the images.")
+@collections_option(help="Collections with the images, all versions of which are looked at. Default is SPHEREx/level2.")
+@click.option("--instrument", default="SPHEREx", show_default=True, help="Name of the instrument of the images.")
+@where_option()
+@click.option(
+    "-j",
+    "--processes",
+    "threads",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Number of threads that read headers. More than one helps where files are slow to reach.",
+)
+@options_file_option()
+def check_provenance(**kwargs: Any) -> None:
+    """Compare images with the calibrations that they were made with.
+
+    The header of an image lists the dataset ids of its calibrations. It
+    reports how many of them are in the repository, by dataset type, and
+    images with a calibration that is younger than they claim to be: those
+    were made anew under an old name. Of each image the header is read.
+
+    The exit status is 1 if an image could not be read, was made anew, or
+    contradicts the repository. Calibrations that have not been ingested are
+    no failure.
+    """
+    from .script.check_provenance import check_provenance as script
+
+    if not script(**kwargs):
+        raise click.exceptions.Exit(1)
+
+
+@click.command("decertify-calibrations", cls=ButlerCommand, short_help="Take calibrations out of a range of time.")
+@repo_argument(required=True)
+@click.argument("dataset-type")
+@calibration_collection_option()
+@validity_options("Begin of the range.", "End of the range.")
+@detector_option()
+@click.option("--dry-run", is_flag=True, help="Report what would be taken out.")
+@options_file_option()
+def decertify_calibrations(**kwargs: Any) -> None:
+    """Take the calibrations of DATASET_TYPE out of a range of time.
+
+    What is valid beyond the range stays valid there. The files and datasets
+    stay in the repository. The exit status is 1 if nothing was valid there.
+    """
+    from .script.calibrations import decertify_calibrations as script
+
+    if not script(**kwargs):
+        raise click.exceptions.Exit(1)
+
+
+# Declinations may be negative, and are no options then.
+@click.command(
+    "find-images",
+    cls=ButlerCommand,
+    short_help="Find the images that contain a position.",
+    context_settings={"ignore_unknown_options": True},
+)
+@repo_argument(required=True, help="REPO is the URI or path of an existing repository.")
+@click.argument("position", nargs=-1, required=True, metavar="RA DEC | NAME")
+@click.option("--radius", help="Find images that touch a circle of this radius, in degrees or with a unit (10arcmin).")
+@click.option("--dataset-type", default="level2", show_default=True, help="Dataset type of the images.")
+@collections_option(
+    default=("SPHEREx/level2",),
+    help="Collections to search. If several have an image, that of the first one is listed. Default: SPHEREx/level2, "
+    "newest processing first.",
+)
+@click.option("--instrument", default="SPHEREx", show_default=True, help="Name of the instrument.")
+@click.option("--detector", type=int, multiple=True, help="Number of a detector; can be given several times.")
+@click.option("--survey", multiple=True, help="Survey, such as all_sky or deep_north; can be given several times.")
+@click.option(
+    "--time-range",
+    nargs=2,
+    metavar="BEGIN END",
+    help="Exposures that overlap this time: two dates, UTC, such as 2025-06-01 2025-07-01T12:00:00.",
+)
+@click.option(
+    "--wavelength-range",
+    nargs=2,
+    type=float,
+    metavar="MIN MAX",
+    help="Wavelengths at the position (um); of images that only touch the circle of --radius, at the nearest pixel.",
+)
+@where_option(help="Further condition, in the query language of the Butler.")
+@click.option(
+    "--exact",
+    is_flag=True,
+    help="Read the headers of all images for exact pixels, and list only files that hold the position, which not all "
+    "cutouts do. Without it only headers of images near whose edges the position is are read.",
+)
+@click.option("--flags", is_flag=True, help="Read the flags at the pixel, too; as --exact.")
+@click.option(
+    "--sort", type=click.Choice(["time", "wavelength"]), default="time", show_default=True, help="Order of the rows."
+)
+@click.option("--show-uri", is_flag=True, help="Show the addresses of the files, too; tables of --output have them.")
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False),
+    help="Write the table to this file, .txt, .ecsv, .parquet, .vot or .xml (VOTable), instead of printing it.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace the file of --output.")
+@processes_option(default=8, help="Number of remote files that are read at the same time.")
+@options_file_option()
+def find_images(**kwargs: Any) -> None:
+    """Find the images that contain a position.
+
+    RA and DEC are in degrees, ICRS, RA from -180 to 360, or have a unit
+    (20h32m06.5s 38d21m00s). A NAME has to contain the coordinates, such as
+    J203206+382100. The table tells time, wavelength and pixel of the position
+    in each image, from what the repository knows. The exit status is 1 if
+    there is no image.
+    """
+    from .script.find_images import find_images as script
+
+    if not script(**kwargs):
+        raise click.exceptions.Exit(1)
+
+
+@click.command(
+    "ingest-calibrations", cls=ButlerCommand, short_help="Ingest and certify calibrations of the SPHEREx archive."
+)
+@ingest_arguments("By default it matches names of the archive, except those of images.")
+@calibration_collection_option()
+@validity_options("Begin of the validity.", "End of the validity.")
+@click.option(
+    "--id",
+    "ids",
+    metavar="FILE=UUID",
+    multiple=True,
+    help="Dataset id that the SPHEREx pipeline gave to a calibration, as in the HISTORY of images; FILE is its name "
+    "without directory. May be given several times.",
+)
+@click.option(
+    "--ids",
+    "ids_file",
+    metavar="URI",
+    help="YAML or JSON file with such ids: a mapping from names of files to UUIDs.",
+)
+@click.option(
+    "--dataset-type-prefix",
+    default="",
+    help="Put in front of the archive's names of dataset types, where those are taken. Default is nothing.",
+)
+@ingest_options(**ARCHIVE_TRANSFER)
+def ingest_calibrations(**kwargs: Any) -> None:
+    """Ingest calibrations of the SPHEREx archive, and certify them.
+
+    Each processing run becomes a RUN collection SPHEREx/calib/<run>. In the
+    CALIBRATION collection SPHEREx/calib the newest run is valid: it takes the
+    place of older ones where they overlap, and never the other way.
+
+    The same command can be given again at any time, after an interruption for
+    instance: what is there already stays as it is, its validity too unless
+    --begin-date or --end-date is given.
+    """
+    from .script.ingest_calibrations import ingest_calibrations as script
+
+    if not script(**kwargs):
+        raise click.exceptions.Exit(1)
+
+
+@click.command("ingest-level2", cls=ButlerCommand, short_help="Ingest Level 2 images of the SPHEREx archive.")
+@ingest_arguments("By default it matches all FITS files but those with names of calibrations of the archive.")
+@click.option(
+    "--dataset-type",
+    default="level2",
+    show_default=True,
+    help="Name of the dataset type that the files become. Another one keeps cutouts apart.",
+)
+@click.option(
+    "--processing-run",
+    help="Processing run of files that tell it neither by their name nor by a directory <run>/<detector>/, such as "
+    "l2b-v20-2025-299.",
+)
+@ingest_options(**ARCHIVE_TRANSFER)
+def ingest_level2(**kwargs: Any) -> None:
+    """Ingest Level 2 images of the SPHEREx archive, whole frames or cutouts.
+
+    Each processing run becomes a RUN collection SPHEREx/level2/<run>. The
+    collection SPHEREx/level2 finds the newest version of every image. Of
+    remote files the headers are read and nothing else.
+
+    The same command can be given again at any time, after an interruption for
+    instance: what is there already stays as it is.
+    """
+    from .script.ingest import ingest_level2 as script
+
+    if not script(**kwargs):
+        raise click.exceptions.Exit(1)
+
+
+@click.command("ingest-simulated", cls=ButlerCommand, short_help="Ingest files of the SPHEREx simulator.")
+@ingest_arguments(
+    "By default it matches the raw images, sim_exposure_<exposure>_array_<detector>.fits. "
+    "For dark current maps use 'dark_current.fits'."
+)
+@click.option(
+    "--ingest-type",
+    default="rawexp",
+    show_default=True,
+    help="Name of the dataset type that the files become.",
+)
+@run_option(help="Name of the RUN collection that the files go to. Default is the ingest type and 'r'.")
+@click.option(
+    "--group",
+    help="Name of the group of the exposures. Default is the date of the observation, YYYYMMDD, or if the "
+    "header does not tell it the date of the first ingest of that exposure.",
+)
+@ingest_options()
+def ingest_simulated(**kwargs: Any) -> None:
+    """Ingest raw images or dark current maps of the SPHEREx simulator.
+
+    The same command can be given again at any time, after an interruption for
+    instance: what is there already stays as it is.
+    """
+    from .script.ingest import ingest_simulated as script
+
+    if not script(**kwargs):
+        raise click.exceptions.Exit(1)
+
+
+@click.command("list-calibrations", cls=ButlerCommand, short_help="List calibrations with their validity.")
+@repo_argument(required=True)
+@calibration_collection_option()
+@dataset_type_option(
+    help="Names of dataset types, or glob-style patterns such as 'spectral_*', separated by commas. Default is all."
+)
+@detector_option()
+@options_file_option()
+def list_calibrations(**kwargs: Any) -> None:
+    """List what is certified: type, detector, run, validity (TAI) and file.
+
+    The exit status is 1 if nothing is.
+    """
+    from .script.calibrations import list_calibrations as script
+
+    if not script(**kwargs):
+        raise click.exceptions.Exit(1)
+
+
+_COLUMNS = {
+    "name": "names",
+    "ra": "right ascensions",
+    "dec": "declinations",
+    "pmra": "proper motions in right ascension on the sky, cos(dec) included",
+    "pmdec": "proper motions in declination",
+    "ref_epoch": "Julian years in which the positions hold",
+}
+
+
+def _column_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for name, text in reversed(_COLUMNS.items()):
+        option = f"--{name.replace('_', '-')}-column"
+        command = click.option(option, metavar="NAME", help=f"Column with the {text}. Default is a usual name.")(
+            command
+        )
+    return command
+
+
+@click.command("register-targets", cls=ButlerCommand, short_help="Register a catalogue of targets.")
+@repo_argument(required=True)
+@click.argument("catalog_name")
+@click.argument("file")
+@_column_options
+@click.option("--update", is_flag=True, help="Replace the rows of a catalogue that is there: add and move targets.")
+@click.option("--dry-run", is_flag=True, help="Check the file, say what would be done, and do nothing.")
+@options_file_option()
+def register_targets(**kwargs: Any) -> None:
+    """Register the sources of FILE as targets of the catalogue CATALOG_NAME.
+
+    FILE is an ECSV, CSV, FITS, VOTable or parquet table with a name, a right
+    ascension and a declination (ICRS) in each row, perhaps proper motions with
+    their epoch, and any other columns. It is kept whole as the dataset
+    target_catalog in the collection catalogs/CATALOG_NAME, which pipelines
+    take as input.
+
+    If any row cannot be a target, all such rows are told, nothing is
+    registered and the exit status is 1.
+    """
+    from .script.register_targets import register_targets as script
+
+    if not script(**kwargs):
+        raise click.exceptions.Exit(1)
+
+
+@click.command("stale-spectra", cls=ButlerCommand, short_help="List spectra whose inputs have been superseded.")
+@repo_argument(required=True, help="REPO is the URI or path of an existing repository.")
+@click.argument("collection")
+@click.option("--dataset-type", default="spectrum", show_default=True, help="Dataset type of the spectra.")
+@click.option(
+    "--images", default="SPHEREx/level2", show_default=True, help="Collection of the images, the newest first."
+)
+@click.option("--calibrations", default="SPHEREx/calib", show_default=True, help="Collection of the calibrations.")
+@click.option(
+    "--catalogs",
+    default="catalogs/{catalog}",
+    show_default=True,
+    help="Collection of the catalogue, the newest version first; {catalog} stands for its name.",
+)
+@where_option(help="Data query that the spectra were made with. Images that it does not choose are not missed.")
+@click.option(
+    "--failed",
+    is_flag=True,
+    help="List spectra with measurements that failed, too, so that they can be made again.",
+)
+@click.option(
+    "--reason",
+    help="List those of --failed alone whose reason, as their rows tell it, has this text, such as 'no pixels'.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "ecsv"]),
+    default="text",
+    show_default=True,
+    help="Form of the list.",
+)
+@click.option(
+    "--print-query",
+    type=click.Choice(["targets", "images"]),
+    help="Instead of the list, print data queries that make pipetask remake these spectra, one a line: of their "
+    "targets, or of the images that have to be measured again. There is no output if no spectrum is stale.",
+)
+@options_file_option()
+def stale_spectra(**kwargs: Any) -> None:
+    """List the spectra in COLLECTION that would be others today.
+
+    Either a newer version of an image is there, or another image that
+    contains the target, or another calibration is valid at the time of an
+    exposure, or the target has another position in the catalogue. The exit status is 0 whether there are any or not.
+    """
+    from .script.stale_spectra import stale_spectra as script
+
+    script(**kwargs)

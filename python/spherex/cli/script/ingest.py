@@ -1,0 +1,247 @@
+"""``butler ingest-simulated`` and ``butler ingest-level2``, and what all ingest commands share."""
+
+from __future__ import annotations
+
+import re
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+import click
+
+from spherex.archive import ProcessingRun
+from spherex.errors import ArchiveNameError, IngestError
+from spherex.ingest import (
+    FITS_REGEX,
+    RAW_REGEX,
+    IngestOptions,
+    IngestReport,
+    Level2Describer,
+    SimulatedDescriber,
+    ingest,
+)
+from spherex.repository import open_repository, refresh_statistics, register_instrument
+
+if TYPE_CHECKING:
+    from lsst.daf.butler import Butler
+
+    from spherex.ingest import BatchHook, Describer
+
+
+_MANY = 1000
+"""Number of new files from which on the database is told to look at itself."""
+
+
+def run_ingest(
+    repo: str,
+    describer: Describer,
+    locations: Sequence[str],
+    regex: str,
+    begin: Callable[[Butler, bool], BatchHook] | None = None,
+    **choices: Any,
+) -> bool:
+    """Ingest files and tell the user what came of it.
+
+    Parameters
+    ----------
+    repo
+        Path, URI or label of the repository.
+    describer
+        Knows the kind of file.
+    locations
+        Paths or URIs of files and directories.
+    regex
+        Searched for in names of files.
+    begin
+        Called before the ingest, with whether it is a dry run. Returns what is
+        to be done with the datasets in each transaction, or in a dry run what
+        tells of it.
+    **choices
+        Fields of `IngestOptions`.
+
+    Returns
+    -------
+    bool
+        Whether every file is in the repository now.
+    """
+    try:
+        pattern = re.compile(regex)
+    except re.error as error:
+        raise click.BadParameter(f"{regex!r} is not a regular expression: {error}.", param_hint="--regex") from None
+    options = IngestOptions(**choices)
+    try:
+        with _StopRequest() as stop, open_repository(repo, not options.dry_run, describer.fields) as butler:
+            if not options.dry_run:
+                register_instrument(butler, repo, describer.instrument)
+            hook = begin(butler, options.dry_run) if begin is not None else None
+            hooks = {"preview" if options.dry_run else "hook": hook}
+            report = ingest(butler, describer, locations, pattern, options, stop, **hooks)
+    except IngestError as error:
+        raise click.ClickException(str(error)) from None
+    if report.ingested >= _MANY and not options.dry_run:
+        _try_refresh(repo)
+    _print(report)
+    return report.is_success
+
+
+def _print(report: IngestReport) -> None:
+    for line in report.failure_lines():
+        click.echo(line, err=True)
+    for line in report.summary_lines():
+        click.echo(line)
+    if report.not_tried:
+        click.echo("Give the same command again to go on.")
+
+
+def _try_refresh(repo: str) -> None:
+    import sqlalchemy.exc
+
+    try:
+        refresh_statistics(repo)
+    except sqlalchemy.exc.SQLAlchemyError as error:
+        click.echo(f"All is well, but searches may be slow: ANALYZE failed ({str(error).splitlines()[0]}).", err=True)
+
+
+class _StopRequest:
+    """Notices SIGTERM and SIGINT while it is in force.
+
+    An exception out of a signal handler may get lost in the middle of other
+    people's code. So the first signal is a request, to stop when the exposures
+    at hand are done, and a second one ends the process as usual.
+    """
+
+    def __init__(self) -> None:
+        self._is_made = False
+        self._previous: dict[signal.Signals, Any] = {}
+
+    def __call__(self) -> bool:
+        return self._is_made
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._previous[number] = signal.signal(number, self._notice)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._restore()
+
+    def _notice(self, number: int, frame: object) -> None:
+        self._is_made = True
+        self._restore()
+
+    def _restore(self) -> None:
+        while self._previous:
+            signal.signal(*self._previous.popitem())
+
+
+def ingest_simulated(
+    repo: str,
+    locations: Sequence[str],
+    regex: str | None,
+    ingest_type: str,
+    output_run: str | None,
+    group: str | None,
+    transfer: str,
+    processes: int,
+    fail_fast: bool,
+    skip_existing: bool,
+    update_records: bool,
+    dry_run: bool,
+    track_file_attrs: bool,
+) -> bool:
+    """Ingest files of the SPHEREx simulator.
+
+    Parameters
+    ----------
+    repo
+        Path, URI or label of the repository.
+    locations
+        Paths or URIs of files and directories.
+    regex
+        Searched for in names of files; by default it matches raw images.
+    ingest_type
+        Name of the dataset type.
+    output_run
+        Name of the RUN collection; by default ``ingest_type`` and ``r``.
+    group
+        Name of the group of the exposures; by default their date.
+    transfer
+        Transfer mode.
+    processes
+        Number of threads that read headers.
+    fail_fast
+        Stop at the first file that fails.
+    skip_existing
+        Pass over files that are there without reading them.
+    update_records
+        Let headers overwrite dimension records.
+    dry_run
+        Do everything but write.
+    track_file_attrs
+        Record the sizes of files.
+
+    Returns
+    -------
+    bool
+        Whether every file is in the repository now.
+    """
+    try:
+        describer = SimulatedDescriber(ingest_type, output_run or f"{ingest_type}r", group)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.", param_hint="--group") from None
+    return run_ingest(
+        repo,
+        describer,
+        locations,
+        regex or RAW_REGEX,
+        transfer=transfer,
+        threads=processes,
+        fail_fast=fail_fast,
+        skip_existing=skip_existing,
+        update_records=update_records,
+        dry_run=dry_run,
+        track_file_attrs=track_file_attrs,
+    )
+
+
+def ingest_level2(
+    repo: str,
+    locations: Sequence[str],
+    regex: str | None,
+    dataset_type: str,
+    processing_run: str | None,
+    processes: int,
+    **choices: Any,
+) -> bool:
+    """Ingest Level 2 images of the archive.
+
+    Parameters
+    ----------
+    repo
+        Path, URI or label of the repository.
+    locations
+        Paths or URIs of files, of directories, and of lists of such addresses.
+    regex
+        Searched for in names of files; by default it matches FITS files.
+    dataset_type
+        Name of the dataset type.
+    processing_run
+        Run of files that do not tell it.
+    processes
+        Number of threads that read headers.
+    **choices
+        Other fields of `spherex.ingest.IngestOptions`.
+
+    Returns
+    -------
+    bool
+        Whether every file is in the repository now.
+    """
+    try:
+        run = None if processing_run is None else ProcessingRun.parse(processing_run)
+    except ArchiveNameError as error:
+        raise click.BadParameter(f"{error}.", param_hint="--processing-run") from None
+    describer = Level2Describer(dataset_type, run)
+    return run_ingest(repo, describer, locations, regex or FITS_REGEX, threads=processes, **choices)

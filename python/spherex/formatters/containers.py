@@ -1,0 +1,110 @@
+"""Formatters of astropy's own containers."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, ClassVar
+
+from lsst.daf.butler import FormatterV2
+
+if TYPE_CHECKING:
+    from astropy.io.fits import HDUList
+    from astropy.nddata import CCDData
+    from lsst.resources import ResourcePath
+
+
+_EXTENSIONS = frozenset({".fits", ".fits.fz", ".fits.gz", ".fit", ".FITS"})
+_FLAGS = "FLAGS"
+
+
+class CCDDataFormatter(FormatterV2):
+    """Reads and writes `astropy.nddata.CCDData` as astropy lays it out.
+
+    Pixels, unit, mask, uncertainty, PSF image, WCS and header are kept, and
+    flags in HDUs named FLAGS. Of a file from elsewhere the first HDU with an
+    image is read; a unit that astropy does not know is kept as an
+    `astropy.units.UnrecognizedUnit`.
+    """
+
+    default_extension: ClassVar[str | None] = ".fits"
+    supported_extensions: ClassVar[frozenset[str]] = _EXTENSIONS
+    can_read_from_local_file: ClassVar[bool] = True
+
+    def read_from_local_file(self, path: str, component: str | None = None, expected_size: int = -1) -> CCDData:
+        """Read the image; see `lsst.daf.butler.FormatterV2`.
+
+        Raises
+        ------
+        OSError
+            If the file is damaged or holds no image.
+        """
+        from astropy import units
+        from astropy.io import fits
+        from astropy.nddata import CCDData
+
+        from spherex.image import replace_celestial_wcs
+
+        with fits.open(path) as hdus:
+            first = next((index for index, hdu in enumerate(hdus) if hdu.is_image and hdu.header["NAXIS"]), None)
+            if first is None:
+                raise OSError(f"{path} holds no image.")
+            header = hdus[first].header
+        name = str(header.get("BUNIT", "")).strip()
+        unit = units.Unit(CCDData.known_invalid_fits_unit_strings.get(name, name), parse_strict="silent")
+        if name and not isinstance(unit, units.UnrecognizedUnit):
+            # astropy would remark on a unit that is given twice.
+            unit = None
+        image = CCDData.read(path, hdu=first, format="fits", unit=unit, hdu_flags=_FLAGS, memmap=False)
+        if image.wcs is not None:
+            # astropy takes every card that the WCS repeats out of the header,
+            # exposure time and observatory among them.
+            replace_celestial_wcs(header, None)
+            image.header = header
+        if not image.data.dtype.isnative:
+            image.data = image.data.astype(image.data.dtype.newbyteorder("="))
+        return image
+
+    def write_local_file(self, in_memory_dataset: CCDData, uri: ResourcePath) -> None:
+        """Write the image; see `lsst.daf.butler.FormatterV2`.
+
+        Raises
+        ------
+        ValueError
+            If it is a SPHERExImage, whose planes would be lost.
+        """
+        from spherex.image import SPHERExImage
+
+        if isinstance(in_memory_dataset, SPHERExImage):
+            raise ValueError(
+                f"{self.dataset_ref.datasetType.name} has the storage class CCDData, which would lose the planes and "
+                "flag names of a SPHERExImage; give the dataset type the storage class SPHERExImage."
+            )
+        in_memory_dataset.write(uri.ospath, format="fits", hdu_flags=_FLAGS, overwrite=True)
+
+
+class HDUListFormatter(FormatterV2):
+    """Reads and writes `astropy.io.fits.HDUList`."""
+
+    default_extension: ClassVar[str | None] = ".fits"
+    supported_extensions: ClassVar[frozenset[str]] = _EXTENSIONS
+    can_read_from_uri: ClassVar[bool] = True
+
+    def read_from_uri(self, uri: ResourcePath, component: str | None = None, expected_size: int = -1) -> HDUList:
+        """Read the HDUs; see `lsst.daf.butler.FormatterV2`.
+
+        Raises
+        ------
+        OSError
+            If the file does not exist or is not FITS.
+        """
+        from astropy.io import fits
+
+        if not uri.isLocal:
+            return NotImplemented
+        # The whole is taken into memory, changeable: a file that came from
+        # far away is removed as soon as it has been read.
+        return fits.open(io.BytesIO(uri.read()), memmap=False, lazy_load_hdus=False)
+
+    def write_local_file(self, in_memory_dataset: HDUList, uri: ResourcePath) -> None:
+        """Write the HDUs; see `lsst.daf.butler.FormatterV2`."""
+        in_memory_dataset.writeto(uri.ospath, overwrite=True)

@@ -1,0 +1,160 @@
+"""Formatter and delegate of SPHEREx images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from lsst.daf.butler import DatasetProvenance, FormatterV2, StorageClassDelegate
+
+# The classes of images and files load astropy.nddata. They are imported when a
+# file is read or written: ingest needs this class, but none of them.
+if TYPE_CHECKING:
+    from lsst.resources import ResourcePath
+
+    from spherex.image import SPHERExImage
+
+
+_MOST_INPUTS_IN_HEADER = 3000
+
+
+class SPHERExImageFormatter(FormatterV2):
+    """Reads and writes `spherex.image.SPHERExImage` as FITS.
+
+    Components are image, flags, variance, zodi, wcs, header, psf, wavelength,
+    bbox and calibrations. Parameters are ``box``, a `spherex.image.Box` or the
+    four integers x0, x1, y0, y1 (0-based, upper limits exclusive), or
+    ``position`` and ``size``, a place on the sky and angles or pixels; ``mode``,
+    ``trim`` or ``pad``; and, for a whole image, ``planes``, the names of the
+    further planes that are wanted. Only the HDUs and rows that are needed are
+    read, from remote files too. The write parameter ``recipe`` names one of
+    the write recipes of the configuration.
+    """
+
+    default_extension: ClassVar[str | None] = ".fits"
+    supported_extensions: ClassVar[frozenset[str]] = frozenset({".fits", ".fits.fz", ".fit", ".FITS"})
+    supported_write_parameters: ClassVar[frozenset[str] | None] = frozenset({"recipe"})
+    can_read_from_uri: ClassVar[bool] = True
+    _provenance: Mapping[str, Any] | None = None
+
+    def read_from_uri(self, uri: ResourcePath, component: str | None = None, expected_size: int = -1) -> Any:
+        """Read the image or a component; see `lsst.daf.butler.FormatterV2`.
+
+        Raises
+        ------
+        spherex.fits.ProductError
+            If the file is damaged or lacks what is asked for.
+        ValueError
+            If the parameters are wrong, or nothing of the image is wanted.
+        """
+        from spherex.fits import open_product
+        from spherex.image import Cutout
+
+        given = self.file_descriptor.parameters or {}
+        parameters = {name: value for name, value in given.items() if value is not None}
+        if component is None and not parameters and not uri.isLocal:
+            # All of it is wanted: let the Butler download it, and keep it.
+            return NotImplemented
+        planes = parameters.pop("planes", None)
+        cut = Cutout.of(**parameters) if parameters else None
+        with open_product(uri) as product:
+            if component is None:
+                return product.read(cut, planes)
+            return getattr(product, component)(cut)
+
+    def add_provenance(
+        self, in_memory_dataset: SPHERExImage, /, *, provenance: DatasetProvenance | None = None
+    ) -> SPHERExImage:
+        """Remember what the header has to say of the dataset and its inputs.
+
+        The cards begin with ``HIERARCH LSST BUTLER``, as those of lsst.images
+        do. Cards of an earlier dataset are not written.
+        """
+        from spherex.fits import PROVENANCE_PREFIX
+
+        # A formatter writes one dataset. The image itself is left as it is.
+        self._provenance = (provenance or DatasetProvenance()).to_flat_dict(
+            self.dataset_ref,
+            prefix=PROVENANCE_PREFIX,
+            sep=" ",
+            simple_types=True,
+            max_inputs=_MOST_INPUTS_IN_HEADER,
+        )
+        return in_memory_dataset
+
+    def write_local_file(self, in_memory_dataset: SPHERExImage, uri: ResourcePath) -> None:
+        """Write the image; see `lsst.daf.butler.FormatterV2`.
+
+        Raises
+        ------
+        RuntimeError
+            If the configuration has no recipe of the name asked for.
+        """
+        from spherex.fits import WriteRecipe, write_product
+
+        name = self.write_parameters.get("recipe", "default")
+        recipes: Mapping[str, Any] = {"default": WriteRecipe()} | dict(self.write_recipes)
+        if name not in recipes:
+            raise RuntimeError(f"The configuration has no write recipe {name!r}; it has {', '.join(recipes)}.")
+        write_product(in_memory_dataset, uri.ospath, recipes[name], overwrite=True, provenance=self._provenance)
+
+    @classmethod
+    def validate_write_recipes(cls, recipes: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        """Check the write recipes of the configuration.
+
+        Raises
+        ------
+        RuntimeError
+            If one is wrong.
+        """
+        from spherex.fits import parse_recipes
+
+        return parse_recipes(recipes or {})
+
+
+_WITH_UNIT = {"image": 1, "zodi": 1, "variance": 2}
+"""Components that are pixels, and the power of the image's unit that they are in."""
+
+_ATTRIBUTES = {
+    "image": "data",
+    "flags": "flag_plane",
+    **{name: name for name in ("variance", "zodi", "wcs", "header", "psf", "wavelength", "bbox", "calibrations")},
+}
+
+
+class SPHERExImageDelegate(StorageClassDelegate):
+    """Does for images in memory what the formatter does for files."""
+
+    def getComponent(self, composite: Any, componentName: str) -> Any:  # noqa: N802, N803
+        """Return a component; see `lsst.daf.butler.StorageClassDelegate`.
+
+        Raises
+        ------
+        AttributeError
+            If there is no such component.
+        ValueError
+            If the image lacks it.
+        """
+        from astropy.units import Quantity
+
+        if componentName not in _ATTRIBUTES:
+            raise AttributeError(f"A SPHERExImage has no component {componentName!r}.")
+        component = getattr(composite, _ATTRIBUTES[componentName])
+        if component is None:
+            raise ValueError(f"This SPHERExImage has no {componentName}.")
+        if power := _WITH_UNIT.get(componentName):
+            return Quantity(component, composite.unit**power, copy=False, dtype=None)
+        return component
+
+    def handleParameters(self, inMemoryDataset: Any, parameters: Mapping[str, Any] | None = None) -> Any:  # noqa: N802, N803
+        """Apply the parameters of the storage class; see `lsst.daf.butler.StorageClassDelegate`."""
+        from spherex.image import SPHERExImage
+
+        given = {name: value for name, value in (parameters or {}).items() if value is not None}
+        planes = given.pop("planes", None)
+        if unknown := given.keys() - {"box", "position", "size", "mode"}:
+            raise ValueError(f"A SPHERExImage is not read with {', '.join(sorted(unknown))}.")
+        image = inMemoryDataset
+        if planes is not None:
+            image = SPHERExImage(image, planes={name: image.planes[name] for name in planes})
+        return image.cutout(**given) if given else image

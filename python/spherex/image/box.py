@@ -1,0 +1,301 @@
+"""Rectangles of pixels, and cutouts around positions on the sky."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+import numpy as np
+from astropy import units
+from astropy.coordinates import SkyCoord
+from astropy.wcs import WCS, NoConvergence
+from astropy.wcs.utils import pixel_to_skycoord, proj_plane_pixel_scales, skycoord_to_pixel
+
+
+@dataclasses.dataclass(frozen=True)
+class Box:
+    """A rectangle of pixels, 0-based, with exclusive upper limits.
+
+    Parameters
+    ----------
+    x0, x1
+        Columns from ``x0`` up to but not including ``x1``.
+    y0, y1
+        Rows from ``y0`` up to but not including ``y1``.
+
+    Raises
+    ------
+    ValueError
+        If the rectangle is empty.
+    """
+
+    x0: int
+    x1: int
+    y0: int
+    y1: int
+
+    def __post_init__(self) -> None:
+        if self.x1 <= self.x0 or self.y1 <= self.y0:
+            raise ValueError(f"{self} is empty: the upper limits are exclusive and must exceed the lower ones.")
+
+    @classmethod
+    def parse(cls, value: Box | Sequence[int]) -> Box:
+        """Make a box of what a user gave.
+
+        Parameters
+        ----------
+        value
+            A box or the four integers x0, x1, y0, y1.
+
+        Raises
+        ------
+        ValueError
+            If ``value`` is neither.
+        """
+        if isinstance(value, cls):
+            return value
+        try:
+            x0, x1, y0, y1 = (operator.index(limit) for limit in value)  # type: ignore[union-attr]
+        except (TypeError, ValueError):
+            raise ValueError(f"A box is four integers (x0, x1, y0, y1), not {value!r}.") from None
+        return cls(x0, x1, y0, y1)
+
+    @classmethod
+    def from_slices(cls, item: object, shape: tuple[int, ...]) -> Box:
+        """Make a box of an index expression.
+
+        Parameters
+        ----------
+        item
+            What stands between the brackets of ``image[...]``.
+        shape
+            Shape of the image, rows first.
+
+        Raises
+        ------
+        IndexError
+            If ``item`` is not made of slices with step 1.
+        """
+        items = item if isinstance(item, tuple) else (item,)
+        items = items + (slice(None),) * (2 - len(items))
+        if len(items) != 2 or not all(isinstance(one, slice) and one.step in (None, 1) for one in items):
+            raise IndexError(f"An image is cut by up to two slices of step 1, not by {item!r}; use .data for the rest.")
+        (y0, y1, _), (x0, x1, _) = (one.indices(size) for one, size in zip(items, shape, strict=True))
+        return cls(x0, x1, y0, y1)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the box."""
+        return self.y1 - self.y0, self.x1 - self.x0
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Index expression that cuts the box from an array."""
+        return slice(self.y0, self.y1), slice(self.x0, self.x1)
+
+    def shifted(self, columns: int, rows: int) -> Box:
+        """Return the box moved by columns and rows."""
+        return Box(self.x0 + columns, self.x1 + columns, self.y0 + rows, self.y1 + rows)
+
+    def clipped(self, shape: Sequence[int]) -> Box:
+        """Return the part of the box inside of an image.
+
+        Parameters
+        ----------
+        shape
+            Shape of the image, rows first.
+
+        Raises
+        ------
+        ValueError
+            If the box lies outside of the image.
+        """
+        rows, columns = shape[-2:]
+        if self.x0 >= columns or self.y0 >= rows or self.x1 <= 0 or self.y1 <= 0:
+            raise ValueError(f"{self} lies outside of the image of {rows} rows and {columns} columns.")
+        return Box(max(self.x0, 0), min(self.x1, columns), max(self.y0, 0), min(self.y1, rows))
+
+    def cut(self, pixels: np.ndarray, fill: Any = None) -> np.ndarray:
+        """Return the box of an array: a view, or new memory where it hangs over the edge.
+
+        Parameters
+        ----------
+        pixels
+            Pixels, shape (rows, columns).
+        fill
+            Value of pixels outside; see `filled`.
+
+        Raises
+        ------
+        ValueError
+            If the box lies outside of the array.
+        """
+        inside = self.clipped(pixels.shape)
+        return self.filled(pixels[inside.slices], inside, fill)
+
+    def filled(self, part: np.ndarray, inside: Box, fill: Any = None) -> np.ndarray:
+        """Return all pixels of the box, of which some are known.
+
+        Parameters
+        ----------
+        part
+            The pixels that are known.
+        inside
+            Where they are: a box inside of this one.
+        fill
+            Value of the others; by default NaN, of integers 0.
+        """
+        if inside == self:
+            return part
+        if fill is None:
+            fill = np.nan if part.dtype.kind in "fc" else 0
+        whole = np.full(self.shape, fill, part.dtype)
+        whole[inside.y0 - self.y0 : inside.y1 - self.y0, inside.x0 - self.x0 : inside.x1 - self.x0] = part
+        return whole
+
+
+_MODES = ("trim", "pad")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Cutout:
+    """A part of an image, as a user asks for it.
+
+    Parameters
+    ----------
+    box
+        Box of pixels. Either it is given, or position and size.
+    position
+        One place on the sky.
+    size
+        Angle or number of pixels, for both axes or a pair for rows and
+        columns, as in `astropy.nddata.Cutout2D`. Numbers of pixels are at
+        least 1. Angles are rounded to whole pixels, at least one: 92.25
+        arcsec are 15 pixels, as for IRSA's cutout service.
+    mode
+        What happens to pixels that the image does not have: ``trim`` leaves
+        them away, ``pad`` fills them (NaN; in flags MISSING_DATA; in other
+        integers 0).
+
+    Raises
+    ------
+    ValueError
+        If these do not describe one part.
+    """
+
+    box: Box | None = None
+    position: SkyCoord | None = None
+    size: Any = None
+    mode: str = "trim"
+
+    def __post_init__(self) -> None:
+        if self.mode not in _MODES:
+            raise ValueError(f"The mode of a cutout is {' or '.join(_MODES)}, not {self.mode!r}.")
+        if (self.box is None) == (self.position is None) or (self.position is None) != (self.size is None):
+            raise ValueError("A cutout is given by a box of pixels, or by a position and a size.")
+        if self.position is not None and not (isinstance(self.position, SkyCoord) and self.position.isscalar):
+            raise ValueError(f"The position of a cutout is one SkyCoord, not {self.position!r}.")
+
+    @classmethod
+    def of(
+        cls,
+        box: Box | Sequence[int] | None = None,
+        position: SkyCoord | None = None,
+        size: Any = None,
+        mode: str = "trim",
+    ) -> Self:
+        """Make a cutout of what a user gave.
+
+        Raises
+        ------
+        ValueError
+            If it does not describe one part.
+        """
+        return cls(None if box is None else Box.parse(box), position, size, mode)
+
+    def resolve(self, shape: Sequence[int], wcs: Callable[[], WCS | None]) -> Box:
+        """Return the pixels of an image that are meant.
+
+        Parameters
+        ----------
+        shape
+            Shape of the image, rows first.
+        wcs
+            Called for the celestial coordinates of the image if they matter.
+
+        Returns
+        -------
+        box : `Box`
+            Inside of the image, or hanging over its edge if the mode is ``pad``.
+
+        Raises
+        ------
+        ValueError
+            If none of them are in the image, or it has no coordinates.
+        """
+        box = self._around(shape, wcs()) if self.box is None else self.box
+        try:
+            inside = box.clipped(shape)
+        except ValueError:
+            if self.position is None:
+                raise
+            raise self._outside(shape) from None
+        return box if self.mode == "pad" else inside
+
+    def _around(self, shape: Sequence[int], wcs: WCS | None) -> Box:
+        if wcs is None:
+            raise ValueError("The image has no celestial coordinates; cut it by a box of pixels.")
+        position = self.position
+        assert position is not None  # noqa: S101 -- checked by __post_init__, unknown to mypy
+        scales = proj_plane_pixel_scales(wcs)
+        rows, columns = _in_pixels(self.size, scales[::-1])
+        # Behind the tangential plane there are no pixels, and far away the
+        # polynomial of the distortion may lead to none or to anywhere.
+        if not np.isfinite(skycoord_to_pixel(position, wcs, mode="wcs")).all():
+            raise self._outside(shape)
+        try:
+            x, y = (float(one) for one in skycoord_to_pixel(position, wcs))
+        except NoConvergence:
+            raise self._outside(shape) from None
+        if pixel_to_skycoord(x, y, wcs).separation(position).deg > max(scales):
+            raise self._outside(shape)
+        x0, y0 = math.ceil(x - columns / 2), math.ceil(y - rows / 2)
+        return Box(x0, x0 + columns, y0, y0 + rows)
+
+    def _outside(self, shape: Sequence[int]) -> ValueError:
+        place = self.position.to_string("decimal", precision=5)  # type: ignore[union-attr]
+        return ValueError(
+            f"A cutout of {self.size} at {place} deg lies outside of the image of {shape[-2]} rows and "
+            f"{shape[-1]} columns."
+        )
+
+
+def _in_pixels(size: Any, scales: Sequence[float]) -> tuple[int, int]:
+    """Return rows and columns of a size; the scales are in degrees, in the same order."""
+    is_pair = isinstance(size, tuple | list) or getattr(size, "shape", ()) != ()
+    sizes = size if is_pair else (size, size)
+    try:
+        rows, columns = (_length(one, scale) for one, scale in zip(sizes, scales, strict=True))
+        return rows, columns
+    except (TypeError, ValueError, OverflowError, units.UnitsError):
+        raise ValueError(
+            "The size of a cutout is one or two angles with a unit (0.01 * units.deg) or numbers of pixels, "
+            f"at least 1, not {size!r}."
+        ) from None
+
+
+def _length(size: Any, scale: float) -> int:
+    quantity = units.Quantity(size)
+    if quantity.unit in (units.dimensionless_unscaled, units.pix):
+        pixels = float(quantity.value)
+        # It is rather an angle without its unit.
+        is_size = pixels >= 1
+    else:
+        pixels = quantity.to_value(units.deg) / scale
+        is_size = pixels > 0
+    if not is_size:
+        raise ValueError
+    return max(round(pixels), 1)

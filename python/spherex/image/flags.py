@@ -1,0 +1,373 @@
+"""Flags of pixels: which bit of an integer plane means what, and which make a pixel bad."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from .box import Box
+
+
+@dataclasses.dataclass(frozen=True)
+class BadPixelPreset:
+    """A published choice of flags.
+
+    Parameters
+    ----------
+    source
+        Who uses it.
+    names
+        The flags; `None` for all that an image has.
+    kept
+        Flags that do not make a pixel bad.
+    """
+
+    source: str
+    names: frozenset[str] | None = None
+    kept: frozenset[str] = frozenset()
+
+    def of(self, known: Iterable[str]) -> set[str]:
+        """Return those flags of an image that the choice has."""
+        wanted = set(known) if self.names is None else self.names.intersection(known)
+        return set(wanted - self.kept)
+
+
+_HELPDESK = frozenset({"SUR_ERROR", "NONFUNC", "MISSING_DATA", "HOT", "COLD", "NONLINEAR", "PERSIST"})
+
+BAD_PIXEL_PRESETS: Mapping[str, BadPixelPreset] = {
+    "cube": BadPixelPreset(
+        "SPHEREx Explanatory Supplement, section 3.4.3, table 16, and IRSA's Mosaic Tool",
+        kept=frozenset({"OVERFLOW", "FULLSAMPLE", "OUTLIER", "SOURCE"}),
+    ),
+    "fit": BadPixelPreset("IRSA helpdesk, for fits of point sources (as in SPIFF, spherextract, cutoutdb)", _HELPDESK),
+    "background": BadPixelPreset(
+        "IRSA helpdesk, for the background of fits (as in SPIFF)",
+        _HELPDESK | {"OVERFLOW", "SOURCE", "OUTLIER", "TRANSIENT"},
+    ),
+    "tractor": BadPixelPreset(
+        "tractorjax-spherex",
+        frozenset({"SUR_ERROR", "PHANMISS", "NONFUNC", "MISSING_DATA", "HOT", "COLD", "PERSIST", "OUTLIER"}),
+    ),
+    "spxquery": BadPixelPreset(
+        "spxquery and sx_phot",
+        frozenset({"TRANSIENT", "OVERFLOW", "SUR_ERROR", "NONFUNC", "DICHROIC"})
+        | {"MISSING_DATA", "HOT", "COLD", "NONLINEAR"},
+    ),
+    "discovery": BadPixelPreset(
+        "IRSA's tutorial on the discovery of sources",
+        frozenset({"TRANSIENT", "OVERFLOW", "SUR_ERROR", "PHANTOM", "REFERENCE", "NONFUNC", "DICHROIC"})
+        | {"MISSING_DATA", "HOT", "COLD", "FULLSAMPLE", "PHANMISS", "NONLINEAR", "PERSIST", "OUTLIER"},
+    ),
+}
+"""Choices of flags by name. Only ``background`` takes pixels with sources for
+bad ones: SOURCE is set on 40 to 99 % of the pixels.
+"""
+
+DEFAULT_PRESET = "cube"
+"""The choice of the mission itself."""
+
+
+def bad_flags(names: str | Iterable[str], known: Collection[str]) -> set[str]:
+    """Return the flags that make a pixel of an image bad.
+
+    Parameters
+    ----------
+    names
+        Name of a preset, name of a flag, or several names of flags.
+    known
+        Flags that the image has.
+
+    Raises
+    ------
+    KeyError
+        If a flag is named that the image does not have.
+    ValueError
+        If the image has none of the flags of a preset.
+    """
+    if isinstance(names, str):
+        if names in BAD_PIXEL_PRESETS:
+            chosen = BAD_PIXEL_PRESETS[names].of(known)
+            if not chosen:
+                raise ValueError(
+                    f"The image names none of the flags of the preset {names!r}; it names "
+                    f"{', '.join(known) or 'none'}. Name flags yourself, or give the image a flag table."
+                )
+            return chosen
+        names = (names,)
+    wanted = set(names)
+    if unknown := wanted.difference(known):
+        raise KeyError(
+            f"No flag {', '.join(sorted(unknown))} in this image; it has {', '.join(known) or 'none'}. "
+            f"Presets are {', '.join(BAD_PIXEL_PRESETS)}."
+        )
+    return wanted
+
+
+def takes_all_but_some(name: str) -> bool:
+    """Return whether this is the name of a preset of all flags but a few."""
+    return name in BAD_PIXEL_PRESETS and BAD_PIXEL_PRESETS[name].names is None
+
+
+_BITS_OF_A_PLANE = 32
+_MISSING = "MISSING_DATA"
+
+
+class FlagTable(Mapping[str, int]):
+    """Names of the flags of one image and the bits that hold them.
+
+    The table differs between releases of the archive and even inside one, so
+    each image carries the one that its file gave.
+
+    Parameters
+    ----------
+    bits
+        Bit number, 0 to 31, of each flag name.
+
+    Raises
+    ------
+    ValueError
+        If a bit is out of range or two names share one.
+    """
+
+    def __init__(self, bits: Mapping[str, int]) -> None:
+        self._bits = {str(name): int(bit) for name, bit in bits.items()}
+        names: dict[int, str] = {}
+        for name, bit in self._bits.items():
+            if not 0 <= bit < _BITS_OF_A_PLANE:
+                raise ValueError(f"Flag {name} is given bit {bit}; a flag plane has the bits 0 to 31.")
+            if bit in names:
+                raise ValueError(f"Flags {names[bit]} and {name} share bit {bit}.")
+            names[bit] = name
+
+    def __getitem__(self, name: str) -> int:
+        try:
+            return self._bits[name]
+        except KeyError:
+            raise KeyError(f"No flag {name!r} in this image; it has {', '.join(self._bits) or 'none'}.") from None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._bits
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._bits)
+
+    def __len__(self) -> int:
+        return len(self._bits)
+
+    def __repr__(self) -> str:
+        return f"FlagTable({self._bits})"
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._bits.items()))
+
+    def __eq__(self, other: object) -> bool:
+        return self._bits == other._bits if isinstance(other, FlagTable) else NotImplemented
+
+    def bits(self, *names: str) -> np.int32:
+        """Return the integer that has the bits of the named flags set.
+
+        Raises
+        ------
+        KeyError
+            If the table has no such flag.
+        """
+        return np.uint32(sum(1 << self[name] for name in set(names))).view(np.int32)
+
+    @property
+    def missing(self) -> np.int32:
+        """Flags of a pixel that a detector does not have: MISSING_DATA, or none if the table lacks it."""
+        return self.bits(*{_MISSING} & self.keys())
+
+    def merged(self, other: FlagTable) -> FlagTable:
+        """Return a table that has the flags of both.
+
+        Names of this table keep their bits. Names that only the other one has
+        keep theirs where they are free, else they get the lowest free bit.
+
+        Raises
+        ------
+        ValueError
+            If the two have more than 32 different names.
+        """
+        bits = dict(self._bits)
+        # Names whose own bit is free come first, or a displaced name could
+        # take that bit from them.
+        missing = [(name, bit) for name, bit in other._bits.items() if name not in bits]
+        used = set(bits.values())
+        displaced = []
+        for name, bit in missing:
+            if bit in used:
+                displaced.append(name)
+            else:
+                bits[name] = bit
+                used.add(bit)
+        free = iter(sorted(set(range(_BITS_OF_A_PLANE)) - used))
+        for name in displaced:
+            try:
+                bits[name] = next(free)
+            except StopIteration:
+                raise ValueError(
+                    f"The two flag tables have more than {_BITS_OF_A_PLANE} names together; no bit is left for {name}."
+                ) from None
+        return FlagTable(bits)
+
+
+@dataclasses.dataclass(frozen=True)
+class FlagPlane:
+    """The flags of all pixels, together with what the bits mean.
+
+    Parameters
+    ----------
+    array
+        Flags, int32, shape (rows, columns).
+    table
+        Names and bits.
+    """
+
+    array: np.ndarray
+    table: FlagTable
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.array, dtype=dtype, copy=copy)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, FlagPlane):
+            return NotImplemented
+        return self.table == other.table and np.array_equal(self.array, other.array)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Rows and columns."""
+        return self.array.shape
+
+    def has(self, *names: str) -> np.ndarray:
+        """Return where at least one of the named flags is set.
+
+        Returns
+        -------
+        mask : `numpy.ndarray`
+            Boolean, shape (rows, columns).
+        """
+        return (self.array & self.table.bits(*names)) != 0
+
+    def cutout(self, box: Box) -> FlagPlane:
+        """Return the part inside of a box; pixels outside of the plane are flagged as missing."""
+        return FlagPlane(box.cut(self.array, self.table.missing), self.table)
+
+    def bad_pixels(self, names: str | Iterable[str] = DEFAULT_PRESET) -> np.ndarray:
+        """Return where a pixel should not be used.
+
+        Parameters
+        ----------
+        names
+            Name of one of `BAD_PIXEL_PRESETS`, name of a flag, or several
+            names of flags.
+
+        Returns
+        -------
+        mask : `numpy.ndarray`
+            Boolean, shape (rows, columns).
+
+        Raises
+        ------
+        KeyError
+            If a flag is asked for by name that the image does not have. Those
+            that a preset names are left out where they are not known.
+        ValueError
+            If the image has none of the flags of a preset.
+        """
+        bad = self.has(*bad_flags(names, self.table))
+        if isinstance(names, str) and takes_all_but_some(names):
+            # What nobody named is not among the few that are known to be harmless.
+            bad |= (self.array & ~self.table.bits(*self.table)) != 0
+        return bad
+
+    def combined(self, other: FlagPlane, out: np.ndarray | None = None) -> FlagPlane:
+        """Return the union of two planes of flags, matched by name.
+
+        Parameters
+        ----------
+        other
+            Flags of the same shape.
+        out
+            Where to put the result, such as the array of this plane itself;
+            by default into new memory.
+
+        Raises
+        ------
+        ValueError
+            If the shapes differ, if there are more names than bits, or if the
+            other plane has bits set that its differing table does not name.
+        """
+        if self.shape != other.shape:
+            raise ValueError(f"Flags of shape {other.shape} cannot be joined with flags of shape {self.shape}.")
+        if self.table == other.table:
+            return FlagPlane(np.bitwise_or(self.array, other.array, out=out), self.table)
+        table = self.table.merged(other.table)
+        for plane in (self, other):
+            unnamed = int(np.bitwise_or.reduce(plane.array, axis=None) & ~plane.table.bits(*plane.table))
+            if unnamed:
+                bits = [bit for bit in range(_BITS_OF_A_PLANE) if unnamed >> bit & 1]
+                raise ValueError(f"Bits {bits} are set but not named in {plane.table}: they cannot be matched by name.")
+        same = [name for name in other.table if other.table[name] == table[name]]
+        array = np.bitwise_or(self.array, other.array & other.table.bits(*same), out=out)
+        for name in other.table.keys() - set(same):
+            array[other.has(name)] |= table.bits(name)
+        return FlagPlane(array, table)
+
+
+def as_flags(flags: Any) -> np.ndarray:
+    """Return flags as int32, without a copy where they are."""
+    flags = np.asarray(flags.array if isinstance(flags, FlagPlane) else flags)
+    if flags.dtype == np.int32:
+        return flags
+    if flags.dtype.kind not in "iu":
+        raise ValueError(f"Flags are integers, not {flags.dtype}.")
+    if flags.dtype.itemsize > 4 and flags.size and not -(2**31) <= flags.min() <= flags.max() < 2**32:
+        raise ValueError(f"Flags have 32 bits; the {flags.dtype} array given uses more.")
+    return flags.astype(np.uint32).view(np.int32)
+
+
+SPHEREX_FLAGS = FlagTable(
+    {
+        "TRANSIENT": 0,
+        "OVERFLOW": 1,
+        "SUR_ERROR": 2,
+        "PHANTOM": 4,
+        "REFERENCE": 5,
+        "NONFUNC": 6,
+        "DICHROIC": 7,
+        "MISSING_DATA": 9,
+        "HOT": 10,
+        "COLD": 11,
+        "FULLSAMPLE": 12,
+        "PHANMISS": 14,
+        "NONLINEAR": 15,
+        "PERSIST": 17,
+        "OUTLIER": 19,
+        "SOURCE": 21,
+    }
+)
+"""Flags of new images: those of Level 2 files of Quick Release 2 (pipeline run
+l2b-v20), as read from their FLAGS headers in the IRSA tutorials.
+"""
+
+KNOWN_FLAGS = frozenset(SPHEREX_FLAGS) | {
+    "BLOOM",
+    "CROSSTALK",
+    "GHOST",
+    "GHOST_EXT",
+    "GHOST_FPA",
+    "HALO",
+    "SATELLITE_HALO",
+    "SNOWBALL",
+    "STREAK",
+}
+"""Names of flags in images of Quick Releases 1 to 3; each image has some of
+them (headers of pipeline versions 6.5.6 and 7.0.5, as noted by SPHERExView and minhaz-42/spherex-explorer).
+"""

@@ -1,0 +1,326 @@
+"""Point spread functions of a detector, which differ from zone to zone."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Self
+
+import numpy as np
+from astropy.io import fits
+from packaging.version import InvalidVersion, Version
+
+# Centres of one column of zones differ by rounding.
+_SAME_CENTRE = 0.1
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ZonePsf:
+    """The PSF at one place.
+
+    The fraction of a star's flux in a detector pixel is, if the PSF is
+    optical, the sum of the ``oversampling**2`` samples in the pixel; if it
+    is effective, that is already convolved with the pixel,
+    ``oversampling**2`` times the sample at the centre of the pixel.
+
+    Parameters
+    ----------
+    array
+        Samples, shape (rows, columns), centred on the middle one; not to be
+        changed.
+    oversampling
+        Samples per detector pixel along an axis.
+    effective
+        Whether the PSF is convolved with the pixel.
+    zone
+        Number of the zone, from 1, as planes and table rows count; `None` if
+        the PSF was interpolated between zones.
+    distance
+        Distance from the centre of that zone, or the nearest one, in pixels.
+    """
+
+    array: np.ndarray = dataclasses.field(repr=False)
+    oversampling: int
+    effective: bool
+    zone: int | None
+    distance: float
+
+    @property
+    def normalisation(self) -> float:
+        """Sum of the samples: 1 if they hold all of the flux. Nothing is renormalised."""
+        return float(self.array.sum(dtype=np.float64))
+
+
+def zone_weights(
+    x_centres: np.ndarray, y_centres: np.ndarray, x: np.ndarray, y: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the zones around places and the weights of a linear interpolation.
+
+    Parameters
+    ----------
+    x_centres, y_centres
+        Centres of the zones.
+    x, y
+        The places, of shape (n,). Beyond the outermost centres these count.
+
+    Returns
+    -------
+    indices : `numpy.ndarray`
+        Indices of four zones for each place, of shape (n, 4).
+    weights : `numpy.ndarray`
+        Their weights, of the same shape. The sum of four is 1.
+
+    Raises
+    ------
+    ValueError
+        If the centres form no lattice.
+    """
+    columns, rows = _ticks(x_centres), _ticks(y_centres)
+    lattice = np.full((len(rows), len(columns)), -1)
+    lattice[_index(rows, y_centres), _index(columns, x_centres)] = np.arange(len(x_centres))
+    if lattice.size != len(x_centres) or (lattice < 0).any():
+        raise ValueError("The zones of the PSF form no lattice; take the PSF of the nearest one.")
+    (row, of_row), (column, of_column) = _between(rows, y), _between(columns, x)
+    return (
+        lattice[row[:, :, None], column[:, None, :]].reshape(-1, 4),
+        (of_row[:, :, None] * of_column[:, None, :]).reshape(-1, 4),
+    )
+
+
+def _ticks(centres: np.ndarray) -> np.ndarray:
+    """Return the different coordinates of a lattice."""
+    ordered = np.sort(centres)
+    return ordered[np.diff(ordered, prepend=-np.inf) > _SAME_CENTRE]
+
+
+def _index(ticks: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    return np.searchsorted(ticks, centres + _SAME_CENTRE) - 1
+
+
+def _between(ticks: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the two ticks around each place and their weights, of shape (n, 2)."""
+    index = np.interp(places, ticks, np.arange(len(ticks)))
+    lower = index.astype(np.intp)
+    part = index - lower
+    upper = np.minimum(lower + 1, len(ticks) - 1)
+    return np.stack([lower, upper], axis=-1), np.stack([1 - part, part], axis=-1)
+
+
+PSF_PLANES = ("EPSF", "PSF")
+"""Names of the planes that hold the PSF: of Quick Release 3, and of 1 and 2."""
+
+_FIRST_WITHOUT_SWAP = (6, 5, 6)
+_MENDED = "psffix"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Zones:
+    """What the samples of the zones mean; centres in pixels of the whole frame."""
+
+    x: np.ndarray
+    y: np.ndarray
+    oversampling: int
+    effective: bool
+    origin: tuple[float, float]
+
+
+class Psf(np.ndarray):
+    """PSFs of all zones of a detector, shape (zones, rows, columns).
+
+    It is an array because the PSF of a `~astropy.nddata.CCDData` has to be one. What is
+    taken out of it by indexing or arithmetic is a plain array.
+
+    Centres of zones are those of the file, and are compared with pixels
+    counted from 0, as IRSA's notebook on the PSF does.
+
+    Parameters
+    ----------
+    samples
+        Samples, shape (zones, rows, columns).
+    x, y
+        Centres of the zones in pixels of the whole frame, from 0.
+    oversampling
+        Samples per detector pixel along an axis.
+    effective
+        Whether the PSF is convolved with the pixel.
+    origin
+        Column and row of the whole frame where the image at hand begins.
+
+    Raises
+    ------
+    ValueError
+        If there is not one centre for each PSF.
+    """
+
+    _zones: _Zones
+
+    def __new__(
+        cls,
+        samples: np.ndarray,
+        *,
+        x: np.ndarray,
+        y: np.ndarray,
+        oversampling: int,
+        effective: bool,
+        origin: tuple[float, float] = (0.0, 0.0),
+    ) -> Self:
+        """Make a PSF; see the class."""
+        psf = np.asarray(samples).view(cls)
+        if psf.ndim != 3 or not psf.size or not np.shape(x) == np.shape(y) == psf.shape[:1]:
+            raise ValueError(f"{np.shape(x)} centres of zones do not fit to samples of shape {psf.shape}")
+        psf._zones = _Zones(np.asarray(x, float), np.asarray(y, float), oversampling, effective, origin)
+        return psf
+
+    def __array_finalize__(self, source: Any) -> None:
+        if isinstance(source, Psf):
+            self._zones = source._zones
+
+    def __array_wrap__(self, array: np.ndarray, context: Any = None, return_scalar: bool = False) -> Any:
+        return array[()] if return_scalar else np.asarray(array)
+
+    def __getitem__(self, item: Any) -> Any:
+        return np.asarray(self)[item]
+
+    def __reduce__(self) -> Any:
+        about = dataclasses.asdict(self._zones)
+        return _restored, (np.asarray(self), about)
+
+    def __deepcopy__(self, memo: dict[int, Any] | None) -> Psf:
+        return _restored(np.array(self), dataclasses.asdict(self._zones))
+
+    @staticmethod
+    def is_in(hdu: fits.ImageHDU | fits.BinTableHDU) -> bool:
+        """Return whether an HDU holds PSFs in one of the archive's forms."""
+        if isinstance(hdu, fits.BinTableHDU):
+            return "EPSF" in hdu.columns.names
+        return len(hdu.shape) == 3 and "XCTR_1" in hdu.header
+
+    @classmethod
+    def from_hdu(
+        cls,
+        hdu: fits.ImageHDU | fits.BinTableHDU,
+        version: str | None = None,
+        origin: tuple[float, float] = (0.0, 0.0),
+    ) -> Psf:
+        """Return the PSFs of an HDU of the archive.
+
+        Parameters
+        ----------
+        hdu
+            Cube of optical PSFs with the cards XCTR_i and YCTR_i (Quick
+            Releases 1 and 2), or table of effective PSFs (Quick Release 3).
+        version
+            VERSION of the file: cubes up to 6.5.5 have the coordinates of the
+            centres exchanged, unless the version says ``+psffix1``
+            (https://irsa.ipac.caltech.edu/data/SPHEREx/docs/psfhdrerr.html).
+            If it is not known the order of the zones decides: the columns
+            change fastest.
+        origin
+            Column and row of the whole frame where the image at hand begins.
+
+        Raises
+        ------
+        ValueError
+            If the HDU lacks what a PSF needs.
+        """
+        if not cls.is_in(hdu):
+            raise ValueError(f"HDU {hdu.name} holds no PSFs: neither a table EPSF nor a cube with cards XCTR_i")
+        try:
+            if isinstance(hdu, fits.BinTableHDU):
+                return cls._of_table(hdu, origin)
+            return cls._of_cube(hdu, version, origin)
+        except KeyError as error:
+            raise ValueError(f"HDU {hdu.name} is no complete PSF: {error.args[0]}") from None
+
+    @classmethod
+    def _of_table(cls, hdu: fits.BinTableHDU, origin: tuple[float, float]) -> Psf:
+        factors = {hdu.header["OVSMPX"], hdu.header["OVSMPY"]}
+        if len(factors) > 1:
+            raise ValueError(f"HDU {hdu.name} has unequal OVSMPX and OVSMPY")
+        table = hdu.data
+        samples = np.asarray(table["EPSF"])
+        return cls(
+            samples.astype(samples.dtype.newbyteorder("=")),
+            x=table["XCENTER"],
+            y=table["YCENTER"],
+            oversampling=int(factors.pop()),
+            effective=True,
+            origin=origin,
+        )
+
+    @classmethod
+    def _of_cube(cls, hdu: fits.ImageHDU, version: str | None, origin: tuple[float, float]) -> Psf:
+        header, cube = hdu.header, hdu.data
+        zones = range(1, len(cube) + 1)
+        x, y = (np.array([header[f"{axis}CTR_{zone}"] for zone in zones], float) for axis in "XY")
+        swapped = _is_swapped(version)
+        if swapped is None:
+            swapped = len(cube) > 1 and abs(x[1] - x[0]) < abs(y[1] - y[0])
+        if swapped:
+            x, y = y, x
+        return cls(cube, x=x, y=y, oversampling=int(header["OVERSAMP"]), effective=False, origin=origin)
+
+    @property
+    def centres(self) -> tuple[np.ndarray, np.ndarray]:
+        """Columns and rows of the centres of the zones, in pixels of the whole frame."""
+        return self._zones.x, self._zones.y
+
+    @property
+    def oversampling(self) -> int:
+        """Samples per detector pixel along an axis."""
+        return self._zones.oversampling
+
+    @property
+    def is_effective(self) -> bool:
+        """Whether the PSF is convolved with the pixel."""
+        return self._zones.effective
+
+    def shifted(self, columns: int, rows: int) -> Psf:
+        """Return the PSFs for a cut of the image that begins at a column and row of it."""
+        x, y = self._zones.origin
+        return _restored(np.asarray(self), dataclasses.asdict(self._zones) | {"origin": (x + columns, y + rows)})
+
+    def at(self, x: float, y: float, *, interpolate: bool = False) -> ZonePsf:
+        """Return the PSF at a place of the image.
+
+        Parameters
+        ----------
+        x, y
+            Column and row in the image at hand, from 0. Places outside of the
+            frame get the PSF of its edge.
+        interpolate
+            Whether to interpolate linearly between the centres of the four zones
+            around it instead of taking the nearest zone; beyond the outermost
+            centres their PSF holds.
+
+        Raises
+        ------
+        ValueError
+            If the place is not finite, or the zones form no lattice to
+            interpolate in.
+        """
+        x, y = float(x) + self._zones.origin[0], float(y) + self._zones.origin[1]
+        if not np.isfinite([x, y]).all():
+            raise ValueError("The place of a PSF must be finite.")
+        distances = np.hypot(self._zones.x - x, self._zones.y - y)
+        nearest = int(distances.argmin())
+        if interpolate:
+            ((indices,), (weights,)) = zone_weights(*self.centres, np.array([x]), np.array([y]))
+            samples, zone = sum(weight * self[i] for i, weight in zip(indices, weights, strict=True) if weight), None
+        else:
+            samples, zone = self[nearest].view(), nearest + 1
+        samples.flags.writeable = False
+        return ZonePsf(samples, self.oversampling, self.is_effective, zone, float(distances[nearest]))
+
+
+def _restored(samples: np.ndarray, about: dict[str, Any]) -> Psf:
+    return Psf(samples, **about)
+
+
+def _is_swapped(version: str | None) -> bool | None:
+    """Return whether a version wrote the centres in the wrong order, `None` if it does not say."""
+    public, _, local = str(version or "").strip().partition("+")
+    try:
+        release = Version(public).release
+    except InvalidVersion:
+        return None
+    return release < _FIRST_WITHOUT_SWAP and _MENDED not in local

@@ -1,0 +1,446 @@
+"""A SPHEREx image: pixels, variance, flags and what belongs to them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from astropy.coordinates import SkyCoord
+from astropy.io import fits
+from astropy.nddata import CCDData, NDData, VarianceUncertainty
+from astropy.units import Quantity, Unit, UnitBase
+from astropy.wcs import WCS
+
+from spherex.archive import CalibrationReference, calibration_references
+
+from .box import Box, Cutout
+from .flags import DEFAULT_PRESET, SPHEREX_FLAGS, FlagPlane, FlagTable, as_flags
+from .plane import Plane
+from .psf import PSF_PLANES, Psf
+from .wavelength import Wavelength, wavelength_plane
+from .wcs import (
+    alternative_wcs,
+    celestial_text,
+    celestial_wcs,
+    frame_box,
+    frame_origin,
+    is_same_wcs,
+    shifted_cards,
+    shifted_header,
+    shifted_wcs,
+)
+
+
+def joined_flags(first: FlagPlane | None, second: FlagPlane | None) -> FlagPlane | None:
+    """Return the flags of two images together, in new memory; either may have none."""
+    if first is not None and second is not None:
+        return first.combined(second)
+    one = second if first is None else first
+    return None if one is None else FlagPlane(one.array.copy(), one.table)
+
+
+def with_variance(image: CCDData) -> CCDData:
+    """Return an image whose uncertainty, if any, is a variance: masters of ccdproc come with a standard deviation."""
+    image = CCDData(image)
+    if image.uncertainty is not None:
+        image.uncertainty = image.uncertainty.represent_as(VarianceUncertainty)
+    return image
+
+
+ZODI_PLANE = "ZODI"
+"""Name of the plane with the model of the zodiacal light."""
+
+_PRIMARY = "PRIMARY"
+
+
+class ImageParts:
+    """Views of an image that follow from its header, flags and planes.
+
+    They are made anew from these when they are asked for, so that they hold
+    for a cut of the image too.
+    """
+
+    header: fits.Header
+    planes: dict[str, Plane]
+    side_cards: dict[str, bytes]
+    shape: tuple[int, ...]
+    flags: np.ndarray | None
+    flag_table: FlagTable
+    _psf: Any = None
+    _psf_read: tuple[Plane, tuple[float, float], Psf] | None = None
+
+    @property
+    def flag_plane(self) -> FlagPlane | None:
+        """Flags together with their names."""
+        return None if self.flags is None else FlagPlane(self.flags, self.flag_table)
+
+    @property
+    def bbox(self) -> Box:
+        """Pixels of the whole frame that the image has, by coordinate system A."""
+        return frame_box(self.header, self.shape)
+
+    @property
+    def version(self) -> str | None:
+        """VERSION of the mission's pipeline that made the file, from its primary header if that has one."""
+        primary = fits.Header.fromstring(self.side_cards.get(_PRIMARY, b""))
+        version = primary.get("VERSION", self.header.get("VERSION"))
+        return None if version is None else str(version)
+
+    @property
+    def calibrations(self) -> tuple[CalibrationReference, ...]:
+        """Calibrations that the mission's pipeline used, from the HISTORY of the header."""
+        return calibration_references(self.header.get("HISTORY", ()))
+
+    @property
+    def zodi(self) -> np.ndarray | None:
+        """Model of the zodiacal light in the unit of the image, shape (rows, columns). It is not subtracted."""
+        plane = self.planes.get(ZODI_PLANE)
+        return None if plane is None else plane.data
+
+    @property
+    def wavelength(self) -> Wavelength | None:
+        """Wavelength and bandwidth of the pixels; `None` if the image has no table of them."""
+        name = wavelength_plane(self.header)
+        return None if name not in self.planes else Wavelength(self.header, self.planes[name].peeked, self.shape)
+
+    @property
+    def psf(self) -> Psf | np.ndarray | None:
+        """PSFs of the zones; `None` if the image has no plane of the archive's form that holds them.
+
+        An array set by hand takes their place, but cannot be written.
+        """
+        if self._psf is not None:
+            return self._psf
+        plane = next((self.planes[name] for name in PSF_PLANES if name in self.planes), None)
+        if plane is None or not Psf.is_in(plane.peeked):
+            return None
+        origin = frame_origin(self.header)
+        if self._psf_read is None or self._psf_read[:2] != (plane, origin):
+            self._psf_read = plane, origin, Psf.from_hdu(plane.peeked, self.version, origin)
+        return self._psf_read[2]
+
+    @psf.setter
+    def psf(self, value: np.ndarray | None) -> None:
+        if value is not None and not isinstance(value, np.ndarray):
+            raise TypeError("The PSF of an image is an array.")
+        self._psf = value
+
+    @property
+    def foreign_psf(self) -> np.ndarray | None:
+        """The PSF that was set by hand."""
+        return self._psf
+
+    def alternative_wcs(self, key: str) -> WCS:
+        """Return an alternative coordinate system.
+
+        Parameters
+        ----------
+        key
+            A for the pixels of the whole frame (of which this image may be a
+            cut), W for wavelength and bandwidth in um.
+
+        Raises
+        ------
+        KeyError
+            If the header has no such system.
+        """
+        name = wavelength_plane(self.header)
+        tables = {name: self.planes[name].peeked} if name is not None and name in self.planes else {}
+        return alternative_wcs(self.header, key, tables)
+
+    def bad_pixels(self, names: str | Iterable[str] = DEFAULT_PRESET) -> np.ndarray:
+        """Return where a pixel should not be used; see `FlagPlane.bad_pixels`.
+
+        Raises
+        ------
+        ValueError
+            If the image has no flags.
+        KeyError
+            If a flag is asked for that the image does not have.
+        """
+        if self.flag_plane is None:
+            raise ValueError("The image has no flags that could tell bad pixels.")
+        return self.flag_plane.bad_pixels(names)
+
+
+class SPHERExImage(ImageParts, CCDData):
+    """One image of one detector.
+
+    It is a `~astropy.nddata.CCDData`, so that astropy, photutils and ccdproc
+    take it, with a variance, named flags and further planes. Arithmetic
+    keeps variance and flags; the header, WCS and planes of the result are
+    those of the first operand.
+
+    Parameters
+    ----------
+    data
+        Pixels, shape (rows, columns), or another image whose content is
+        taken over where nothing else is given.
+    unit
+        Unit of the pixels; by default BUNIT of the header.
+    variance
+        Variance of the pixels in the square of ``unit``, same shape.
+    flags
+        Flags of the pixels, int32, same shape; a `FlagPlane` brings its own
+        ``flag_table``.
+    flag_table
+        Names of the flags; by default those of `SPHEREX_FLAGS`.
+    header
+        Header of the image, `astropy.io.fits.Header` or any mapping.
+    wcs
+        Celestial coordinates. By default they are built from the header when
+        they are first asked for, and again when its cards have changed.
+    planes
+        Further planes by name, in the order in which they are written.
+    side_cards
+        Header cards of the primary HDU and of the FLAGS and VARIANCE planes
+        as their file had them, by name, to be written back.
+    **kwargs
+        Passed to `~astropy.nddata.CCDData`: ``mask``, ``uncertainty``, ``copy``.
+
+    Raises
+    ------
+    ValueError
+        If the image is not two-dimensional, has no unit, or the shapes of
+        the planes differ.
+    """
+
+    def __init__(
+        self,
+        data: Any,
+        *,
+        unit: str | UnitBase | None = None,
+        variance: np.ndarray | None = None,
+        flags: np.ndarray | FlagPlane | None = None,
+        flag_table: FlagTable | None = None,
+        header: Mapping[str, Any] | None = None,
+        wcs: WCS | None = None,
+        planes: Mapping[str, Plane] | None = None,
+        side_cards: Mapping[str, bytes] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        header = kwargs.pop("meta", None) if header is None else header
+        self._wcs_is_in_header = wcs is None
+        if isinstance(data, SPHERExImage):
+            source = data
+            kwargs.setdefault("uncertainty", source.uncertainty)
+            kwargs.setdefault("mask", source.mask)
+            unit = source.unit if unit is None else unit
+            header = source.header if header is None else header
+            flags = source.flag_plane if flags is None else flags
+            planes = source.planes if planes is None else planes
+            side_cards = source.side_cards if side_cards is None else side_cards
+            if wcs is None and not source.wcs_is_in_header:
+                wcs, self._wcs_is_in_header = source.wcs, False
+            data = source.data
+        if isinstance(flags, FlagPlane):
+            flag_table = flags.table
+        pixel_flags = None if flags is None else as_flags(flags)
+        if kwargs.get("copy", False):
+            pixel_flags = None if pixel_flags is None else pixel_flags.copy()
+            planes = {name: plane.copy() for name, plane in (planes or {}).items()}
+        if header is None:
+            header = data.meta if isinstance(data, NDData) else fits.Header()
+        if not isinstance(header, fits.Header):
+            header = fits.Header(list(header.items()))
+        if unit is None and not isinstance(data, NDData) and str(header.get("BUNIT") or "").strip():
+            unit = Unit(self.known_invalid_fits_unit_strings.get(header["BUNIT"], header["BUNIT"]))
+        if variance is not None:
+            variance_unit = getattr(variance, "unit", None)
+            kwargs["uncertainty"] = VarianceUncertainty(np.asarray(variance), unit=variance_unit, copy=False)
+        self.flag_table = SPHEREX_FLAGS if flag_table is None else flag_table
+        self.planes: dict[str, Plane] = dict(planes or {})
+        self.side_cards: dict[str, bytes] = dict(side_cards or {})
+        self._wcs_text: str | None = None
+        super().__init__(data, unit=unit, meta=header, wcs=wcs, flags=pixel_flags, **kwargs)
+        # Arithmetic with a number makes an image of it on the way.
+        if self.data.ndim not in (0, 2):
+            raise ValueError(f"A SPHERExImage is two-dimensional, not of shape {self.data.shape}.")
+
+    @property
+    def uncertainty(self) -> VarianceUncertainty | None:
+        """Uncertainty of the pixels, always as a variance."""
+        return self._uncertainty
+
+    @uncertainty.setter
+    def uncertainty(self, value: Any) -> None:
+        if value is not None and not isinstance(value, VarianceUncertainty):
+            if not hasattr(value, "represent_as"):
+                raise TypeError("An uncertainty must say its kind, as VarianceUncertainty(array) does.")
+            value = value.represent_as(VarianceUncertainty)
+        if value is not None and value.array is not None and value.array.shape != self.data.shape:
+            raise ValueError(f"The variance has shape {value.array.shape}, the image {self.data.shape}.")
+        # Arithmetic sets the unit of an image after its uncertainty.
+        if value is not None and value.unit is not None and self._unit is not None and value.unit != self._unit**2:
+            array = Quantity(value.array, value.unit, dtype=None).to_value(self._unit**2).astype(value.array.dtype)
+            value = VarianceUncertainty(array, copy=False)
+        CCDData.uncertainty.fset(self, value)
+
+    @property
+    def variance(self) -> np.ndarray | None:
+        """Variance of the pixels in the square of the unit, shape (rows, columns)."""
+        return None if self._uncertainty is None else self._uncertainty.array
+
+    @property
+    def wcs(self) -> WCS | None:
+        """Celestial coordinates; `None` if the header has none.
+
+        They follow the cards of the header, until they are set or changed
+        themselves: from then on they count, and replace those cards in a file.
+        """
+        is_outdated = self._wcs_is_in_header and (
+            self._wcs_text is None or self._wcs_text != celestial_text(self.header)
+        )
+        if is_outdated and self.wcs_is_in_header:
+            self._wcs = celestial_wcs(self.header)
+            if self._wcs is not None:
+                self._wcs.array_shape = self.data.shape
+            self._wcs_as_built = copy.deepcopy(self._wcs)
+            self._wcs_text = celestial_text(self.header)
+        return self._wcs
+
+    @wcs.setter
+    def wcs(self, value: WCS | None) -> None:
+        CCDData.wcs.fset(self, value)
+        self._wcs_is_in_header = False
+
+    @property
+    def wcs_is_in_header(self) -> bool:
+        """Whether the WCS is the one of the header cards, not one set or changed by hand."""
+        if self._wcs_is_in_header and self._wcs_text is not None and self._wcs is not None:
+            self._wcs_is_in_header = is_same_wcs(self._wcs, self._wcs_as_built)
+        return self._wcs_is_in_header
+
+    @property
+    def flags(self) -> np.ndarray | None:
+        """Flags of the pixels, int32, shape (rows, columns). Setting a `FlagPlane` sets `flag_table` too."""
+        return self._flags
+
+    @flags.setter
+    def flags(self, value: np.ndarray | FlagPlane | None) -> None:
+        if isinstance(value, FlagPlane):
+            self.flag_table = value.table
+        pixel_flags = None if value is None else as_flags(value)
+        if pixel_flags is not None and pixel_flags.shape != self.data.shape:
+            raise ValueError(f"The flags have shape {pixel_flags.shape}, the image {self.data.shape}.")
+        self._flags = pixel_flags
+
+    @classmethod
+    def read(cls, *args: Any, **kwargs: Any) -> SPHERExImage:
+        """Refuse: the reader of CCDData knows neither flags nor planes.
+
+        Raises
+        ------
+        NotImplementedError
+            Always; `spherex.fits.read_product` reads.
+        """
+        raise NotImplementedError("Use spherex.fits.read_product(path): CCDData.read would lose flags and planes.")
+
+    def write(self, *args: Any, **kwargs: Any) -> None:
+        """Refuse: the writer of CCDData knows neither flags nor planes.
+
+        Raises
+        ------
+        NotImplementedError
+            Always; `spherex.fits.write_product` writes.
+        """
+        raise NotImplementedError("Use spherex.fits.write_product(image, path): CCDData.write would lose planes.")
+
+    def __getitem__(self, item: Any) -> SPHERExImage:
+        return self.cutout(Box.from_slices(item, self.data.shape))
+
+    def cutout(
+        self,
+        box: Box | Sequence[int] | None = None,
+        *,
+        position: SkyCoord | None = None,
+        size: Any = None,
+        mode: str = "trim",
+    ) -> SPHERExImage:
+        """Return a part of the image; its coordinate systems give each pixel the same coordinates.
+
+        Pixels, variance and flags are views, unless the part is padded.
+
+        Parameters
+        ----------
+        box, position, size, mode
+            The part: a box of pixels or a place on the sky; see `Cutout`.
+
+        Raises
+        ------
+        ValueError
+            If none of it is in the image.
+        """
+        part = Cutout.of(box, position, size, mode)
+        return self._cut(part.resolve(self.data.shape, lambda: self.wcs))
+
+    def _cut(self, box: Box) -> SPHERExImage:
+        flags = self.flag_plane
+        cut = SPHERExImage(
+            box.cut(self.data),
+            unit=self.unit,
+            variance=None if self.variance is None else box.cut(self.variance),
+            mask=None if self.mask is None else box.cut(np.broadcast_to(self.mask, self.data.shape), fill=True),
+            flags=None if flags is None else flags.cutout(box),
+            flag_table=self.flag_table,
+            header=shifted_header(self.header, box),
+            planes={name: plane.cutout(box, self.data.shape) for name, plane in self.planes.items()},
+            side_cards={name: shifted_cards(one, box) for name, one in self.side_cards.items()},
+        )
+        if not self.wcs_is_in_header:
+            cut.wcs = None if self._wcs is None else shifted_wcs(self._wcs, box)
+        return cut
+
+    def add(self, operand: Any, operand2: Any = None, **kwargs: Any) -> SPHERExImage:
+        """Add; see `astropy.nddata.NDArithmeticMixin.add`. Flags are joined."""
+        return self._with_annotations(CCDData.add, operand, operand2, kwargs)
+
+    def subtract(self, operand: Any, operand2: Any = None, **kwargs: Any) -> SPHERExImage:
+        """Subtract; see `astropy.nddata.NDArithmeticMixin.subtract`. Flags are joined."""
+        return self._with_annotations(CCDData.subtract, operand, operand2, kwargs)
+
+    def multiply(self, operand: Any, operand2: Any = None, **kwargs: Any) -> SPHERExImage:
+        """Multiply; see `astropy.nddata.NDArithmeticMixin.multiply`. Flags are joined."""
+        return self._with_annotations(CCDData.multiply, operand, operand2, kwargs)
+
+    def divide(self, operand: Any, operand2: Any = None, **kwargs: Any) -> SPHERExImage:
+        """Divide; see `astropy.nddata.NDArithmeticMixin.divide`. Flags are joined."""
+        return self._with_annotations(CCDData.divide, operand, operand2, kwargs)
+
+    def _bare(self) -> SPHERExImage:
+        bare = SPHERExImage(self, planes={})  # astropy would read the PSF, to say that the result gets none.
+        bare.psf = self.foreign_psf
+        return bare
+
+    def _with_annotations(
+        self, operation: Callable[..., Any], operand: Any, operand2: Any, kwargs: dict[str, Any]
+    ) -> SPHERExImage:
+        if operand2 is not None:
+            raise TypeError("Call the operation on one image with the other as its only operand.")
+        others = operand.flag_plane if isinstance(operand, SPHERExImage) else None
+        flags = joined_flags(self.flag_plane, others)
+        if isinstance(operand, SPHERExImage):
+            operand = operand._bare()
+        elif isinstance(operand, CCDData):
+            operand = with_variance(operand)
+        kwargs.setdefault("compare_wcs", None)
+        result = operation(self._bare(), operand, **kwargs)
+        header = self.header.copy()
+        if "BUNIT" in header:
+            header["BUNIT"] = result.unit.to_string()
+        annotated = SPHERExImage(
+            result.data,
+            unit=result.unit,
+            uncertainty=result.uncertainty,
+            mask=result.mask,
+            flags=flags,
+            flag_table=self.flag_table if flags is None else flags.table,
+            header=header,
+            planes=self.planes,
+            side_cards=self.side_cards,
+        )
+        if not self.wcs_is_in_header:
+            annotated.wcs = self._wcs
+        return annotated

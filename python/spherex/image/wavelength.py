@@ -1,0 +1,154 @@
+"""Wavelength and bandwidth of the pixels of an image."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, Self
+
+import numpy as np
+from astropy import units
+from astropy.io import fits
+from astropy.units import Quantity
+from astropy.wcs import WCS
+
+from spherex.detectors import FRAME_SIDE
+
+from .wcs import alternative_cards, alternative_wcs
+
+_KEY = "W"
+_FRAME = (FRAME_SIDE, FRAME_SIDE)
+
+
+class Wavelength:
+    """Wavelength solution of an image: its coordinate system W and the table WCS-WAVE.
+
+    It is good to about 1 nm (archive documentation, data products); the
+    calibration ``spectral_wcs`` is exact.
+
+    Parameters
+    ----------
+    header
+        Header of the image.
+    table
+        The table that the header refers to.
+    shape
+        Shape of the image, rows first.
+
+    Raises
+    ------
+    ValueError
+        If the header does not have coordinate system W, or the table is not
+        the one that it describes.
+    """
+
+    def __init__(self, header: fits.Header, table: fits.BinTableHDU, shape: tuple[int, ...]) -> None:
+        named = wavelength_plane(header)
+        if named is None:
+            raise ValueError("The header has no wavelength solution (no coordinate system W with a table).")
+        if named != table.name:
+            raise ValueError(f"The wavelength solution is in the table {named}, not in {table.name or 'one unnamed'}.")
+        self._cards = alternative_cards(header, _KEY)
+        self._table = table
+        self._shape = tuple(shape)
+        _check(self._cards, table)
+
+    @classmethod
+    def from_table(
+        cls, table: fits.BinTableHDU, origin: tuple[int, int] = (0, 0), shape: tuple[int, int] = _FRAME
+    ) -> Self:
+        """Return the wavelength solution of a table without an image.
+
+        Parameters
+        ----------
+        table
+            The table WCS-WAVE of an image of the archive. Its control points
+            are pixels of the whole frame, from 1.
+        origin
+            Column and row of the whole frame, from 0, from which pixels are
+            counted.
+        shape
+            Rows and columns of the image meant.
+        """
+        header = fits.Header({f"WCSAXES{_KEY}": 2})
+        for axis, start in enumerate(origin, start=1):
+            header[f"CTYPE{axis}{_KEY}"] = "WAVE-TAB"
+            header[f"CUNIT{axis}{_KEY}"] = "um"
+            header[f"CRPIX{axis}{_KEY}"] = 1.0 - start
+            header[f"CDELT{axis}{_KEY}"] = 1.0
+            header[f"CRVAL{axis}{_KEY}"] = 1.0
+            header[f"PS{axis}_0{_KEY}"] = table.name
+            header[f"PS{axis}_1{_KEY}"] = "VALUES"
+            header[f"PS{axis}_2{_KEY}"] = "XY"[axis - 1]
+            header[f"PV{axis}_3{_KEY}"] = axis
+        return cls(header, table, shape)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # astropy cannot pickle a WCS with look-up tables.
+        return {name: value for name, value in vars(self).items() if name != "wcs"}
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Rows and columns of the image."""
+        return self._shape
+
+    @functools.cached_property
+    def wcs(self) -> WCS:
+        """The coordinate system, from pixels to wavelength and bandwidth."""
+        return alternative_wcs(self._cards, _KEY, {self._table.name: self._table})
+
+    def at(self, x: Any, y: Any) -> tuple[Quantity, Quantity]:
+        """Return central wavelength and bandwidth at places of the image.
+
+        Parameters
+        ----------
+        x, y
+            Columns and rows in the image, from 0, numbers or arrays that fit
+            together.
+
+        Returns
+        -------
+        wavelength, bandwidth : `astropy.units.Quantity`
+            In um, of the common shape of ``x`` and ``y``. Beyond the
+            outermost control points the outermost two are extended by up to
+            half of their distance, as the -TAB algorithm allows (Greisen et
+            al. 2006, A&A 446, 747, section 6); farther out they are NaN.
+        """
+        x, y = np.broadcast_arrays(np.asarray(x, float), np.asarray(y, float))
+        pixels = np.stack([x.ravel(), y.ravel()], axis=-1)
+        world = self.wcs.wcs_pix2world(pixels, 0) if len(pixels) else pixels
+        wavelength, bandwidth = (
+            Quantity(world[:, axis].reshape(x.shape), self.wcs.wcs.cunit[axis]).to(units.um) for axis in (0, 1)
+        )
+        return wavelength, bandwidth
+
+    def planes(self) -> tuple[Quantity, Quantity]:
+        """Return central wavelength and bandwidth of all pixels.
+
+        Returns
+        -------
+        wavelength, bandwidth : `astropy.units.Quantity`
+            In um, shape (rows, columns).
+        """
+        rows, columns = np.indices(self._shape, sparse=True)
+        return self.at(columns, rows)
+
+
+def wavelength_plane(header: Any) -> str | None:
+    """Return the name of the table that holds the wavelength solution, `None` if there is none."""
+    name = header.get(f"PS1_0{_KEY}")
+    return None if name is None else str(name).strip()
+
+
+def _check(cards: fits.Header, table: fits.BinTableHDU) -> None:
+    """Check that a table is as the header says: wcslib would read what is not there, and crash."""
+    named = [[str(cards.get(f"PS{axis}_{number}{_KEY}", "")).strip() for number in (1, 2)] for axis in (1, 2)]
+    (values, x), (same, y) = named
+    order = [cards.get(f"PV{axis}_3{_KEY}", 1) for axis in (1, 2)]
+    if values != same or order != [1, 2]:
+        raise ValueError(f"The wavelength solution is damaged: its axes are in {values} and {same}, as {order}.")
+    if missing := [name for name in (values, x, y) if name not in table.columns.names]:
+        raise ValueError(f"The table {table.name} of the wavelength solution has no column {', '.join(missing)}.")
+    found = table.data[values].shape
+    expected = (1, table.data[y].size, table.data[x].size, 2)
+    if found != expected or len(table.data) != 1:
+        raise ValueError(f"The table {table.name} has {values} of shape {found}, where {expected} was expected.")

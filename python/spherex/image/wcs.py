@@ -1,0 +1,286 @@
+"""World coordinates of an image, from its header."""
+
+from __future__ import annotations
+
+import functools
+import re
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from astropy.io.fits.verify import VerifyWarning
+from astropy.wcs import WCS, FITSFixedWarning, Sip
+
+from .box import Box
+
+_PIXEL_CARD = re.compile(r"CRPIX[12][A-Z]?$")
+_PIXEL_BYTES = re.compile(rb"(?:CRPIX[12][A-Z]?|NAXIS[12]) *$")
+_CARD = 80
+_VALUE = 10
+_NUMBER = re.compile(r" *[+-]?(?:\d+\.?\d*|\.\d+)(?:[ED][+-]?\d+)? *(?:/|$)")
+_NUMBERS = (
+    r"WCSAXES|EQUINOX|LONPOLE|LATPOLE|MJDREF|(?:CRPIX|CDELT|CRVAL|CROTA)[12]"
+    r"|(?:PC|CD|PV)[12]_\d+|(?:A|B|AP|BP)_(?:ORDER|DMAX|\d_\d)"
+)
+_ALTERNATIVE = (
+    r"(?:WCSAXES|WCSNAME|RADESYS|EQUINOX|LONPOLE|LATPOLE|SPECSYS|RESTFRQ|RESTWAV"
+    r"|(?:CRPIX|CDELT|CUNIT|CTYPE|CRVAL|CNAME|CROTA)\d+|(?:PC|CD|PV|PS)\d+_\d+)"
+)
+_CELESTIAL = rf"(?:{_NUMBERS}|WCSNAME|RADESYS|(?:CUNIT|CTYPE|CNAME)[12]|PS[12]_\d+)"
+_CELESTIAL_CARD = re.compile(_CELESTIAL + "$")
+_CELESTIAL_BYTES = re.compile(_CELESTIAL.encode("ascii") + rb" *$")
+
+
+def celestial_wcs(header: fits.Header) -> WCS | None:
+    """Return the celestial coordinate system of a header.
+
+    Parameters
+    ----------
+    header
+        Header of the image.
+
+    Returns
+    -------
+    wcs : `astropy.wcs.WCS` or `None`
+        `None` if the header has no celestial coordinate system.
+
+    Raises
+    ------
+    ValueError
+        If a card that has to be a number is none.
+    """
+    if "CTYPE1" not in header:
+        return None
+    # Only the cards of this coordinate system are handed over: reading the
+    # whole header takes three times as long, and astropy would comment on the
+    # SIP polynomial for each of the alternative systems.
+    cards = _celestial(header)
+    _check_numbers(cards)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FITSFixedWarning)
+        wcs = WCS(fits.Header(cards), naxis=2)
+    return wcs if wcs.has_celestial else None
+
+
+def celestial_text(header: fits.Header) -> str:
+    """Return the cards that make the celestial coordinate system, to see whether they have changed."""
+    return "".join([str(card) for card in _celestial(header)])
+
+
+def _celestial(header: fits.Header) -> list[fits.Card]:
+    return [card for card in header.cards if _CELESTIAL_CARD.match(card.keyword)]
+
+
+def alternative_wcs(header: fits.Header, key: str, tables: Mapping[str, fits.BinTableHDU]) -> WCS:
+    """Return an alternative coordinate system of a header.
+
+    Parameters
+    ----------
+    header
+        Header of the image.
+    key
+        Letter of the system, such as A (pixels of the whole frame) or W
+        (wavelength and bandwidth).
+    tables
+        Look-up tables that a -TAB system refers to, by EXTNAME.
+
+    Raises
+    ------
+    KeyError
+        If the header has no such system.
+    ValueError
+        If a card that has to be a number is none.
+    """
+    if f"CTYPE1{key}" not in header:
+        raise KeyError(f"The header has no coordinate system {key!r} (no card CTYPE1{key}).")
+    hdus = fits.HDUList([fits.PrimaryHDU(), *tables.values()])
+    header = alternative_cards(header, key)
+    _check_numbers(header.cards, key)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FITSFixedWarning)
+        return WCS(header, fobj=hdus, key=key)
+
+
+def alternative_cards(header: fits.Header, key: str) -> fits.Header:
+    """Return those cards of a header that make an alternative coordinate system.
+
+    The SIP polynomial is not among them. It belongs to the celestial system
+    alone: left on, it shifts the wavelengths (astropy issue 13105), and
+    astropy comments on it each time.
+    """
+    belongs = re.compile(f"{_ALTERNATIVE}{key}$")
+    return fits.Header([card for card in header.cards if belongs.match(card.keyword)])
+
+
+def frame_origin(header: Mapping[str, Any]) -> tuple[float, float]:
+    """Return where an image begins in the whole frame of its detector.
+
+    Parameters
+    ----------
+    header
+        Header of the image. Its coordinate system A counts the pixels of the
+        whole frame; an axis without one is taken for that of a whole frame.
+
+    Returns
+    -------
+    x, y : `float`
+        Column and row of the whole frame, from 0, of the first pixel.
+    """
+    x, y = (
+        header.get(f"CRVAL{axis}A", 0.0) + (1 - header[f"CRPIX{axis}A"]) * header.get(f"CDELT{axis}A", 1.0)
+        if f"CRPIX{axis}A" in header
+        else 0.0
+        for axis in (1, 2)
+    )
+    return x, y
+
+
+def frame_box(header: Mapping[str, Any], shape: Sequence[int]) -> Box:
+    """Return which pixels of the whole frame an image has.
+
+    Parameters
+    ----------
+    header
+        Header of the image.
+    shape
+        Its shape, rows first.
+    """
+    x, y = (round(one) for one in frame_origin(header))
+    return Box(x, x + shape[-1], y, y + shape[-2])
+
+
+def _check_numbers(cards: Iterable[fits.Card], key: str = "") -> None:
+    """Refuse damaged cards, for which astropy takes zero with no more than a warning."""
+    keywords = _number_keywords(key)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VerifyWarning)
+        for card in cards:
+            # astropy needs the text of each card too; to parse the values of
+            # all would take a third of the time of the coordinate system.
+            if keywords.match(card.keyword) and not _NUMBER.match(str(card), _VALUE):
+                _number_of(card)
+
+
+@functools.cache
+def _number_keywords(key: str) -> re.Pattern[str]:
+    return re.compile(rf"(?:{_NUMBERS}){key}$")
+
+
+def _number_of(card: fits.Card) -> float | np.integer | np.floating | None:
+    """Return the value of a card, `None` if it is left blank, which FITS allows."""
+    try:
+        value = card.value
+    except fits.VerifyError:
+        raise ValueError(f"{card.keyword} is not a number") from None
+    if isinstance(value, fits.card.Undefined):
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise ValueError(f"{card.keyword} is not a number: {value!r}")
+    return value
+
+
+def celestial_cards(cards: bytes) -> bytes:
+    """Return those cards of a header that make its celestial coordinate system."""
+    places = range(0, len(cards), _CARD)
+    return b"".join(cards[at : at + _CARD] for at in places if _CELESTIAL_BYTES.match(cards, at, at + 8))
+
+
+def shifted_header(header: fits.Header, box: Box) -> fits.Header:
+    """Return a copy of a header for the cut of an image; see `shift_header`."""
+    header = header.copy()
+    shift_header(header, box)
+    return header
+
+
+def shifted_cards(cards: bytes, box: Box) -> bytes:
+    """Return the cards of a header for the cut of an image; see `shift_header`."""
+    if b"CRPIX" not in cards:
+        return cards
+    # Of some hundred cards a few change; to parse all would take longer than
+    # everything else that is done for a small cut.
+    places = [at for at in range(0, len(cards), _CARD) if _PIXEL_BYTES.match(cards, at, at + 8)]
+    header = fits.Header.fromstring(b"".join([cards[at : at + _CARD] for at in places]))
+    shift_header(header, box)
+    shifted = bytearray(cards)
+    for at, card in zip(places, header.cards, strict=True):
+        shifted[at : at + _CARD] = str(card).encode("ascii")
+    return bytes(shifted)
+
+
+def shift_header(header: fits.Header, box: Box) -> None:
+    """Change the header of an image to that of a cut of it.
+
+    Every coordinate system, the alternative ones too, then gives each pixel
+    the same coordinates as before.
+
+    Parameters
+    ----------
+    header
+        Header of the whole image, which is changed.
+    box
+        The cut.
+
+    Raises
+    ------
+    ValueError
+        If a reference pixel is not a number.
+    """
+    for axis, size in (("NAXIS1", box.shape[1]), ("NAXIS2", box.shape[0])):
+        if axis in header:
+            header[axis] = size
+    for keyword in {keyword for keyword in header if _PIXEL_CARD.match(keyword)}:
+        if (place := _number_of(header.cards[keyword])) is not None:
+            header[keyword] = place - (box.x0 if keyword[5] == "1" else box.y0)
+
+
+def shifted_wcs(wcs: WCS, box: Box) -> WCS:
+    """Return the coordinate system of a cut of an image."""
+    # Slicing a WCS would take a negative begin for one counted from the end.
+    begin = np.array([box.x0, box.y0])
+    shifted = wcs.deepcopy()
+    shifted.wcs.crpix = wcs.wcs.crpix - begin
+    if wcs.sip is not None:
+        shifted.sip = Sip(wcs.sip.a, wcs.sip.b, wcs.sip.ap, wcs.sip.bp, wcs.sip.crpix - begin)
+    shifted.array_shape = box.shape
+    return shifted
+
+
+def is_same_wcs(first: WCS, second: WCS) -> bool:
+    """Return whether two coordinate systems are equal, SIP polynomials included."""
+    if not first.wcs.compare(second.wcs) or (first.sip is None) != (second.sip is None):
+        return False
+    return first.sip is None or all(
+        np.array_equal(getattr(first.sip, name), getattr(second.sip, name)) for name in ("a", "b", "crpix")
+    )
+
+
+def replace_celestial_wcs(header: fits.Header, wcs: WCS | None) -> None:
+    """Write a celestial coordinate system into a header, in place.
+
+    Parameters
+    ----------
+    header
+        Header that may hold another one, which is removed.
+    wcs
+        New system, or `None`.
+
+    Raises
+    ------
+    ValueError
+        If cards cannot hold ``wcs`` (look-up tables, distortion paper
+        tables).
+    """
+    for keyword in {keyword for keyword in header if _CELESTIAL_CARD.match(keyword)}:
+        header.remove(keyword, remove_all=True)
+    if wcs is None:
+        return
+    if wcs.wcs.tab or wcs.cpdis1 or wcs.cpdis2 or wcs.det2im1 or wcs.det2im2:
+        raise ValueError("The WCS of the image uses look-up tables, which cards cannot hold; use TAN or TAN-SIP.")
+    if wcs.naxis != 2 or not wcs.has_celestial:
+        raise ValueError("The WCS of an image has two celestial axes.")
+    for card in wcs.to_header(relax=True, key=" ").cards:
+        # Times belong to the exposure; wcslib repeats them.
+        if _CELESTIAL_CARD.match(card.keyword):
+            header[card.keyword] = (card.value, card.comment)

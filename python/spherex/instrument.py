@@ -1,0 +1,139 @@
+"""Instruments of SPHEREx data for the Butler."""
+
+from __future__ import annotations
+
+__all__ = ["SPHEREx", "SPHERExInstrument", "SimulatorInstrument"]
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+from lsst.pipe.base import Instrument
+
+from spherex.detectors import DETECTORS
+
+if TYPE_CHECKING:
+    from lsst.daf.butler import DataId, FormatterV2
+    from lsst.daf.butler.registry import Registry
+
+
+class SPHERExInstrument(Instrument):
+    """An instrument that reads out the six SPHEREx detectors.
+
+    Subclasses set the class attributes; construction is that of
+    `lsst.pipe.base.Instrument`.
+    """
+
+    name: ClassVar[str]
+    """Name of the instrument in data IDs."""
+
+    exposure_max: ClassVar[int]
+    """Upper bound of exposure ids (exclusive)."""
+
+    detector_max: ClassVar[int] = max(detector.id for detector in DETECTORS) + 1
+    """Upper bound of detector ids (exclusive)."""
+
+    detector_name: ClassVar[str] = "array{id}"
+    """Format of the full names of detectors."""
+
+    record_fields: ClassVar[Mapping[str, frozenset[str]]] = {
+        "instrument": frozenset({"exposure_max", "detector_max", "class_name"}),
+        "detector": frozenset({"full_name", "lmin", "lmax", "r", "desc"}),
+    }
+    """Fields of the records that `register` inserts, by dimension, without keys."""
+
+    @classmethod
+    def getName(cls) -> str:  # noqa: N802
+        """Return the name of the instrument in data IDs."""
+        return cls.name
+
+    def register(self, registry: Registry, *, update: bool = False) -> None:
+        """Insert or compare the records of the instrument and its detectors.
+
+        Parameters
+        ----------
+        registry
+            Registry of the repository, of the universe ``spherex``.
+        update
+            Overwrite records that differ.
+
+        Raises
+        ------
+        lsst.daf.butler.registry.ConflictingDefinitionError
+            Raised if a record differs and ``update`` is not given.
+        RuntimeError
+            Raised if the repository has another universe.
+        """
+        universe = registry.dimensions
+        lacking = [
+            f"{name}.{field}"
+            for name, fields in self.record_fields.items()
+            for field in sorted(fields.difference(universe[name].schema.names))
+        ]
+        if universe.namespace != "spherex" or lacking:
+            reason = f"which lacks {', '.join(lacking)}" if universe.namespace == "spherex" else "not 'spherex'"
+            raise RuntimeError(
+                f"Instrument {self.name!r} cannot be registered: the repository was made with the dimension "
+                f"universe {universe.namespace!r} version {universe.version}, {reason}. Make one with 'butler create "
+                "--override --seed-config resource://spherex/configs/butler.yaml "
+                "--dimension-config resource://spherex/configs/dimensions.yaml REPO'."
+            )
+        with registry.transaction():
+            registry.syncDimensionData(
+                "instrument",
+                {
+                    "name": self.name,
+                    "exposure_max": self.exposure_max,
+                    "detector_max": self.detector_max,
+                    "class_name": f"spherex.instrument.{type(self).__name__}",
+                },
+                update=update,
+            )
+            for detector in DETECTORS:
+                registry.syncDimensionData(
+                    "detector",
+                    {
+                        "instrument": self.name,
+                        "id": detector.id,
+                        "full_name": self.detector_name.format(id=detector.id),
+                        "lmin": detector.lmin,
+                        "lmax": detector.lmax,
+                        "r": detector.r,
+                        "desc": detector.desc,
+                    },
+                    update=update,
+                )
+
+    def getRawFormatter(self, dataId: DataId) -> type[FormatterV2]:  # noqa: N802, N803
+        """Return the class that reads raw images, whatever the data ID."""
+        from spherex.formatters import SPHERExImageFormatter
+
+        return SPHERExImageFormatter
+
+
+class SPHEREx(SPHERExInstrument):
+    """Source of the images in the public archive.
+
+    The id of an exposure is EXPIDN without its last digit, the detector, and
+    its name is OBSID; see `spherex.archive.ObservationId`.
+    """
+
+    name = "SPHEREx"
+    exposure_max = 10**14
+    detector_name = "D{id}"
+
+    level2_collection: ClassVar[str] = "SPHEREx/level2"
+    """CHAINED collection of the processing runs of Level 2 images, the newest
+    first; ``/`` and the name of the run make the name of its RUN collection.
+    """
+
+    calibration_collection: ClassVar[str] = "SPHEREx/calib"
+    """CALIBRATION collection of the archive's calibrations; ``/`` and the name
+    of the run make the name of its RUN collection.
+    """
+
+
+class SimulatorInstrument(SPHERExInstrument):
+    """Source of simulated exposures, numbered from 0."""
+
+    name = "simulator"
+    exposure_max = 1_000_000

@@ -1,0 +1,385 @@
+"""Fluxes of point sources at known positions, together with those of their neighbours."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .fit import Fit, aperture_fluxes, aperture_weights, fit_linear, median_variance, smooth_variance
+from .stamps import IN_ONE_GO, Stamps, cut_stamps
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .profiles import Profiles
+    from .stamps import Pixels
+
+
+MOST_NEIGHBOURS = 100
+"""Neighbours that are fitted together with a target; with more of them it has no flux."""
+
+_LEAST_LIGHT = 1e-4  # of a neighbour in the pixels, else it does not matter
+_MOST_PAIRS = 8 * IN_ONE_GO  # of targets and neighbours in one go: some ten Mbyte
+
+
+def find_neighbours(
+    x: NDArray[np.float64], y: NDArray[np.float64], wanted: NDArray[np.intp], reach: float
+) -> list[NDArray[np.intp]]:
+    """Return for each target the other sources in the square around it.
+
+    Parameters
+    ----------
+    x, y
+        Positions of all sources (pixels), of shape (m,).
+    wanted
+        Indices of the targets, of shape (n,).
+    reach
+        Half of the side of the square (pixels).
+    """
+    from scipy.spatial import KDTree
+
+    places = np.stack([x, y], axis=-1)
+    near: list[list[int]] = KDTree(places).query_ball_point(places[wanted], reach, p=np.inf, return_sorted=True)
+    return [
+        np.array([one for one in those if one != target], np.intp) for target, those in zip(wanted, near, strict=True)
+    ]
+
+
+def batches(neighbours: list[NDArray[np.intp]]) -> Iterator[slice]:
+    """Split targets into parts that need a bounded memory, each with one target at least."""
+    sizes = np.array([1 + len(those) for those in neighbours], np.int64)
+    begin = 0
+    while begin < len(sizes):
+        total = np.cumsum(sizes[begin : begin + IN_ONE_GO])
+        end = begin + max(int(np.searchsorted(total, _MOST_PAIRS, side="right")), 1)
+        yield slice(begin, end)
+        begin = end
+
+
+def light_of_neighbours(
+    stamps: Stamps,
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    neighbours: list[NDArray[np.intp]],
+    profiles: Profiles,
+    used: NDArray[np.bool_],
+) -> list[NDArray[np.float64]]:
+    """Return for each stamp the light of those neighbours that matter.
+
+    Parameters
+    ----------
+    stamps
+        The squares of the targets.
+    x, y
+        Positions of all sources (pixels), of shape (m,).
+    neighbours
+        Indices of the neighbours of each target.
+    profiles
+        The PSF.
+    used
+        Which pixels are used, of shape (n, side, side).
+
+    Returns
+    -------
+    light
+        For each target of shape (neighbours that matter, side, side).
+    """
+    rows, others = _pairs(neighbours)
+    found = np.empty((0, stamps.side, stamps.side))
+    matters = np.zeros(len(rows), bool)
+    if len(rows):
+        shares = profiles.at(x[others], y[others], stamps.left[rows], stamps.bottom[rows], stamps.side)
+        matters = np.einsum("nij,nij->n", shares, used[rows]) > _LEAST_LIGHT
+        found = shares[matters]
+    return np.split(found, np.searchsorted(rows[matters], np.arange(1, len(neighbours))))
+
+
+def cores_of_neighbours(
+    stamps: Stamps, x: NDArray[np.float64], y: NDArray[np.float64], neighbours: list[NDArray[np.intp]], radius: float
+) -> NDArray[np.bool_]:
+    """Return which pixels are near a neighbour that is in the square itself, of shape (n, side, side)."""
+    rows, others = _pairs(neighbours)
+    column, line = (np.rint(place[others]) - begin[rows] for place, begin in ((x, stamps.left), (y, stamps.bottom)))
+    is_inside = (column >= 0) & (column < stamps.side) & (line >= 0) & (line < stamps.side)
+    is_core = np.zeros(stamps.data.shape, bool)
+    rows, others = rows[is_inside], others[is_inside]
+    if len(rows):
+        is_near = stamps.distance(x[others], y[others], rows) <= radius
+        first = np.flatnonzero(np.diff(rows, prepend=-1))
+        is_core[rows[first]] = np.logical_or.reduceat(is_near, first, axis=0)
+    return is_core
+
+
+def _pairs(neighbours: list[NDArray[np.intp]]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the numbers of stamps, ascending, and for each one a neighbour."""
+    rows = np.repeat(np.arange(len(neighbours)), [len(those) for those in neighbours])
+    return rows, np.concatenate([np.empty(0, np.intp), *neighbours])
+
+
+_ROUNDS = 2  # of the weights, after a first fit without a model
+_CLIPPING = 3.0  # standard deviations
+
+
+@dataclasses.dataclass(frozen=True)
+class FluxSettings:
+    """How fluxes are measured.
+
+    Parameters
+    ----------
+    side
+        Side of the square of pixels around a target (pixels), an odd number.
+    core
+        Radius around a target within which doubtful pixels are used: flags of
+        sources and particles are raised by bright stars themselves (pixels).
+    aperture
+        Radius of the aperture (pixels).
+    most_masked
+        Largest fraction of the PSF on unusable pixels with which a flux is given.
+    least_background
+        Number of undoubtful pixels below which doubtful ones are used as
+        background, too, after clipping.
+    """
+
+    side: int = 15
+    core: float = 2.5
+    aperture: float = 2.0
+    most_masked: float = 0.5
+    least_background: int = 20
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Fluxes:
+    """Measurements, all of shape (n,), in the unit of the image times pixels.
+
+    Fluxes are NaN where ``reason`` says why.
+    """
+
+    flux: NDArray[np.float64]
+    flux_error: NDArray[np.float64]
+    background: NDArray[np.float64]
+    background_error: NDArray[np.float64]
+    aperture_flux: NDArray[np.float64]
+    aperture_flux_error: NDArray[np.float64]
+    enclosed_fraction: NDArray[np.float64]
+    chi2: NDArray[np.float64]
+    dof: NDArray[np.int64]
+    masked_fraction: NDArray[np.float64]
+    flags: NDArray[np.int64]
+    neighbours: NDArray[np.int64]
+    is_clipped: NDArray[np.bool_]
+    reason: NDArray[np.object_]
+
+
+def measure_fluxes(
+    pixels: Pixels,
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    wanted: NDArray[np.intp],
+    profiles: Profiles,
+    settings: FluxSettings | None = None,
+    slopes: NDArray[np.float64] | None = None,
+) -> Fluxes:
+    """Measure fluxes by fit of the PSF and in apertures.
+
+    Flux, local background and the fluxes of neighbours are solved for
+    together, so that each one's error contains what it owes to the others.
+
+    Parameters
+    ----------
+    pixels
+        The image, or the part of it around the targets.
+    x, y
+        Positions of all known sources in pixels of the whole frame, from 0,
+        of shape (m,).
+    wanted
+        Indices of those that are to be measured, of shape (n,); the others
+        count as neighbours.
+    profiles
+        The PSF.
+    settings
+        How to do it.
+    slopes
+        Direction along x and y in which the background may change linearly,
+        of shape (n, 2); `None`, or one without a finite length above zero,
+        for a constant one.
+
+    Returns
+    -------
+    fluxes
+        In the order of ``wanted``.
+    """
+    settings = settings or FluxSettings()
+    fluxes = _blank(len(wanted))
+    # A target is up to half a pixel beside the middle of its square; the light
+    # of a pixel comes from all of it.
+    neighbours = find_neighbours(x, y, wanted, settings.side / 2 + profiles.reach + 0.5)
+    for rows in batches(neighbours):
+        batch = _Batch(pixels, x, y, wanted[rows], neighbours[rows], profiles, settings)
+        batch.measure(None if slopes is None else slopes[rows])
+        for field in dataclasses.fields(Fluxes):
+            getattr(fluxes, field.name)[rows] = getattr(batch.fluxes, field.name)
+    return fluxes
+
+
+def _blank(number: int) -> Fluxes:
+    kinds = {"dof": np.int64, "flags": np.int64, "neighbours": np.int64, "is_clipped": np.bool_, "reason": np.object_}
+    blanks = {"reason": "", "dof": 0, "flags": 0, "neighbours": 0, "is_clipped": False}
+    return Fluxes(
+        **{
+            field.name: np.full(number, blanks.get(field.name, np.nan), kinds.get(field.name, np.float64))
+            for field in dataclasses.fields(Fluxes)
+        }
+    )
+
+
+class _Batch:
+    """Targets that are measured together."""
+
+    def __init__(
+        self,
+        pixels: Pixels,
+        x: NDArray[np.float64],
+        y: NDArray[np.float64],
+        wanted: NDArray[np.intp],
+        neighbours: list[NDArray[np.intp]],
+        profiles: Profiles,
+        settings: FluxSettings,
+    ) -> None:
+        self._x, self._y = x[wanted], y[wanted]
+        self._all = (x, y)
+        self._profiles = profiles
+        self._settings = settings
+        self._stamps = cut_stamps(pixels, self._x, self._y, settings.side)
+        self._own = profiles.at(self._x, self._y, self._stamps.left, self._stamps.bottom, settings.side)
+        self._neighbours = neighbours
+        self.fluxes = _blank(len(wanted))
+
+    def measure(self, slopes: NDArray[np.float64] | None) -> None:
+        """Fill in the fluxes."""
+        used = self._used_pixels()
+        self._describe_pixels(used)
+        light = light_of_neighbours(self._stamps, *self._all, self._neighbours, self._profiles, used)
+        sizes = np.array([len(shares) for shares in light], np.int64)
+        self.fluxes.neighbours[:] = sizes
+        has_slope = np.zeros(len(sizes), bool) if slopes is None else _has_direction(slopes)
+        kinds = 2 * sizes + has_slope
+        for kind in np.unique(kinds[sizes <= MOST_NEIGHBOURS]).tolist():
+            size, is_sloped = divmod(kind, 2)
+            rows = np.flatnonzero(kinds == kind)
+            terms = [self._own[rows], np.ones_like(self._own[rows])]
+            if is_sloped and slopes is not None:
+                terms.append(self._ramp(rows, slopes[rows]))
+            terms.extend(np.stack([light[row][place] for row in rows]) for place in range(size))
+            design = np.stack(terms, axis=-1).reshape(len(rows), -1, len(terms))
+            self._solve(rows, design, used[rows].reshape(len(rows), -1))
+        self._judge()
+
+    def _used_pixels(self) -> NDArray[np.bool_]:
+        stamps, (x, y) = self._stamps, self._all
+        core = self._settings.core
+        is_core = stamps.distance(self._x, self._y) <= core
+        is_core |= cores_of_neighbours(stamps, x, y, self._neighbours, core)
+        around = stamps.is_good & ~is_core
+        used = stamps.is_good & (is_core | ~stamps.is_doubtful)
+        few = np.flatnonzero((around & used).sum(axis=(1, 2)) < self._settings.least_background)
+        for row in few:
+            used[row] = stamps.is_good[row] & is_core[row] | _clipped(stamps.data[row], around[row])
+        self.fluxes.is_clipped[few] = True
+        return used
+
+    def _describe_pixels(self, used: NDArray[np.bool_]) -> None:
+        stamps, fluxes = self._stamps, self.fluxes
+        # What of the PSF is in no pixel of the file is masked, too.
+        whole = self._whole_light()
+        # Rounding, and negative samples of a PSF, would make it negative.
+        fluxes.masked_fraction[:] = np.maximum(1 - (self._own * used).sum(axis=(1, 2)) / whole, 0)
+        near = stamps.distance(self._x, self._y) <= self._settings.aperture
+        fluxes.flags[:] = np.bitwise_or.reduce(np.where(near, stamps.flags, 0), axis=(1, 2))
+
+    def _whole_light(self) -> NDArray[np.float64]:
+        if self._profiles.side <= self._settings.side:
+            whole: NDArray[np.float64] = self._own.sum(axis=(1, 2))
+            return whole
+        half = self._profiles.side // 2
+        left, bottom = (np.rint(place).astype(np.int64) - half for place in (self._x, self._y))
+        return self._profiles.at(self._x, self._y, left, bottom).sum(axis=(1, 2))
+
+    def _ramp(self, rows: NDArray[np.intp], slopes: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return a background that changes by one over the half of the square."""
+        stamps = self._stamps
+        steps = np.arange(stamps.side)
+        across = (stamps.left[rows] - self._x[rows])[:, None] + steps
+        up = (stamps.bottom[rows] - self._y[rows])[:, None] + steps
+        unit = slopes / np.hypot(*slopes.T)[:, None] / (stamps.side / 2)
+        return unit[:, 1, None, None] * up[:, :, None] + unit[:, 0, None, None] * across[:, None, :]
+
+    def _solve(self, rows: NDArray[np.intp], design: NDArray[np.float64], used: NDArray[np.bool_]) -> None:
+        stamps, fluxes = self._stamps, self.fluxes
+        data, given = (plane[rows].reshape(used.shape) for plane in (stamps.data, stamps.variance))
+        variance = median_variance(given, used)
+        fit = fit_linear(design, data, used / variance)
+        for _ in range(_ROUNDS):
+            variance = smooth_variance(given, data, fit.model(design), used)
+            fit = fit_linear(design, data, used / variance)
+        fluxes.flux[rows], fluxes.background[rows] = np.where(fit.is_known, fit.values, np.nan)[:, :2].T
+        fluxes.flux_error[rows], fluxes.background_error[rows] = np.where(fit.is_known, fit.errors, np.nan)[:, :2].T
+        fluxes.chi2[rows] = ((data - fit.model(design)) ** 2 * used / variance).sum(axis=1)
+        fluxes.dof[rows] = used.sum(axis=1) - fit.rank
+        self._apertures(rows, design, used, variance, fit)
+
+    def _apertures(
+        self,
+        rows: NDArray[np.intp],
+        design: NDArray[np.float64],
+        used: NDArray[np.bool_],
+        variance: NDArray[np.float64],
+        fit: Fit,
+    ) -> None:
+        fluxes, stamps = self.fluxes, _take(self._stamps, rows)
+        weights = aperture_weights(stamps, self._x[rows], self._y[rows], self._settings.aperture)
+        fluxes.aperture_flux[rows], fluxes.aperture_flux_error[rows], fluxes.enclosed_fraction[rows] = aperture_fluxes(
+            weights.reshape(used.shape) * used, design, stamps.data.reshape(used.shape), used / variance, fit
+        )
+
+    def _judge(self) -> None:
+        """Say of which targets there is no flux."""
+        fluxes = self.fluxes
+        for row in np.flatnonzero(fluxes.masked_fraction > self._settings.most_masked):
+            fluxes.reason[row] = f"{fluxes.masked_fraction[row]:.0%} of the PSF is on pixels that cannot be used"
+        for row in np.flatnonzero((fluxes.neighbours > MOST_NEIGHBOURS) & (fluxes.reason == "")):
+            fluxes.reason[row] = (
+                f"{fluxes.neighbours[row]} neighbours have light in its pixels, more than the {MOST_NEIGHBOURS}"
+                " that are fitted together"
+            )
+        undetermined = ~np.isfinite(fluxes.flux) | (fluxes.dof <= 0)
+        for row in np.flatnonzero(undetermined & (fluxes.reason == "")):
+            fluxes.reason[row] = (
+                "its pixels cannot tell the flux from those of its neighbours"
+                if fluxes.neighbours[row]
+                else "too few usable pixels for a flux and a background"
+            )
+        without = fluxes.reason != ""
+        for name in ("flux", "flux_error", "aperture_flux", "aperture_flux_error", "background", "background_error"):
+            getattr(fluxes, name)[without] = np.nan
+
+
+def _has_direction(slopes: NDArray[np.float64]) -> NDArray[np.bool_]:
+    length = np.hypot(*slopes.T)
+    return np.isfinite(length) & (length > 0)
+
+
+def _take(stamps: Stamps, rows: NDArray[np.intp]) -> Stamps:
+    return Stamps(**{field.name: getattr(stamps, field.name)[rows] for field in dataclasses.fields(Stamps)})
+
+
+def _clipped(data: NDArray[np.float64], is_candidate: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which of some pixels are left after clipping what is far above or below their median."""
+    from astropy.stats import sigma_clip
+
+    if not is_candidate.any():
+        return is_candidate
+    clipped = sigma_clip(np.ma.masked_array(data, ~is_candidate), _CLIPPING, cenfunc="median", stdfunc="mad_std")
+    return ~np.ma.getmaskarray(clipped)

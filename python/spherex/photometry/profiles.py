@@ -1,0 +1,191 @@
+"""How the light of a point source falls on the pixels."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+
+from spherex.errors import ProductError
+from spherex.image import zone_weights
+
+from .stamps import IN_ONE_GO
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from spherex.image import Psf
+
+
+# The influence of a sample on the coefficients of a cubic spline falls by 3.7
+# from sample to sample: by 1e-5 over this distance.
+_PAD = 9
+_TAPS = 4
+
+
+class Profiles:
+    """Fractions of the flux of a point source in the pixels around it.
+
+    An optical PSF is integrated over each pixel, with a cubic spline through
+    its cumulative sums, so that no light is lost; an effective one is a sample
+    of a cubic spline at the centre of the pixel, times the square of the
+    oversampling. Between the centres of the zones the PSF is interpolated
+    linearly. Nothing is renormalised.
+
+    Parameters
+    ----------
+    psf
+        The PSFs; those of a detector, or of a cut of it.
+
+    Raises
+    ------
+    ValueError
+        If the PSFs cannot be used: zones that form no lattice, or samples
+        that are not numbers.
+    """
+
+    def __init__(self, psf: Psf) -> None:
+        self._psf = psf
+        self._step = psf.oversampling
+        self._is_effective = psf.is_effective
+        _, rows, columns = psf.shape
+        self._middle = ((rows - 1) / 2, (columns - 1) / 2)
+        zone_weights(*psf.centres, np.zeros(1), np.zeros(1))
+        self.reach = max(rows, columns) / self._step / 2
+        """How far the light of a source reaches along x or y (pixels)."""
+        # One pixel more on each side takes in every position within a pixel.
+        self.side = 2 * (math.ceil(self.reach) + 1) + 1
+        self._coefficients: dict[int, NDArray[np.float64]] = {}
+
+    def nearest_zone(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Return the number of the zone, from 1, whose centre is nearest.
+
+        Parameters
+        ----------
+        x, y
+            Pixels of the whole frame, from 0, of shape (n,). Of centres that
+            are equally near the one with the least number counts.
+        """
+        # On a lattice the nearest of the four zones around has the largest weight.
+        indices, weights = zone_weights(*self._psf.centres, x, y)
+        is_nearest = weights == weights.max(axis=1, keepdims=True)
+        return np.where(is_nearest, indices, len(self._psf)).min(axis=1).astype(np.int64) + 1
+
+    def at(
+        self,
+        x: NDArray[np.float64],
+        y: NDArray[np.float64],
+        left: NDArray[np.int64],
+        bottom: NDArray[np.int64],
+        side: int | None = None,
+    ) -> NDArray[np.float64]:
+        """Return the fractions of the flux of each source in a square of pixels.
+
+        Parameters
+        ----------
+        x, y
+            Positions of the sources in pixels of the whole frame, from 0, of shape (n,).
+        left, bottom
+            First column and row of each square, of shape (n,).
+        side
+            Pixels along its sides; by default `side`.
+
+        Returns
+        -------
+        fractions
+            Of shape (n, side, side), rows first.
+        """
+        side = self.side if side is None else side
+        indices, weights = zone_weights(*self._psf.centres, x, y)
+        columns, rows = (begin - place for begin, place in ((left, x), (bottom, y)))
+        points = side + (not self._is_effective)
+        values = np.empty((len(x), points, points))
+        cells, cell_of = np.unique(indices, axis=0, return_inverse=True)
+        cell_of = cell_of.ravel()
+        # All sources between the same zones at once: together they are large
+        # products of matrices, and no PSF is copied for each source.
+        order = np.argsort(cell_of, kind="stable")
+        for begin in range(0, len(order), IN_ONE_GO):
+            some = order[begin : begin + IN_ONE_GO]
+            height, width = self._of_zone(int(cells[0, 0])).shape
+            up = self._interpolation(rows[some], points, self._middle[0], height)
+            across = self._interpolation(columns[some], points, self._middle[1], width)
+            mixed = np.zeros((len(some), points, width))
+            for part in _runs(cell_of[some]):
+                for corner, zone in enumerate(cells[cell_of[some[part.start]]].tolist()):
+                    weight = weights[some[part], corner, None, None]
+                    mixed[part] += weight * (up[part] @ self._of_zone(zone))
+            values[some] = mixed @ across.transpose(0, 2, 1)
+        if not self._is_effective:
+            values = np.diff(np.diff(values, axis=1), axis=2)
+        return values
+
+    def _of_zone(self, zone: int) -> NDArray[np.float64]:
+        """Return the coefficients of the spline of a zone."""
+        if zone not in self._coefficients:
+            samples = np.asarray(self._psf[zone], np.float64)
+            if not np.isfinite(samples).all():
+                raise ProductError(f"the PSF of zone {zone + 1} has samples that are not numbers")
+            if self._is_effective:
+                table = np.pad(samples * self._step**2, _PAD)
+            else:
+                table = np.pad(np.pad(samples, ((1, 0), (1, 0))).cumsum(axis=0).cumsum(axis=1), _PAD, mode="edge")
+            self._coefficients[zone] = ndimage.spline_filter(table, order=3)
+        return self._coefficients[zone]
+
+    def _interpolation(
+        self, begin: NDArray[np.float64], number: int, middle: float, length: int
+    ) -> NDArray[np.float64]:
+        """Return the matrices that take coefficients along an axis to pixels or their edges.
+
+        Parameters
+        ----------
+        begin
+            Centre of the first pixel, seen from the source.
+        number
+            Number of pixels, or of their edges.
+        middle
+            Index of the sample at the source.
+        length
+            Number of coefficients.
+
+        Returns
+        -------
+        matrices
+            Of shape (n, number, length).
+        """
+        points = np.arange(number)
+        if self._is_effective:
+            place = middle + _PAD + self._step * (begin[:, None] + points)
+        else:
+            # Sums are up to the edges of samples, half a sample beyond their centres.
+            place = middle + 0.5 + _PAD + self._step * (begin[:, None] + points - 0.5)
+        place = np.clip(place, 1, length - 2 - 1e-9)
+        first = np.floor(place).astype(np.int64)
+        part = place - first
+        matrices = np.zeros((*place.shape, length))
+        for tap, weight in enumerate(_cubic(part)):
+            np.put_along_axis(matrices, (first + tap - 1)[..., None], weight[..., None], axis=2)
+        return matrices
+
+
+def _runs(kinds: NDArray[np.intp]) -> Iterator[slice]:
+    """Return where those of the same kind stand, which follow on each other."""
+    ends = np.flatnonzero(np.diff(kinds)) + 1
+    for begin, end in itertools.pairwise([0, *ends.tolist(), len(kinds)]):
+        yield slice(begin, end)
+
+
+def _cubic(part: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+    """Return the values of the cubic B-splines around a place (de Boor 1978, chapter IX)."""
+    rest = 1 - part
+    return (
+        rest**3 / 6,
+        2 / 3 - part**2 * (2 - part) / 2,
+        2 / 3 - rest**2 * (2 - rest) / 2,
+        part**3 / 6,
+    )

@@ -1,0 +1,357 @@
+"""Repositories: opened and checked for every command, with explanations of errors."""
+
+from __future__ import annotations
+
+__all__ = [
+    "explain",
+    "has_room",
+    "is_fatal",
+    "open_repository",
+    "protected_path",
+    "recover",
+    "refresh_statistics",
+    "register_instrument",
+    "repository_config",
+]
+
+import contextlib
+import errno
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import sqlalchemy
+import sqlalchemy.exc
+from lsst.daf.butler import Butler, ButlerConfig
+from lsst.daf.butler.registry import ConflictingDefinitionError, RegistryConfig
+from lsst.utils.introspection import get_full_type_name
+
+from spherex.errors import DescriptionError, IngestError
+
+if TYPE_CHECKING:
+    from lsst.pipe.base import Instrument
+    from sqlalchemy.engine import URL
+
+
+_ROWS_LOOKED_AT = 2000
+"""Rows of each index that SQLite looks at: enough to tell a few rows for each
+value from many, at a cost that does not grow with the repository.
+"""
+
+_ROOM = 2**20
+"""Room that the tables of a new repository take (bytes), generously."""
+
+
+def repository_config(repo: str) -> ButlerConfig:
+    """Read the configuration of a repository.
+
+    Parameters
+    ----------
+    repo
+        Path, URI or label.
+
+    Returns
+    -------
+    lsst.daf.butler.ButlerConfig
+        The configuration.
+    """
+    return ButlerConfig(Butler.get_repo_uri(repo, return_label=True))
+
+
+def protected_path(config: ButlerConfig) -> str | None:
+    """Find out whether a database in a file is write-protected.
+
+    Parameters
+    ----------
+    config
+        Configuration of the repository.
+
+    Returns
+    -------
+    str or None
+        What is write-protected, the file or its directory; None if they are
+        not, or for a database server.
+    """
+    url = _database_url(config)
+    if url.get_backend_name() != "sqlite" or not url.database:
+        return None
+    for path in (url.database, os.path.dirname(url.database)):
+        if os.path.exists(path) and not os.access(path, os.W_OK):
+            return path
+    return None
+
+
+def recover(config: ButlerConfig) -> None:
+    """Let SQLite undo what a killed process left half-written.
+
+    It does so whenever the database is opened for writing. A Butler that is
+    to read only cannot, and complains of a read-only database.
+
+    Parameters
+    ----------
+    config
+        Configuration of the repository.
+    """
+    url = _database_url(config)
+    if url.get_backend_name() == "sqlite" and url.database and os.path.exists(f"{url.database}-journal"):
+        with sqlalchemy.create_engine(url, poolclass=sqlalchemy.pool.NullPool).begin() as connection:
+            connection.exec_driver_sql("SELECT count(*) FROM sqlite_master")
+
+
+def has_room(config: ButlerConfig) -> bool:
+    """Find out whether a database in a file can grow.
+
+    If the Butler cannot make its tables it nevertheless records that it has
+    them, and the repository is of no use any more. So that is not tried on a
+    disk that is full.
+
+    Parameters
+    ----------
+    config
+        Configuration of the repository.
+
+    Returns
+    -------
+    bool
+        False if there is no room for a megabyte; always true for a database
+        server.
+    """
+    url = _database_url(config)
+    if url.get_backend_name() != "sqlite" or not url.database:
+        return True
+    try:
+        with tempfile.TemporaryFile(dir=os.path.dirname(url.database)) as probe:
+            os.posix_fallocate(probe.fileno(), 0, _ROOM)
+    except OSError:
+        return False
+    return True
+
+
+def refresh_statistics(repo: str) -> None:
+    """Let the database learn how its tables are filled, after much was added.
+
+    A search for images at a position becomes ten times faster where an index
+    was chosen badly before.
+
+    Parameters
+    ----------
+    repo
+        Path, URI or label. No Butler of this process may be in a transaction
+        on it.
+
+    Raises
+    ------
+    sqlalchemy.exc.SQLAlchemyError
+        Raised if the database is busy or does not allow it; nothing but speed
+        is lost then.
+    """
+    # The connection of a Butler is its own affair: this is another one.
+    url = _database_url(repository_config(repo))
+    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.pool.NullPool)
+    with engine.begin() as connection:
+        if url.get_backend_name() == "sqlite":
+            connection.exec_driver_sql(f"PRAGMA analysis_limit={_ROWS_LOOKED_AT}")
+        connection.exec_driver_sql("ANALYZE")
+
+
+def _database_url(config: ButlerConfig) -> URL:
+    registry = RegistryConfig(config)
+    registry.replaceRoot(config.configDir)
+    return registry.connectionString
+
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+_BY_ERRNO = {
+    **dict.fromkeys(_NO_SPACE, "there is no space left; make room and give the same command again"),
+    errno.EROFS: "the file system of the repository is read-only; ask its owner",
+    errno.EXDEV: "it is on another file system than the repository, where no hard link reaches; use --transfer copy",
+    errno.EPERM: "the file system does not allow it; use --transfer copy",
+    errno.EACCES: "no permission; ask the owner of the file or of the repository",
+    errno.ENOENT: "it has vanished since its header was read; check it and give the same command again",
+}
+
+_BY_DATABASE_TEXT = {
+    "disk is full": _BY_ERRNO[errno.ENOSPC],
+    "disk I/O error": "the disk of the database does not work or is full; check it and give the same command again",
+    "readonly database": "the database of the repository is read-only; ask its owner",
+    "database is locked": "another process writes to the repository; give the same command again when it is done",
+    "UNIQUE constraint": "another record has the same name or number; check the names and ids in the header",
+}
+
+_FATAL_TEXTS = ("disk is full", "disk I/O error", "readonly database", "database is locked")
+
+
+def is_fatal(error: BaseException) -> bool:
+    """Whether no other file can succeed after this.
+
+    Parameters
+    ----------
+    error
+        Raised while something was written.
+
+    Returns
+    -------
+    bool
+        True for full disks, read-only media and databases out of reach.
+    """
+    return any(
+        (isinstance(one, OSError) and one.errno in (*_NO_SPACE, errno.EROFS))
+        or any(text in str(one) for text in _FATAL_TEXTS)
+        for one in _chain(error)
+    )
+
+
+def explain(error: BaseException, apart_option: str = "--output-run") -> str:
+    """One line for the user.
+
+    Parameters
+    ----------
+    error
+        Raised while something was written.
+    apart_option
+        Option that keeps datasets of equal data ID apart.
+
+    Returns
+    -------
+    str
+        What was wrong and what to do about it.
+    """
+    if isinstance(error, DescriptionError):
+        return str(error)
+    for one in _chain(error):
+        if isinstance(one, OSError) and one.errno in _BY_ERRNO:
+            return _BY_ERRNO[one.errno]
+        if isinstance(one, NotImplementedError) and "Transfer mode" in str(one):
+            return "the datastore takes no files by that --transfer; use --transfer copy or auto"
+        if isinstance(one, FileNotFoundError):
+            return _BY_ERRNO[errno.ENOENT]
+        for text, meaning in _BY_DATABASE_TEXT.items():
+            if text in str(one):
+                return meaning
+    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if isinstance(error, ConflictingDefinitionError):
+        return f"it contradicts what the repository has ({first}); choose another {apart_option}"
+    return f"{type(error).__name__}: {first}; nothing of it was ingested"
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield the error and what it came from."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+_NAMESPACE = "spherex"
+_CREATE = (
+    "butler create --override --seed-config resource://spherex/configs/butler.yaml "
+    "--dimension-config resource://spherex/configs/dimensions.yaml"
+)
+
+
+@contextlib.contextmanager
+def open_repository(repo: str, writeable: bool, fields: Mapping[str, frozenset[str]] | None = None) -> Iterator[Butler]:
+    """Open a repository that is fit for files of SPHEREx.
+
+    Parameters
+    ----------
+    repo
+        Path, URI or label.
+    writeable
+        Whether something is to be written.
+    fields
+        Fields of dimension records that it must have, by element.
+
+    Yields
+    ------
+    lsst.daf.butler.Butler
+        The repository.
+
+    Raises
+    ------
+    IngestError
+        Raised if it does not exist, was made with another universe, or may
+        not be written.
+    """
+    try:
+        config = repository_config(repo)
+        if writeable:
+            _check_writeable(config, repo)
+        recover(config)
+        butler = Butler.from_config(config, writeable=writeable)
+    except IngestError:
+        raise
+    except FileNotFoundError as error:
+        raise IngestError(
+            f"{repo} is not a repository of the Butler ({_first_line(error)}). Make one by: {_CREATE} {repo}"
+        ) from error
+    except Exception as error:
+        reason = explain(error) if is_fatal(error) else f"{_first_line(error)}; ask its owner"
+        raise IngestError(f"{repo} cannot be opened: {reason}.") from error
+    with butler:
+        _check_universe(butler, repo, fields or {})
+        yield butler
+
+
+def _check_universe(butler: Butler, repo: str, fields: Mapping[str, frozenset[str]]) -> None:
+    universe = butler.dimensions
+    name = f"{universe.namespace!r} version {universe.version}"
+    if universe.namespace != _NAMESPACE:
+        raise IngestError(
+            f"{repo} was made with the dimension universe {name}, not {_NAMESPACE!r}. "
+            f"Make another repository by: {_CREATE} NEW_REPO"
+        )
+    for element, wanted in fields.items():
+        have = universe[element].schema.names if element in universe.elements.names else ()
+        missing = sorted(wanted.difference(have))
+        if missing or not have:
+            raise IngestError(
+                f"{repo} was made with the dimension universe {name}, which lacks "
+                f"{', '.join(f'{element}.{field}' for field in missing) or element}. "
+                f"Make another repository by: {_CREATE} NEW_REPO"
+            )
+
+
+def _check_writeable(config: ButlerConfig, repo: str) -> None:
+    """Find out before the Butler does, which logs more than one line."""
+    path = protected_path(config)
+    root = config.configDir
+    if path is None and root is not None and root.isLocal and not os.access(root.ospath, os.W_OK):
+        path = root.ospath
+    if path is not None:
+        raise IngestError(f"{repo} is read-only for you ({path}): ask its owner, or use --dry-run.")
+    if not has_room(config):
+        raise IngestError(f"{repo} has no space left for its database: make room and give the same command again.")
+
+
+def register_instrument(butler: Butler, repo: str, instrument: type[Instrument]) -> None:
+    """Register an instrument with its detectors; that it is there is fine.
+
+    Parameters
+    ----------
+    butler
+        The repository, writeable.
+    repo
+        Its name for messages.
+    instrument
+        The instrument.
+
+    Raises
+    ------
+    IngestError
+        Raised if the repository knows it differently or cannot be written.
+    """
+    try:
+        instrument().register(butler.registry)
+    except ConflictingDefinitionError as error:
+        raise IngestError(
+            f"{repo} knows instrument {instrument.getName()!r} differently. If this version of spherex_butler is "
+            f"right: butler register-instrument --update {repo} {get_full_type_name(instrument)}"
+        ) from error
+    except sqlalchemy.exc.SQLAlchemyError as error:
+        raise IngestError(f"The instrument cannot be registered in {repo}: {explain(error)}.") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,242 @@
+"""Plots of spectra."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from spherex.detectors import DETECTORS
+
+from .channels import CHANNEL_COLUMNS, WORST_FIT, find_misfits
+from .tables import unmasked
+
+if TYPE_CHECKING:
+    from astropy.table import QTable
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    from numpy.typing import NDArray
+
+
+_COLOURS = ("#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7")
+"""Colours of the detectors, which the colour-blind can tell apart (Okabe and
+Ito 2008, Color Universal Design).
+"""
+
+DOUBTFUL_FLAGS = ("SUR_ERROR", "NONFUNC", "MISSING_DATA", "HOT", "COLD", "NONLINEAR", "PERSIST")
+"""Flags of measurements that a picture marks."""
+
+_MARKERS = {1: "^", -1: "v"}
+"""Of what lies above and below."""
+
+_STRONGLY_MASKED = 0.5
+_CORE = (2.0, 98.0)
+"""Percentiles of the fluxes between which a picture shows all."""
+_MARGIN = 0.15
+"""Room above and below, as a fraction of the range."""
+_SURE = 5.0
+"""Signal to noise of channels that a picture shows even so."""
+
+
+def draw_spectrum(
+    spectrum: QTable,
+    channel_spectrum: QTable | None = None,
+    title: str | None = None,
+    flags: Collection[str] = DOUBTFUL_FLAGS,
+    most_masked: float = _STRONGLY_MASKED,
+    worst_fit: float = WORST_FIT,
+) -> Figure:
+    """Draw flux against wavelength.
+
+    Parameters
+    ----------
+    spectrum
+        Measurements, as `gather_spectrum` returns them.
+    channel_spectrum
+        Their means, as `combine_channels` returns them.
+    title
+        Text above; by default what the metadata of the spectrum tell.
+    flags
+        Measurements with one of these flags are crosses.
+    most_masked
+        So are those with more of the PSF on masked pixels,
+    worst_fit
+        and those that `find_misfits` finds.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 6), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(_title(spectrum) if title is None else title, fontsize=11)
+    axes.set_xlabel("wavelength (µm)")
+    axes.set_ylabel("flux density (µJy)")
+    handles = add_spectrum(axes, spectrum, channel_spectrum, flags, most_masked, worst_fit)
+    if handles:
+        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=9, frameon=False)
+    return figure
+
+
+def add_spectrum(
+    axes: Axes,
+    spectrum: QTable,
+    channel_spectrum: QTable | None = None,
+    flags: Collection[str] = DOUBTFUL_FLAGS,
+    most_masked: float = _STRONGLY_MASKED,
+    worst_fit: float = WORST_FIT,
+) -> list[Line2D]:
+    """Draw flux against wavelength into axes, and set their limits of flux.
+
+    Parameters
+    ----------
+    axes
+        Where to draw, in um and uJy.
+    spectrum, channel_spectrum, flags, most_masked, worst_fit
+        As for `draw_spectrum`.
+
+    Returns
+    -------
+    handles
+        Signs for a legend with their labels; none if there is no measurement with a flux.
+    """
+    from matplotlib.lines import Line2D
+
+    spectrum = unmasked(spectrum)
+    if channel_spectrum is not None:
+        channel_spectrum = unmasked(channel_spectrum, CHANNEL_COLUMNS)
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.axhline(0.0, color="0.4", linewidth=0.8, zorder=1)
+    shown = spectrum[(spectrum["reason"] == "") & np.isfinite(spectrum["flux"].value)]
+    is_doubtful = _has_flag(shown, flags) | (np.asarray(shown["masked_fraction"]) > most_masked)
+    is_doubtful |= find_misfits(shown, worst_fit)
+    limits = flux_limits(shown, is_doubtful, channel_spectrum)
+    if limits is None:
+        axes.text(0.5, 0.5, "no measurement with a flux", transform=axes.transAxes, ha="center", va="center")
+        return []
+    axes.set_ylim(*limits)
+    above = below = 0
+    for description, colour in zip(DETECTORS, _COLOURS, strict=True):
+        here = np.asarray(shown["detector"]) == description.id
+        _draw_points(axes, shown[here & ~is_doubtful], colour, "o")
+        _draw_points(axes, shown[here & is_doubtful], colour, "x")
+        above += _draw_outside(axes, shown[here], colour, limits[1], 1)
+        below += _draw_outside(axes, shown[here], colour, limits[0], -1)
+        if channel_spectrum is not None:
+            means = channel_spectrum[np.asarray(channel_spectrum["detector"]) == description.id]
+            _draw_channels(axes, means, colour, limits)
+    detectors = [one for one in zip(DETECTORS, _COLOURS, strict=True) if one[0].id in shown["detector"]]
+    signs = [(f"D{description.id}", "o", colour, colour) for description, colour in detectors]
+    signs += [("channel mean", "s", "black", "none")] * (channel_spectrum is not None)
+    signs += [("flagged, masked or bad fit", "x", "0.3", "none")] * bool(is_doubtful.any())
+    signs += [(f"above the picture ({above})", _MARKERS[1], "0.3", "none")] * (above > 0)
+    signs += [(f"below the picture ({below})", _MARKERS[-1], "0.3", "none")] * (below > 0)
+    return [
+        Line2D([], [], linestyle="", marker=marker, color=colour, markerfacecolor=inside, label=label)
+        for label, marker, colour, inside in signs
+    ]
+
+
+def flux_limits(
+    shown: QTable, is_doubtful: NDArray[np.bool_], channel_spectrum: QTable | None = None
+) -> tuple[float, float] | None:
+    """Return the least and the greatest flux (uJy) of a picture.
+
+    They follow from all but the outermost two per cent of the good
+    measurements on each side, and from channels whose mean several
+    measurements agree on: a wild one does not matter, a line does.
+
+    Parameters
+    ----------
+    shown
+        Measurements with a flux.
+    is_doubtful
+        Which of them do not count, unless there are no others.
+    channel_spectrum
+        Means.
+
+    Returns
+    -------
+    limits
+        `None` if there is no measurement.
+    """
+    flux = shown["flux"].to_value("uJy")
+    good = flux if is_doubtful.all() else flux[~is_doubtful]
+    if not len(good):
+        return None
+    low, high = np.percentile(good, _CORE)
+    reach = high - low
+    core = good[(good >= low - reach) & (good <= high + reach)] if reach else good
+    values = [core]
+    if channel_spectrum is not None:
+        mean, error = (channel_spectrum[name].to_value("uJy") for name in ("flux", "flux_error"))
+        is_sure = (np.asarray(channel_spectrum["visits"]) > 1) & (np.abs(mean) > _SURE * error)
+        values.append(mean[is_sure])
+    low, high = np.min(np.concatenate(values)), np.max(np.concatenate(values))
+    error = shown["flux_error"].to_value("uJy")
+    error = error[np.isfinite(error)]
+    typical = np.median(error) if len(error) else 0.0
+    room = max(_MARGIN * (high - low), typical, 1e-3 * abs(high)) or 1.0
+    return float(low - room), float(high + room)
+
+
+def _title(spectrum: QTable) -> str:
+    meta = spectrum.meta
+    parts = [f"{meta.get('catalog', '')} {meta.get('target', '')}".strip()]
+    if "ra" in meta and "dec" in meta:
+        parts.append(f"RA {meta['ra']:.5f}°  Dec {meta['dec']:+.5f}°")
+    number, failed = meta.get("images", len(spectrum)), meta.get("failed", 0)
+    parts.append(f"{number} image{'s' * (number != 1)}" + (f", {failed} without flux" if failed else ""))
+    return "     ".join(part for part in parts if part)
+
+
+def _has_flag(rows: QTable, flags: Collection[str]) -> NDArray[np.bool_]:
+    wanted = set(flags)
+    return np.array([not wanted.isdisjoint(text.split()) for text in rows["flag_names"].tolist()], bool)
+
+
+def _draw_points(axes: Axes, rows: QTable, colour: str, marker: str) -> None:
+    axes.errorbar(
+        rows["wavelength"].to_value("um"),
+        rows["flux"].to_value("uJy"),
+        yerr=np.nan_to_num(rows["flux_error"].to_value("uJy"), nan=0.0, posinf=0.0),
+        fmt=marker,
+        color=colour,
+        markersize=4 if marker == "o" else 6,
+        elinewidth=0.7,
+        alpha=0.5 if marker == "o" else 0.9,
+        zorder=2,
+    )
+
+
+def _draw_outside(axes: Axes, rows: QTable, colour: str, limit: float, side: int) -> int:
+    """Show by triangles at the edge what lies above (side 1) or below (side -1) it; return how many there are."""
+    flux, wavelength = rows["flux"].to_value("uJy"), rows["wavelength"].to_value("um")
+    is_there = side * (flux - limit) > 0
+    number = int(np.count_nonzero(is_there))
+    low, high = axes.get_ylim()
+    heights = np.full(number, limit - side * 0.015 * (high - low))
+    axes.scatter(
+        wavelength[is_there], heights, marker=_MARKERS[side], s=28, facecolor="none", edgecolor=colour, zorder=4
+    )
+    return number
+
+
+def _draw_channels(axes: Axes, means: QTable, colour: str, limits: tuple[float, float]) -> None:
+    flux = means["flux"].to_value("uJy")
+    # A line to a mean beyond the edge would cross the picture.
+    flux = np.where((flux >= limits[0]) & (flux <= limits[1]), flux, np.nan)
+    axes.errorbar(
+        means["wavelength"].to_value("um"),
+        flux,
+        yerr=means["flux_error"].to_value("uJy"),
+        fmt="s-",
+        color=colour,
+        ecolor="black",
+        markerfacecolor="none",
+        markeredgecolor="black",
+        markersize=7,
+        linewidth=1.4,
+        elinewidth=1.0,
+        zorder=3,
+    )

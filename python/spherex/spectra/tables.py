@@ -1,0 +1,264 @@
+"""Tables of measurements and spectra: their columns, and how one target's rows are joined."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from astropy.table import Column, QTable, Table
+    from numpy.typing import ArrayLike, NDArray
+
+
+@dataclasses.dataclass(frozen=True)
+class SpectrumColumn:
+    """A column of a table of measurements.
+
+    Parameters
+    ----------
+    name
+        Name of the column.
+    dtype
+        Type of its values: float, int (64 bits, or what a subclass of it says), or str.
+    ucd
+        Unified Content Descriptor of the IVOA (UCD1+ 1.5), empty for texts that have none.
+    description
+        What the values are.
+    unit
+        Unit by the name that astropy has for it; `None` if there is none.
+    """
+
+    name: str
+    dtype: type
+    ucd: str
+    description: str
+    unit: str | None = None
+
+    @property
+    def blank(self) -> Any:
+        """What stands where there is no value."""
+        return {float: np.nan, int: -1, str: ""}[self.dtype]
+
+
+COLUMNS = (
+    SpectrumColumn("target", str, "meta.id;meta.main", "Name of the target in its catalogue"),
+    SpectrumColumn("wavelength", float, "em.wl", "Central wavelength of the filter at the target", "um"),
+    SpectrumColumn("bandwidth", float, "instr.bandwidth", "Bandwidth of the filter at the target", "um"),
+    SpectrumColumn("flux", float, "phot.flux.density;em.IR", "Flux density by fit of the PSF", "uJy"),
+    SpectrumColumn(
+        "flux_error", float, "stat.error;phot.flux.density;em.IR", "Standard deviation of the flux density", "uJy"
+    ),
+    SpectrumColumn(
+        "aperture_flux",
+        float,
+        "phot.flux.density;em.IR;phys.angSize",
+        "Flux density in a circular aperture, divided by the fraction of the PSF in it",
+        "uJy",
+    ),
+    SpectrumColumn(
+        "aperture_flux_error",
+        float,
+        "stat.error;phot.flux.density;em.IR",
+        "Standard deviation of the flux density in the aperture",
+        "uJy",
+    ),
+    SpectrumColumn(
+        "enclosed_fraction", float, "stat.value;arith.ratio", "Fraction of the PSF in the good pixels of the aperture"
+    ),
+    SpectrumColumn(
+        "surface_brightness",
+        float,
+        "phot.flux.sb;stat.median",
+        "Median of the good pixels in the square around the target",
+        "MJy/sr",
+    ),
+    SpectrumColumn("background", float, "phot.flux.sb", "Local background at the target", "MJy/sr"),
+    SpectrumColumn(
+        "background_error", float, "stat.error;phot.flux.sb", "Standard deviation of the background", "MJy/sr"
+    ),
+    SpectrumColumn("background_method", str, "meta.note", "How the local background was found"),
+    SpectrumColumn("chi2", float, "stat.fit.chi2", "Sum of squares of the weighted residuals of the fit"),
+    SpectrumColumn("dof", int, "stat.fit.dof", "Degrees of freedom of the fit"),
+    SpectrumColumn(
+        "masked_fraction", float, "stat.value;arith.ratio", "Fraction of the PSF on pixels that were not used"
+    ),
+    SpectrumColumn(
+        "flags", int, "meta.code.qual", "Flags of the pixels near the target, joined by OR; bits as in the image"
+    ),
+    SpectrumColumn("flag_names", str, "meta.code.qual", "Names of these flags, separated by blanks"),
+    SpectrumColumn("neighbours", int, "meta.number", "Number of other targets whose fluxes were fitted together"),
+    SpectrumColumn("time", float, "time.epoch;obs.exposure", "Middle of the exposure, UTC as MJD", "d"),
+    SpectrumColumn(
+        "time_barycentric", float, "time.epoch", "The same at the barycentre of the solar system, TDB as MJD", "d"
+    ),
+    SpectrumColumn("x", float, "pos.cartesian.x;instr.det", "Column in the whole frame, from 0", "pixel"),
+    SpectrumColumn("y", float, "pos.cartesian.y;instr.det", "Row in the whole frame, from 0", "pixel"),
+    SpectrumColumn("detector", int, "meta.id;instr.det", "Number of the detector"),
+    SpectrumColumn("exposure", int, "meta.id;obs.exposure", "Number of the exposure"),
+    SpectrumColumn("obsid", str, "meta.id;obs", "Name of the observation"),
+    SpectrumColumn("solid_angle", float, "phys.angArea;instr.pixel", "Solid angle of the pixel", "arcsec2"),
+    SpectrumColumn("gain_correction", float, "arith.factor", "Factor that the pixel was multiplied with before"),
+    SpectrumColumn("psf_zone", int, "meta.id;instr.det.psf", "Zone of the detector in which the target lies, from 1"),
+    SpectrumColumn("version", str, "meta.version;meta.software", "VERSION of the image: of the mission's pipeline"),
+    SpectrumColumn("image_id", str, "meta.id;meta.dataset", "UUID of the image"),
+    SpectrumColumn("image_run", str, "meta.id;meta.dataset", "RUN collection of the image"),
+    SpectrumColumn("catalog_id", str, "meta.id;meta.dataset", "UUID of the catalogue with the position"),
+    SpectrumColumn("wavelength_source", str, "meta.ref", "Where wavelength and bandwidth come from"),
+    SpectrumColumn("spectral_wcs_id", str, "meta.id;meta.dataset", "UUID of the calibration for the wavelength"),
+    SpectrumColumn("solid_angle_source", str, "meta.ref", "Where the solid angle comes from"),
+    SpectrumColumn("solid_angle_id", str, "meta.id;meta.dataset", "UUID of the calibration for the solid angle"),
+    SpectrumColumn("psf_source", str, "meta.ref", "Where the PSF comes from"),
+    SpectrumColumn("psf_id", str, "meta.id;meta.dataset", "UUID of the calibration for the PSF"),
+    SpectrumColumn("flux_correction_id", str, "meta.id;meta.dataset", "UUID of the calibration for the gain"),
+    SpectrumColumn("reason", str, "meta.note", "Why there is no flux; empty if there is one"),
+)
+"""The columns of ``target_measurements`` and ``spectrum``, in their order.
+
+Units of fluxes are those of the archive's own spectrophotometry.
+"""
+
+
+def make_table(
+    values: Mapping[str, ArrayLike],
+    length: int,
+    meta: Mapping[str, Any] | None = None,
+    columns: Sequence[SpectrumColumn] = COLUMNS,
+) -> QTable:
+    """Return a table with all columns, those with units as quantities.
+
+    Parameters
+    ----------
+    values
+        Values by name of the column, numbers in the column's unit; one number
+        or text stands for all rows. Columns that are not given are blank:
+        NaN, -1 or the empty text.
+    length
+        Number of rows.
+    meta
+        What holds for the table as a whole.
+    columns
+        The columns of the table, in their order.
+
+    Raises
+    ------
+    KeyError
+        If there is no such column.
+    """
+    from astropy.table import QTable
+
+    return QTable(_filled(values, length, columns), meta=dict(meta or {}), copy=False)
+
+
+def make_plain_table(values: Mapping[str, ArrayLike], length: int) -> Table:
+    """Return a table with `COLUMNS` that tell their units, which is what parquet can hold; see `make_table`."""
+    from astropy.table import Table
+
+    return Table(_filled(values, length, COLUMNS), copy=False)
+
+
+def _filled(values: Mapping[str, ArrayLike], length: int, columns: Sequence[SpectrumColumn]) -> list[Column]:
+    # Made together: one after the other a table would take twice as long.
+    from astropy.table import Column
+
+    if unknown := values.keys() - {column.name for column in columns}:
+        raise KeyError(f"no column {', '.join(sorted(unknown))}")
+    made = []
+    for column in columns:
+        given = np.broadcast_to(np.asarray(values.get(column.name, column.blank)), (length,))
+        array: NDArray[Any] = given.astype(np.int64 if column.dtype is int else column.dtype)
+        about = {"unit": column.unit, "description": column.description, "meta": {"ucd": column.ucd}}
+        made.append(Column(array, column.name, **about))
+    return made
+
+
+def values_of(table: Table, column: SpectrumColumn) -> NDArray[Any]:
+    """Return the values of a column, in its unit and type, without mask.
+
+    Parameters
+    ----------
+    table
+        Any table; a column that it lacks is blank.
+    column
+        Which one.
+    """
+    dtype = np.int64 if column.dtype is int else column.dtype
+    if column.name not in table.colnames:
+        return np.full(len(table), column.blank, dtype)
+    given = table[column.name]
+    if column.unit is not None and given.unit is not None:
+        given = given.to(column.unit).value
+    return np.ma.filled(given, column.blank).astype(dtype)
+
+
+def unmasked(table: Table, columns: Sequence[SpectrumColumn] = COLUMNS) -> QTable:
+    """Return a table as `make_table` made it, whatever format it went through.
+
+    Empty texts come back from ECSV as masked values.
+
+    Parameters
+    ----------
+    table
+        The table as it was read.
+    columns
+        Its columns.
+    """
+    values = {column.name: values_of(table, column) for column in columns}
+    return make_table(values, len(table), table.meta, columns)
+
+
+FAILED = "failed"
+"""Key in the metadata of a spectrum: number of images without a flux."""
+
+OFF_FRAME = "off_frame"
+"""Key in the metadata of a spectrum: exposures and detectors whose image has
+the target in its region, but not on its frame.
+"""
+
+UNPLACED = "unplaced"
+"""Key in the metadata of a spectrum: failed measurements without wavelength."""
+
+_TOLD_OF_UNPLACED = ("exposure", "detector", "obsid", "image_id", "image_run", "reason")
+_ORDER = ("image_id", "exposure", "detector", "wavelength")
+"""Columns that sort the rows, the last one first. Images have one row each, so
+that the order does not depend on that of the inputs.
+"""
+
+
+def gather_spectrum(tables: Sequence[Table], meta: Mapping[str, Any] | None = None) -> QTable:
+    """Join the measurements of one target, by wavelength.
+
+    Rows that failed stay, if their wavelength is known. Without it they have
+    no place on the axis of a spectrum, and readers such as specutils refuse
+    the whole of it; they are told in the metadata, under `UNPLACED`.
+
+    Parameters
+    ----------
+    tables
+        Rows of the target in the tables of single images, of the columns
+        that `make_table` makes. Columns that are missing are blank.
+    meta
+        What else holds for the spectrum as a whole.
+
+    Returns
+    -------
+    spectrum
+        A row for each image; metadata with the numbers of images and of
+        those that failed.
+    """
+    values = {column.name: _joined(tables, column) for column in COLUMNS}
+    length = len(values["wavelength"])
+    has_failed = values["reason"] != ""
+    is_placed = np.isfinite(values["wavelength"])
+    order = np.lexsort([values[name] for name in _ORDER])
+    unplaced = [{name: values[name][row].item() for name in _TOLD_OF_UNPLACED} for row in order if not is_placed[row]]
+    order = order[is_placed[order]]
+    facts = {"images": length, FAILED: int(np.count_nonzero(has_failed)), UNPLACED: unplaced}
+    return make_table({name: column[order] for name, column in values.items()}, len(order), {**(meta or {}), **facts})
+
+
+def _joined(tables: Sequence[Table], column: SpectrumColumn) -> NDArray[Any]:
+    parts = [values_of(table, column) for table in tables]
+    return np.concatenate(parts) if parts else np.empty(0, np.int64 if column.dtype is int else column.dtype)

@@ -1,0 +1,224 @@
+"""Clipped means of many images, and the deviant pixels in them."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+
+import numpy as np
+
+ROBUST_BELOW = 30
+"""Number of images from which the plain standard deviation is good enough.
+
+One value of n, however far off, lies at most (n - 1) / sqrt(n) standard
+deviations from the mean, k equal ones at most sqrt((n - k) / k): of ten
+images none can be clipped at 3 sigma, of thirty up to three can.
+"""
+
+# Pixels and what astropy makes of them should stay in the processor's cache.
+_TILE = 2**19
+
+
+@dataclasses.dataclass(frozen=True)
+class Clipped:
+    """Result of a clipping, each array of shape (rows, columns).
+
+    Parameters
+    ----------
+    mean
+        Mean of the values that are left, float64; NaN where there are none.
+    number
+        How many are left, int16.
+    squares
+        Sum of the squares of their deviations from the mean, float64.
+    """
+
+    mean: np.ndarray
+    number: np.ndarray
+    squares: np.ndarray
+
+
+def is_robust(spread: str, images: int) -> bool:
+    """Return whether to clip by median and median absolute deviation.
+
+    Parameters
+    ----------
+    spread
+        ``mad_std``, ``std`` or ``auto``.
+    images
+        Number of images.
+    """
+    return spread == "mad_std" or (spread == "auto" and images < ROBUST_BELOW)
+
+
+def clip(pixels: np.ndarray, sigma: float, iterations: int, robust: bool, grain: float = 0.0) -> Clipped:
+    """Clip and average.
+
+    Parameters
+    ----------
+    pixels
+        Values, shape (images, rows, columns), NaN where there is none. Those
+        that are clipped become NaN.
+    sigma
+        Standard deviations from the centre beyond which values are clipped.
+    iterations
+        Greatest number of times that this is done, where it is not robust.
+    robust
+        Whether centre and standard deviation are median and median absolute
+        deviation, else mean and standard deviation.
+    grain
+        Distance of the values that there can be, 0 if they are not rounded.
+        A robust standard deviation counts as at least that: where more than
+        half of the values are equal it is 0, and all others would be clipped.
+    """
+    images, rows, columns = pixels.shape
+    shape = rows, columns
+    result = Clipped(np.empty(shape), np.empty(shape, np.int16), np.empty(shape))
+    step = max(1, _TILE // (images * columns))
+    for begin in range(0, rows, step):
+        tile = pixels[:, begin : begin + step]
+        flat = _Columns(sigma, iterations, robust, grain)
+        outcome = flat.clip_all(tile) if robust else flat.clip_suspects(tile)
+        for array, part in zip((result.mean, result.number, result.squares), outcome, strict=True):
+            array[begin : begin + step] = part
+    return result
+
+
+@dataclasses.dataclass(frozen=True)
+class _Columns:
+    """Clipping along the first axis of an array."""
+
+    sigma: float
+    iterations: int
+    robust: bool
+    grain: float
+
+    def clip_all(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Clip in place; return mean, number and sum of squares of what is left."""
+        from astropy.stats import sigma_clip
+        from astropy.utils.exceptions import AstropyUserWarning
+
+        before = values.copy() if self.robust and self.grain else None
+        with warnings.catch_warnings():
+            # Pixels without a value are part of the plan.
+            warnings.simplefilter("ignore", AstropyUserWarning)
+            sigma_clip(
+                values,
+                sigma=self.sigma,
+                # Once is enough with a median, which hardly feels what is far
+                # off; again and again would eat up the good ones of a few.
+                maxiters=1 if self.robust else self.iterations,
+                cenfunc="median" if self.robust else "mean",
+                stdfunc="mad_std" if self.robust else "std",
+                axis=0,
+                masked=False,
+                copy=False,
+            )
+        if before is not None:
+            self._spare_rounded(values, before)
+        good = np.isfinite(values)
+        number = np.count_nonzero(good, axis=0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = np.add.reduce(values, axis=0, dtype=np.float64, where=good) / number
+        deviation = np.where(good, values - mean.astype(values.dtype), 0)
+        return mean, number, np.einsum("i...,i...->...", deviation, deviation)
+
+    def _spare_rounded(self, values: np.ndarray, before: np.ndarray) -> None:
+        """Bring back, in place, what was clipped for no more than rounding."""
+        clipped = np.isfinite(before) & ~np.isfinite(values)
+        some = clipped.any(axis=0)
+        centre = np.nanmedian(before[:, some], axis=0)
+        near = clipped[:, some] & (np.abs(before[:, some] - centre) <= self.sigma * self.grain)
+        values[:, some] = np.where(near, before[:, some], values[:, some])
+
+    def clip_suspects(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Do the same by mean and standard deviation, which tell at once where nothing will be clipped."""
+        number = np.full(values.shape[1:], len(values))
+        mean = np.add.reduce(values, axis=0, dtype=np.float64) / len(values)
+        deviation = values - mean.astype(values.dtype)
+        squares = np.einsum("i...,i...->...", deviation, deviation)
+        farthest = np.maximum(deviation.max(axis=0), -deviation.min(axis=0))
+        # Where a value is missing, nothing compares. The margin makes up for
+        # rounding: who is suspected for nothing is not clipped.
+        suspects = ~(farthest**2 <= (0.999 * self.sigma) ** 2 * squares / len(values))
+        if suspects.any():
+            chosen = values[:, suspects]
+            mean[suspects], number[suspects], squares[suspects] = self.clip_all(chosen)
+            values[:, suspects] = chosen
+        return mean, number, squares
+
+
+_NORMAL = 1.4826
+"""Standard deviation of normal noise over its median absolute deviation."""
+
+_PIECE = 64
+"""Rows that are filtered at a time, so that little memory is needed."""
+
+_SAMPLED = 8
+"""Pieces of the frame, spread over it, that the scatter is estimated from."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DeviantPixels:
+    """Pixels that differ from their neighbours.
+
+    Parameters
+    ----------
+    hot, cold
+        Boolean, shape (rows, columns).
+    sigma
+        Robust standard deviation of the pixels about their neighbours over
+        the whole frame, in the unit of the image.
+    """
+
+    hot: np.ndarray
+    cold: np.ndarray
+    sigma: float
+
+
+def find_deviant_pixels(image: np.ndarray, hot: float, cold: float, window: int) -> DeviantPixels:
+    """Find pixels far above or below the others.
+
+    Each pixel is compared with the median of those above and below it in its
+    column. So neither the glow of the electronics nor the steps between readout
+    channels, which run along the columns, are taken for hot pixels.
+
+    Parameters
+    ----------
+    image
+        Pixels, shape (rows, columns); those that are not finite are neither
+        hot nor cold.
+    hot, cold
+        Thresholds in robust standard deviations.
+    window
+        Number of pixels of a column that the median is taken of.
+    """
+    pieces = range(0, len(image), _PIECE)
+    parts = [_residual(image, begin, window) for begin in pieces[:: max(1, len(pieces) // _SAMPLED)]]
+    # A pixel that is itself the median says nothing about the scatter.
+    telling = [np.abs(part[np.isfinite(part) & (part != 0)]) for part in parts]
+    scatter = np.concatenate(telling)
+    sigma = _NORMAL * float(np.median(scatter)) if scatter.size else 0.0
+    found = DeviantPixels(np.empty(image.shape, bool), np.empty(image.shape, bool), sigma)
+    for begin in pieces:
+        rows = slice(begin, begin + _PIECE)
+        residual = _residual(image, begin, window)
+        found.hot[rows] = residual > hot * sigma
+        found.cold[rows] = residual < -cold * sigma
+    return found
+
+
+def _residual(image: np.ndarray, begin: int, window: int) -> np.ndarray:
+    """Return some rows of an image less the medians of their columns there; NaN where the image is not finite."""
+    from scipy.ndimage import median_filter
+
+    first = max(begin - window // 2, 0)
+    part = image[first : begin + _PIECE + window // 2]
+    good = np.isfinite(part)
+    # The filter knows no NaN: the median of the column stands in for it.
+    mixed = good.any(axis=0) & ~good.all(axis=0)
+    medians = np.zeros(part.shape[1], part.dtype)
+    medians[mixed] = np.nanmedian(np.where(good, part, np.nan)[:, mixed], axis=0)
+    filled = np.where(good, part, medians)
+    residual = np.where(good, filled - median_filter(filled, size=(window, 1), mode="reflect"), np.nan)
+    return residual[begin - first : begin - first + _PIECE]

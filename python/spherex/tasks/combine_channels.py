@@ -1,0 +1,182 @@
+"""Spectra in the channels of the mission."""
+
+from __future__ import annotations
+
+import dataclasses
+import uuid
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import lsst.pex.config as pexConfig
+import lsst.pipe.base as pipeBase
+import lsst.pipe.base.connectionTypes as cT  # noqa: N812
+from lsst.daf.butler.registry import MissingDatasetTypeError
+
+if TYPE_CHECKING:
+    from astropy.table import QTable
+    from lsst.daf.butler import DataCoordinate, DatasetRef, DatasetType
+    from lsst.daf.butler.registry import Registry
+
+    from spherex.spectra import Channels
+
+
+_KNOWN: dict[uuid.UUID, Channels] = {}
+"""The channels that this process has read last."""
+
+
+class _NewestLookup:
+    """Finds for each instrument what is valid last, in the first collection that has any.
+
+    The measurements of a spectrum are of many times, and are to be in the
+    same channels: there is no time at which to look them up.
+
+    It is the same for all targets, and is read once for a graph: whoever
+    builds graphs calls `finish` after each.
+    """
+
+    def __init__(self) -> None:
+        self.finish()
+
+    def finish(self) -> None:
+        """Forget what was read."""
+        self._search: tuple[object, ...] | None = None
+        self._asked: set[DataCoordinate] = set()
+        self._found: list[DatasetRef] = []
+
+    def __call__(
+        self, dataset_type: DatasetType, registry: Registry, data_id: DataCoordinate, collections: Sequence[str]
+    ) -> list[DatasetRef]:
+        """Return them; see `lsst.pipe.base.connectionTypes.PrerequisiteInput`."""
+        search = (dataset_type, tuple(collections))
+        # A graph asks once for each quantum. Who asks again builds another
+        # one, after an attempt that failed before it came to finish.
+        if self._search != search or data_id in self._asked:
+            self.finish()
+            self._found = _newest(dataset_type, registry, collections)
+            self._search = search
+        self._asked.add(data_id)
+        return self._found
+
+
+def _newest(dataset_type: DatasetType, registry: Registry, collections: Sequence[str]) -> list[DatasetRef]:
+    found: dict[object, tuple[tuple[int, int], DatasetRef]] = {}
+    try:
+        associations = list(registry.queryDatasetAssociations(dataset_type.name, collections, flattenChains=True))
+    except MissingDatasetTypeError:
+        return []
+    order = {name: -place for place, name in enumerate(registry.queryCollections(collections, flattenChains=True))}
+    for one in associations:
+        age = (order[one.collection], 0 if one.timespan is None else one.timespan.nsec[1])
+        instrument = one.ref.dataId["instrument"]
+        if instrument not in found or age > found[instrument][0]:
+            found[instrument] = (age, one.ref)
+    return [ref for _, ref in found.values()]
+
+
+class CombineChannelsConnections(pipeBase.PipelineTaskConnections, dimensions=("catalog", "target")):
+    """What `CombineChannelsTask` reads and writes."""
+
+    spectrum = cT.Input(
+        doc="All measurements of one target.",
+        name="spectrum",
+        storageClass="AstropyQTable",
+        dimensions=("catalog", "target"),
+    )
+    channels = cT.PrerequisiteInput(
+        doc="Which channel each pixel belongs to; without it, measurements go to the nearest channel by wavelength.",
+        name="spectral_channels",
+        storageClass="AstropyHDUList",
+        dimensions=("instrument",),
+        isCalibration=True,
+        multiple=True,
+        minimum=0,
+        deferLoad=True,
+    )
+    channelSpectrum = cT.Output(
+        doc="Means of the measurements of each channel.",
+        name="channel_spectrum",
+        storageClass="AstropyQTable",
+        dimensions=("catalog", "target"),
+    )
+
+    def __init__(self, *, config: CombineChannelsConfig | None = None) -> None:
+        super().__init__(config=config)
+        self._lookup = _NewestLookup()
+        self.channels = dataclasses.replace(self.channels, lookupFunction=self._lookup)
+
+    def adjust_all_quanta(self, adjuster: pipeBase.QuantaAdjuster) -> None:
+        """Forget the calibrations; see `lsst.pipe.base.PipelineTaskConnections.adjust_all_quanta`."""
+        self._lookup.finish()
+
+
+class CombineChannelsConfig(pipeBase.PipelineTaskConfig, pipelineConnections=CombineChannelsConnections):
+    """Configuration of `CombineChannelsTask`."""
+
+    mostMasked = pexConfig.RangeField(
+        dtype=float,
+        default=0.5,
+        min=0.0,
+        max=1.0,
+        doc="Measurements with a greater fraction of the PSF on masked pixels are left out.",
+    )
+    worstFit = pexConfig.RangeField(
+        dtype=float,
+        default=10.0,
+        min=1.0,
+        doc="Measurements whose chi2 is greater than this, in units of the median for target and detector, are left "
+        "out: a particle has hit the detector there, or the like.",
+    )
+
+
+class CombineChannelsTask(pipeBase.PipelineTask):
+    """Average the measurements of a spectrum in each of the 102 channels."""
+
+    ConfigClass = CombineChannelsConfig
+    _DefaultName = "combineChannels"
+    config: CombineChannelsConfig
+
+    def runQuantum(
+        self,
+        butlerQC: pipeBase.QuantumContext,
+        inputRefs: pipeBase.InputQuantizedConnection,
+        outputRefs: pipeBase.OutputQuantizedConnection,
+    ) -> None:
+        """Run on datasets; see `lsst.pipe.base.PipelineTask.runQuantum`."""
+        spectrum = butlerQC.get(inputRefs.spectrum)
+        channels = None
+        for ref in inputRefs.channels:
+            if ref.dataId["instrument"] in spectrum.meta.get("instruments", ()):
+                channels = _channels_of(butlerQC.get(ref))
+        butlerQC.put(self.run(spectrum, channels), outputRefs)
+
+    def run(self, spectrum: QTable, channels: Channels | None = None) -> pipeBase.Struct:
+        """Combine.
+
+        Parameters
+        ----------
+        spectrum
+            Measurements, as `spherex.spectra.gather_spectrum` returns them.
+        channels
+            The channels; by default those of the instrument's design.
+
+        Returns
+        -------
+        struct : `lsst.pipe.base.Struct`
+            ``channelSpectrum``, an `astropy.table.QTable`.
+        """
+        from spherex.spectra import combine_channels, design_channels
+
+        known = design_channels() if channels is None else channels
+        config = self.config
+        return pipeBase.Struct(channelSpectrum=combine_channels(spectrum, known, config.mostMasked, config.worstFit))
+
+
+def _channels_of(handle: Any) -> Channels:
+    """Read channels, once for all targets of a process."""
+    from spherex.spectra import channels_of_product
+
+    ref = handle.ref
+    if ref.id not in _KNOWN:
+        _KNOWN.clear()
+        _KNOWN[ref.id] = channels_of_product(handle.get(), f"{ref.datasetType.name} {ref.id}")
+    return _KNOWN[ref.id]

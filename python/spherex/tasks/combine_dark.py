@@ -1,0 +1,304 @@
+"""Combination of many darks into one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import lsst.pex.config as pexConfig
+import lsst.pipe.base as pipeBase
+import lsst.pipe.base.connectionTypes as cT  # noqa: N812
+import numpy as np
+
+from .clipping import Clipped, clip, find_deviant_pixels, is_robust
+from .stack import ImageHandle, Stack, open_stack
+from .subtract import EXPOSURE_TIME, exposure_time_of, is_rate
+
+if TYPE_CHECKING:
+    from astropy.io.fits import Header
+
+    from spherex.image import SPHERExImage
+
+
+_COMMENTARY = ("HISTORY", "COMMENT", "")
+_BEGIN, _END = ("DATE-BEG", "MJD-BEG"), ("DATE-END", "MJD-END")
+
+
+def merged_header(headers: Sequence[Header]) -> Header:
+    """Return the cards that all headers agree on.
+
+    Cards of a place on the sky are left away: the result has none. Times of
+    begin and end become those of the first and the last image, so that the
+    range that a calibration was taken in can be read from it.
+
+    Parameters
+    ----------
+    headers
+        Headers of the images, at least one.
+    """
+    from spherex.image import replace_celestial_wcs
+
+    first = headers[0]
+    merged = first.copy()
+    replace_celestial_wcs(merged, None)
+    for keyword in dict.fromkeys(merged):
+        values = [header.get(keyword) for header in headers]
+        if keyword in _BEGIN + _END and None not in values:
+            merged[keyword] = min(values) if keyword in _BEGIN else max(values)
+        elif keyword in _COMMENTARY or any(value != values[0] for value in values):
+            merged.remove(keyword, remove_all=True)
+    return merged
+
+
+_HOT, _COLD, _MISSING = "HOT", "COLD", "MISSING_DATA"
+_NUMBER_PLANE = "NINPUT"
+
+
+class CombineDarkConnections(pipeBase.PipelineTaskConnections, dimensions=("instrument", "detector")):
+    """What `CombineDarkTask` reads and writes."""
+
+    inputDarks = cT.Input(
+        doc="Darks of one detector.",
+        name="dark",
+        storageClass="SPHERExImage",
+        dimensions=("instrument", "exposure", "detector"),
+        multiple=True,
+        deferLoad=True,
+    )
+    outputDark = cT.Output(
+        doc="Their mean, to be certified for a range of time.",
+        name="combined_dark",
+        storageClass="SPHERExImage",
+        dimensions=("instrument", "detector"),
+        isCalibration=True,
+    )
+
+
+class CombineDarkConfig(pipeBase.PipelineTaskConfig, pipelineConnections=CombineDarkConnections):
+    """Configuration of `CombineDarkTask`."""
+
+    clipSigma = pexConfig.RangeField(
+        dtype=float,
+        default=3.0,
+        min=0.0,
+        inclusiveMin=False,
+        doc="Values farther from the centre than this are left out (standard deviations of the values of a pixel).",
+    )
+    clipIterations = pexConfig.RangeField(dtype=int, default=5, min=1, doc="Greatest number of times to clip by std.")
+    clipSpread = pexConfig.ChoiceField[str](
+        doc="What the standard deviation is estimated from when clipping.",
+        default="auto",
+        allowed={
+            "std": "Mean and standard deviation; blind to outliers of few images.",
+            "mad_std": "Median and median absolute deviation, once; takes three times as long.",
+            "auto": "mad_std for fewer than 30 images, else std.",
+        },
+    )
+    spoilingFlags = pexConfig.ListField[str](
+        doc="Pixels of an input with one of these flags are left out.",
+        default=["TRANSIENT", "OVERFLOW", "SUR_ERROR", "NONFUNC", "MISSING_DATA", "PERSIST", "OUTLIER"],
+    )
+    varianceFrom = pexConfig.ChoiceField[str](
+        doc="Where the variance of the result comes from.",
+        default="inputs",
+        allowed={
+            "inputs": "The variances of the values that were averaged.",
+            "spread": "The scatter of these values; pixels with a single one have none and are flagged.",
+        },
+    )
+    scaleCounts = pexConfig.Field[bool](
+        default=True,
+        doc="Scale images that count since the exposure began to their median exposure time (XPOSURE). Rates, such as "
+        "electron/s, are never scaled.",
+    )
+    hotThreshold = pexConfig.RangeField(
+        dtype=float, default=6.0, min=0.0, doc="Pixels so many robust standard deviations above their column are HOT."
+    )
+    coldThreshold = pexConfig.RangeField(
+        dtype=float, default=6.0, min=0.0, doc="Pixels so many robust standard deviations below their column are COLD."
+    )
+    deviationWindow = pexConfig.RangeField(
+        dtype=int, default=9, min=3, doc="Pixels of a column that hot and cold ones are compared with."
+    )
+    blockSize = pexConfig.RangeField(
+        dtype=int,
+        default=40,
+        min=1,
+        doc="Memory for the pixels of all inputs that are read at a time (MB). With more of it there are fewer and "
+        "larger reads.",
+    )
+
+
+class CombineDarkTask(pipeBase.PipelineTask):
+    """Combine darks of one detector by a clipped mean.
+
+    The inputs are read in blocks of rows, each once, so that the memory does
+    not grow with their number. Flags of the result are those that all
+    inputs share, HOT and COLD pixels found in the result, and MISSING_DATA
+    where no input was good; there image and variance are NaN. The plane
+    NINPUT counts how many inputs were averaged.
+    """
+
+    ConfigClass = CombineDarkConfig
+    _DefaultName = "combineDark"
+    config: CombineDarkConfig
+
+    def runQuantum(
+        self,
+        butlerQC: pipeBase.QuantumContext,
+        inputRefs: pipeBase.InputQuantizedConnection,
+        outputRefs: pipeBase.OutputQuantizedConnection,
+    ) -> None:
+        """Run on datasets; see `lsst.pipe.base.PipelineTask.runQuantum`."""
+        refs = sorted(inputRefs.inputDarks, key=lambda ref: ref.dataId["exposure"])
+        outputs = self.run([butlerQC.get(ref) for ref in refs])
+        for ref in refs:
+            outputs.outputDark.header.add_history(f"[INPUT] {ref.datasetType.name} {ref.dataId['exposure']} {ref.id}")
+        butlerQC.put(outputs, outputRefs)
+
+    def run(self, inputDarks: Sequence[ImageHandle]) -> pipeBase.Struct:  # noqa: N803
+        """Combine.
+
+        Parameters
+        ----------
+        inputDarks
+            Handles of images, such as `lsst.daf.butler.DeferredDatasetHandle`
+            or `lsst.pipe.base.InMemoryDatasetHandle`.
+
+        Returns
+        -------
+        struct : `lsst.pipe.base.Struct`
+            ``outputDark``, the `~spherex.image.SPHERExImage`.
+
+        Raises
+        ------
+        ValueError
+            If there are no images, if they differ in shape, unit or detector,
+            or if variances or exposure times are wanted that they lack.
+        """
+        stack = open_stack(inputDarks, (_HOT, _COLD, _MISSING))
+        self._check_variance(stack)
+        headers = stack.read_headers()
+        times = self._exposure_times(stack, headers)
+        reference = float(np.median(times)) if times else None
+        scales = [1.0] * len(stack) if reference is None else [reference / time for time in times]
+        header = self._header(headers, reference)
+        output = self._combine(stack, scales, header)
+        self._flag_deviant_pixels(output)
+        self._record_statistics(output, len(stack))
+        return pipeBase.Struct(outputDark=output)
+
+    def _check_variance(self, stack: Stack) -> None:
+        if self.config.varianceFrom == "spread":
+            if len(stack) == 1:
+                raise ValueError(f"One image ({stack.names[0]}) has no spread: set varianceFrom='inputs'.")
+        elif lacking := stack.without_variance():
+            raise ValueError(f"These images have no variance: {'; '.join(lacking)}. Set varianceFrom='spread'.")
+
+    def _exposure_times(self, stack: Stack, headers: Sequence[Header]) -> list[float]:
+        """Return the exposure times to scale by; none if there is nothing to scale."""
+        if is_rate(stack.unit) or not self.config.scaleCounts:
+            return []
+        return [exposure_time_of(header, f"image {name}") for header, name in zip(headers, stack.names, strict=True)]
+
+    def _combine(self, stack: Stack, scales: Sequence[float], header: Header) -> SPHERExImage:
+        from astropy.io import fits
+
+        from spherex.image import FlagPlane, Plane, SPHERExImage
+
+        data = np.empty(stack.shape, stack.dtype)
+        variance = np.empty(stack.shape, stack.dtype)
+        flags = np.empty(stack.shape, np.int32)
+        number = np.empty(stack.shape, np.int16)
+        missing = stack.table.bits(_MISSING)
+        robust = is_robust(self.config.clipSpread, len(stack))
+        grain = max(scales) if stack.is_whole else 0.0
+        for begin, end in stack.blocks(self.config.blockSize * 10**6):
+            rows = slice(begin, end)
+            pixels, flags[rows] = stack.read_pixels(begin, end, scales, self.config.spoilingFlags)
+            clipped = clip(pixels, self.config.clipSigma, self.config.clipIterations, robust, grain)
+            data[rows], number[rows] = clipped.mean, clipped.number
+            if self.config.varianceFrom == "spread":
+                variance[rows] = _variance_of_spread(clipped)
+            else:
+                variance[rows] = _variance_of_inputs(stack, scales, pixels, clipped, begin, end)
+            # The next block is read before this name gets a new value.
+            del pixels
+        unknown = ~(np.isfinite(data) & np.isfinite(variance))
+        data[number == 0] = np.nan
+        flags[unknown] |= missing
+        return SPHERExImage(
+            data,
+            unit=stack.unit,
+            variance=variance,
+            flags=FlagPlane(flags, stack.table),
+            header=header,
+            planes={_NUMBER_PLANE: Plane(fits.ImageHDU(number, name=_NUMBER_PLANE))},
+        )
+
+    def _header(self, headers: Sequence[Header], reference: float | None) -> Header:
+        header = merged_header(headers)
+        config = self.config
+        header["NCOMBINE"] = (len(headers), "Number of images that were combined")
+        header["CLIPSIG"] = (config.clipSigma, "Values beyond so many sigma are left out")
+        robust = is_robust(config.clipSpread, len(headers))
+        header["CLIPSTD"] = ("mad_std" if robust else "std", "How the sigma of the clipping is estimated")
+        header["VARFROM"] = (config.varianceFrom, "What the variance comes from")
+        header["TSCALED"] = (reference is not None, "Scaled to one exposure time")
+        if reference is not None:
+            header[EXPOSURE_TIME] = (reference, "[s] Exposure time that counts are scaled to")
+        header.add_history(f"Clipped mean of {len(headers)} images, spherex CombineDarkTask")
+        return header
+
+    def _flag_deviant_pixels(self, image: SPHERExImage) -> None:
+        config = self.config
+        assert image.flags is not None
+        found = find_deviant_pixels(image.data, config.hotThreshold, config.coldThreshold, config.deviationWindow)
+        image.flags[found.hot] |= image.flag_table.bits(_HOT)
+        image.flags[found.cold] |= image.flag_table.bits(_COLD)
+        self.metadata["hot_pixels"] = int(np.count_nonzero(found.hot))
+        self.metadata["cold_pixels"] = int(np.count_nonzero(found.cold))
+        self.metadata["robust_sigma"] = found.sigma
+
+    def _record_statistics(self, image: SPHERExImage, inputs: int) -> None:
+        number = image.planes[_NUMBER_PLANE].data
+        plane = image.flag_plane
+        assert plane is not None
+        missing = int(np.count_nonzero(plane.has(_MISSING)))
+        self.metadata["inputs"] = inputs
+        self.metadata["left_out"] = inputs * number.size - int(number.sum(dtype=np.int64))
+        self.metadata["missing_pixels"] = missing
+        self.log.info(
+            "Combined %d images: %.3g %% of the values left out; %d hot, %d cold and %d pixels without a good value.",
+            inputs,
+            100 * self.metadata["left_out"] / (inputs * number.size),
+            self.metadata["hot_pixels"],
+            self.metadata["cold_pixels"],
+            missing,
+        )
+
+
+def _variance_of_spread(clipped: Clipped) -> np.ndarray:
+    number = clipped.number.astype(float)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        variance = clipped.squares / (number - 1) / number
+    variance[clipped.number < 2] = np.nan
+    return variance
+
+
+def _variance_of_inputs(
+    stack: Stack, scales: Sequence[float], pixels: np.ndarray, clipped: Clipped, begin: int, end: int
+) -> np.ndarray:
+    """Return the variance of the mean from those of the values that were averaged."""
+    total = np.zeros(clipped.mean.shape)
+    known = clipped.number.astype(float)
+    for values, scale, variance in zip(pixels, scales, stack.read_variances(begin, end), strict=True):
+        variance = np.where(np.isfinite(values), variance, 0)
+        if not (variance.min() >= 0 and np.isfinite(variance.max())):
+            # Such a value counts with the mean variance of the others.
+            unknown = ~(np.isfinite(variance) & (variance >= 0))
+            variance[unknown] = 0
+            known -= unknown
+        total += variance if scale == 1.0 else variance * scale**2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return total / known / clipped.number

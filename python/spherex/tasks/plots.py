@@ -1,0 +1,167 @@
+"""Plots of images and spectra."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import lsst.pex.config as pexConfig
+import lsst.pipe.base as pipeBase
+import lsst.pipe.base.connectionTypes as cT  # noqa: N812
+import numpy as np
+
+if TYPE_CHECKING:
+    from astropy.table import QTable
+
+    from spherex.image import SPHERExImage
+
+
+_TARGET_DIMENSIONS = ("catalog", "target")
+
+
+class DrawSpectrumConnections(pipeBase.PipelineTaskConnections, dimensions=_TARGET_DIMENSIONS):
+    """What `DrawSpectrumTask` reads and writes."""
+
+    spectrum = cT.Input(
+        doc="All measurements of one target.",
+        name="spectrum",
+        storageClass="AstropyQTable",
+        dimensions=_TARGET_DIMENSIONS,
+    )
+    channelSpectrum = cT.Input(
+        doc="Their means.", name="channel_spectrum", storageClass="AstropyQTable", dimensions=_TARGET_DIMENSIONS
+    )
+    plot = cT.Output(doc="The picture.", name="spectrum_plot", storageClass="Plot", dimensions=_TARGET_DIMENSIONS)
+
+
+class DrawSpectrumConfig(pipeBase.PipelineTaskConfig, pipelineConnections=DrawSpectrumConnections):
+    """Configuration of `DrawSpectrumTask`."""
+
+    markedFlags = pexConfig.ListField[str](
+        default=["SUR_ERROR", "NONFUNC", "MISSING_DATA", "HOT", "COLD", "NONLINEAR", "PERSIST"],
+        doc="Measurements with one of these flags are marked.",
+    )
+    markedMasked = pexConfig.RangeField(
+        dtype=float,
+        default=0.5,
+        min=0.0,
+        max=1.0,
+        doc="Measurements with a greater fraction of the PSF on masked pixels are marked.",
+    )
+    worstFit = pexConfig.RangeField(
+        dtype=float,
+        default=10.0,
+        min=1.0,
+        doc="Measurements whose chi2 is greater than this, in units of the median for target and detector, are marked.",
+    )
+
+
+class DrawSpectrumTask(pipeBase.PipelineTask):
+    """Draw the spectrum of a target and its channels."""
+
+    ConfigClass = DrawSpectrumConfig
+    _DefaultName = "drawSpectrum"
+    config: DrawSpectrumConfig
+
+    def run(self, spectrum: QTable, channelSpectrum: QTable | None = None) -> pipeBase.Struct:  # noqa: N803
+        """Draw.
+
+        Parameters
+        ----------
+        spectrum, channelSpectrum
+            What `spherex.spectra.gather_spectrum` and `spherex.spectra.combine_channels` return.
+
+        Returns
+        -------
+        struct : `lsst.pipe.base.Struct`
+            ``plot``, a `matplotlib.figure.Figure`.
+        """
+        from spherex.spectra import draw_spectrum
+
+        return pipeBase.Struct(
+            plot=draw_spectrum(
+                spectrum,
+                channelSpectrum,
+                flags=self.config.markedFlags,
+                most_masked=self.config.markedMasked,
+                worst_fit=self.config.worstFit,
+            )
+        )
+
+
+_DIMENSIONS = ("instrument", "exposure", "detector")
+
+
+class QuickLookConnections(pipeBase.PipelineTaskConnections, dimensions=_DIMENSIONS):
+    """What `QuickLookTask` reads and writes."""
+
+    image = cT.Input(doc="Image to show.", name="postDark", storageClass="SPHERExImage", dimensions=_DIMENSIONS)
+    plot = cT.Output(doc="The picture.", name="postDark_plot", storageClass="Plot", dimensions=_DIMENSIONS)
+
+
+class QuickLookConfig(pipeBase.PipelineTaskConfig, pipelineConnections=QuickLookConnections):
+    """Configuration of `QuickLookTask`."""
+
+    contrast = pexConfig.RangeField(
+        dtype=float, default=0.25, min=0.0, inclusiveMin=False, doc="Contrast of the zscale stretch."
+    )
+    colormap = pexConfig.Field[str](default="inferno", doc="Name of the matplotlib colour map.")
+    hiddenFlags = pexConfig.ListField[str](
+        default=["NONFUNC"], doc="Pixels with one of these flags are left out of the picture."
+    )
+
+
+class QuickLookTask(pipeBase.PipelineTask):
+    """Draw an image, with its colour scale."""
+
+    ConfigClass = QuickLookConfig
+    _DefaultName = "quickLook"
+    config: QuickLookConfig
+
+    def runQuantum(
+        self,
+        butlerQC: pipeBase.QuantumContext,
+        inputRefs: pipeBase.InputQuantizedConnection,
+        outputRefs: pipeBase.OutputQuantizedConnection,
+    ) -> None:
+        """Run on datasets; see `lsst.pipe.base.PipelineTask.runQuantum`."""
+        ref = inputRefs.image
+        detector = ref.dataId.records["detector"]
+        title = f"{ref.datasetType.name}  exposure {ref.dataId['exposure']}  detector {ref.dataId['detector']}"
+        if detector.lmin is not None:
+            title += f"  {detector.lmin:.2f} to {detector.lmax:.2f} µm"
+        butlerQC.put(self.run(butlerQC.get(ref), title), outputRefs)
+
+    def run(self, image: SPHERExImage, title: str = "") -> pipeBase.Struct:
+        """Draw.
+
+        Parameters
+        ----------
+        image
+            Image to show.
+        title
+            Text above the picture.
+
+        Returns
+        -------
+        struct : `lsst.pipe.base.Struct`
+            ``plot``, a `matplotlib.figure.Figure`.
+        """
+        from astropy.visualization import ZScaleInterval
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(7, 6), layout="constrained")
+        axes = figure.add_subplot()
+        hidden = ~np.isfinite(image.data)
+        flags = image.flag_plane
+        if flags is not None:
+            hidden |= flags.has(*(name for name in self.config.hiddenFlags if name in flags.table))
+        pixels = np.ma.masked_array(image.data, hidden)
+        low, high = 0.0, 1.0
+        if not hidden.all():
+            low, high = ZScaleInterval(contrast=self.config.contrast).get_limits(pixels.compressed())
+        drawn = axes.imshow(pixels, origin="lower", cmap=self.config.colormap, vmin=low, vmax=high)
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("column (pixel)")
+        axes.set_ylabel("row (pixel)")
+        figure.colorbar(drawn, ax=axes, label=image.unit.to_string("unicode"))
+        return pipeBase.Struct(plot=figure)

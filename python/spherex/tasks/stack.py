@@ -1,0 +1,242 @@
+"""Frames of a stack, of which only some rows are in memory at a time."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from .subtract import DETECTOR, detector_of
+
+if TYPE_CHECKING:
+    from astropy.io.fits import Header
+    from astropy.units import UnitBase
+
+    from spherex.image import FlagPlane, FlagTable, SPHERExImage
+
+
+# More columns than any detector has: boxes are clipped to the image.
+_ALL_COLUMNS = 2**31
+
+
+class ImageHandle(Protocol):
+    """What is asked of a deferred image, on disk or in memory."""
+
+    dataId: Any
+
+    def get(self, *, component: str | None = None, parameters: dict[str, Any] | None = None) -> Any:
+        """Return the image or a part of it."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class _Frame:
+    """One image of a stack.
+
+    Parameters
+    ----------
+    handle
+        The image.
+    name
+        Its data ID as text.
+    edge
+        Its last row, with header, unit and names of flags.
+    """
+
+    handle: ImageHandle
+    name: str
+    edge: SPHERExImage
+
+    def rows(self, component: str, begin: int, end: int) -> Any:
+        """Return some rows of a component."""
+        return self.handle.get(component=component, parameters={"box": (0, _ALL_COLUMNS, begin, end)})
+
+
+@dataclasses.dataclass(frozen=True)
+class Stack:
+    """Images of one shape, unit and detector.
+
+    Parameters
+    ----------
+    frames
+        The images.
+    shape
+        Rows and columns of each.
+    table
+        Names of the flags of all.
+    """
+
+    frames: Sequence[_Frame]
+    shape: tuple[int, int]
+    table: FlagTable
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    @property
+    def unit(self) -> UnitBase:
+        """Unit of the pixels."""
+        return self.frames[0].edge.unit
+
+    @property
+    def names(self) -> list[str]:
+        """Data IDs of the images as text."""
+        return [frame.name for frame in self.frames]
+
+    def read_headers(self) -> list[Header]:
+        """Return the headers of the whole images."""
+        return [frame.handle.get(component="header") for frame in self.frames]
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Floating type that holds the pixels of all images."""
+        return np.result_type(np.float32, *(frame.edge.data.dtype for frame in self.frames))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all pixels are whole numbers by their type."""
+        return all(np.issubdtype(frame.edge.data.dtype, np.integer) for frame in self.frames)
+
+    def without_variance(self) -> list[str]:
+        """Return the names of images that have no variance."""
+        return [frame.name for frame in self.frames if frame.edge.variance is None]
+
+    def blocks(self, nbytes: int) -> Iterator[tuple[int, int]]:
+        """Divide the rows so that the pixels of all images fit into some memory.
+
+        Parameters
+        ----------
+        nbytes
+            Size of the memory (bytes).
+
+        Yields
+        ------
+        begin, end
+            First row, and first row of the next block.
+        """
+        rows, columns = self.shape
+        step = max(1, nbytes // (len(self) * columns * self.dtype.itemsize))
+        # Blocks of one size: a short last one would cost as much to open.
+        step = -(-rows // -(-rows // step))
+        for begin in range(0, rows, step):
+            yield begin, min(begin + step, rows)
+
+    def read_pixels(
+        self, begin: int, end: int, scales: Sequence[float], spoiling: Collection[str]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Read rows of all images.
+
+        Parameters
+        ----------
+        begin, end
+            First row, and first row that is no longer wanted.
+        scales
+            Factor of each image.
+        spoiling
+            Names of flags that make a pixel worthless.
+
+        Returns
+        -------
+        pixels, common
+            Pixels, shape (images, rows, columns), NaN where flagged so, and
+            the flags that they have in all images, int32.
+        """
+        shape = end - begin, self.shape[1]
+        pixels = np.empty((len(self), *shape), self.dtype)
+        common = np.full(shape, -1 if all(frame.edge.flags is not None for frame in self.frames) else 0, np.int32)
+        bits = self.table.bits(*(name for name in spoiling if name in self.table))
+        for frame, scale, room in zip(self.frames, scales, pixels, strict=True):
+            room[...] = frame.rows("image", begin, end).value
+            if scale != 1.0:
+                room *= scale
+            if frame.edge.flags is not None:
+                flags = self._flags(frame.rows("flags", begin, end))
+                common &= flags
+                np.copyto(room, np.nan, where=(flags & bits) != 0)
+        return pixels, common
+
+    def _flags(self, plane: FlagPlane) -> np.ndarray:
+        from spherex.image import FlagPlane
+
+        if plane.table == self.table:
+            return plane.array
+        return FlagPlane(np.zeros(plane.shape, np.int32), self.table).combined(plane).array
+
+    def read_variances(self, begin: int, end: int) -> Iterator[np.ndarray]:
+        """Read rows of the variance of each image, one after the other, in the square of `unit`."""
+        from astropy.units import dimensionless_unscaled
+
+        for frame in self.frames:
+            variance = frame.rows("variance", begin, end)
+            # A file need not tell the unit of its variance.
+            yield variance.value if variance.unit == dimensionless_unscaled else variance.to_value(self.unit**2)
+
+
+def open_stack(handles: Sequence[ImageHandle], further_flags: Collection[str]) -> Stack:
+    """Look at images that are to be combined.
+
+    Parameters
+    ----------
+    handles
+        The images.
+    further_flags
+        Names of flags that the result needs.
+
+    Raises
+    ------
+    ValueError
+        If there are none, or if they differ in shape, unit or detector; the
+        message names two that do.
+    """
+    from spherex.image import SPHEREX_FLAGS, FlagTable
+
+    if not handles:
+        raise ValueError("There are no images to combine.")
+    shape = tuple(handles[0].get(component="image").shape)
+    frames: list[_Frame] = []
+    for handle in handles:
+        frame = _Frame(handle, str(handle.dataId), _last_row(handle, shape, handles[0]))
+        frames.append(frame)
+        _check(frames[0], frame)
+    table = FlagTable({})
+    for frame in frames:
+        if frame.edge.flags is not None:
+            table = table.merged(frame.edge.flag_table)
+    return Stack(
+        frames, (shape[0], shape[1]), table.merged(FlagTable({name: SPHEREX_FLAGS[name] for name in further_flags}))
+    )
+
+
+def _last_row(handle: ImageHandle, shape: tuple[int, ...], first: ImageHandle) -> SPHERExImage:
+    """Return the last row of an image, which also proves that it has so many rows."""
+    beyond = {"box": (0, _ALL_COLUMNS, shape[0] - 1, shape[0] + 1), "planes": []}
+    failure = None
+    try:
+        edge = handle.get(parameters=beyond)
+        if edge.shape == (1, shape[1]):
+            return edge
+    except ValueError as error:
+        failure = error
+    # The whole is only read to tell what is wrong.
+    other = tuple(handle.get(component="image").shape)
+    if other == shape and failure is not None:
+        raise failure
+    raise ValueError(
+        f"Images of different shapes cannot be combined: {first.dataId} has {shape}, {handle.dataId} has {other}."
+    )
+
+
+def _check(first: _Frame, frame: _Frame) -> None:
+    if frame.edge.unit != first.edge.unit:
+        raise ValueError(
+            f"Images of different units cannot be combined: {first.name} is in {first.edge.unit}, "
+            f"{frame.name} in {frame.edge.unit}."
+        )
+    detectors = [detector_of(one.edge.header) for one in (first, frame)]
+    if None not in detectors and detectors[0] != detectors[1]:
+        raise ValueError(
+            f"Images of different detectors cannot be combined: {first.name} is of detector {detectors[0]}, "
+            f"{frame.name} of detector {detectors[1]} ({DETECTOR} in their headers)."
+        )
