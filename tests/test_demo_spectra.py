@@ -78,7 +78,7 @@ def test_check_misses_images_and_detectors(spectrum, truth):
     complaints = check_spectrum(some, truth, "west").complaints()
     assert complaints[0] == f"{NUMBER - len(some)} of {NUMBER} images that show it are not in the spectrum"
     assert complaints[1] == "only 5 of 6 detectors have measured it"
-    assert check_spectrum(spectrum[:0], truth, "west").complaints()[-1] == "there is no flux to compare"
+    assert check_spectrum(spectrum[:0], truth, "west").complaints()[-1] == "the spectrum has no flux to compare"
 
 
 def test_a_hit_is_counted_and_left_out(spectrum, truth):
@@ -97,7 +97,7 @@ def test_a_check_without_pulls_is_no_pass(spectrum, truth):
 
 
 def test_truth_is_read_and_missed(spectrum, truth, tmp_path):
-    with pytest.raises(TruthError, match="has no tables"):
+    with pytest.raises(TruthError, match="does not contain tables"):
         read_truth(tmp_path)
     folder = tmp_path / "qr3" / "truth" / "some" / "run"
     folder.mkdir(parents=True)
@@ -106,7 +106,7 @@ def test_truth_is_read_and_missed(spectrum, truth, tmp_path):
     table.write(folder / "truth_level2_any.ecsv")
     read = read_truth(tmp_path)
     assert read == {(obsid(0), 3, "west"): (10.0, 1.0), (obsid(0), 3, "S1"): (20.0, 1.1)}
-    with pytest.raises(TruthError, match=r"do not tell of west in 2026W30_1A_\d{4}_\dD\d"):
+    with pytest.raises(TruthError, match=r"do not contain the truth about west in 2026W30_1A_\d{4}_\dD\d"):
         with_truth(spectrum, read)
 
 

@@ -1,4 +1,4 @@
-"""The SPHEREx simulator: images as the real telescope could take them, with the truth beside."""
+"""The SPHEREx simulator: images as the real telescope could take them, and their truth."""
 
 from .frame import Frame, simulate_frame
 from .settings import DEFAULT_START, Settings

@@ -83,15 +83,15 @@ class _Position(click.ParamType):
     default=FRAME_SIDE,
     show_default=True,
     type=click.IntRange(MINIMUM_SIDE, FRAME_SIDE),
-    help="Rows, and columns, of an image. Fewer make a raw a miniature with the same field of view, "
-    "a level2 a cutout of the middle of the whole frame.",
+    help="Rows, and columns, of an image. Smaller ones: a miniature with the same field of view (raw), "
+    "or a cutout of the middle of the frame (level2).",
 )
 @click.option(
     "--start",
     metavar="TIME",
     type=click.DateTime(["%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"]),
-    help=f"Begin of exposure 0, UTC, such as {DEFAULT_START:%Y-%m-%dT%H:%M:%S}, which is the default of raws; "
-    "that of level2 is in the observations of the release.",
+    help=f"Begin of exposure 0, UTC, such as {DEFAULT_START:%Y-%m-%dT%H:%M:%S}, the default of raw; "
+    "the default of level2 is within the observations of the release.",
 )
 @click.option("--sky-truth", is_flag=True, help="raw: also write the images without dark current and noise.")
 @click.option(
@@ -99,7 +99,7 @@ class _Position(click.ParamType):
     default="raw",
     show_default=True,
     type=click.Choice(["raw", "level2"]),
-    help="Images as they come from the detectors, or as the public archive has them.",
+    help="Images as they come from the detectors, or as they are in the public archive.",
 )
 @click.option("--release", type=click.Choice(sorted(RELEASES)), help="level2: release whose form the files take.")
 @click.option("--run", metavar="NAME", help="level2: processing run, such as l2b-v20-2025-299.")
@@ -108,20 +108,22 @@ class _Position(click.ParamType):
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="level2: ECSV table of sources to add: name, ra, dec, flux (uJy at 1.6 um), temperature or slope.",
 )
-@click.option("--no-stars", is_flag=True, help="level2: leave the stars of the simulated sky away.")
+@click.option("--no-stars", is_flag=True, help="level2: omit the stars of the simulated sky.")
 @click.option(
     "--center",
     type=_Position(),
-    help="level2: cut around this position (deg); what does not see it is left out.",
+    help="level2: cut around this position (deg); detectors that do not see it are skipped.",
 )
 @click.option(
     "--psf-erratum",
     is_flag=True,
-    help="level2 of qr2: give the centres of the PSF zones with x and y exchanged, as files up to VERSION 6.5.5 do.",
+    help="level2 of qr2: write the centres of the PSF zones with x and y exchanged, as in files up to VERSION 6.5.5.",
 )
-@click.option("--calibrations", is_flag=True, help="level2: also write the calibrations that the simulation knows.")
+@click.option(
+    "--calibrations", is_flag=True, help="level2: also write the calibrations of wavelengths, solid angles and PSFs."
+)
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
-@click.option("--skip-existing", is_flag=True, help="Leave files that exist: completes an interrupted run.")
+@click.option("--skip-existing", is_flag=True, help="Keep files that exist: completes an interrupted run.")
 @click.option("-q", "--quiet", is_flag=True, help="Do not report progress.")
 def simulate(
     out: Path,
@@ -146,21 +148,21 @@ def simulate(
 ) -> None:
     """Simulate SPHEREx exposures into the directory OUT.
 
-    For each exposure and detector it writes sim_exposure_NNNNNN_array_D.fits,
-    the image, and sim_exposure_NNNNNN_array_D_dark_current.fits, its dark
-    current map. Beside them lies the truth: the sources in each image
-    (sim_truth_..._sources.ecsv) and the dark current of each detector without
-    noise (sim_truth_dark_array_D.fits).
+    For each exposure and detector it writes an image,
+    sim_exposure_NNNNNN_array_D.fits, and its dark current map,
+    sim_exposure_NNNNNN_array_D_dark_current.fits. It also writes the truth:
+    the sources in each image (sim_truth_..._sources.ecsv) and the dark current
+    of each detector without noise (sim_truth_dark_array_D.fits).
 
     With --product level2 it writes the tree of the public archive below
     OUT/RELEASE/level2, and the sources in each image below OUT/RELEASE/truth.
     """
     if overwrite and skip_existing:
-        raise click.UsageError("--overwrite and --skip-existing exclude each other.")
+        raise click.UsageError("--overwrite and --skip-existing exclude each other: use one of them.")
     if first_exposure + exposures > MAXIMUM_EXPOSURES:
         raise click.UsageError(f"The last exposure would be beyond number {MAXIMUM_EXPOSURES - 1}.")
     if (release is None) == (product == "level2"):
-        raise click.UsageError("--product level2 needs a --release, and only that has one.")
+        raise click.UsageError("--product level2 needs a --release; --product raw does not take one.")
     if product == "level2" and sky_truth:
         raise click.UsageError("--sky-truth belongs to --product raw.")
     if product == "raw" and (run or sources or no_stars or center or psf_erratum or calibrations):
@@ -205,6 +207,8 @@ def simulate(
         place = f"{error.filename}: " if error.filename else f"{out}: "
         raise click.ClickException(f"Cannot write {place}{error.strerror or error}") from None
     if not files + skipped:
-        raise click.ClickException("Nothing was written: none of these exposures and detectors sees the --center.")
+        raise click.ClickException(
+            "No files written: the --center is outside of all these images; use other exposures or detectors."
+        )
     if not quiet:
         click.echo(f"Wrote {files} files, {size / 1e6:.1f} MB, to {out}")

@@ -44,9 +44,9 @@ class Measurement:
     rate
         Measured current, electron/s, float32.
     variance
-        Its variance, of the noise that was added, float32.
+        Variance of the noise that was added, float32.
     apparent_variance
-        Its variance as a pipeline computes it, from the measured current, float32.
+        Variance as a pipeline computes it, from the measured current, float32.
     overflow
         Where the ramp had to be cut at the full well.
     """
@@ -83,7 +83,7 @@ def _fit(
     """Return slope, variance and apparent variance of the fit of a line to a number of samples."""
     excess = 6 * (samples**2 + 1) / (5 * samples * (samples + 1))
     # Photon noise is drawn as counts of a time that is shorter by the excess
-    # noise of the fit: this gives it the right variance and skewness.
+    # noise of the fit: the rate then has the right variance and skewness.
     time = ramps * (samples - 1) * SAMPLE_TIME / excess
     read_variance = 12 * READ_NOISE**2 / SAMPLE_TIME**2 / (ramps * samples * (samples**2 - 1))
     rate = rng.poisson(current * time) / time
@@ -101,8 +101,8 @@ _PIXEL_SPREAD = 0.01
 _GLOW, _GLOW_SIZE = 0.35, 0.2
 """Dark current in electron/s, size in sides of the frame.
 
-Higher than in flight, where it hardly shows, so that the subtraction has
-something to do.
+Higher than in flight, where it hardly shows, so that the subtraction
+matters.
 """
 
 _HOT, _COLD, _NONFUNC = 2.5e-3, 1e-3, 5e-4  # share of the pixels
@@ -115,7 +115,7 @@ _COSMIC_RAY_LENGTH = 2.5  # pixels
 
 @dataclasses.dataclass(frozen=True)
 class DetectorState:
-    """What is fixed about a detector.
+    """Fixed pattern of a detector.
 
     Parameters
     ----------
@@ -169,7 +169,7 @@ def detector_state(settings: Settings, detector: int) -> DetectorState:
 
 
 def add_cosmic_rays(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Let cosmic rays hit an exposure.
+    """Add cosmic rays to an exposure.
 
     Parameters
     ----------

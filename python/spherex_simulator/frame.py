@@ -17,14 +17,14 @@ from .detector import DetectorState, Measurement, add_cosmic_rays, detector_stat
 from .headers import CardValue, make_header, time_values
 from .pointing import Pointing, celestial_values, celestial_wcs, pointing_of
 from .settings import Settings, Stream
-from .sky import Stars, add_images, stars_around, zodiacal_rate
+from .sky import Stars, add_images, locate, stars_around, zodiacal_rate
 from .telescope import PIXEL, detector_description, electron_rate, psf_sigma, wavelength_of_row, wavelength_table
 
 DARK_RAMPS = 16
 """Dark exposures whose mean is a dark current map."""
 
 _CONTROL_POINTS = 13  # of the wavelengths, along each axis
-_MARGIN = 12  # pixels around the frame from where a source still sheds light into it
+_MARGIN = 12  # pixels around the frame where a source still adds light to it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,8 +38,7 @@ class Frame:
     dark
         Dark current as measured, electron/s.
     sky
-        What the image would be without dark current, noise and cosmic rays,
-        electron/s; it has no variance.
+        Image without dark current, noise and cosmic rays, electron/s; without variance.
     dark_truth
         Dark current without noise, electron/s, float32, shape (side, side).
     sources
@@ -70,7 +69,7 @@ def simulate_frame(settings: Settings, exposure: int, detector: int) -> Frame:
     Raises
     ------
     ValueError
-        If there is no such detector or exposure.
+        If the detector or the exposure does not exist.
     """
     description = detector_description(detector)
     pointing = pointing_of(settings, exposure)
@@ -120,18 +119,13 @@ def simulate_frame(settings: Settings, exposure: int, detector: int) -> Frame:
 def _draw_sources(
     starlight: np.ndarray, wcs: WCS, detector: DetectorDescription, pointing: Pointing, settings: Settings
 ) -> Table:
-    """Draw the sources into an empty frame; return those inside of it as a table."""
+    """Draw the sources into an empty frame, and return a table of the sources inside of it."""
     side = settings.side
     frame = Box(0, side, 0, side)
     radius = math.hypot(side, side) / 2 + 3 * _MARGIN
     ra, dec = wcs.wcs.crval
     stars = stars_around(ra, dec, radius * PIXEL / settings.miniature / 3600, settings)
-    # Far outside of the frame the distortion polynomial has no inverse.
-    x, y = wcs.wcs_world2pix(stars.ra, stars.dec, 0)
-    stars = stars[within(frame, x, y, 3 * _MARGIN)]
-    x, y = wcs.all_world2pix(stars.ra, stars.dec, 0, tolerance=1e-6)
-    near = within(frame, x, y, _MARGIN)
-    stars, x, y = stars[near], x[near], y[near]
+    stars, x, y = locate(stars, wcs, frame, _MARGIN, far=3 * _MARGIN, tolerance=1e-6)
     wavelength = wavelength_of_row(detector, y, side)
     rate = electron_rate(stars.flux_density(wavelength), detector, settings)
     if len(stars):

@@ -6,7 +6,7 @@ spelling and wording of the file that is simulated:
 * ``KEYWORD = {} / comment`` is a card whose value is filled in, and
   ``KEYWORD = {:.6f} / comment`` one whose value is written in that form;
 * ``HISTORY text {}`` is a line that ends with a value; its keyword is the text;
-* ``@name`` stands for the lines of another template;
+* ``@name`` includes the lines of another template;
 * any other line is a card as it is.
 """
 
@@ -33,7 +33,7 @@ _OPEN_HISTORY = re.compile(r"HISTORY (?P<keyword>.+) \{\}")
 
 @functools.cache
 def template_lines(name: str) -> tuple[str, ...]:
-    """Return the lines of a template, with those of the templates that it names.
+    """Return the lines of a template, with the templates that it includes.
 
     Parameters
     ----------
@@ -79,13 +79,13 @@ def make_header(name: str, values: Mapping[str, CardValue | None]) -> fits.Heade
     name
         Name of the template.
     values
-        Values by keyword, without HIERARCH; it may have more than the
-        template needs. A HISTORY line whose value is `None` is left out.
+        Values by keyword, without HIERARCH; more than the template needs
+        are ignored. A HISTORY line whose value is `None` is left out.
 
     Raises
     ------
     KeyError
-        If the template needs a value that is missing.
+        If a value that the template needs is missing.
     """
     cards = []
     for line in template_lines(name):
@@ -115,7 +115,7 @@ def _card(match: re.Match[str], value: CardValue | None) -> fits.Card:
 
 
 def time_values(pointing: Pointing) -> dict[str, CardValue]:
-    """Return the values of the cards with the times of an exposure, and with its length.
+    """Return the values of the cards with times and length of an exposure.
 
     Parameters
     ----------

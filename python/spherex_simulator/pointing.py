@@ -1,4 +1,4 @@
-"""The survey pattern: where the telescope looks during each exposure, and when, and where the spacecraft is."""
+"""Survey pattern, celestial coordinates of the detectors, and orbit of the spacecraft."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .settings import Settings, Stream
 from .telescope import PIXEL
 
 CADENCE = 129.0
-"""Time between the begins of two exposures, s."""
+"""Time from the begin of an exposure to the begin of the next, s."""
 
 SLEWS_TO_A_TARGET = 4
 """Exposures between two large slews."""
@@ -62,7 +62,7 @@ class Pointing:
 
     @property
     def target(self) -> int:
-        """Number of the large slew that led here."""
+        """Number of the large slew before the exposure."""
         return self.exposure // SLEWS_TO_A_TARGET
 
     @functools.cached_property
@@ -72,7 +72,7 @@ class Pointing:
 
 
 def angles_of(direction: np.ndarray, axis: np.ndarray) -> tuple[float, float, float]:
-    """Return where a direction lies on the sky and how an axis is turned there.
+    """Return the celestial coordinates of a direction, and the position angle of an axis there.
 
     Parameters
     ----------
@@ -127,8 +127,8 @@ def pointing_of(settings: Settings, exposure: int) -> Pointing:
     x_axis = np.cross(boresight, y_axis)
     y_axis = math.cos(turn) * y_axis + math.sin(turn) * x_axis
     axes = np.array([boresight, np.cross(boresight, y_axis), y_axis]) @ ecliptic_axes()
-    # No second has been inserted into UTC since 2017 and none is foreseen, so
-    # that its days are of equal length.
+    # No leap second was inserted into UTC since 2017, and none is planned: all
+    # days have the same length.
     begin = settings.start + datetime.timedelta(seconds=exposure * CADENCE)
     length = datetime.timedelta(seconds=EXPOSURE_TIME + SAMPLE_TIME)
     jitter = max(float(rng.normal(_JITTER, _JITTER_SPREAD)), 0.0)
@@ -146,9 +146,9 @@ _FIELD_OFFSETS = (-3.82, 0.0, 3.82)
 """Angle from the boresight along x of the three fields side by side, deg."""
 
 _FIELD_SKEWS = (1.09, 0.0, -1.15)
-"""Half of what is missing to a right angle between the axes of a field, deg.
+"""Half of the difference from a right angle between the axes of a field, deg.
 
-As the angle between the columns of PCi_j in real Level 2 headers.
+From the angle between the columns of PCi_j in real Level 2 headers.
 """
 
 _ORDER = 3
@@ -164,7 +164,7 @@ _DISTORTION = {
 }  # fmt: skip
 """Distortion of a full frame, all detectors alike, pixels.
 
-That of level2_2025W20_2D_0420_3D6 of Quick Release 1, to six digits.
+As in level2_2025W20_2D_0420_3D6 of Quick Release 1, to six digits.
 """
 
 
@@ -289,7 +289,7 @@ def spacecraft_state(time: datetime.datetime) -> tuple[np.ndarray, np.ndarray]:
 
 
 def ground_track(time: datetime.datetime) -> tuple[float, float, float]:
-    """Return what the spacecraft is above.
+    """Return the point on the ground below the spacecraft.
 
     Parameters
     ----------
@@ -299,7 +299,8 @@ def ground_track(time: datetime.datetime) -> tuple[float, float, float]:
     Returns
     -------
     latitude, longitude, distance : `float`
-        Place, and how far the middle of the South Atlantic anomaly is, deg.
+        Coordinates, and angular distance from the middle of the South Atlantic
+        anomaly, deg.
     """
     position, _ = spacecraft_state(time)
     latitude = math.asin(position[2] / _ORBIT_RADIUS)

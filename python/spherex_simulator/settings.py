@@ -48,12 +48,12 @@ def check_side(side: int) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What distinguishes one simulated survey from another.
+    """Settings of a simulated survey.
 
     A frame of fewer pixels comes from a miniature of the telescope: it has the
-    same field of view, and its mirror shrinks with the number of pixels, so
-    that diffuse light gives the same rate per pixel, the stars stand equally
-    dense in the picture and a point source has the same size in pixels.
+    same field of view, and its mirror shrinks with the number of pixels.
+    Diffuse light then causes the same rate per pixel, stars have the same
+    density in the image, and a point source has the same size in pixels.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ class Settings:
     Raises
     ------
     ValueError
-        If one of them is out of range.
+        If a value is out of range.
     """
 
     seed: int = 0
@@ -76,24 +76,24 @@ class Settings:
 
     def __post_init__(self) -> None:
         if self.seed < 0:
-            raise ValueError(f"The seed must not be negative, as {self.seed} is.")
+            raise ValueError(f"The seed must be 0 or more, not {self.seed}.")
         check_side(self.side)
         if not _FIRST_YEAR <= self.start.year <= _LAST_YEAR:
             raise ValueError(f"The start must be from {_FIRST_YEAR} to {_LAST_YEAR}, not {self.start.year}.")
 
     @property
     def miniature(self) -> float:
-        """Side of a frame over that of the real one."""
+        """Side of a frame relative to the real one."""
         return self.side / FRAME_SIDE
 
     def rng(self, stream: Stream, *item: int) -> np.random.Generator:
-        """Return the random numbers of one thing.
+        """Return the random number generator of an item.
 
         Parameters
         ----------
         stream
-            Kind of thing.
+            Kind of item.
         *item
-            Which one of its kind, such as exposure and detector.
+            Numbers of the item, such as exposure and detector.
         """
         return np.random.default_rng([self.seed, stream, *item])

@@ -15,7 +15,9 @@ from scipy.interpolate import RectBivariateSpline
 from scipy.special import erf
 
 from spherex.detectors import DetectorDescription
+from spherex.image import Box
 
+from .detector import within
 from .settings import Settings, Stream
 from .telescope import electron_rate, pixel_solid_angle, wavelength_of_row
 
@@ -63,7 +65,7 @@ class Stars:
     Parameters
     ----------
     cell
-        Cell of the sky that the source belongs to.
+        Cell of the sky that contains the source.
     number
         Number of the source in its cell.
     ra, dec
@@ -116,7 +118,7 @@ class Stars:
 
 @dataclasses.dataclass(frozen=True)
 class NamedStars(Stars):
-    """Point sources that came with names; see `Stars`.
+    """Point sources with names of their own; see `Stars`.
 
     Parameters
     ----------
@@ -128,20 +130,20 @@ class NamedStars(Stars):
 
     @property
     def names(self) -> list[str]:
-        """Names, as they were given."""
+        """Names, as in the file of sources."""
         return list(self.label)
 
 
 def limiting_magnitude(settings: Settings) -> float:
-    """Return the magnitude down to which the sky is drawn: a miniature sees less far."""
+    """Return the magnitude of the faintest sources; it is brighter for a miniature."""
     return _FAINTEST + 5 * math.log10(settings.miniature)
 
 
 def stars_around(ra: float, dec: float, radius: float, settings: Settings) -> Stars:
-    """Return all sources of the sky in a circle, and some around it.
+    """Return the sources of the sky in a circle, and some outside of it.
 
     The sky is divided into cells of about a square degree, each with random
-    numbers of its own, so that every exposure finds the same sources.
+    numbers of its own, so that the sources are the same in every exposure.
 
     Parameters
     ----------
@@ -162,6 +164,40 @@ def stars_around(ra: float, dec: float, radius: float, settings: Settings) -> St
     parts = [_stars_of_cell(int(cell), settings) for cell in near]
     fields = [field.name for field in dataclasses.fields(Stars)]
     return Stars(*(np.concatenate([getattr(part, field) for part in parts]) for field in fields))
+
+
+def locate(
+    stars: Stars, wcs: WCS, box: Box, margin: float, *, far: float, tolerance: float
+) -> tuple[Stars, np.ndarray, np.ndarray]:
+    """Return the sources in a box or not farther from it than a margin, and their positions.
+
+    Parameters
+    ----------
+    stars
+        Sources, not farther from the frame than the hemisphere around it.
+    wcs
+        Celestial coordinates of the whole frame.
+    box
+        Part of the frame.
+    margin
+        Distance from the box, pixels.
+    far
+        Distance from the box within which the distortion can be inverted, pixels.
+    tolerance
+        Of the positions, pixels.
+
+    Returns
+    -------
+    stars, x, y
+        The sources, and their columns and rows in the whole frame, 0-based.
+    """
+    x, y = wcs.wcs_world2pix(stars.ra, stars.dec, 0)
+    stars = stars[within(box, x, y, far)]
+    if len(stars):
+        x, y = wcs.all_world2pix(stars.ra, stars.dec, 0, tolerance=tolerance)
+        near = within(box, x, y, margin)
+        stars, x, y = stars[near], x[near], y[near]
+    return stars, x[: len(stars)], y[: len(stars)]
 
 
 def add_images(image: np.ndarray, x: np.ndarray, y: np.ndarray, flux: np.ndarray, sigma: np.ndarray) -> None:

@@ -32,7 +32,7 @@ _EXPOSURE_FILE = re.compile(r"sim_(?:truth_)?exposure_(\d{6})_array_(\d)\D")
 
 
 class SurveyError(Exception):
-    """The files in the output directory forbid what is asked for."""
+    """Existing files in the output directory conflict with the survey."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +48,7 @@ class ExposureReport:
     size
         Bytes that were written.
     skipped
-        Number of files that existed and were left.
+        Number of files that existed and were kept.
     seconds
         Time taken.
     """
@@ -70,10 +70,10 @@ class SurveyFiles(abc.ABC):
     """
 
     existing = "files"
-    """What messages call the things that exist already."""
+    """Noun in messages about existing files."""
 
     alternatives = "or another directory"
-    """What a user can choose instead of replacing them."""
+    """Further remedies in these messages."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -84,7 +84,7 @@ class SurveyFiles(abc.ABC):
 
     @abc.abstractmethod
     def check_survey(self, frames: set[tuple[int, int]], overwrite: bool) -> None:
-        """Raise `SurveyError` if the files of the directory are those of another survey.
+        """Raise `SurveyError` if the directory contains another survey.
 
         Parameters
         ----------
@@ -96,7 +96,7 @@ class SurveyFiles(abc.ABC):
 
     @abc.abstractmethod
     def prepare(self) -> None:
-        """Make the directory, and write what describes the survey."""
+        """Make the directory, and write a description of the survey if there is one."""
 
     @abc.abstractmethod
     def write(self, exposure: int, detector: int) -> list[int]:
@@ -105,7 +105,7 @@ class SurveyFiles(abc.ABC):
         Returns
         -------
         sizes : `list` [`int`]
-            Bytes of each file; empty if there is nothing to see.
+            Bytes of each file; empty if the detector does not see the position of interest.
         """
 
     def write_calibrations(self, detector: int, overwrite: bool) -> list[int]:
@@ -117,7 +117,7 @@ class SurveyFiles(abc.ABC):
         return all(path.exists() for path in self.paths(exposure, detector))
 
     def taken(self, exposure: int, detector: int) -> list[str]:
-        """Return the names of what exists already for a detector in an exposure."""
+        """Return the names of the existing files of a detector in an exposure."""
         return [path.name for path in self.paths(exposure, detector) if path.exists()]
 
 
@@ -143,9 +143,9 @@ def write_survey(
     detectors
         Detector numbers.
     overwrite
-        Whether to replace files that exist.
+        Whether to replace existing files.
     skip_existing
-        Whether to leave the detectors of which all files exist.
+        Whether to skip the detectors whose files all exist.
 
     Yields
     ------
@@ -155,7 +155,7 @@ def write_survey(
     Raises
     ------
     SurveyError
-        If files exist already, or are those of another survey.
+        If files exist already, or belong to another survey.
     OSError
         If a file cannot be written.
     """
@@ -189,8 +189,7 @@ def write_survey(
 @contextlib.contextmanager
 def whole_file(target: Path) -> Iterator[Path]:
     """Yield a name to write to, and rename the file to its final name at the end."""
-    # The name must not look like one of the products, which may be searched
-    # for while this runs.
+    # Not a name of a product: somebody may search for products meanwhile.
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=".spherex-simulate-", suffix=".part")
     os.close(handle)
     part = Path(name)
@@ -208,7 +207,7 @@ def whole_file(target: Path) -> Iterator[Path]:
 class FileNames:
     """Names of the files with raw images, dark current maps and their truth.
 
-    No name of a truth file contains those of the images.
+    The name of a truth file never contains the name of an image.
 
     Parameters
     ----------
@@ -265,11 +264,11 @@ class RawFiles(SurveyFiles):
         return tuple(kind(exposure, detector) for kind in kinds)
 
     def is_complete(self, exposure: int, detector: int) -> bool:
-        """Return whether all files exist, and the truth about the dark current."""
+        """Return whether all files exist, and the true dark current."""
         return super().is_complete(exposure, detector) and self.names.dark_truth(detector).exists()
 
     def check_survey(self, frames: set[tuple[int, int]], overwrite: bool) -> None:
-        """Compare the settings with those in the files with the true dark current."""
+        """Compare the settings with the headers of the true dark currents."""
         settings = self._settings
         for detector in ALL_DETECTORS:
             path = self.names.dark_truth(detector)
@@ -344,9 +343,9 @@ def simulate_survey(
     with_sky
         Whether to write the images without dark current and noise too.
     overwrite
-        Whether to replace files that exist.
+        Whether to replace existing files.
     skip_existing
-        Whether to leave the detectors of which all files exist.
+        Whether to skip the detectors whose files all exist.
     """
     files = RawFiles(settings, directory, with_sky)
     return write_survey(files, exposures, detectors, overwrite=overwrite, skip_existing=skip_existing)

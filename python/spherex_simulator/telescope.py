@@ -37,12 +37,12 @@ def detector_description(detector: int) -> DetectorDescription:
     Raises
     ------
     ValueError
-        If there is no such detector.
+        If the detector does not exist.
     """
     for description in DETECTORS:
         if description.id == detector:
             return description
-    raise ValueError(f"There is no detector {detector}; SPHEREx has the detectors 1 to {len(DETECTORS)}.")
+    raise ValueError(f"Detector {detector} does not exist; SPHEREx has the detectors 1 to {len(DETECTORS)}.")
 
 
 def wavelength_of_row(detector: DetectorDescription, y: _Real, side: int) -> _Real:
@@ -78,7 +78,7 @@ def electron_rate(flux_density: _Real, detector: DetectorDescription, settings: 
     detector
         Detector with its filter, which passes a band of 1/R of the wavelength.
     settings
-        Gives the size of the mirror.
+        Determines the size of the mirror.
 
     Returns
     -------
@@ -118,8 +118,8 @@ def psf_sigma(wavelength: _Real, jitter: float) -> _Real:
 class WavelengthTable:
     """Wavelength and bandwidth at control points, bilinear between them.
 
-    The table is the truth: sources shine at the wavelength that a reader of
-    the file finds.
+    The table is the truth: a source has the wavelength that a reader of the
+    file finds. Therefore it is interpolated here, not by the reader under test.
 
     Parameters
     ----------
@@ -138,8 +138,8 @@ class WavelengthTable:
         Parameters
         ----------
         x, y
-            Position in the whole frame, 0-based. Beyond the control points
-            the outermost slope goes on.
+            Position in the whole frame, 0-based. Beyond the outermost
+            control points it is extrapolated linearly.
         """
         (column, right), (row, up) = self._place(x), self._place(y)
         values = self.values.astype(float)

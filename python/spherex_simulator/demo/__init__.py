@@ -1,4 +1,4 @@
-"""What bin/spherex-demo does at the end of each act: comparison with the truth, and a picture."""
+"""End of each act of bin/spherex-demo: comparison with the truth, and a picture."""
 
 from .images import ImageCheck, check_image, draw_before_and_after
 from .spectra import SpectrumCheck, TruthError, check_spectrum, draw_with_truth, read_truth, with_truth

@@ -1,23 +1,24 @@
-"""Check and show the repository that bin/spherex-demo has made."""
+"""Commands that compare the repository of bin/spherex-demo with the truth, and draw it."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
+from astropy.io import fits
+from astropy.table import QTable, Table
+from lsst.daf.butler import Butler, DatasetRef, MissingCollectionError, MissingDatasetTypeError
 
-if TYPE_CHECKING:
-    from astropy.io.fits import Header
-    from astropy.table import QTable
-    from lsst.daf.butler import Butler, DatasetRef
+from ..survey import FileNames
+from .images import check_image, draw_before_and_after
+from .spectra import TruthError, check_spectrum, draw_with_truth, read_truth, with_truth
 
 _RAW, _OUTPUT, _SPECTRUM = "rawexp", "postDark", "spectrum"
 
 
 @click.group()
 def main() -> None:
-    """Check and show the repository that bin/spherex-demo has made."""
+    """Compare the repository of bin/spherex-demo with the truth, and draw it."""
 
 
 @main.command()
@@ -25,15 +26,7 @@ def main() -> None:
 @click.argument("collection")
 @click.argument("files", type=click.Path(exists=True, file_okay=False, path_type=Path))
 def check(repo: str, collection: str, files: Path) -> None:
-    """Compare the images of COLLECTION in REPO with the truth beside the simulated FILES."""
-    from astropy.io import fits
-    from astropy.table import Table
-    from lsst.daf.butler import Butler
-
-    from spherex_simulator import FileNames
-
-    from . import check_image
-
+    """Compare the images of COLLECTION in REPO with the truth in the simulated FILES."""
     names = FileNames(files)
     complaints = []
     click.echo("   exposure detector  pixels   mean pull  scatter  stars  measured/true")
@@ -41,7 +34,7 @@ def check(repo: str, collection: str, files: Path) -> None:
         refs = _output_images(butler)
         expected = len(list(files.glob("sim_exposure_*_array_?.fits")))
         if len(refs) != expected:
-            complaints.append(f"{collection} has {len(refs)} {_OUTPUT} images of {expected} raw ones.")
+            complaints.append(f"{collection} contains {len(refs)} {_OUTPUT} images, expected {expected}.")
         for ref in refs:
             exposure, detector = int(ref.dataId["exposure"]), int(ref.dataId["detector"])
             result = check_image(
@@ -55,8 +48,8 @@ def check(repo: str, collection: str, files: Path) -> None:
             )
             complaints += [f"exposure {exposure}, detector {detector}: {text}." for text in result.complaints()]
     if complaints:
-        raise click.ClickException("The images are not what the simulation put in:\n" + "\n".join(complaints))
-    click.echo("   All images are what the simulation put in, within their noise.")
+        raise click.ClickException("The images disagree with the truth:\n" + "\n".join(complaints))
+    click.echo("   All images agree with the truth within their noise.")
 
 
 @main.command()
@@ -66,14 +59,12 @@ def check(repo: str, collection: str, files: Path) -> None:
 @click.option("--exposure", default=0, show_default=True, help="Number of the exposure to draw.")
 def picture(repo: str, collection: str, output: Path, exposure: int) -> None:
     """Draw an exposure of COLLECTION in REPO before and after the dark subtraction into the PNG file OUTPUT."""
-    from lsst.daf.butler import Butler
-
-    from . import draw_before_and_after
-
     with Butler.from_config(repo, collections=collection) as butler:
         refs = [ref for ref in _output_images(butler) if ref.dataId["exposure"] == exposure]
         if not refs:
-            raise click.ClickException(f"{collection} in {repo} has no {_OUTPUT} image of exposure {exposure}.")
+            raise click.ClickException(
+                f"{collection} in {repo} does not contain a {_OUTPUT} image of exposure {exposure}."
+            )
         before = {int(ref.dataId["detector"]): butler.get(_RAW, ref.dataId) for ref in refs}
         after = {int(ref.dataId["detector"]): butler.get(ref) for ref in refs}
     header = next(iter(before.values())).header
@@ -86,9 +77,7 @@ def picture(repo: str, collection: str, output: Path, exposure: int) -> None:
 @click.argument("collection")
 @click.argument("files", type=click.Path(exists=True, file_okay=False, path_type=Path))
 def check_spectra(repo: str, collection: str, files: Path) -> None:
-    """Compare the spectra of COLLECTION in REPO with the truth beside the simulated FILES."""
-    from . import TruthError, check_spectrum, read_truth
-
+    """Compare the spectra of COLLECTION in REPO with the truth in the simulated FILES."""
     complaints = []
     spectra = _spectra(repo, collection)
     click.echo("   target       images  failed  hit  signal/noise  mean pull  scatter  largest  wavelength")
@@ -104,8 +93,8 @@ def check_spectra(repo: str, collection: str, files: Path) -> None:
     except TruthError as error:
         raise click.ClickException(str(error)) from None
     if complaints:
-        raise click.ClickException("The spectra are not what the simulation put in:\n" + "\n".join(complaints))
-    click.echo("   All spectra are what the simulation put in, within their noise.")
+        raise click.ClickException("The spectra disagree with the truth:\n" + "\n".join(complaints))
+    click.echo("   All spectra agree with the truth within their noise.")
 
 
 @main.command("picture-spectra")
@@ -114,9 +103,7 @@ def check_spectra(repo: str, collection: str, files: Path) -> None:
 @click.argument("files", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("output", type=click.Path(dir_okay=False, path_type=Path))
 def picture_spectra(repo: str, collection: str, files: Path, output: Path) -> None:
-    """Draw the spectra of COLLECTION in REPO, with the truth beside the simulated FILES, into the PNG file OUTPUT."""
-    from . import TruthError, draw_with_truth, read_truth, with_truth
-
+    """Draw the spectra of COLLECTION in REPO, with the truth in the simulated FILES, into the PNG file OUTPUT."""
     spectra = _spectra(repo, collection)
     try:
         truth = read_truth(files)
@@ -136,19 +123,15 @@ def _output_images(butler: Butler) -> list[DatasetRef]:
 
 def _spectra(repo: str, collection: str) -> dict[str, QTable]:
     """Return the spectra by the name of their target."""
-    from lsst.daf.butler import Butler
-
     with Butler.from_config(repo, collections=collection) as butler:
         refs = _datasets(butler, _SPECTRUM, "SpectrumPipeline")
         if not refs:
-            raise click.ClickException(f"{collection} in {repo} has no {_SPECTRUM}.")
+            raise click.ClickException(f"{collection} in {repo} does not contain a {_SPECTRUM}.")
         by_target = {str(ref.dataId["target"]): ref for ref in refs}
         return {target: butler.get(by_target[target]) for target in sorted(by_target)}
 
 
 def _datasets(butler: Butler, dataset_type: str, pipeline: str) -> list[DatasetRef]:
-    from lsst.daf.butler import MissingCollectionError, MissingDatasetTypeError
-
     try:
         refs: list[DatasetRef] = butler.query_datasets(dataset_type, explain=False)
     except (MissingCollectionError, MissingDatasetTypeError) as error:
@@ -156,7 +139,7 @@ def _datasets(butler: Butler, dataset_type: str, pipeline: str) -> list[DatasetR
     return refs
 
 
-def _describe(header: Header) -> str:
+def _describe(header: fits.Header) -> str:
     return (
         f"Simulated. Boresight at RA {header['RA_BORE']:.2f}°, Dec {header['DEC_BORE']:+.2f}°; "
         f"{header['DATE-BEG'][:16].replace('T', ' ')} UTC, {header['XPOSURE']:.0f} s. The same stretch everywhere."

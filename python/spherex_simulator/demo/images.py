@@ -19,38 +19,38 @@ from matplotlib.figure import Figure
 from spherex.detectors import DETECTORS, DetectorDescription
 from spherex.image import SPHERExImage
 
-_RADIUS = 3.5  # pixels; holds the whole image of a star
-_ANNULUS = (5.0, 9.0)  # pixels; where the sky around a star is measured
+_RADIUS = 3.5  # pixels; contains the image of a star
+_ANNULUS = (5.0, 9.0)  # pixels; where the background is measured
 _ISOLATION = 6.0  # pixels to the next star that matters
 _BRIGHT = 20.0  # electron/s; a star whose noise is below a percent
 _FAINT = 0.01  # rate of a neighbour that does not matter, over that of the star
 
 _SIGMAS = 5.0
-"""Deviation of a mean, in standard errors, that chance does not bring about."""
+"""Deviation of a mean, in standard errors, above chance."""
 
 _SCATTER_TOLERANCE = 0.02
 _FLUX_TOLERANCE = 0.03
-_ENOUGH_STARS = 5  # for a median that one star with a faint companion does not decide
+_ENOUGH_STARS = 5  # for a median that is robust against one star with a faint companion
 
 
 @dataclasses.dataclass(frozen=True)
 class ImageCheck:
-    """How an image compares with the truth.
+    """Comparison of an image with the truth.
 
     A pull is the difference of a pixel and its truth over the standard
-    deviation that the variance plane gives; if image and variance are right,
+    deviation from the variance plane; if image and variance are right,
     pulls have the mean 0 and the scatter 1.
 
     Parameters
     ----------
     pixels
-        Pixels compared: those without any flag but SOURCE.
+        Number of compared pixels: without flags except SOURCE.
     mean
         Mean of the pulls.
     scatter
         Standard deviation of the pulls.
     stars
-        Bright isolated stars that were measured.
+        Number of bright isolated stars.
     flux_ratio
         Median of their measured over their true rates; NaN without stars.
     """
@@ -62,9 +62,9 @@ class ImageCheck:
     flux_ratio: float
 
     def complaints(self) -> list[str]:
-        """Return a sentence for each thing that is not as it was put in."""
+        """Return a sentence for each disagreement with the truth."""
         if not self.pixels:
-            return ["there is no pixel without flags"]
+            return ["all pixels have flags"]
         complaints = []
         if not abs(self.mean) * self.pixels**0.5 < _SIGMAS:
             complaints.append(f"the mean pull of {self.mean:.4f} is not that of noise")
@@ -83,17 +83,17 @@ def check_image(image: SPHERExImage, sky: np.ndarray, sources: Table) -> ImageCh
     image
         Image in electron/s with variance and flags.
     sky
-        What it would be without noise, same shape, electron/s.
+        The image without noise, same shape, electron/s.
     sources
         The sources in it: columns ``x``, ``y`` in pixels and ``rate`` in electron/s.
 
     Raises
     ------
     ValueError
-        If the image has no variance or flags, or another shape than ``sky``.
+        If the image lacks variance or flags, or has another shape than ``sky``.
     """
     if image.variance is None or image.flags is None:
-        raise ValueError("The image has no variance or no flags to compare with.")
+        raise ValueError("The image has no variance or no flags.")
     if image.data.shape != sky.shape:
         raise ValueError(f"The image has the shape {image.data.shape}, its truth {sky.shape}.")
     harmless = image.flag_table.bits("SOURCE")
@@ -112,7 +112,7 @@ def check_image(image: SPHERExImage, sky: np.ndarray, sources: Table) -> ImageCh
 
 
 def _flux_ratios(data: np.ndarray, good: np.ndarray, sources: Table) -> list[float]:
-    """Return measured over true rates of the stars that can be measured by themselves."""
+    """Return measured over true rates of isolated stars."""
     x, y, rate = (np.asarray(sources[name], dtype=float) for name in ("x", "y", "rate"))
     half = math.ceil(_ANNULUS[1])
     ratios = []

@@ -18,14 +18,14 @@ from spherex.detectors import DETECTORS
 from spherex.spectra import DOUBTFUL_FLAGS, add_spectrum, unmasked
 
 HIT = "TRANSIENT"
-"""Flag of what a particle has hit: such a flux is not that of the source."""
+"""Flag of pixels hit by a particle; such fluxes are not compared."""
 
 _SIGMAS = 5.0
-"""Deviation, in standard errors, that chance does not bring about."""
+"""Deviation, in standard errors, above chance."""
 
 _MOST_FAILED = 0.05
 _MOST_HIT = 0.1
-"""Fractions of the measurements; the simulation brings about one or two per cent of either."""
+"""Fractions of the measurements; the simulation has one or two per cent of either."""
 
 _WAVELENGTH_TOLERANCE = 0.01
 """As a fraction of the bandwidth."""
@@ -38,30 +38,30 @@ Truth: TypeAlias = Mapping[Place, tuple[float, float]]
 
 
 class TruthError(ValueError):
-    """There is no truth to compare with. The message says where."""
+    """The truth is missing."""
 
 
 @dataclasses.dataclass(frozen=True)
 class SpectrumCheck:
-    """How a spectrum compares with the truth.
+    """Comparison of a spectrum with the truth.
 
     A pull is the difference of a flux and its truth over the standard
-    deviation that the spectrum gives; if both are right, pulls have the mean 0
+    deviation in the spectrum; if both are right, pulls have the mean 0
     and the scatter 1. Measurements that failed or were hit by a particle, as
     their flags say, have none.
 
     Parameters
     ----------
     images
-        Images that show the target.
+        Number of images that show the target.
     missing
-        Those of them that the spectrum has no row of.
+        Number of these images that are missing in the spectrum.
     failed
-        Rows without a flux.
+        Number of rows without a flux.
     hit
-        Rows with a flux near which a particle has hit.
+        Number of rows with a flux and the flag of a particle hit.
     detectors
-        Detectors with a pull.
+        Number of detectors with a pull.
     signal
         Median of the true fluxes over their standard deviations.
     mean, scatter, largest
@@ -87,7 +87,7 @@ class SpectrumCheck:
         return self.images - self.missing - self.failed - self.hit
 
     def complaints(self) -> list[str]:
-        """Return a sentence for each thing that is not as it was put in.
+        """Return a sentence for each disagreement with the truth.
 
         Were errors normal and right, the mean of n pulls would have the
         standard error 1 / sqrt(n), and their standard deviation 1 / sqrt(2 n).
@@ -102,7 +102,7 @@ class SpectrumCheck:
         if self.detectors < len(DETECTORS):
             complaints.append(f"only {self.detectors} of {len(DETECTORS)} detectors have measured it")
         if not self.pulls:
-            return [*complaints, "there is no flux to compare"]
+            return [*complaints, "the spectrum has no flux to compare"]
         if not abs(self.mean) * self.pulls**0.5 < _SIGMAS:
             complaints.append(f"the mean pull of {self.mean:.3f} is not that of noise")
         if not abs(self.scatter - 1) * (2 * self.pulls) ** 0.5 < _SIGMAS:
@@ -120,12 +120,12 @@ def read_truth(files: Path) -> Truth:
     Parameters
     ----------
     files
-        Directory in which `spherex-simulate --product level2` has written.
+        Output directory of `spherex-simulate --product level2`.
 
     Raises
     ------
     TruthError
-        If it has no tables with the truth.
+        If tables with the truth are missing.
     """
     truth: dict[Place, tuple[float, float]] = {}
     for path in sorted(files.glob("*/truth/**/truth_level2_*.ecsv")):
@@ -136,7 +136,7 @@ def read_truth(files: Path) -> Truth:
             truth[*place, str(target)] = float(flux), float(wavelength)
     if not truth:
         raise TruthError(
-            f"{files} has no tables truth_level2_*.ecsv: name the directory that spherex-simulate has written to."
+            f"{files} does not contain tables truth_level2_*.ecsv: use the output directory of spherex-simulate."
         )
     return truth
 
@@ -149,7 +149,7 @@ def with_truth(spectrum: QTable, truth: Truth) -> QTable:
     spectrum
         Measurements of one target, as `spherex.spectra.gather_spectrum` returns them.
     truth
-        What the images contain.
+        Truth about the images.
 
     Raises
     ------
@@ -161,7 +161,7 @@ def with_truth(spectrum: QTable, truth: Truth) -> QTable:
     places = list(zip(*columns, strict=True))
     for place in places:
         if place not in truth:
-            raise TruthError("The simulated files do not tell of {2} in {0}D{1}.".format(*place))
+            raise TruthError("The simulated files do not contain the truth about {2} in {0}D{1}.".format(*place))
     flux, wavelength = np.array([truth[place] for place in places], dtype=float).reshape(-1, 2).T
     table["true_flux"] = flux * table["flux"].unit
     table["true_wavelength"] = wavelength * table["wavelength"].unit

@@ -34,7 +34,7 @@ MICROJANSKY_PER_MJY = 1e12 * math.radians(1 / 3600) ** 2
 
 _ZODI_ERROR = 0.02  # of the scale of the model
 _AIRGLOW = 0.3  # MJy/sr, at most
-_SIGNIFICANT = 5.0  # standard deviations from where a hit is an outlier
+_SIGNIFICANT = 5.0  # standard deviations; a hit above is an outlier
 _LATER = datetime.timedelta(milliseconds=1)
 
 
@@ -72,13 +72,12 @@ def simulate_level2(settings: Level2Settings, exposure: int, detector: int) -> L
     Returns
     -------
     frame : `Level2Frame` or `None`
-        Nothing if a cutout around a position is wanted that this detector
-        does not see.
+        `None` if the settings have a position that this detector does not see.
 
     Raises
     ------
     ValueError
-        If there is no such detector or exposure.
+        If the detector or the exposure does not exist.
     """
     description = detector_description(detector)
     survey, release = settings.survey, settings.release
@@ -167,7 +166,7 @@ def _state(survey: Settings, detector: int) -> DetectorState:
 
 
 def _of_detector(pointing: Pointing, rng: np.random.Generator) -> Pointing:
-    """Return a pointing with the times of one detector, of which some are read a little later."""
+    """Return a pointing with the times of one detector: some are read a millisecond later."""
     shift = _LATER * int(rng.integers(0, 2))
     times = {name: getattr(pointing, name) + shift for name in ("begin", "middle", "end")}
     return dataclasses.replace(pointing, **times)
@@ -204,7 +203,7 @@ _EVERY = 8  # pixels, for the statistics of the solid angle
 class SolidAngle:
     """Solid angles of the pixels of a frame.
 
-    They depend on the detector, not on where the telescope looks.
+    They depend on the detector, not on the pointing.
     """
 
     spline: RectBivariateSpline
@@ -226,7 +225,7 @@ class SolidAngle:
 
 
 def solid_angle_of(wcs: WCS) -> SolidAngle:
-    """Measure the pixels of a frame.
+    """Return the solid angles of the pixels of a frame.
 
     Parameters
     ----------
@@ -248,7 +247,7 @@ def _direction(wcs: WCS, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def diffuse_light(wcs: WCS, wavelengths: WavelengthTable, box: Box, airglow: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the light that comes from everywhere.
+    """Return the diffuse light.
 
     Parameters
     ----------
@@ -257,7 +256,7 @@ def diffuse_light(wcs: WCS, wavelengths: WavelengthTable, box: Box, airglow: flo
     wavelengths
         Wavelength of each pixel.
     box
-        The part of the frame that is wanted.
+        Part of the frame.
     airglow
         Intensity of the helium line of the upper atmosphere in its middle, MJy/sr.
 
@@ -292,16 +291,16 @@ def fixed_flags(
     Parameters
     ----------
     state
-        The whole detector. Its HOT, COLD and NONFUNC pixels have the same bits
-        in all releases.
+        Fixed pattern of the whole detector. HOT, COLD and NONFUNC have the
+        same bits in all releases.
     box
-        The part of it that is wanted.
+        Part of the frame.
     detector
         Detector number.
     table
         Names of the flags.
     rng
-        Source of the pixels that remember an earlier exposure.
+        Source of the pixels with persistence of an earlier exposure.
     """
     flags = state.flags[box.slices].copy()
     dichroic = np.zeros(FRAME_SIDE, dtype=bool)

@@ -24,10 +24,10 @@ _DEEP_FIELDS = {
 _DEEP_COSINE = math.cos(math.radians(5.6))  # of the radius of 100 square degrees
 
 _COUNTED_ALONE = {"TRAN_NB": "TRANSIENT", "PERS_NB": "PERSIST", "BLOOM_NS": "BLOOM", "SNOW_NS": "SNOWBALL"}
-"""Counts of a flag where no bad pixel is (_NB), or no source (_NS)."""
+"""Counts of a flag outside of bad pixels (_NB) or of sources (_NS), and the flag."""
 
 _OTHER_COUNTS = {"NBLMPIX": "BLOOM", "NHALOPIX": "HALO", "NSNOWPIX": "SNOWBALL", "L2 N_MISSING": "MISSING_DATA"}
-"""Counts whose keyword is not ``L2 N_`` and the name of the flag."""
+"""Counts with other keywords than ``L2 N_<flag>``, and the flag."""
 
 
 def level2_headers(
@@ -40,12 +40,12 @@ def level2_headers(
     fwhm: float,
     matched: int,
 ) -> dict[str, fits.Header]:
-    """Return the headers of the HDUs with cards of their own.
+    """Return the headers of a Level 2 image by HDU.
 
     Parameters
     ----------
     settings
-        What is simulated.
+        Settings of the simulation.
     pointing
         Attitude and times of the detector.
     detector
@@ -59,7 +59,7 @@ def level2_headers(
     fwhm
         Median width of the point spread function, arcsec.
     matched
-        Stars with which the coordinates were found.
+        Number of stars that were used to find the coordinates.
 
     Returns
     -------
@@ -120,7 +120,7 @@ def _planning(pointing: Pointing) -> dict[str, CardValue]:
         "SGT_MIN_GCD2SAA": round(distance, 6),
         "SPS_ELON": longitude,
         "SPS_ELAT": latitude,
-        # Planned is one of two angles; the telescope is off by arcseconds.
+        # The plan has two angles only; the telescope is off by arcseconds.
         "SPS_EPA": round(angle / 180.0) % 2 * 180.0,
     }
 
@@ -145,7 +145,7 @@ def _coordinates(settings: Level2Settings, pointing: Pointing, detector: int, bo
 
 
 def _counts(flags: FlagPlane, keywords: set[str]) -> dict[str, CardValue]:
-    """Return how many pixels have the flags that keywords name; 0 if the release does not know a flag."""
+    """Return the numbers of pixels with the flags that keywords name; 0 for flags unknown to the release."""
     bad, source = flags.has("NONFUNC", "HOT", "COLD"), flags.has("SOURCE")
     values: dict[str, CardValue] = {}
     for keyword in keywords:

@@ -1,4 +1,4 @@
-"""Point spread functions of a detector, zone by zone: as they are in the file, and as they draw sources.
+"""Point spread functions of a detector by zone: the HDU, and the images of sources.
 
 The optical one (Quick Release 2) is a cube of 101 x 101 samples at ten times
 the pixels: the light in a pixel is the sum of the samples, or parts of
@@ -31,7 +31,7 @@ _JITTER = 1.0  # arcsec, of a mean exposure
 _BROADENING = 0.05  # of the width, from the middle of a side of the frame to its corner
 _ELONGATION = 0.06  # of the variance, at the middle of a side
 _HALO_SHARE, _HALO_SIZE = 0.06, 2.0
-_FADING = 0.7  # of the half side, where the light begins to fade out
+_FADING = 0.7  # of the half side, where the apodization begins
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Lattice:
     widths: np.ndarray
 
     def place(self, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return between which two centres positions lie, and how far on the way to the second."""
+        """Return the index of the centre before each position, and the fraction of the way to the next."""
         index = np.interp(position, self.centres, np.arange(len(self.centres)))
         first = np.minimum(index.astype(int), len(self.centres) - 2)
         return first, index - first
@@ -112,7 +112,7 @@ def psf_model(detector: int, effective: bool) -> PsfModel:
     detector
         Detector number.
     effective
-        Whether the effective one is wanted, not the optical one.
+        Whether to return the effective one, not the optical one.
     """
     if effective:
         x, y = (_even_zones(count) for count in ((11, 41) if detector == 3 else (21, 21)))
@@ -131,7 +131,7 @@ def psf_model(detector: int, effective: bool) -> PsfModel:
 
 
 def _archive_zones() -> Lattice:
-    """Return the eleven zones of Quick Release 2, to whose first one a pixel is added."""
+    """Return the eleven zones of Quick Release 2; the first is a pixel wider."""
     widths = np.full(11, FRAME_SIDE / 11)
     centres = (widths[0] + 1) / 2 + widths[0] * np.arange(11)
     widths[0] += 1
@@ -177,7 +177,7 @@ def _effective(covariance: np.ndarray) -> np.ndarray:
 
 
 def _normalised(samples: np.ndarray, sampling: Sampling) -> np.ndarray:
-    """Let the light fade out towards the border, so that no edge shows in the images."""
+    """Return samples that fall smoothly to 0 at the border, with the sum 1."""
     half = sampling.samples // 2
     steps = np.abs(np.arange(sampling.samples) - half) / (half * (1 - _FADING)) - _FADING / (1 - _FADING)
     fading = np.cos(np.pi / 2 * np.clip(steps, 0, 1)) ** 2
@@ -192,10 +192,10 @@ _BATCH = 4096  # sources drawn at once, to bound memory
 class Drawing:
     """Draws point sources on a frame.
 
-    What falls into a pixel is linear in the samples. For every step of a
-    sample by which the point spread function can be shifted against the
-    pixels, the terms for all pixels around a source stand ready; a source is
-    a mixture of those of some steps and of four zones.
+    The light in a pixel is linear in the samples. ``terms`` contains it for
+    every shift of the point spread function against the pixels by whole
+    samples. The image of a source is a weighted sum over some shifts and
+    four zones.
 
     Parameters
     ----------
@@ -211,7 +211,7 @@ class Drawing:
 
     @property
     def reach(self) -> int:
-        """Pixels to each side of the nearest one into which a source shines."""
+        """Pixels on each side of the nearest one that receive light of a source."""
         return self.terms.shape[-1] // 2
 
     def stamps(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -279,7 +279,7 @@ def _cubic_weights(t: np.ndarray) -> np.ndarray:
 
 @functools.lru_cache(maxsize=6)
 def drawing_of(detector: int, effective: bool) -> Drawing:
-    """Return what draws sources on a detector; see `psf_model`."""
+    """Return the drawing of sources on a detector; see `psf_model`."""
     model = psf_model(detector, effective)
     terms = _effective_terms(model.samples) if effective else _optical_terms(model.samples)
     return Drawing(model, terms)
@@ -325,7 +325,7 @@ def psf_plane(detector: int, release: Release, wavelengths: WavelengthTable) -> 
     detector
         Detector number.
     release
-        Release, which decides which of the two.
+        Release of the file.
     wavelengths
         Wavelength of each pixel.
     """

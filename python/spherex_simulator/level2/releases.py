@@ -25,10 +25,10 @@ from ..sky import NamedStars
 from ..telescope import WavelengthTable, detector_description, wavelength_table
 
 _SHARED = {"gain_factors", "initial_distortion_table", "sband_mnemonics"}
-"""Calibrations that hold for all detectors."""
+"""Calibrations that are valid for all detectors."""
 
 _ONLY_FIRST = {"aurora_template", "he_template", "xtalk_class1"}
-"""Calibrations that only detector 1 has."""
+"""Calibrations of detector 1 only."""
 
 _SMILE = 30.0  # rows by which a line of equal wavelength bends towards the sides
 _CALIBRATION = "[CALIB] "
@@ -37,14 +37,14 @@ _VERSION_OF_ERRATUM = "6.5.5"
 
 @dataclasses.dataclass(frozen=True)
 class Release:
-    """What is common to the Level 2 images of one release.
+    """Release of the archive: the common properties of its Level 2 images.
 
     Parameters
     ----------
     name
         Name in the archive's tree.
     run
-        Processing run that is simulated by default.
+        Default of the processing run.
     version
         Version of the pipeline, card VERSION.
     start
@@ -56,14 +56,14 @@ class Release:
         compressed and named by MSKN cards; else the optical one, in a cube
         PSF, with flags plain and named by MP cards.
     calibration_time
-        When those calibrations were made whose ids tell a time.
+        Time in the ids of the calibrations that contain one.
     timed
         Calibrations whose ids contain a time; `None` for all.
     calibration_runs
         Runs of the archive that made the calibrations that are simulated, by type.
     swapped_zones
-        Whether the PSF header gives the centres of the zones with x and y
-        exchanged, as files of versions up to 6.5.5 do (IRSA, erratum of the
+        Whether the centres of the zones in the PSF header have x and y
+        exchanged, as in files of versions up to 6.5.5 (IRSA, erratum of the
         PSF headers).
     """
 
@@ -103,10 +103,10 @@ class Release:
         Raises
         ------
         ValueError
-            If the release has no such headers.
+            If files of the release never had such headers.
         """
         if self.effective_psf:
-            raise ValueError(f"The PSF headers of {self.name} never had x and y exchanged; those of qr2 had.")
+            raise ValueError(f"The PSF headers of {self.name} never had x and y exchanged: use qr2.")
         return dataclasses.replace(self, version=_VERSION_OF_ERRATUM, swapped_zones=True)
 
 
@@ -154,7 +154,7 @@ archive; the order in which Quick Release 3 lists its calibrations is not known.
 
 @functools.cache
 def _wavelengths(detector: int, control_points: int) -> WavelengthTable:
-    # As in the files of the archive, where the middle one of eleven is 1021.
+    # Halves are rounded up as in the archive's files: of eleven points the middle is 1021.
     points = np.floor(np.linspace(1, FRAME_SIDE, control_points) + 0.5).astype(np.int32)
     return wavelength_table(detector_description(detector), points, FRAME_SIDE, smile=_SMILE)
 
@@ -167,12 +167,12 @@ def calibration_uuid(release: Release, run: ProcessingRun, type_: str, detector:
     release
         Release that the calibration belongs to.
     run
-        Processing run that used it. One from before the time that the ids
-        tell gets ids without a time.
+        Processing run that used it. For a run before the time in the ids,
+        the ids contain no time.
     type_
-        Kind of calibration by the archive's name.
+        Type of the calibration in the archive.
     detector
-        Detector number, which does not matter where one calibration serves all.
+        Detector number; ignored for calibrations of all detectors.
     """
     owner = 0 if type_ in _SHARED else detector
     bits = int.from_bytes(hashlib.md5(f"{release.name} {type_} {owner}".encode(), usedforsecurity=False).digest())
@@ -246,7 +246,7 @@ def observation_of(pointing: Pointing) -> ObservationId:
 
 @dataclasses.dataclass(frozen=True)
 class Level2Settings:
-    """What distinguishes one simulated set of Level 2 images from another.
+    """Settings of simulated Level 2 images.
 
     Parameters
     ----------
@@ -255,22 +255,22 @@ class Level2Settings:
     release
         The release whose form the images take.
     run
-        Processing run that they are said to come from.
+        Processing run in the names of the images.
     side
-        Rows, and columns, of an image. Fewer than a whole frame has make it a
-        cutout of the frame.
+        Rows, and columns, of an image; below the side of a frame the image is a
+        cutout.
     centre
-        Right ascension and declination, deg, around which is cut; by default
-        the middle of the frame.
+        Right ascension and declination of the middle of the cutout, deg; by
+        default the middle of the frame.
     with_stars
-        Whether the sky has its own stars and galaxies.
+        Whether to add the stars and galaxies of the simulated sky.
     sources
-        Further sources.
+        Further sources to add.
 
     Raises
     ------
     ValueError
-        If one of them is out of range.
+        If a value is out of range.
     """
 
     survey: Settings
@@ -283,10 +283,10 @@ class Level2Settings:
 
     def __post_init__(self) -> None:
         if self.survey.side != FRAME_SIDE:
-            raise ValueError("A Level 2 image is cut from a whole frame, not made by a miniature telescope.")
+            raise ValueError("The survey of Level 2 images must have whole frames: use Settings without side.")
         check_side(self.side)
         if self.run.pipeline not in ("l2b", "l2b_retry") or self.run.version is None:
-            raise ArchiveNameError(f"{self.run} is no run that makes Level 2 images, such as {self.release.run}")
+            raise ArchiveNameError(f"{self.run} is not a run of Level 2 images: use a name such as {self.release.run}")
 
     def name_of(self, exposure: int, detector: int) -> Level2Name:
         """Return the archive's name of an image."""

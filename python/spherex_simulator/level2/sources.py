@@ -15,7 +15,7 @@ from spherex.image import Box
 
 from ..detector import within
 from ..settings import Settings
-from ..sky import ZERO_POINT, NamedStars, Stars, stars_around
+from ..sky import ZERO_POINT, NamedStars, Stars, locate, stars_around
 from ..telescope import PIXEL, WavelengthTable
 from .psf import Drawing
 
@@ -24,7 +24,7 @@ _UNITS = {"ra": "deg", "dec": "deg", "flux": "uJy", "temperature": "K"}
 
 
 class SourceFileError(ValueError):
-    """The file of sources cannot be used. The message says why."""
+    """The file of sources cannot be used."""
 
 
 def read_sources(path: Path) -> NamedStars:
@@ -52,19 +52,21 @@ def read_sources(path: Path) -> NamedStars:
         table = Table.read(text, format="ascii.ecsv")
     except Exception as error:
         # The reader of tables raises errors of many kinds.
-        raise SourceFileError(f"{path} is no ECSV table: {str(error).splitlines()[0]}") from None
+        raise SourceFileError(f"{path} is not an ECSV table: {str(error).splitlines()[0]}") from None
     if missing := [name for name in _REQUIRED if name not in table.colnames]:
-        raise SourceFileError(f"{path} has no column {', '.join(missing)}; it has {', '.join(table.colnames)}")
+        raise SourceFileError(
+            f"{path}: column {', '.join(missing)} is missing; the columns are {', '.join(table.colnames)}"
+        )
     if not len(table):
-        raise SourceFileError(f"{path} has no rows")
+        raise SourceFileError(f"{path}: expected at least one row")
     names = np.array([str(name) for name in table["name"]])
     if len(set(names)) < len(names):
-        raise SourceFileError(f"{path} has two sources of the same name")
+        raise SourceFileError(f"{path}: two sources have the same name; make the names unique")
     ra, dec, flux = (_column(path, table, name) for name in ("ra", "dec", "flux"))
     temperature = _column(path, table, "temperature", 0.0)
     slope = _column(path, table, "slope", 0.0)
     for what, wrong in (
-        ("a position that is none", ~(np.isfinite(ra) & (np.abs(dec) <= 90))),
+        ("an invalid position (expected deg, declination -90 to 90)", ~(np.isfinite(ra) & (np.abs(dec) <= 90))),
         ("a flux that is not positive", ~((flux > 0) & np.isfinite(flux))),
         ("a negative temperature", temperature < 0),
     ):
@@ -118,7 +120,7 @@ def draw_sources(
     light
         Light in each pixel of the box, uJy.
     drawing
-        What draws.
+        Point spread functions of the detector.
     wavelengths
         Wavelength of each pixel.
     box
@@ -150,7 +152,7 @@ def draw_sources(
 
 
 def source_table(*values: np.ndarray) -> Table:
-    """Return a table of sources, empty if no columns are given."""
+    """Return a table of sources with these columns, or without rows."""
     columns = values or (np.array([], dtype="U1"), *[np.array([], dtype=float)] * (len(_SOURCE_COLUMNS) - 1))
     return Table(
         [
@@ -160,13 +162,13 @@ def source_table(*values: np.ndarray) -> Table:
     )
 
 
-_FAR = 40  # pixels around the box, where the distortion still has an inverse
+_FAR = 40  # pixels around the box, where the distortion can still be inverted
 
 
 def sources_near(
     wcs: WCS, box: Box, reach: int, settings: Settings, sources: Sequence[Stars], with_stars: bool
 ) -> list[tuple[Stars, np.ndarray, np.ndarray]]:
-    """Return the sources that shine into a box, with their positions.
+    """Return the sources whose light reaches a box, with their positions.
 
     Parameters
     ----------
@@ -175,13 +177,13 @@ def sources_near(
     box
         The part of the frame.
     reach
-        Pixels around the box from where a source still sheds light into it.
+        Pixels around the box where a source still adds light to it.
     settings
         Survey whose sky it is.
     sources
-        Sources besides those of the sky.
+        Sources to add to the sky.
     with_stars
-        Whether the sky has any.
+        Whether to add the stars of the simulated sky.
 
     Returns
     -------
@@ -198,15 +200,7 @@ def sources_near(
     for stars in groups:
         cosine = _unit(stars.ra, stars.dec) @ _unit(float(ra), float(dec))
         stars = stars[cosine > math.cos(math.radians(radius * PIXEL / 3600))]
-        if not len(stars):
-            continue
-        x, y = wcs.wcs_world2pix(stars.ra, stars.dec, 0)
-        stars = stars[within(box, x, y, _FAR)]
-        if not len(stars):
-            continue
-        x, y = wcs.all_world2pix(stars.ra, stars.dec, 0, tolerance=1e-7)
-        near = within(box, x, y, reach)
-        found.append((stars[near], x[near], y[near]))
+        found.append(locate(stars, wcs, box, reach, far=_FAR, tolerance=1e-7))
     return found
 
 

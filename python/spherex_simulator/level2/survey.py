@@ -1,4 +1,4 @@
-"""A set of simulated Level 2 images, and calibrations, written in the tree of the archive."""
+"""A simulated survey as Level 2 images and calibrations in the tree of the archive."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Level2Files(SurveyFiles):
     Parameters
     ----------
     settings
-        What to simulate.
+        Settings of the simulation.
     directory
         Directory that contains ``<release>/level2/``, as in the archive, and
         the truth in ``<release>/truth/``.
@@ -52,7 +52,7 @@ class Level2Files(SurveyFiles):
         """Return the image of a detector in an exposure, and the table with its truth."""
         name = self._settings.name_of(exposure, detector)
         image = self.root / "level2" / name.tree
-        # Its name must not look like that of an image, which may be searched for.
+        # Not a name of an image: a search for images must not find it.
         truth = (self.root / "truth" / name.tree).with_name(f"truth_{image.stem}.ecsv")
         return image, truth
 
@@ -62,7 +62,7 @@ class Level2Files(SurveyFiles):
         return [str(self._settings.name_of(exposure, detector))] if existing else []
 
     def check_survey(self, frames: set[tuple[int, int]], overwrite: bool) -> None:
-        """Compare the settings with the note about the processing run, which has one sky."""
+        """Compare the settings with the note about the processing run."""
         if overwrite or not self._note.exists():
             return
         try:
@@ -129,9 +129,9 @@ def simulate_level2_survey(
     Parameters
     ----------
     settings
-        What to simulate.
+        Settings of the simulation.
     directory
-        Below it lie ``<release>/level2/``, as in the archive, and the truth in
+        Directory of ``<release>/level2/``, as in the archive, and of the truth in
         ``<release>/truth/``; both are made if need be.
     exposures
         Numbers of the exposures.
@@ -141,9 +141,9 @@ def simulate_level2_survey(
         Whether to write wavelengths, solid angles and point spread functions
         as calibration files too, in ``<release>/<type>/``.
     overwrite
-        Whether to replace files that exist.
+        Whether to replace existing files.
     skip_existing
-        Whether to leave the images that exist with their truth.
+        Whether to skip the images that exist with their truth.
     """
     files = Level2Files(settings, directory, with_calibrations)
     return write_survey(files, exposures, detectors, overwrite=overwrite, skip_existing=skip_existing)
@@ -171,16 +171,16 @@ def _numbers(settings: Level2Settings) -> list[Any]:
 
 
 def write_calibration(settings: Level2Settings, name: CalibrationName, path: Path) -> int:
-    """Write what the simulation knows exactly: wavelengths, solid angles or point spread function.
+    """Write a calibration: the exact wavelengths, solid angles or point spread functions.
 
     Parameters
     ----------
     settings
-        What is simulated.
+        Settings of the simulation.
     name
-        Which calibration.
+        Name of the calibration.
     path
-        Where to write; an existing file is replaced.
+        File to write; an existing one is replaced.
 
     Returns
     -------
