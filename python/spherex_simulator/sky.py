@@ -174,7 +174,7 @@ def locate(
     Parameters
     ----------
     stars
-        Sources, not farther from the frame than the hemisphere around it.
+        Sources in the hemisphere around the frame.
     wcs
         Celestial coordinates of the whole frame.
     box
