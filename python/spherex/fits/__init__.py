@@ -22,6 +22,7 @@ __all__ = [
     "open_source",
     "parse_recipes",
     "read_array",
+    "read_many",
     "read_product",
     "scan_hdus",
     "write_product",
@@ -32,5 +33,5 @@ from .cards import header_bytes, history_of
 from .flag_cards import flag_table_of
 from .hdus import FLAGS, IMAGE, PROVENANCE_PREFIX, UNIT_CARD, VARIANCE, WCS_WAVE, HDUInfo, check_layout, scan_hdus
 from .reading import ProductFile, open_product, read_product
-from .sources import ByteSource, open_source
+from .sources import ByteSource, open_source, read_many
 from .writing import Compression, WriteRecipe, parse_recipes, write_product
