@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import click
 
 from spherex.archive import ProcessingRun
-from spherex.errors import ArchiveNameError, IngestError
+from spherex.errors import ArchiveNameError
 from spherex.ingest import (
     FITS_REGEX,
     RAW_REGEX,
@@ -23,6 +23,8 @@ from spherex.ingest import (
 )
 from spherex.repository import open_repository, refresh_statistics, register_instrument
 
+from . import user_errors
+
 if TYPE_CHECKING:
     from lsst.daf.butler import Butler
 
@@ -33,6 +35,7 @@ _MANY = 1000
 """Number of new files from which on the database is told to look at itself."""
 
 
+@user_errors()
 def run_ingest(
     repo: str,
     describer: Describer,
@@ -70,15 +73,12 @@ def run_ingest(
     except re.error as error:
         raise click.BadParameter(f"{regex!r} is not a regular expression: {error}.", param_hint="--regex") from None
     options = IngestOptions(**choices)
-    try:
-        with _StopRequest() as stop, open_repository(repo, not options.dry_run, describer.fields) as butler:
-            if not options.dry_run:
-                register_instrument(butler, repo, describer.instrument)
-            hook = begin(butler, options.dry_run) if begin is not None else None
-            hooks = {"preview" if options.dry_run else "hook": hook}
-            report = ingest(butler, describer, locations, pattern, options, stop, **hooks)
-    except IngestError as error:
-        raise click.ClickException(str(error)) from None
+    with _StopRequest() as stop, open_repository(repo, not options.dry_run, describer.fields) as butler:
+        if not options.dry_run:
+            register_instrument(butler, repo, describer.instrument)
+        hook = begin(butler, options.dry_run) if begin is not None else None
+        hooks = {"preview" if options.dry_run else "hook": hook}
+        report = ingest(butler, describer, locations, pattern, options, stop, **hooks)
     if report.ingested >= _MANY and not options.dry_run:
         _try_refresh(repo)
     _print(report)

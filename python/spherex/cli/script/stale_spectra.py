@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import click
 from lsst.daf.butler import InvalidQueryError, MissingCollectionError, MissingDatasetTypeError
 
-from spherex.errors import IngestError
 from spherex.repository import open_repository
+
+from . import user_errors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from spherex.provenance import StaleSpectrum
 
 
+@user_errors()
 def stale_spectra(
     repo: str,
     collection: str,
@@ -73,7 +75,7 @@ def stale_spectra(
             stale = list(found)
             if print_query is not None:
                 queries = (queries_of_targets if print_query == "targets" else queries_of_images)(stale)
-    except (IngestError, MissingCollectionError, ValueError) as error:
+    except (MissingCollectionError, ValueError) as error:
         raise click.ClickException(str(error)) from None
     except MissingDatasetTypeError:
         raise click.ClickException(f"There is no dataset type {dataset_type!r} in {repo}.") from None
