@@ -77,8 +77,8 @@ def test_without_calibrations_the_image_itself_is_asked_and_the_table_says_so(fr
     assert set(table["psf_source"]) == {"image"}
     for name in ("spectral_wcs_id", "solid_angle_id", "psf_id", "flux_correction_id"):
         assert set(table[name]) == {""}
-    centres = image.psf.centres
-    nearest = [int(np.argmin(np.hypot(centres[0] - x, centres[1] - y))) + 1 for x, y in zip(X, Y, strict=True)]
+    psf = image.psf_model
+    nearest = [int(np.argmin(np.hypot(psf.x - x, psf.y - y))) + 1 for x, y in zip(X, Y, strict=True)]
     assert table["psf_zone"].tolist() == nearest[:3]
 
 

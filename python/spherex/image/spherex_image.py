@@ -106,13 +106,8 @@ class ImageParts:
         return None if name not in self.planes else Wavelength(self.header, self.planes[name].peeked, self.shape)
 
     @property
-    def psf(self) -> Psf | np.ndarray | None:
-        """PSFs of the zones; `None` if the image has no plane of the archive's form that holds them.
-
-        An array set by hand takes their place, but cannot be written.
-        """
-        if self._psf is not None:
-            return self._psf
+    def psf_model(self) -> Psf | None:
+        """PSFs of the zones; `None` if the image has no plane of the archive's form with them."""
         plane = next((self.planes[name] for name in PSF_PLANES if name in self.planes), None)
         if plane is None or not Psf.is_in(plane.peeked):
             return None
@@ -120,6 +115,16 @@ class ImageParts:
         if self._psf_read is None or self._psf_read[:2] != (plane, origin):
             self._psf_read = plane, origin, Psf.from_hdu(plane.peeked, self.version, origin)
         return self._psf_read[2]
+
+    @property
+    def psf(self) -> np.ndarray | None:
+        """Samples of `psf_model`, shape (zones, rows, columns): `~astropy.nddata.CCDData` demands an array.
+
+        An array set by hand takes their place, but cannot be written.
+        """
+        if self._psf is not None:
+            return self._psf
+        return None if self.psf_model is None else self.psf_model.samples
 
     @psf.setter
     def psf(self, value: np.ndarray | None) -> None:
