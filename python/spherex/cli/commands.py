@@ -31,7 +31,7 @@ from lsst.daf.butler.cli.opt import (
     transfer_option,
     where_option,
 )
-from lsst.daf.butler.cli.utils import ButlerCommand
+from lsst.daf.butler.cli.utils import ButlerCommand, split_commas
 
 _Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -118,6 +118,18 @@ def calibration_collection_option() -> _Decorator:
         default="SPHEREx/calib",
         show_default=True,
         help="Name of the CALIBRATION collection.",
+    )
+
+
+def calibrations_option() -> _Decorator:
+    """Return an option for the collections in which calibrations are looked up."""
+    return click.option(
+        "--calibrations",
+        multiple=True,
+        callback=split_commas,
+        metavar="COLLECTION",
+        show_default="SPHEREx/calib",
+        help="Collections of the calibrations, separated by commas. The first one with a valid calibration counts.",
     )
 
 
@@ -220,6 +232,7 @@ def decertify_calibrations(**kwargs: Any) -> None:
     help="Collections to search. If several have an image, that of the first one is listed. Default: SPHEREx/level2, "
     "newest processing first.",
 )
+@calibrations_option()
 @click.option("--instrument", default="SPHEREx", show_default=True, help="Name of the instrument.")
 @click.option("--detector", type=int, multiple=True, help="Number of a detector; can be given several times.")
 @click.option("--survey", multiple=True, help="Survey, such as all_sky or deep_north; can be given several times.")
@@ -445,7 +458,7 @@ def register_targets(**kwargs: Any) -> None:
 @click.option(
     "--images", default="SPHEREx/level2", show_default=True, help="Collection of the images, the newest first."
 )
-@click.option("--calibrations", default="SPHEREx/calib", show_default=True, help="Collection of the calibrations.")
+@calibrations_option()
 @click.option(
     "--catalogs",
     default="catalogs/{catalog}",

@@ -59,7 +59,7 @@ def make_table(
     table
         Columns with units and descriptions. What is not known is masked.
     """
-    middle = _utc(images.times)
+    middle = _utc(images.middle)
     columns = [
         ("exposure", images.exposure, None, "Exposure id"),
         ("name", images.name.astype(str), None, "Name of the exposure"),
@@ -80,7 +80,10 @@ def make_table(
     columns.append(("run", images.runs.astype(str), None, "RUN collection"))
     table = Table()
     for name, values, unit, description in columns:
-        is_unknown = np.isnan(values) if name in ("wavelength", "bandwidth") else np.ma.getmaskarray(values)
+        if name in ("wavelength", "bandwidth"):
+            is_unknown = np.isnan(values)
+        else:
+            is_unknown = ~images.has_time if name in ("time", "mjd") else np.ma.getmaskarray(values)
         if is_unknown.any():
             table[name] = MaskedColumn(values, mask=is_unknown, unit=unit, description=description)
         else:
@@ -91,12 +94,11 @@ def make_table(
 
 
 def _utc(times: NDArray[np.int64]) -> Time:
-    """Return the middles of begins and ends in TAI (ns since 1970), of shape (n, 2)."""
-    middle = times[:, 0] + (times[:, 1] - times[:, 0]) // 2
+    """Return instants in TAI (ns since 1970) as times in UTC."""
     with warnings.catch_warnings():
         # Leap seconds of times to come, of simulations, are not known.
         warnings.simplefilter("ignore")
-        return Time(middle // _DAY + _JD_1970, middle % _DAY / _DAY, format="jd", scale="tai").utc
+        return Time(times // _DAY + _JD_1970, times % _DAY / _DAY, format="jd", scale="tai").utc
 
 
 def format_text(table: Table) -> str:

@@ -40,6 +40,7 @@ def find_images(
     radius: str | None,
     dataset_type: str,
     collections: Sequence[str],
+    calibrations: Sequence[str],
     instrument: str,
     detector: Sequence[int],
     survey: Sequence[str],
@@ -68,6 +69,8 @@ def find_images(
         Name of the dataset type.
     collections
         Collections to search.
+    calibrations
+        Collections of the calibrations; empty for the default.
     instrument
         Name of the instrument.
     detector
@@ -115,6 +118,7 @@ def find_images(
         timespan=None if time_range is None else timespan_of_dates(*time_range),
         wavelengths=wavelength_range,
         where=where,
+        calibrations=tuple(calibrations) or None,
     )
     with open_repository(repo, writeable=False, fields=_FIELDS) as butler:
         found = search(
