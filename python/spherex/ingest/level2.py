@@ -166,6 +166,47 @@ def _boresight(longitude: float, latitude: float, angle: float) -> tuple[float, 
     return boresight_of(longitude, latitude, angle)
 
 
+_SPACECRAFT_FIELDS = {
+    f"spacecraft_{speed.lower()}{axis.lower()}_{end}": f"{speed}{axis}_SC{suffix}"
+    for end, suffix in (("start", "_START"), ("middle", ""), ("end", "_END"))
+    for speed in ("", "V")
+    for axis in "XYZ"
+}
+"""Keyword of each field of the spacecraft's state."""
+_SPACECRAFT_SYSTEM = "GEOCENTER"
+_SAME_POSITION = 10.0
+"""Positions that differ by less are the same (km). Detectors of one exposure
+differ by 0.01, the way in a millisecond; solutions of the orbit by more.
+"""
+_SAME_VELOCITY = 0.01
+"""The same of velocities (km/s), which change by 0.008 in a second."""
+
+
+def spacecraft_of(cards: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return position and velocity of the spacecraft at start, middle and end of the exposure.
+
+    Parameters
+    ----------
+    cards
+        Cards of the IMAGE header.
+
+    Returns
+    -------
+    dict [ str, float ]
+        Fields spacecraft_x_start (km) to spacecraft_vz_end (km/s) of an
+        exposure; None where the header lacks the card, and everywhere if it
+        does not name the geocentre as their reference.
+
+    Raises
+    ------
+    ValueError
+        Raised if a card is not a number.
+    """
+    if any(cards.get(f"{name}_SC_SYSTEM") != _SPACECRAFT_SYSTEM for name in ("XYZ", "VXYZ")):
+        return dict.fromkeys(_SPACECRAFT_FIELDS)
+    return {field: number_of(cards, keyword) for field, keyword in _SPACECRAFT_FIELDS.items()}
+
+
 def shape_of(hdu: HDUInfo) -> tuple[int, int]:
     """Tell how many pixels an image has.
 
@@ -328,6 +369,11 @@ class Level2Describer:
         "--dataset-type",
         same_time=_SAME_TIME,
         same_place=_SAME_PLACE,
+        tolerances={
+            field: _SAME_VELOCITY if field.startswith("spacecraft_v") else _SAME_POSITION
+            for field in _SPACECRAFT_FIELDS
+        },
+        optional_fields={"exposure": frozenset(_SPACECRAFT_FIELDS)},
         last_hdu=IMAGE,
         chain=RunChain(SPHEREx.level2_collection, _age_of),
     )
@@ -438,6 +484,7 @@ class Level2Describer:
             "survey": text_of(cards, "SPS_FLAGS"),
             "target_name": text_of(cards, "SPS_TARGET"),
             **pointing_of(cards),
+            **spacecraft_of(cards),
         }
         return RecordDescription("exposure", values)
 
