@@ -7,6 +7,7 @@ __all__ = [
     "CatalogError",
     "DescriptionError",
     "FrameError",
+    "HeaderError",
     "IngestError",
     "ProductError",
     "Remark",
@@ -37,7 +38,11 @@ class ArchiveNameError(UserError, ValueError):
     """A text is not a name or an identifier of the archive."""
 
 
-class FrameError(UserError, ValueError):
+class HeaderError(UserError, ValueError):
+    """A header keyword is missing, or its value cannot be used."""
+
+
+class FrameError(HeaderError):
     """The WCS keywords of a header are incomplete or contradictory."""
 
 

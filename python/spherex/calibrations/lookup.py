@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import numpy as np
 from lsst.daf.butler import Timespan
 from lsst.daf.butler.registry import MissingDatasetTypeError
-from lsst.daf.butler.time_utils import TimeConverter
+
+from spherex.headers import time_at
 
 if TYPE_CHECKING:
     from lsst.daf.butler import DataCoordinate, DatasetRef, DatasetType
@@ -315,7 +316,7 @@ def _line(quanta: list[MissingCalibration]) -> str:
             f"No {first.dataset_type} can be chosen for {where}: the repository does not know the time of the "
             "exposure. Ingest it again with --update-records, from files whose headers contain the time."
         )
-    begin, end = (TimeConverter().nsec_to_astropy(limit(times)).tai.isot for limit in (min, max))
+    begin, end = (time_at(limit(times)).isot for limit in (min, max))
     return (
         f"No {first.dataset_type} for {where}, is valid at {begin if begin == end else f'{begin} to {end}'} (TAI, "
         f"middle of the exposure) in {', '.join(first.collections)}. Certify one, and name its collection with -i: "

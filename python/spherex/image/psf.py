@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 from astropy.io import fits
-from packaging.version import InvalidVersion, Version
+
+from spherex.headers import has_swapped_zones
 
 # Centres of one column of zones differ by rounding.
 _SAME_CENTRE = 0.1
@@ -107,9 +108,6 @@ def _between(ticks: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 PSF_PLANES = ("EPSF", "PSF")
 """Names of the planes that hold the PSF: of Quick Release 3, and of 1 and 2."""
-
-_FIRST_WITHOUT_SWAP = (6, 5, 6)
-_MENDED = "psffix"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -222,7 +220,7 @@ class Psf:
         header, cube = hdu.header, hdu.data
         zones = range(1, len(cube) + 1)
         x, y = (np.array([header[f"{axis}CTR_{zone}"] for zone in zones], float) for axis in "XY")
-        swapped = _is_swapped(version)
+        swapped = has_swapped_zones(version)
         if swapped is None:
             swapped = len(cube) > 1 and abs(x[1] - x[0]) < abs(y[1] - y[0])
         if swapped:
@@ -263,13 +261,3 @@ class Psf:
         return ZonePsf(
             samples, self.oversampling, self.effective, None if interpolate else nearest + 1, float(distances[nearest])
         )
-
-
-def _is_swapped(version: str | None) -> bool | None:
-    """Return whether a version wrote the centres in the wrong order, `None` if it does not say."""
-    public, _, local = str(version or "").strip().partition("+")
-    try:
-        release = Version(public).release
-    except InvalidVersion:
-        return None
-    return release < _FIRST_WITHOUT_SWAP and _MENDED not in local

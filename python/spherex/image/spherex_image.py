@@ -10,10 +10,11 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.nddata import CCDData, NDData, VarianceUncertainty
-from astropy.units import Quantity, Unit, UnitBase
+from astropy.units import Quantity, UnitBase
 from astropy.wcs import WCS
 
 from spherex.archive import CalibrationReference, calibration_references
+from spherex.headers import BUNIT, bunit_of, version_of
 
 from .box import Box, Cutout
 from .flags import DEFAULT_PRESET, SPHEREX_FLAGS, FlagPlane, FlagTable, as_flags
@@ -85,8 +86,7 @@ class ImageParts:
     def version(self) -> str | None:
         """VERSION of the mission's pipeline that made the file, from its primary header if that has one."""
         primary = fits.Header.fromstring(self.side_cards.get(_PRIMARY, b""))
-        version = primary.get("VERSION", self.header.get("VERSION"))
-        return None if version is None else str(version)
+        return version_of(primary, self.header)
 
     @property
     def calibrations(self) -> tuple[CalibrationReference, ...]:
@@ -250,8 +250,8 @@ class SPHERExImage(ImageParts, CCDData):
             header = data.meta if isinstance(data, NDData) else fits.Header()
         if not isinstance(header, fits.Header):
             header = fits.Header(list(header.items()))
-        if unit is None and not isinstance(data, NDData) and str(header.get("BUNIT") or "").strip():
-            unit = Unit(self.known_invalid_fits_unit_strings.get(header["BUNIT"], header["BUNIT"]))
+        if unit is None and not isinstance(data, NDData):
+            unit = bunit_of(header)
         if variance is not None:
             variance_unit = getattr(variance, "unit", None)
             kwargs["uncertainty"] = VarianceUncertainty(np.asarray(variance), unit=variance_unit, copy=False)
@@ -433,8 +433,8 @@ class SPHERExImage(ImageParts, CCDData):
         kwargs.setdefault("compare_wcs", None)
         result = operation(self._bare(), operand, **kwargs)
         header = self.header.copy()
-        if "BUNIT" in header:
-            header["BUNIT"] = result.unit.to_string()
+        if BUNIT in header:
+            header[BUNIT] = result.unit.to_string()
         annotated = SPHERExImage(
             result.data,
             unit=result.unit,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from astropy import units
 from astropy.table import Column, MaskedColumn, Table
-from astropy.time import Time
+
+from spherex.headers import time_at
 
 if TYPE_CHECKING:
     from lsst.resources import ResourcePath
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 FORMATS = {".txt": "text", ".ecsv": "ascii.ecsv", ".parquet": "parquet", ".vot": "votable", ".xml": "votable"}
 """Formats of files by extension."""
 
-_DAY = 86_400 * 10**9
-_JD_1970 = 2440587.5
 _DIGITS = {"mjd": 7, "wavelength": 4, "bandwidth": 4, "x": 1, "y": 1}
 _UNTEXTUAL = ("mjd",)
 """Columns that a text has no need of."""
@@ -59,7 +57,7 @@ def make_table(
     table
         Columns with units and descriptions. What is not known is masked.
     """
-    middle = _utc(images.middle)
+    middle = time_at(images.middle, "UTC")
     columns = [
         ("exposure", images.exposure, None, "Exposure id"),
         ("name", images.name.astype(str), None, "Name of the exposure"),
@@ -91,14 +89,6 @@ def make_table(
         if name in _DIGITS:
             table[name].format = f".{_DIGITS[name]}f"
     return table
-
-
-def _utc(times: NDArray[np.int64]) -> Time:
-    """Return instants in TAI (ns since 1970) as times in UTC."""
-    with warnings.catch_warnings():
-        # Leap seconds of times to come, of simulations, are not known.
-        warnings.simplefilter("ignore")
-        return Time(times // _DAY + _JD_1970, times % _DAY / _DAY, format="jd", scale="tai").utc
 
 
 def format_text(table: Table) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,8 +13,9 @@ from lsst.daf.butler import MissingDatasetTypeError
 from spherex.archive import CBAND, CWAVE
 from spherex.calibrations import CalibrationIndex
 from spherex.detectors import WAVELENGTH_TYPE
-from spherex.errors import ProductError
-from spherex.fits import UNIT_CARD, WCS_WAVE, ProductFile, open_source, read_array, scan_hdus
+from spherex.errors import HeaderError, ProductError
+from spherex.fits import WCS_WAVE, ProductFile, open_source, read_array, scan_hdus
+from spherex.headers import BUNIT, bunit_of
 from spherex.image import Box, Wavelength, wavelength_plane
 
 from .pixels import Unread, read_files
@@ -71,7 +72,7 @@ def pixels_of(
     values = []
     for name in _PLANES:
         _check_shape(name, hdus[name].shape, shape)
-        values.append(_in_um(name, hdus[name].data[y, x], hdus[name].header.get(UNIT_CARD)))
+        values.append(_in_um(name, hdus[name].data[y, x], hdus[name].header))
     return values[0], values[1]
 
 
@@ -110,7 +111,7 @@ def read_pixels(
         values = []
         for name in _PLANES:
             _check_shape(name, hdus[name].image_shape, shape)
-            values.append(_in_um(name, _read_rows(source, hdus[name], x, y), hdus[name].cards.get(UNIT_CARD)))
+            values.append(_in_um(name, _read_rows(source, hdus[name], x, y), hdus[name].cards))
     return values[0], values[1]
 
 
@@ -140,11 +141,12 @@ def _read_rows(source: ByteSource, hdu: HDUInfo, x: NDArray[np.intp], y: NDArray
     return values
 
 
-def _in_um(name: str, values: NDArray[Any], unit: Any) -> NDArray[np.float64]:
+def _in_um(name: str, values: NDArray[Any], cards: Mapping[str, Any]) -> NDArray[np.float64]:
     try:
-        return units.Quantity(values, unit or "um", dtype=float).to_value(units.um)
-    except (TypeError, units.UnitConversionError):
-        raise ValueError(f"its plane {name} has the unit {unit!r}, which is none of wavelengths") from None
+        unit = bunit_of(cards)
+        return units.Quantity(values, units.um if unit is None else unit, dtype=float).to_value(units.um)
+    except (HeaderError, units.UnitConversionError):
+        raise ValueError(f"its plane {name} has the unit {cards[BUNIT]!r}, which is none of wavelengths") from None
 
 
 CALIBRATION = "spectral_wcs"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 import sqlalchemy.exc
 
-from spherex.errors import IngestError
+from spherex.errors import CatalogError, IngestError
 from spherex.repository import explain, open_repository
 
 from . import user_errors
@@ -53,7 +53,10 @@ def register_targets(
     if (reason := check_catalog_name(catalog_name)) is not None:
         raise click.BadParameter(f"{reason}.", param_hint="CATALOG_NAME")
     chosen = {name.removesuffix("_column"): column for name, column in columns.items() if column is not None}
-    table = read_catalog(file, chosen)
+    try:
+        table = read_catalog(file, chosen)
+    except CatalogError as error:
+        raise CatalogError(f"{error}.") from None
     problems = check_catalog(table)
     for problem in problems[:_MOST_PROBLEMS]:
         click.echo(f"{file}, {problem}", err=True)
