@@ -35,11 +35,23 @@ from lsst.daf.butler.cli.utils import ButlerCommand, split_commas
 
 _Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
+
+class _TransferChoice(click.Choice[str]):
+    """Transfer modes of an ingest: ``move`` is not offered, and refused with its remedy by the ingest."""
+
+    def __init__(self) -> None:
+        modes = ["auto", "link", "symlink", "hardlink", "copy", "relsymlink", "direct"]
+        super().__init__(modes, case_sensitive=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return "move" if str(value).lower() == "move" else super().convert(value, param, ctx)
+
+
 ARCHIVE_TRANSFER: dict[str, dict[str, Any]] = {
     "transfer": {
         "default": None,
-        "help": "The external data transfer mode. Default is 'direct' for remote files, which are left where they "
-        "are, and 'auto' for local ones.",
+        "help": "How files get into the datastore. Default is 'direct' for remote files, which stay where they "
+        "are, and 'auto' for local ones. ",
     },
     "track_file_attrs": {
         "default": False,
@@ -79,8 +91,20 @@ def ingest_options(
     transfer, track_file_attrs
         What differs from the stock options of these names.
     """
+    transfer = {"default": "auto", "help": "How files get into the datastore. ", **(transfer or {})}
+    transfer["help"] += (
+        "Instead of 'move': use 'copy' and --list-stored FILE, then remove the originals by "
+        r"xargs -d '\n' rm < FILE."
+    )
     return _stacked(
-        transfer_option(**(transfer or {})),
+        transfer_option(type=_TransferChoice(), **transfer),
+        click.option(
+            "--list-stored",
+            metavar="FILE",
+            type=click.Path(dir_okay=False, writable=True),
+            help="Write to FILE the paths or URIs of the originals that can be removed, one a line: those whose "
+            "content a file of the datastore contains, byte by byte, and that no dataset points to.",
+        ),
         processes_option(
             help="Number of threads that read headers. More than one helps where files are slow to reach."
         ),
