@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 from astropy.io import fits
-from lsst.daf.butler import Butler, CollectionType, DataCoordinate, DatasetRef, DatasetType, FileDataset
+from lsst.daf.butler import Butler, CollectionType, DataCoordinate, DatasetRef, DatasetType, FileDataset, Timespan
 
 from spherex.archive import ObservationId
 from spherex.detectors import DETECTORS, DICHROIC_PAIRS
 from spherex.formatters import SPHERExImageFormatter
 from spherex.geometry import frame_corners, polygon_of
-from spherex.ingest.times import timespan_of
+from spherex.headers import tai_nanoseconds
 from spherex.instrument import SPHEREx
 from spherex.repository import refresh_statistics
 
@@ -162,7 +162,7 @@ def _exposures(count: int, at_field: int) -> Iterator[tuple[dict[str, Any], list
             "dec_boresight": dec,
             "roll": roll,
             "survey": "deep_north" if number < at_field else "all_sky",
-            "timespan": timespan_of(begin, begin + _LENGTH),
+            "timespan": Timespan.model_construct(nsec=tuple(tai_nanoseconds([begin, begin + _LENGTH]).tolist())),
         }
         regions = []
         for detector in DETECTORS:

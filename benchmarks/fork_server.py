@@ -14,10 +14,13 @@ from .pipelines import DETECTORS, run_pipetask, small_repository
 from .report import Row
 from .scale import Scale
 
+_PIPETASK, _PRELOADING = "lsst.ctrl.mpexec.cli.pipetask", "spherex.tasks.fork_server"
+
 _WAYS: dict[str, tuple[str, ...]] = {
-    "-j 1": ("-j", "1"),
-    "-j 2 forkserver": ("-j", "2", "--start-method", "forkserver"),
-    "-j 2 spawn": ("-j", "2", "--start-method", "spawn"),
+    "-j 1": (_PIPETASK, "-j", "1"),
+    "-j 2 forkserver": (_PRELOADING, "-j", "2", "--start-method", "forkserver"),
+    "-j 2 forkserver of pipetask alone": (_PIPETASK, "-j", "2", "--start-method", "forkserver"),
+    "-j 2 spawn": (_PIPETASK, "-j", "2", "--start-method", "spawn"),
 }
 
 
@@ -28,9 +31,9 @@ def run(scratch: Path, scale: Scale) -> list[Row]:
     rows = []
     for seconds, quanta in scale.busy:
         works: dict[str, Callable[[], Cost]] = {}
-        for way, options in _WAYS.items():
+        for way, (program, *options) in _WAYS.items():
             settings = ("-c", f"busy:seconds={seconds}", *options)
-            works[way] = partial(run_pipetask, repo, "benchmarks.tasks.BusyTask", quanta, *settings)
+            works[way] = partial(run_pipetask, repo, "benchmarks.tasks.BusyTask", quanta, *settings, program=program)
         costs = {way: median_cost(one) for way, one in take_turns(works, max(1, scale.rounds - 2)).items()}
         rows += [_row(way, seconds, quanta, cost, costs["-j 1"]) for way, cost in costs.items()]
     shutil.rmtree(repo)

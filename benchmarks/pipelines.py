@@ -33,7 +33,9 @@ def small_repository(scratch: Path, exposures: int) -> Path:
     return repo
 
 
-def run_pipetask(repo: Path, task: str, quanta: int, *options: str) -> Cost:
+def run_pipetask(
+    repo: Path, task: str, quanta: int, *options: str, program: str = "lsst.ctrl.mpexec.cli.pipetask"
+) -> Cost:
     """Run one task on the first images of the repository, whole detectors of whole exposures.
 
     Parameters
@@ -46,12 +48,14 @@ def run_pipetask(repo: Path, task: str, quanta: int, *options: str) -> Cost:
         Number of images.
     options
         Further options of ``pipetask run``.
+    program
+        Module whose function ``main`` is run.
     """
     full, rest = divmod(quanta, DETECTORS)
     where = f"instrument='simulator' AND (exposure < {full} OR (exposure = {full} AND detector <= {rest}))"
     output = f"run{next(_SERIAL)}"
     words = ["run", "-b", str(repo), "-t", task, "-i", "rawexpr,darkr", "-o", output, "-d", where]
-    return _run("lsst.ctrl.mpexec.cli.pipetask", *words, "--register-dataset-types", *options)
+    return _run(program, *words, "--register-dataset-types", *options)
 
 
 def _run(command: str, *words: str) -> Cost:

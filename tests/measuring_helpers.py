@@ -34,7 +34,7 @@ class ImageInMemory:
         return self.image[box.slices]
 
     def profiles(self) -> tuple[Profiles, str]:
-        return Profiles(self.image.psf), "image"
+        return Profiles(self.image.psf_model), "image"
 
     def wavelength(self) -> Wavelength:
         return self.image.wavelength

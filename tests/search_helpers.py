@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
-from lsst.daf.butler import Butler, CollectionType, DatasetRef, DatasetType, FileDataset
+from lsst.daf.butler import Butler, CollectionType, DatasetRef, DatasetType, FileDataset, Timespan
 
 from spherex.archive import Level2Name, ObservationId, ProcessingRun
 from spherex.detectors import DETECTORS, FRAME_SIDE
 from spherex.geometry import WCS_CARDS, frame_corners, polygon_of
+from spherex.headers import tai_nanoseconds
 from spherex.image import celestial_wcs
-from spherex.ingest.times import timespan_of
 from spherex.instrument import SPHEREx
 
 SIDE = FRAME_SIDE
@@ -218,7 +218,7 @@ def add_exposure(butler: Butler, observation: ObservationId, begin: float, surve
         "exposure_time": 113.58,
         "survey": survey,
         "target_name": "27376",
-        "timespan": timespan_of(begin, begin + 115.1175 / 86400),
+        "timespan": Timespan.model_construct(nsec=tuple(tai_nanoseconds([begin, begin + 115.1175 / 86400]).tolist())),
     }
     butler.registry.syncDimensionData("exposure", record)
 

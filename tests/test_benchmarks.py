@@ -87,6 +87,7 @@ SLOW = {
     "fork_server": [
         "2 quanta of 0.01 s, -j 1",
         "2 quanta of 0.01 s, -j 2 forkserver",
+        "2 quanta of 0.01 s, -j 2 forkserver of pipetask alone",
         "2 quanta of 0.01 s, -j 2 spawn",
     ],
     "common_skypix": [

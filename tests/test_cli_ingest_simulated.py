@@ -131,7 +131,7 @@ def test_whole_walk_in_processes(repo_root: Path, tmp_path: Path) -> None:
 def test_first_signal_is_a_request_and_the_second_ends() -> None:
     code = """
 import os, signal
-from spherex.cli.script._run import _StopRequest
+from spherex.cli.script.ingest import _StopRequest
 with _StopRequest() as stop:
     assert not stop()
     os.kill(os.getpid(), signal.SIGTERM)

@@ -50,7 +50,7 @@ def test_the_order_of_the_hdus_does_not_matter(tmp_path, release):
     image = read_product(tmp_path / "b.fits")
     np.testing.assert_array_equal(image.data, file.image)
     np.testing.assert_array_equal(image.flags, file.flags)
-    assert image.psf.at(3, 4).zone == 1
+    assert image.psf_model.at(3, 4).zone == 1
     with open_product(tmp_path / "b.fits") as product:
         assert product.flags() == FlagPlane(file.flags, FlagTable(file.bits))
         assert product.wavelength().at(3, 4) == image.wavelength.at(3, 4)
@@ -67,7 +67,7 @@ def test_also_after_its_parts_were_looked_at(tmp_path):
     for release in RELEASES:
         file = write_level2(tmp_path / f"{release}.fits", release)
         image = read_product(file.path)
-        assert image.psf.at(3, 4).zone == 1
+        assert image.psf_model.at(3, 4).zone == 1
         image.wavelength.planes()
         image.alternative_wcs("W")
         assert image[10:20, 5:9].wavelength.at(0, 0) == image.wavelength.at(5, 10)
@@ -144,9 +144,10 @@ def assert_same_part(part: str, found, image) -> None:
             np.testing.assert_array_equal(found.all_pix2world([[3, 2]], 0), image.wcs.all_pix2world([[3, 2]], 0))
             assert found.array_shape == image.shape
         case "psf":
-            one, other = found.at(2, 1), image.psf.at(2, 1)
+            one, other = found.at(2, 1), image.psf_model.at(2, 1)
             assert (one.zone, one.distance) == (other.zone, other.distance)
             np.testing.assert_array_equal(found, image.psf)
+            np.testing.assert_array_equal(found.samples, image.psf)
         case "wavelength":
             for one, other in zip(found.planes(), image.wavelength.planes(), strict=True):
                 np.testing.assert_array_equal(one.value, other.value)
@@ -191,7 +192,7 @@ def test_nothing_chatters(tmp_path, release, caplog):
                 one.alternative_wcs("A").wcs_pix2world([[3, 4]], 0)
                 one.alternative_wcs("W").wcs_pix2world([[3, 4]], 0)
                 one.wavelength.planes()
-                one.psf.at(3, 4, interpolate=True)
+                one.psf_model.at(3, 4, interpolate=True)
                 one.subtract(one)
             with open_product(file.path) as product:
                 for part in PARTS:

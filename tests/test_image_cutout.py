@@ -126,7 +126,7 @@ def test_every_coordinate_stays_with_its_pixel(any_release, box, mode):
         Quantity(cut.wavelength.at(x - x0, y - y0)).value, Quantity(any_release.wavelength.at(x, y)).value, rtol=1e-14
     )
     assert cut.wavelength.shape == cut.shape
-    found, expected = cut.psf.at(x - x0, y - y0), any_release.psf.at(x, y)
+    found, expected = cut.psf_model.at(x - x0, y - y0), any_release.psf_model.at(x, y)
     assert (found.zone, found.distance) == (expected.zone, expected.distance)
     assert cut.calibrations == any_release.calibrations
 

@@ -71,8 +71,8 @@ def test_the_erratum_would_give_another_zone():
 @pytest.mark.parametrize(("release", "planes", "oversampling"), [("qr1", 121, 10), ("qr2", 121, 10), ("qr3", 441, 5)])
 def test_files_of_all_releases_give_the_psf_of_the_zone(tmp_path: Path, release, planes, oversampling):
     file = write_level2(tmp_path / "a.fits", release, shape=(6, 6), origin=ORIGIN)
-    psf = read_product(file.path).psf
-    assert psf.shape == (planes, *file.psf.shape[1:])
+    psf = read_product(file.path).psf_model
+    assert psf.samples.shape == (planes, *file.psf.shape[1:])
     found = psf.at(*PLACE)
     assert found.zone == (ZONE if release != "qr3" else 20 * 21 + 2 + 1)
     np.testing.assert_array_equal(found.array, file.psf[found.zone - 1])
@@ -88,7 +88,8 @@ def test_files_of_all_releases_give_the_psf_of_the_zone(tmp_path: Path, release,
 
 def test_the_centres_of_effective_psfs_are_those_of_the_table(tmp_path):
     file = write_level2(tmp_path / "a.fits", "qr3")
-    x, y = read_product(file.path).psf.centres
+    psf = read_product(file.path).psf_model
+    x, y = psf.x, psf.y
     np.testing.assert_allclose(x[:2], [48.0714, 145.2143], atol=1e-4)
     assert x[20] == pytest.approx(1990.9286, abs=1e-3)
     assert y[0] == y[20] == pytest.approx(48.0714, abs=1e-4)
@@ -100,8 +101,8 @@ def test_a_cut_has_the_psf_of_the_same_place(tmp_path, release):
     whole = read_product(file.path)
     cut = whole[180:220, 190:230]
     for interpolate in (False, True):
-        expected = whole.psf.at(200, 190, interpolate=interpolate)
-        found = cut.psf.at(10, 10, interpolate=interpolate)
+        expected = whole.psf_model.at(200, 190, interpolate=interpolate)
+        found = cut.psf_model.at(10, 10, interpolate=interpolate)
         np.testing.assert_array_equal(found.array, expected.array)
         assert found.zone == expected.zone
         assert found.distance == expected.distance
@@ -145,14 +146,16 @@ def test_a_place_must_be_finite():
         Psf.from_hdu(cube_hdu(False)).at(np.nan, 3)
 
 
-def test_it_is_an_array_for_other_packages(tmp_path):
+def test_other_packages_get_an_array(tmp_path):
     file = write_level2(tmp_path / "a.fits")
     image = read_product(file.path)
     assert isinstance(image.psf, np.ndarray)
     assert type(image.psf[0]) is type(image.psf * 2) is np.ndarray
     assert isinstance(image.psf.sum(), np.floating)
     np.testing.assert_array_equal(CCDData(image).psf, file.psf)
-    for clone in (copy.deepcopy(image.psf), pickle.loads(pickle.dumps(image.psf)), image.copy().psf):
+    model = image.psf_model
+    assert not isinstance(model, np.ndarray)
+    for clone in (copy.deepcopy(model), pickle.loads(pickle.dumps(model)), image.copy().psf_model):
         assert clone.at(30, 30).zone == 1
         np.testing.assert_array_equal(clone, file.psf)
 
@@ -165,7 +168,8 @@ def test_arithmetic_keeps_it(tmp_path):
 
 def test_without_a_plane_there_is_none(tmp_path):
     file = write_level2(tmp_path / "a.fits", without=("PSF",))
-    assert read_product(file.path).psf is None
+    image = read_product(file.path)
+    assert image.psf is image.psf_model is None
     with open_product(file.path) as product, pytest.raises(ProductError, match="no HDU EPSF or PSF; it has PRIMARY"):
         product.psf()
 
@@ -194,4 +198,4 @@ def test_one_set_by_hand_wins_but_is_not_written(tmp_path):
     with pytest.raises(ValueError, match="PSF among its planes"):
         write_product(image, tmp_path / "b.fits")
     image.psf = None
-    assert image.psf.at(3, 3).zone == 1
+    assert image.psf_model.at(3, 3).zone == 1

@@ -10,7 +10,6 @@ from lsst.daf.butler import Timespan
 from spherex.errors import DescriptionError
 from spherex.ingest import FileDescription, SimulatedDescriber
 from spherex.ingest.reader import FileStructure, read_structure, read_structures
-from spherex.ingest.times import exposure_times, observation_date, timespan_of
 
 from .ingest_helpers import FIRST_MJD, Bare, write_file
 
@@ -102,27 +101,6 @@ def test_group_of_tai_is_the_date_in_utc(tmp_path: Path) -> None:
 
 def test_full_circle(tmp_path: Path) -> None:
     assert describe(write_file(tmp_path, change={"RA_BORE": 360.0})).records[0].values["ra_boresight"] == 0.0
-
-
-def test_tai_is_not_converted() -> None:
-    tai, utc = timespan_of(61000.0, 61000.5, "TAI"), timespan_of(61000.0, 61000.5, "UTC")
-    assert [b - a for a, b in zip(tai.nsec, utc.nsec, strict=True)] == [37_000_000_000] * 2
-
-
-@pytest.mark.parametrize("mjd", [41317.0, 57753.999999, 61367.123456789, 65000.0])
-def test_timespans_agree_with_astropy(mjd: float) -> None:
-    times = astropy.time.Time([mjd, mjd + 1.0], format="mjd", scale="utc")
-    ours = timespan_of(mjd, mjd + 1.0)
-    assert all(abs(a - b) < 1000 for a, b in zip(ours.nsec, Timespan(*times).nsec, strict=True))
-
-
-@pytest.mark.parametrize(("mjd", "date"), [(61367.0, "20261123"), (61366.99999, "20261122"), (40587.5, "19700101")])
-def test_observation_date(mjd: float, date: str) -> None:
-    assert observation_date(mjd) == date
-
-
-def test_no_times() -> None:
-    assert exposure_times({}) is None
 
 
 @pytest.mark.parametrize(

@@ -303,16 +303,6 @@ def test_without_permission(repo_root: Path, tmp_path: Path) -> None:
     assert "the directory cannot be searched (Permission denied)" in text
 
 
-def test_move_out_of_a_protected_directory(repo_root: Path, tmp_path: Path) -> None:
-    (path,) = write_many(tmp_path / "in", 1, [1])
-    os.chmod(tmp_path / "in", 0o555)
-    outcome = ingest_bound(repo_root, "--transfer", "move", tmp_path / "in", command="ingest-level2")
-    os.chmod(tmp_path / "in", 0o755)
-    assert outcome.code == 1
-    assert "its directory is write-protected, so it cannot be moved; use --transfer copy" in outcome.failures[0]
-    assert path.exists()
-
-
 def test_no_repository(tmp_path: Path) -> None:
     write_level2(tmp_path / "in")
     outcome = ingest_level2(tmp_path / "none", tmp_path / "in")

@@ -108,7 +108,6 @@ def test_the_nearest_zone_is_that_of_all_centres(order):
 
 def test_samples_that_are_not_numbers_are_refused():
     psf = _psf(is_effective=True)
-    psf.setflags(write=True)
-    np.asarray(psf)[0, 3, 3] = np.nan
+    psf.samples[0, 3, 3] = np.nan
     with pytest.raises(ValueError, match="zone 1 has samples that are not numbers"):
         Profiles(psf).at(np.array([5.0]), np.array([5.0]), np.array([0]), np.array([0]))

@@ -163,7 +163,10 @@ def test_a_run_is_replaced(ingested):
 @pytest.mark.slow
 def test_children_of_the_fork_server_do_the_same(ingested):
     pipeline = "resource://spherex/pipelines/ExamplePipeline.yaml"
-    run_well("pipetask", "run", "-p", pipeline, "-b", ingested, "--register-dataset-types", "-i", "rawexpr,darkr",
-             "-o", "forked", "-j", "2", "--start-method", "forkserver")  # fmt: skip
+    command = [sys.executable, "-m", "spherex.tasks.fork_server", "run", "-p", pipeline, "-b", ingested,
+               "--register-dataset-types", "-i", "rawexpr,darkr", "-o", "forked", "-j", "2",
+               "--start-method", "forkserver"]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
     with Butler.from_config(str(ingested)) as butler:
         assert len(butler.query_datasets("postDark", collections="forked")) == 12

@@ -15,7 +15,8 @@ from astropy.utils import iers
 from spherex.errors import ProductError
 from spherex.image import Box
 from spherex.spectra import Calibration, Calibrations, MeasureSettings, PlaneWavelengths, failed_table, measure_targets
-from spherex.spectra.inputs import airglow_slopes, gains_in, needs_gains
+from spherex.spectra.channels import _has_older_gains
+from spherex.spectra.inputs import airglow_slopes, gains_in
 from spherex.spectra.measuring import time_of
 from spherex.spectra.placing import barycentric_time, place_targets, plan_windows
 
@@ -77,8 +78,8 @@ def test_without_calibrations_the_image_itself_is_asked_and_the_table_says_so(fr
     assert set(table["psf_source"]) == {"image"}
     for name in ("spectral_wcs_id", "solid_angle_id", "psf_id", "flux_correction_id"):
         assert set(table[name]) == {""}
-    centres = image.psf.centres
-    nearest = [int(np.argmin(np.hypot(centres[0] - x, centres[1] - y))) + 1 for x, y in zip(X, Y, strict=True)]
+    psf = image.psf_model
+    nearest = [int(np.argmin(np.hypot(psf.x - x, psf.y - y))) + 1 for x, y in zip(X, Y, strict=True)]
     assert table["psf_zone"].tolist() == nearest[:3]
 
 
@@ -120,9 +121,19 @@ def test_images_of_version_7_keep_their_gains(tmp_path):
     table = measure(frame, Calibrations(gains=Calibration("g", Map(0.9))))
     assert set(table["gain_correction"]) == {1.0}
     assert set(table["flux_correction_id"]) == {""}
-    assert [needs_gains(version) for version in ("6.5.6", "6.4+psffix1", "7.0.5", "10.1", "")] == [True, True] + [
-        False
-    ] * 3
+
+
+def test_images_of_an_unknown_version_are_corrected_and_then_averaged_with_others(frame):
+    image, catalogue, truth = frame
+    unknown = ImageInMemory(image.image.copy())
+    unknown.image.side_cards.clear()
+    assert unknown.image.version is None
+    gains = Calibrations(gains=Calibration("g", Map(0.9)))
+    plain, corrected = (measure((unknown, catalogue, truth), given) for given in (None, gains))
+    assert set(corrected["flux_correction_id"]) == {"g"}
+    assert (corrected["gain_correction"] != 1).all()
+    np.testing.assert_array_equal(_has_older_gains(plain), True)
+    np.testing.assert_array_equal(_has_older_gains(corrected), False)
 
 
 def test_gains_that_are_none_become_the_median_of_their_row():
@@ -281,7 +292,7 @@ def test_images_from_who_knows_where_or_when_are_refused(frame):
         header[keyword] = ""
     with pytest.raises(ValueError, match="no celestial coordinates"):
         measure((HeaderOnly(header), catalogue, truth))
-    for keyword in ("MJD-AVG", "MJD-END"):
+    for keyword in ("MJD-AVG", "MJD-END", "DATE-AVG", "DATE-END"):
         del header[keyword]
     with pytest.raises(ValueError, match="no time"):
         time_of(header)

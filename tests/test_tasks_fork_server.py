@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from spherex.tasks import PRELOADED
+from spherex.tasks.fork_server import PRELOADED
 
 
 @pytest.mark.parametrize("module", PRELOADED)
@@ -25,12 +25,15 @@ def child(names: list[str]) -> None:
 
 def test_a_child_finds_everything_loaded():
     context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
     process = context.Process(target=child, args=(PRELOADED,))
     process.start()
     process.join()
     assert process.exitcode == 0
 
 
-def test_importing_the_tasks_starts_no_process_and_loads_no_image_code():
-    code = "import sys, spherex.tasks; sys.exit('astropy.nddata' in sys.modules or 'matplotlib' in sys.modules)"
+def test_importing_the_tasks_sets_up_no_process_and_loads_no_image_code():
+    # What a fork server preloads is set in multiprocessing.forkserver.
+    unwanted = {"astropy.nddata", "matplotlib", "multiprocessing.forkserver"}
+    code = f"import sys, spherex.tasks, spherex.tasks.fork_server; sys.exit(bool({unwanted} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

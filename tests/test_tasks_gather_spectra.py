@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,12 +13,13 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 from astropy.time import Time
-from lsst.daf.butler import CollectionType, DatasetType, Timespan
+from lsst.daf.butler import Butler, CollectionType, DatasetType, Timespan
 from lsst.pipe.base import NoWorkFound, Pipeline
 from lsst.pipe.base.all_dimensions_quantum_graph_builder import AllDimensionsQuantumGraphBuilder
 from lsst.pipe.base.testUtils import assertValidInitOutput, lintConnections, makeQuantum, runTestQuantum
 from matplotlib.image import imread
 
+import spherex
 from spherex.spectra import COLUMNS, design_channels, make_table
 from spherex.tasks import CombineChannelsTask, DrawSpectrumTask, GatherSpectraTask
 from spherex.tasks.gather_spectra import TableRows
@@ -166,6 +170,33 @@ def test_strongly_masked_measurements_are_left_out_on_demand():
     combined = CombineChannelsTask(config=config).run(measurements(50)).channelSpectrum
     assert (combined["visits"] == 0).all()
     assert combined.meta["left_out"] == 50
+
+
+def folder_without_metadata(folder: Path) -> Path:
+    """Link all installed packages but this one into a folder."""
+    folder.mkdir()
+    for path in {Path(one) for one in sys.path if one.endswith("site-packages")}:
+        for entry in path.iterdir():
+            if not entry.name.startswith(("spherex", "__editable__")):
+                (folder / entry.name).symlink_to(entry)
+    return folder
+
+
+def test_a_checkout_without_package_metadata_runs_to_the_end(repo, tmp_path):
+    package = Path(spherex.__file__).parent
+    installed = folder_without_metadata(tmp_path / "installed")
+    repo.butler.close()
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(package.parent), str(installed)])}
+    code = "import sys; from lsst.ctrl.mpexec.cli.pipetask import main; sys.exit(main())"
+    command = [sys.executable, "-S", "-c", code, "run", "-b", repo.root, "-p", SPECTRA, "-i", "measured",
+               "-o", "spectra", "--register-dataset-types"]  # fmt: skip
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    with Butler.from_config(str(repo.root), collections="spectra") as butler:
+        (ref,) = butler.query_datasets("spectrum_plot")
+        version = butler.get("spectrum", ref.dataId).meta["code"]["spherex-butler"]
+    # scons writes the module.
+    assert version == "unknown" or (package / "version.py").exists()
 
 
 class Counting:

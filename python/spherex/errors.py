@@ -1,4 +1,4 @@
-"""Errors, and words on numbers in messages."""
+"""Errors that a user can fix, and counted nouns for messages."""
 
 from __future__ import annotations
 
@@ -7,21 +7,59 @@ __all__ = [
     "CatalogError",
     "DescriptionError",
     "FrameError",
+    "HeaderError",
     "IngestError",
     "ProductError",
     "Remark",
     "SearchError",
+    "UserError",
     "counted",
 ]
 
 from typing import NamedTuple
 
 
-class ProductError(ValueError):
-    """A file is damaged, cut short, or not the product it should be.
+class UserError(Exception):
+    """Error that the user can fix.
 
-    The message says what is wrong; who knows the file's address adds it.
+    The message is one line: what is wrong and where, what was expected, and
+    what to do. Commands print it without a traceback.
     """
+
+
+class ProductError(UserError, ValueError):
+    """A file is damaged, truncated, or not the product that was expected.
+
+    The code that knows the URI of the file puts it in front of the message.
+    """
+
+
+class ArchiveNameError(UserError, ValueError):
+    """A text is not a name or an identifier of the archive."""
+
+
+class HeaderError(UserError, ValueError):
+    """A header keyword is missing, or its value cannot be used."""
+
+
+class FrameError(HeaderError):
+    """The WCS keywords of a header are incomplete or contradictory."""
+
+
+class DescriptionError(UserError):
+    """A file cannot be ingested."""
+
+
+class IngestError(UserError):
+    """An ingest cannot start or continue."""
+
+
+class SearchError(UserError):
+    """A search cannot be made."""
+
+
+class CatalogError(UserError):
+    """A catalogue cannot be used."""
 
 
 class Remark(NamedTuple):
@@ -60,27 +98,3 @@ def counted(number: int, noun: str) -> str:
         Word for one of them, of which the plural ends with s.
     """
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-class ArchiveNameError(ValueError):
-    """Something is not a name or identifier of the archive. The message says what and why."""
-
-
-class FrameError(ValueError):
-    """The cards of a WCS are incomplete or make no sense."""
-
-
-class DescriptionError(Exception):
-    """A file cannot be ingested. The message says why and what to do."""
-
-
-class IngestError(Exception):
-    """An ingest cannot begin or go on. The message is one line for the user."""
-
-
-class SearchError(Exception):
-    """A search cannot be made. The message is one line for the user."""
-
-
-class CatalogError(Exception):
-    """A catalogue that cannot be used; the message is for its owner."""

@@ -29,7 +29,8 @@ import erfa  # type: ignore[import-untyped]
 import numpy as np
 from lsst.sphgeom import ConvexPolygon, UnitVector3d
 
-from spherex.errors import FrameError
+from spherex.errors import FrameError, HeaderError
+from spherex.headers import number_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -82,14 +83,14 @@ def number(cards: Mapping[str, Any], key: str, default: float | None = None) -> 
     FrameError
         Raised if the card is absent without a default, or not a finite number.
     """
-    value = cards.get(key, default)
-    if type(value) is float and math.isfinite(value):
-        return value
+    try:
+        value = number_of(cards, key, where="of the WCS")
+    except HeaderError as error:
+        raise FrameError(str(error)) from None
+    value = default if value is None else value
     if value is None:
         raise FrameError(f"the WCS is incomplete: {key} is missing")
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise FrameError(f"{key} of the WCS is not a number: {value!r}")
-    return float(value)
+    return value
 
 
 def has_celestial_wcs(cards: Mapping[str, Any]) -> bool:

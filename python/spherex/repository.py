@@ -3,33 +3,42 @@
 from __future__ import annotations
 
 __all__ = [
+    "RecordedFile",
     "explain",
     "has_room",
     "is_fatal",
     "open_repository",
+    "owners_of",
     "protected_path",
+    "recorded_files",
     "recover",
     "refresh_statistics",
     "register_instrument",
     "repository_config",
 ]
 
+import collections
 import contextlib
+import dataclasses
 import errno
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import sqlalchemy
 import sqlalchemy.exc
 from lsst.daf.butler import Butler, ButlerConfig
+from lsst.daf.butler.datastores.chainedDatastore import ChainedDatastore
 from lsst.daf.butler.registry import ConflictingDefinitionError, RegistryConfig
 from lsst.utils.introspection import get_full_type_name
 
 from spherex.errors import DescriptionError, IngestError
 
 if TYPE_CHECKING:
+    import uuid
+
+    from lsst.daf.butler import DatasetRef
     from lsst.pipe.base import Instrument
     from sqlalchemy.engine import URL
 
@@ -351,6 +360,109 @@ def register_instrument(butler: Butler, repo: str, instrument: type[Instrument])
         ) from error
     except sqlalchemy.exc.SQLAlchemyError as error:
         raise IngestError(f"The instrument cannot be registered in {repo}: {explain(error)}.") from error
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RecordedFile:
+    """File of a dataset as a datastore records it.
+
+    Parameters
+    ----------
+    datastore
+        Name of the datastore; that of a member of a chained datastore.
+    path
+        Path below the root of the datastore; a URI for a file outside of it.
+    size
+        Size of the file when it was ingested (bytes); negative if it was not
+        recorded.
+    """
+
+    datastore: str
+    path: str
+    size: int
+
+
+def recorded_files(butler: Butler, refs: Collection[DatasetRef]) -> dict[uuid.UUID, list[RecordedFile]]:
+    """Return what the datastores record of the files of datasets.
+
+    A private attribute of the Butler is used: no public call gives the sizes,
+    or the files in all members of a chained datastore.
+
+    Parameters
+    ----------
+    butler
+        The repository.
+    refs
+        The datasets.
+
+    Returns
+    -------
+    dict [ uuid.UUID, list [ RecordedFile ] ]
+        Files by dataset id; no entry for a dataset without a file.
+
+    Raises
+    ------
+    IngestError
+        Raised if this version of daf_butler does not have it.
+    """
+    files: dict[uuid.UUID, list[RecordedFile]] = {}
+    try:
+        for name, data in butler._datastore.export_records(refs).items():
+            for dataset_id, tables in data.records.items():
+                files.setdefault(dataset_id, []).extend(
+                    RecordedFile(name, info.path, info.file_size)  # type: ignore[attr-defined]
+                    for infos in tables.values()
+                    for info in infos
+                )
+    except (AttributeError, NotImplementedError) as error:
+        raise IngestError(_private_is_gone(error)) from error
+    return files
+
+
+def owners_of(butler: Butler, uris: Iterable[str]) -> dict[str, set[uuid.UUID]]:
+    """Find the datasets that are files outside of the datastores.
+
+    Private attributes of the Butler are used: no public call finds a dataset
+    by its file.
+
+    Parameters
+    ----------
+    butler
+        The repository.
+    uris
+        URIs of files.
+
+    Returns
+    -------
+    dict [ str, set [ uuid.UUID ] ]
+        Ids of the datasets by URI, for all members of a chained datastore.
+
+    Raises
+    ------
+    IngestError
+        Raised if this version of daf_butler does not have them.
+    """
+    owners: dict[str, set[uuid.UUID]] = collections.defaultdict(set)
+    wanted = list(uris)
+    try:
+        waiting = [butler._datastore]
+        while waiting:
+            datastore = waiting.pop()
+            if isinstance(datastore, ChainedDatastore):
+                waiting += datastore.datastores
+            elif not datastore.isEphemeral:
+                for uri, ids in datastore._refs_associated_with_artifacts(wanted).items():  # type: ignore[attr-defined]
+                    owners[uri] |= ids
+    except (AttributeError, NotImplementedError) as error:
+        raise IngestError(_private_is_gone(error)) from error
+    return owners
+
+
+def _private_is_gone(error: Exception) -> str:
+    return (
+        f"The installed version of lsst-daf-butler does not show where files are ({error!r}): install the version that "
+        "spherex_butler was tested with, see its pyproject.toml."
+    )
 
 
 def _first_line(error: BaseException) -> str:

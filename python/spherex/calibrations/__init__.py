@@ -1,21 +1,32 @@
-"""Which calibration is valid when, and which one an image was made with."""
+"""Validity of calibrations: look-up, certification and decertification."""
 
 from __future__ import annotations
 
 __all__ = [
+    "CalibrationIndex",
     "CalibrationLookup",
     "CertifiedChange",
     "CertifyRehearsal",
+    "NewestCalibrationLookup",
     "associations_of",
     "certify_newest",
     "decertify",
     "explain_missing",
     "gaps_of",
+    "instant_of",
+    "middle_of",
     "newest_last",
     "timespan_between",
 ]
 
-from .lookup import CalibrationLookup, explain_missing
+from .lookup import (
+    CalibrationIndex,
+    CalibrationLookup,
+    NewestCalibrationLookup,
+    explain_missing,
+    instant_of,
+    middle_of,
+)
 from .validity import (
     CertifiedChange,
     CertifyRehearsal,

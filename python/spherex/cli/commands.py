@@ -31,15 +31,27 @@ from lsst.daf.butler.cli.opt import (
     transfer_option,
     where_option,
 )
-from lsst.daf.butler.cli.utils import ButlerCommand
+from lsst.daf.butler.cli.utils import ButlerCommand, split_commas
 
 _Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+class _TransferChoice(click.Choice[str]):
+    """Transfer modes of an ingest: ``move`` is not offered, and refused with its remedy by the ingest."""
+
+    def __init__(self) -> None:
+        modes = ["auto", "link", "symlink", "hardlink", "copy", "relsymlink", "direct"]
+        super().__init__(modes, case_sensitive=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return "move" if str(value).lower() == "move" else super().convert(value, param, ctx)
+
 
 ARCHIVE_TRANSFER: dict[str, dict[str, Any]] = {
     "transfer": {
         "default": None,
-        "help": "The external data transfer mode. Default is 'direct' for remote files, which are left where they "
-        "are, and 'auto' for local ones.",
+        "help": "How files get into the datastore. Default is 'direct' for remote files, which stay where they "
+        "are, and 'auto' for local ones. ",
     },
     "track_file_attrs": {
         "default": False,
@@ -79,8 +91,20 @@ def ingest_options(
     transfer, track_file_attrs
         What differs from the stock options of these names.
     """
+    transfer = {"default": "auto", "help": "How files get into the datastore. ", **(transfer or {})}
+    transfer["help"] += (
+        "Instead of 'move': use 'copy' and --list-stored FILE, then remove the originals by "
+        r"xargs -d '\n' rm < FILE."
+    )
     return _stacked(
-        transfer_option(**(transfer or {})),
+        transfer_option(type=_TransferChoice(), **transfer),
+        click.option(
+            "--list-stored",
+            metavar="FILE",
+            type=click.Path(dir_okay=False, writable=True),
+            help="Write to FILE the paths or URIs of the originals that can be removed, one a line: those whose "
+            "content a file of the datastore contains, byte by byte, and that no dataset points to.",
+        ),
         processes_option(
             help="Number of threads that read headers. More than one helps where files are slow to reach."
         ),
@@ -118,6 +142,18 @@ def calibration_collection_option() -> _Decorator:
         default="SPHEREx/calib",
         show_default=True,
         help="Name of the CALIBRATION collection.",
+    )
+
+
+def calibrations_option() -> _Decorator:
+    """Return an option for the collections in which calibrations are looked up."""
+    return click.option(
+        "--calibrations",
+        multiple=True,
+        callback=split_commas,
+        metavar="COLLECTION",
+        show_default="SPHEREx/calib",
+        help="Collections of the calibrations, separated by commas. The first one with a valid calibration counts.",
     )
 
 
@@ -220,6 +256,7 @@ def decertify_calibrations(**kwargs: Any) -> None:
     help="Collections to search. If several have an image, that of the first one is listed. Default: SPHEREx/level2, "
     "newest processing first.",
 )
+@calibrations_option()
 @click.option("--instrument", default="SPHEREx", show_default=True, help="Name of the instrument.")
 @click.option("--detector", type=int, multiple=True, help="Number of a detector; can be given several times.")
 @click.option("--survey", multiple=True, help="Survey, such as all_sky or deep_north; can be given several times.")
@@ -445,7 +482,7 @@ def register_targets(**kwargs: Any) -> None:
 @click.option(
     "--images", default="SPHEREx/level2", show_default=True, help="Collection of the images, the newest first."
 )
-@click.option("--calibrations", default="SPHEREx/calib", show_default=True, help="Collection of the calibrations.")
+@calibrations_option()
 @click.option(
     "--catalogs",
     default="catalogs/{catalog}",

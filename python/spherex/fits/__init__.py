@@ -10,7 +10,6 @@ __all__ = [
     "IMAGE",
     "PROVENANCE_PREFIX",
     "ProductFile",
-    "UNIT_CARD",
     "VARIANCE",
     "WCS_WAVE",
     "WriteRecipe",
@@ -22,6 +21,7 @@ __all__ = [
     "open_source",
     "parse_recipes",
     "read_array",
+    "read_many",
     "read_product",
     "scan_hdus",
     "write_product",
@@ -30,7 +30,7 @@ __all__ = [
 from .arrays import read_array
 from .cards import header_bytes, history_of
 from .flag_cards import flag_table_of
-from .hdus import FLAGS, IMAGE, PROVENANCE_PREFIX, UNIT_CARD, VARIANCE, WCS_WAVE, HDUInfo, check_layout, scan_hdus
+from .hdus import FLAGS, IMAGE, PROVENANCE_PREFIX, VARIANCE, WCS_WAVE, HDUInfo, check_layout, scan_hdus
 from .reading import ProductFile, open_product, read_product
-from .sources import ByteSource, open_source
+from .sources import ByteSource, open_source, read_many
 from .writing import Compression, WriteRecipe, parse_recipes, write_product

@@ -29,8 +29,6 @@ MASK = "MASK"
 WCS_WAVE = "WCS-WAVE"
 """Table of wavelengths and bandwidths at some pixels."""
 
-UNIT_CARD = "BUNIT"
-
 PROVENANCE_PREFIX = "LSST BUTLER"
 """Begin of the HIERARCH cards that the Butler's provenance goes to, the same
 as in lsst.images.

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from astropy.io import fits
-from astropy.units import Quantity, UnitBase, UnitConversionError
+from astropy.units import Quantity, UnitBase, UnitConversionError, dimensionless_unscaled
 
 from spherex.archive import CalibrationReference, calibration_references
-from spherex.errors import ProductError
-from spherex.headers import unit_of
+from spherex.errors import HeaderError, ProductError
+from spherex.headers import BUNIT, bunit_of, version_of
 from spherex.image import (
     PSF_PLANES,
     ZODI_PLANE,
@@ -36,7 +36,7 @@ from spherex.image import (
 from .arrays import array_header, hdu_bytes, read_array
 from .cards import header_bytes
 from .flag_cards import flag_table_of
-from .hdus import FLAGS, IMAGE, MASK, OWN_HDUS, PRIMARY, UNIT_CARD, VARIANCE, HDUInfo, check_layout, scan_hdus
+from .hdus import FLAGS, IMAGE, MASK, OWN_HDUS, PRIMARY, VARIANCE, HDUInfo, check_layout, scan_hdus
 from .sources import ByteSource, open_source
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ class ProductFile:
         x, y = frame_origin(image.cards)
         box = self._box(cut, image.image_shape)
         origin = (x, y) if box is None else (x + box.x0, y + box.y0)
-        version = self._hdu(PRIMARY).cards.get("VERSION", image.cards.get("VERSION"))
+        version = version_of(self._hdu(PRIMARY).cards, image.cards)
         try:
             return Psf.from_hdu(self._plane(hdu, hdu.name).hdu, version, origin)
         except ValueError as error:
@@ -191,7 +191,7 @@ class ProductFile:
 
     def _variance(self, hdu: HDUInfo, unit: UnitBase, box: Box | None) -> np.ndarray:
         values = read_array(self._source, hdu, box)
-        if UNIT_CARD not in hdu.cards or _unit(hdu) == unit**2:
+        if BUNIT not in hdu.cards or _unit(hdu) == unit**2:
             return values
         try:
             return Quantity(values, _unit(hdu), dtype=None).to_value(unit**2).astype(values.dtype)
@@ -250,11 +250,11 @@ def _damage_in(hdu: HDUInfo) -> Iterator[None]:
 
 
 def _unit(hdu: HDUInfo) -> UnitBase:
-    name = str(hdu.cards.get(UNIT_CARD, "")).strip()
     try:
-        return unit_of(name)
-    except ValueError:
-        raise ProductError(f"{UNIT_CARD} of HDU {hdu.name} is {name!r}, which is no unit that astropy knows") from None
+        unit = bunit_of(hdu.cards, f"of HDU {hdu.name}")
+    except HeaderError as error:
+        raise ProductError(str(error)) from None
+    return dimensionless_unscaled if unit is None else unit
 
 
 @contextlib.contextmanager

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import collections
+import concurrent.futures
 import contextlib
 import errno
 import mmap
 import os
 import stat
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from spherex.errors import ProductError
 
 if TYPE_CHECKING:
     from lsst.resources import ResourcePath
+
+
+Answer = TypeVar("Answer")
+
+_WAITING = 8
+"""Calls that are prepared for each thread before their answers are taken."""
 
 
 class ByteSource(Protocol):
@@ -134,3 +142,54 @@ def open_source(location: str | os.PathLike[str] | ResourcePath, *, sparse: bool
         yield source
     finally:
         source.close()
+
+
+def read_many(
+    read: Callable[..., Answer], *arguments: Iterable[Any], threads: int = 1
+) -> Iterator[concurrent.futures.Future[Answer]]:
+    """Read many files, several at the same time.
+
+    Parameters
+    ----------
+    read
+        Reads one file.
+    *arguments
+        Arguments of the calls, as for `map`, all of the same length.
+    threads
+        Number of files that are read at the same time. More than one is
+        faster where each file has to be waited for, and slower where files
+        are in memory or on a fast disk.
+
+    Yields
+    ------
+    concurrent.futures.Future
+        One for each call, in order. Its ``result()`` returns what ``read``
+        returned, or raises what ``read`` raised.
+    """
+    calls = zip(*arguments, strict=True)
+    if threads == 1:
+        for call in calls:
+            yield _done(read, call)
+        return
+    waiting: collections.deque[concurrent.futures.Future[Answer]] = collections.deque()
+    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+        try:
+            for call in calls:
+                waiting.append(pool.submit(read, *call))
+                # Answers that nobody has taken yet would fill the memory.
+                if len(waiting) >= _WAITING * threads:
+                    yield waiting.popleft()
+            while waiting:
+                yield waiting.popleft()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _done(read: Callable[..., Answer], arguments: tuple[Any, ...]) -> concurrent.futures.Future[Answer]:
+    future: concurrent.futures.Future[Answer] = concurrent.futures.Future()
+    try:
+        future.set_result(read(*arguments))
+    except Exception as error:
+        future.set_exception(error)
+    return future

@@ -12,13 +12,13 @@ import pydantic
 from astropy.io import fits
 from astropy.units import UnitBase
 
-from spherex.headers import unit_name
+from spherex.headers import BUNIT, unit_name
 from spherex.image import Plane, SPHERExImage, replace_celestial_wcs
 
 from .arrays import DTYPES, filled
 from .cards import CARD, Cards, CardValue, card_images, header_bytes, with_card
 from .flag_cards import with_flag_table
-from .hdus import BLOCK, FLAGS, IMAGE, MASK, PRIMARY, PROVENANCE_PREFIX, UNIT_CARD, VARIANCE
+from .hdus import BLOCK, FLAGS, IMAGE, MASK, PRIMARY, PROVENANCE_PREFIX, VARIANCE
 
 _LOSSLESS_FOR_FLOATS = ("GZIP_1", "GZIP_2")
 
@@ -211,7 +211,7 @@ def _own_planes(
 
 
 def _with_unit(cards: bytes, unit: UnitBase) -> bytes:
-    return with_card(cards, UNIT_CARD, unit_name(unit, str(Cards(cards).get(UNIT_CARD, "")).strip()))
+    return with_card(cards, BUNIT, unit_name(unit, str(Cards(cards).get(BUNIT, "")).strip()))
 
 
 def _provenance_card(keyword: str, value: CardValue) -> bytes:

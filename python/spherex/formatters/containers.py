@@ -42,6 +42,8 @@ class CCDDataFormatter(FormatterV2):
         from astropy.io import fits
         from astropy.nddata import CCDData
 
+        from spherex.errors import HeaderError
+        from spherex.headers import BUNIT, bunit_of
         from spherex.image import replace_celestial_wcs
 
         with fits.open(path) as hdus:
@@ -49,11 +51,11 @@ class CCDDataFormatter(FormatterV2):
             if first is None:
                 raise OSError(f"{path} holds no image.")
             header = hdus[first].header
-        name = str(header.get("BUNIT", "")).strip()
-        unit = units.Unit(CCDData.known_invalid_fits_unit_strings.get(name, name), parse_strict="silent")
-        if name and not isinstance(unit, units.UnrecognizedUnit):
+        try:
             # astropy would remark on a unit that is given twice.
-            unit = None
+            unit = None if bunit_of(header) is not None else units.dimensionless_unscaled
+        except HeaderError:
+            unit = units.Unit(header[BUNIT], parse_strict="silent")
         image = CCDData.read(path, hdu=first, format="fits", unit=unit, hdu_flags=_FLAGS, memmap=False)
         if image.wcs is not None:
             # astropy takes every card that the WCS repeats out of the header,

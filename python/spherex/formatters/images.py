@@ -118,7 +118,8 @@ _WITH_UNIT = {"image": 1, "zodi": 1, "variance": 2}
 _ATTRIBUTES = {
     "image": "data",
     "flags": "flag_plane",
-    **{name: name for name in ("variance", "zodi", "wcs", "header", "psf", "wavelength", "bbox", "calibrations")},
+    "psf": "psf_model",
+    **{name: name for name in ("variance", "zodi", "wcs", "header", "wavelength", "bbox", "calibrations")},
 }
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from astropy.io import fits
-from packaging.version import InvalidVersion, Version
+
+from spherex.headers import has_swapped_zones
 
 # Centres of one column of zones differ by rounding.
 _SAME_CENTRE = 0.1
@@ -108,36 +109,21 @@ def _between(ticks: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndar
 PSF_PLANES = ("EPSF", "PSF")
 """Names of the planes that hold the PSF: of Quick Release 3, and of 1 and 2."""
 
-_FIRST_WITHOUT_SWAP = (6, 5, 6)
-_MENDED = "psffix"
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Zones:
-    """What the samples of the zones mean; centres in pixels of the whole frame."""
-
-    x: np.ndarray
-    y: np.ndarray
-    oversampling: int
-    effective: bool
-    origin: tuple[float, float]
-
-
-class Psf(np.ndarray):
-    """PSFs of all zones of a detector, shape (zones, rows, columns).
-
-    It is an array because the PSF of a `~astropy.nddata.CCDData` has to be one. What is
-    taken out of it by indexing or arithmetic is a plain array.
+class Psf:
+    """PSFs of all zones of a detector.
 
     Centres of zones are those of the file, and are compared with pixels
-    counted from 0, as IRSA's notebook on the PSF does.
+    counted from 0, as IRSA's notebook on the PSF does. `numpy.asarray` of it
+    returns the samples.
 
     Parameters
     ----------
     samples
-        Samples, shape (zones, rows, columns).
+        Samples, shape (zones, rows, columns); not to be changed.
     x, y
-        Centres of the zones in pixels of the whole frame, from 0.
+        Centres of the zones in pixels of the whole frame, from 0, shape (zones,).
     oversampling
         Samples per detector pixel along an axis.
     effective
@@ -148,44 +134,26 @@ class Psf(np.ndarray):
     Raises
     ------
     ValueError
-        If there is not one centre for each PSF.
+        If the samples are not a cube, or there is not one centre for each PSF.
     """
 
-    _zones: _Zones
+    samples: np.ndarray = dataclasses.field(repr=False)
+    _: dataclasses.KW_ONLY
+    x: np.ndarray = dataclasses.field(repr=False)
+    y: np.ndarray = dataclasses.field(repr=False)
+    oversampling: int
+    effective: bool
+    origin: tuple[float, float] = (0.0, 0.0)
 
-    def __new__(
-        cls,
-        samples: np.ndarray,
-        *,
-        x: np.ndarray,
-        y: np.ndarray,
-        oversampling: int,
-        effective: bool,
-        origin: tuple[float, float] = (0.0, 0.0),
-    ) -> Self:
-        """Make a PSF; see the class."""
-        psf = np.asarray(samples).view(cls)
-        if psf.ndim != 3 or not psf.size or not np.shape(x) == np.shape(y) == psf.shape[:1]:
-            raise ValueError(f"{np.shape(x)} centres of zones do not fit to samples of shape {psf.shape}")
-        psf._zones = _Zones(np.asarray(x, float), np.asarray(y, float), oversampling, effective, origin)
-        return psf
+    def __post_init__(self) -> None:
+        for name, kind in (("samples", None), ("x", float), ("y", float)):
+            object.__setattr__(self, name, np.asarray(getattr(self, name), kind))
+        shape = self.samples.shape
+        if len(shape) != 3 or not self.samples.size or not self.x.shape == self.y.shape == shape[:1]:
+            raise ValueError(f"{self.x.shape} centres of zones do not fit to samples of shape {shape}")
 
-    def __array_finalize__(self, source: Any) -> None:
-        if isinstance(source, Psf):
-            self._zones = source._zones
-
-    def __array_wrap__(self, array: np.ndarray, context: Any = None, return_scalar: bool = False) -> Any:
-        return array[()] if return_scalar else np.asarray(array)
-
-    def __getitem__(self, item: Any) -> Any:
-        return np.asarray(self)[item]
-
-    def __reduce__(self) -> Any:
-        about = dataclasses.asdict(self._zones)
-        return _restored, (np.asarray(self), about)
-
-    def __deepcopy__(self, memo: dict[int, Any] | None) -> Psf:
-        return _restored(np.array(self), dataclasses.asdict(self._zones))
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.samples, dtype=dtype, copy=copy)
 
     @staticmethod
     def is_in(hdu: fits.ImageHDU | fits.BinTableHDU) -> bool:
@@ -252,32 +220,12 @@ class Psf(np.ndarray):
         header, cube = hdu.header, hdu.data
         zones = range(1, len(cube) + 1)
         x, y = (np.array([header[f"{axis}CTR_{zone}"] for zone in zones], float) for axis in "XY")
-        swapped = _is_swapped(version)
+        swapped = has_swapped_zones(version)
         if swapped is None:
             swapped = len(cube) > 1 and abs(x[1] - x[0]) < abs(y[1] - y[0])
         if swapped:
             x, y = y, x
         return cls(cube, x=x, y=y, oversampling=int(header["OVERSAMP"]), effective=False, origin=origin)
-
-    @property
-    def centres(self) -> tuple[np.ndarray, np.ndarray]:
-        """Columns and rows of the centres of the zones, in pixels of the whole frame."""
-        return self._zones.x, self._zones.y
-
-    @property
-    def oversampling(self) -> int:
-        """Samples per detector pixel along an axis."""
-        return self._zones.oversampling
-
-    @property
-    def is_effective(self) -> bool:
-        """Whether the PSF is convolved with the pixel."""
-        return self._zones.effective
-
-    def shifted(self, columns: int, rows: int) -> Psf:
-        """Return the PSFs for a cut of the image that begins at a column and row of it."""
-        x, y = self._zones.origin
-        return _restored(np.asarray(self), dataclasses.asdict(self._zones) | {"origin": (x + columns, y + rows)})
 
     def at(self, x: float, y: float, *, interpolate: bool = False) -> ZonePsf:
         """Return the PSF at a place of the image.
@@ -298,29 +246,18 @@ class Psf(np.ndarray):
             If the place is not finite, or the zones form no lattice to
             interpolate in.
         """
-        x, y = float(x) + self._zones.origin[0], float(y) + self._zones.origin[1]
+        x, y = float(x) + self.origin[0], float(y) + self.origin[1]
         if not np.isfinite([x, y]).all():
             raise ValueError("The place of a PSF must be finite.")
-        distances = np.hypot(self._zones.x - x, self._zones.y - y)
+        distances = np.hypot(self.x - x, self.y - y)
         nearest = int(distances.argmin())
         if interpolate:
-            ((indices,), (weights,)) = zone_weights(*self.centres, np.array([x]), np.array([y]))
-            samples, zone = sum(weight * self[i] for i, weight in zip(indices, weights, strict=True) if weight), None
+            ((indices,), (weights,)) = zone_weights(self.x, self.y, np.array([x]), np.array([y]))
+            has_part = weights > 0
+            samples = np.tensordot(weights[has_part], self.samples[indices[has_part]], axes=1)
         else:
-            samples, zone = self[nearest].view(), nearest + 1
+            samples = self.samples[nearest].view()
         samples.flags.writeable = False
-        return ZonePsf(samples, self.oversampling, self.is_effective, zone, float(distances[nearest]))
-
-
-def _restored(samples: np.ndarray, about: dict[str, Any]) -> Psf:
-    return Psf(samples, **about)
-
-
-def _is_swapped(version: str | None) -> bool | None:
-    """Return whether a version wrote the centres in the wrong order, `None` if it does not say."""
-    public, _, local = str(version or "").strip().partition("+")
-    try:
-        release = Version(public).release
-    except InvalidVersion:
-        return None
-    return release < _FIRST_WITHOUT_SWAP and _MENDED not in local
+        return ZonePsf(
+            samples, self.oversampling, self.effective, None if interpolate else nearest + 1, float(distances[nearest])
+        )

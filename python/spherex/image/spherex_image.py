@@ -10,10 +10,11 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.nddata import CCDData, NDData, VarianceUncertainty
-from astropy.units import Quantity, Unit, UnitBase
+from astropy.units import Quantity, UnitBase
 from astropy.wcs import WCS
 
 from spherex.archive import CalibrationReference, calibration_references
+from spherex.headers import BUNIT, bunit_of, version_of
 
 from .box import Box, Cutout
 from .flags import DEFAULT_PRESET, SPHEREX_FLAGS, FlagPlane, FlagTable, as_flags
@@ -85,8 +86,7 @@ class ImageParts:
     def version(self) -> str | None:
         """VERSION of the mission's pipeline that made the file, from its primary header if that has one."""
         primary = fits.Header.fromstring(self.side_cards.get(_PRIMARY, b""))
-        version = primary.get("VERSION", self.header.get("VERSION"))
-        return None if version is None else str(version)
+        return version_of(primary, self.header)
 
     @property
     def calibrations(self) -> tuple[CalibrationReference, ...]:
@@ -106,13 +106,8 @@ class ImageParts:
         return None if name not in self.planes else Wavelength(self.header, self.planes[name].peeked, self.shape)
 
     @property
-    def psf(self) -> Psf | np.ndarray | None:
-        """PSFs of the zones; `None` if the image has no plane of the archive's form that holds them.
-
-        An array set by hand takes their place, but cannot be written.
-        """
-        if self._psf is not None:
-            return self._psf
+    def psf_model(self) -> Psf | None:
+        """PSFs of the zones; `None` if the image has no plane of the archive's form with them."""
         plane = next((self.planes[name] for name in PSF_PLANES if name in self.planes), None)
         if plane is None or not Psf.is_in(plane.peeked):
             return None
@@ -120,6 +115,16 @@ class ImageParts:
         if self._psf_read is None or self._psf_read[:2] != (plane, origin):
             self._psf_read = plane, origin, Psf.from_hdu(plane.peeked, self.version, origin)
         return self._psf_read[2]
+
+    @property
+    def psf(self) -> np.ndarray | None:
+        """Samples of `psf_model`, shape (zones, rows, columns): `~astropy.nddata.CCDData` demands an array.
+
+        An array set by hand takes their place, but cannot be written.
+        """
+        if self._psf is not None:
+            return self._psf
+        return None if self.psf_model is None else self.psf_model.samples
 
     @psf.setter
     def psf(self, value: np.ndarray | None) -> None:
@@ -245,8 +250,8 @@ class SPHERExImage(ImageParts, CCDData):
             header = data.meta if isinstance(data, NDData) else fits.Header()
         if not isinstance(header, fits.Header):
             header = fits.Header(list(header.items()))
-        if unit is None and not isinstance(data, NDData) and str(header.get("BUNIT") or "").strip():
-            unit = Unit(self.known_invalid_fits_unit_strings.get(header["BUNIT"], header["BUNIT"]))
+        if unit is None and not isinstance(data, NDData):
+            unit = bunit_of(header)
         if variance is not None:
             variance_unit = getattr(variance, "unit", None)
             kwargs["uncertainty"] = VarianceUncertainty(np.asarray(variance), unit=variance_unit, copy=False)
@@ -428,8 +433,8 @@ class SPHERExImage(ImageParts, CCDData):
         kwargs.setdefault("compare_wcs", None)
         result = operation(self._bare(), operand, **kwargs)
         header = self.header.copy()
-        if "BUNIT" in header:
-            header["BUNIT"] = result.unit.to_string()
+        if BUNIT in header:
+            header[BUNIT] = result.unit.to_string()
         annotated = SPHERExImage(
             result.data,
             unit=result.unit,

@@ -13,6 +13,8 @@ from astropy.io import fits
 from astropy.io.fits.verify import VerifyWarning
 from astropy.wcs import WCS, FITSFixedWarning, Sip
 
+from spherex.headers import number_of
+
 from .box import Box
 
 _PIXEL_CARD = re.compile(r"CRPIX[12][A-Z]?$")
@@ -160,25 +162,12 @@ def _check_numbers(cards: Iterable[fits.Card], key: str = "") -> None:
             # astropy needs the text of each card too; to parse the values of
             # all would take a third of the time of the coordinate system.
             if keywords.match(card.keyword) and not _NUMBER.match(str(card), _VALUE):
-                _number_of(card)
+                number_of(fits.Header([card]), card.keyword)
 
 
 @functools.cache
 def _number_keywords(key: str) -> re.Pattern[str]:
     return re.compile(rf"(?:{_NUMBERS}){key}$")
-
-
-def _number_of(card: fits.Card) -> float | np.integer | np.floating | None:
-    """Return the value of a card, `None` if it is left blank, which FITS allows."""
-    try:
-        value = card.value
-    except fits.VerifyError:
-        raise ValueError(f"{card.keyword} is not a number") from None
-    if isinstance(value, fits.card.Undefined):
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-        raise ValueError(f"{card.keyword} is not a number: {value!r}")
-    return value
 
 
 def celestial_cards(cards: bytes) -> bytes:
@@ -231,8 +220,8 @@ def shift_header(header: fits.Header, box: Box) -> None:
         if axis in header:
             header[axis] = size
     for keyword in {keyword for keyword in header if _PIXEL_CARD.match(keyword)}:
-        if (place := _number_of(header.cards[keyword])) is not None:
-            header[keyword] = place - (box.x0 if keyword[5] == "1" else box.y0)
+        if number_of(header, keyword) is not None:
+            header[keyword] -= box.x0 if keyword[5] == "1" else box.y0
 
 
 def shifted_wcs(wcs: WCS, box: Box) -> WCS:

@@ -17,6 +17,7 @@ __all__ = [
     "IngestPolicy",
     "IngestReport",
     "Level2Describer",
+    "MOVE_REMEDY",
     "RAW_REGEX",
     "RecordDescription",
     "RunChain",
@@ -36,7 +37,7 @@ from .descriptions import (
     RecordDescription,
     RunChain,
 )
-from .engine import IngestOptions, ingest
+from .engine import MOVE_REMEDY, IngestOptions, ingest
 from .level2 import FITS_REGEX, Level2Describer
 from .report import IngestReport
 from .simulated import RAW_REGEX, SimulatedDescriber

@@ -49,6 +49,11 @@ class IngestPolicy:
         Times that differ by less are the same (ns).
     same_place
         Corners that differ by less are the same (rad).
+    tolerances
+        Largest difference between equal numbers, by field; 1e-9 by default.
+    optional_fields
+        Fields, by element, that are left out where the universe of the
+        repository lacks them.
     last_hdu
         HDU up to which headers of remote files are read; None for all. All
         headers of local files are read in any case, because a file that was
@@ -68,6 +73,8 @@ class IngestPolicy:
     run_option: str | None = None
     same_time: int = 1_000_000
     same_place: float = 5e-9
+    tolerances: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    optional_fields: Mapping[str, frozenset[str]] = dataclasses.field(default_factory=dict)
     last_hdu: str | None = None
     chain: RunChain | None = None
     read: Callable[[str], FileStructure | DescriptionError] | None = None

@@ -26,6 +26,13 @@ if TYPE_CHECKING:
     from .report import IngestReport
 
 
+MOVE_REMEDY = (
+    "--transfer move is not supported: use --transfer copy --list-stored FILE, and then remove the originals that are "
+    "safely stored by: xargs -d '\\n' rm < FILE"
+)
+"""What to do instead of a move, which might remove a file that another dataset needs."""
+
+
 @dataclasses.dataclass(frozen=True)
 class IngestOptions:
     """Choices that do not depend on the kind of file.
@@ -33,8 +40,9 @@ class IngestOptions:
     Parameters
     ----------
     transfer
-        How files get into the datastore: a transfer mode of the Butler. None
-        leaves remote files where they are and is ``auto`` for local ones.
+        How files get into the datastore: a transfer mode of the Butler other
+        than ``move``. None leaves remote files where they are and is ``auto``
+        for local ones.
     threads
         Number of threads that read headers.
     skip_existing
@@ -50,6 +58,14 @@ class IngestOptions:
         Do everything but write.
     batch_size
         Number of files in a transaction, more only if one exposure has more.
+    list_stored
+        List the originals that can be removed because the datastores contain
+        their content.
+
+    Raises
+    ------
+    IngestError
+        Raised if the choices do not go together.
     """
 
     transfer: str | None = "auto"
@@ -60,6 +76,13 @@ class IngestOptions:
     fail_fast: bool = False
     dry_run: bool = False
     batch_size: int = 5000
+    list_stored: bool = False
+
+    def __post_init__(self) -> None:
+        if self.transfer == "move":
+            raise IngestError(MOVE_REMEDY)
+        if self.list_stored and self.dry_run:
+            raise IngestError("--list-stored does not go with --dry-run: a dry run stores nothing.")
 
 
 # Loggers outside of lsst.* show warnings only, unless the user says more.

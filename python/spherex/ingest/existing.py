@@ -11,6 +11,7 @@ from lsst.resources import ResourcePath
 
 from spherex.errors import ProductError
 from spherex.fits import open_source, scan_hdus
+from spherex.repository import recorded_files
 
 from .locations import uri_of
 
@@ -67,15 +68,11 @@ def find_known(butler: Butler, refs: Collection[DatasetRef]) -> dict[uuid.UUID, 
     if not registered:
         return {}
     uris = butler.get_many_uris(registered, predict=False, allow_missing=True)
-    sizes: dict[uuid.UUID, int] = {}
-    # Recorded sizes are to be had in no other way. They are the only cheap
-    # sign that a file was changed that the repository merely points to.
-    for data in butler._datastore.export_records(list(uris)).values():
-        for dataset_id, tables in data.records.items():
-            for infos in tables.values():
-                sizes[dataset_id] = getattr(infos[0], "file_size", -1)
+    # Recorded sizes are the only cheap sign that a file was changed that the
+    # repository merely points to.
+    files = recorded_files(butler, list(uris))
     return {
-        ref.id: KnownDataset(uri.primaryURI, sizes.get(ref.id, -1))
+        ref.id: KnownDataset(uri.primaryURI, files[ref.id][0].size if ref.id in files else -1)
         for ref, uri in uris.items()
         if uri.primaryURI is not None
     }

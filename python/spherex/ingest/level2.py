@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from astropy.io import fits
+from lsst.daf.butler import Timespan
 
 from spherex.archive import CalibrationName, Level2Name, ObservationId, ProcessingRun
 from spherex.detectors import FRAME_SIDE, WAVELENGTH_TYPE
-from spherex.errors import ArchiveNameError, DescriptionError, FrameError, ProductError, Remark
+from spherex.errors import ArchiveNameError, DescriptionError, ProductError, Remark
 from spherex.fits import FLAGS, IMAGE, VARIANCE, WCS_WAVE, check_layout, open_source, scan_hdus
 from spherex.geometry import boresight_of, frame_corners, polygon_of
-from spherex.headers import number_of, text_of
+from spherex.headers import exposure_times, number_of, text_of
 from spherex.image import frame_origin
 from spherex.instrument import SPHEREx
 
@@ -33,24 +34,16 @@ from .descriptions import (
     RunChain,
 )
 from .locations import is_path, name_of
-from .times import exposure_times, mjd_of, timespan_of
 
 if TYPE_CHECKING:
-    from lsst.daf.butler import Timespan
-
     from spherex.fits import ByteSource, HDUInfo
 
     from .reader import FileStructure
 
 
-_SAME_DATE = 0.005 / 86400
-"""Dates in days and as texts agree if they differ by less (d): texts are
-rounded to milliseconds.
-"""
 _WHOLE = 1e-6
 """How far from a whole number a pixel coordinate may be (pixel)."""
 
-_TIME_CARDS = tuple((f"MJD-{end}", f"DATE-{end}") for end in ("BEG", "END"))
 _POINTING_CARDS = ("SPS_ELON", "SPS_ELAT", "SPS_EPA")
 
 
@@ -121,16 +114,7 @@ def timespan_in(cards: Mapping[str, Any]) -> Timespan:
     times = exposure_times(cards)
     if times is None:
         raise ValueError("it tells no time: MJD-BEG and MJD-END are missing in the header")
-    for mjd, (number, text) in zip(times, _TIME_CARDS, strict=True):
-        date = cards.get(text)
-        if date is not None and cards.get(number) is not None and abs(mjd_of(text, date) - mjd) >= _SAME_DATE:
-            raise ValueError(f"{text} in the header is {date}, but {number} is {mjd}")
-    return _timespan(*times, str(cards.get("TIMESYS", "UTC")).upper())
-
-
-@functools.lru_cache(64)
-def _timespan(begin: float, end: float, scale: str) -> Timespan:
-    return timespan_of(begin, end, scale)
+    return Timespan.model_construct(nsec=times)
 
 
 def pointing_of(cards: Mapping[str, Any]) -> dict[str, float | None]:
@@ -164,6 +148,47 @@ def pointing_of(cards: Mapping[str, Any]) -> dict[str, float | None]:
 @functools.lru_cache(64)
 def _boresight(longitude: float, latitude: float, angle: float) -> tuple[float, float, float]:
     return boresight_of(longitude, latitude, angle)
+
+
+_SPACECRAFT_FIELDS = {
+    f"spacecraft_{speed.lower()}{axis.lower()}_{end}": f"{speed}{axis}_SC{suffix}"
+    for end, suffix in (("start", "_START"), ("middle", ""), ("end", "_END"))
+    for speed in ("", "V")
+    for axis in "XYZ"
+}
+"""Keyword of each field of the spacecraft's state."""
+_SPACECRAFT_SYSTEM = "GEOCENTER"
+_SAME_POSITION = 10.0
+"""Positions that differ by less are the same (km). Detectors of one exposure
+differ by 0.01, the way in a millisecond; solutions of the orbit by more.
+"""
+_SAME_VELOCITY = 0.01
+"""The same of velocities (km/s), which change by 0.008 in a second."""
+
+
+def spacecraft_of(cards: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return position and velocity of the spacecraft at start, middle and end of the exposure.
+
+    Parameters
+    ----------
+    cards
+        Cards of the IMAGE header.
+
+    Returns
+    -------
+    dict [ str, float ]
+        Fields spacecraft_x_start (km) to spacecraft_vz_end (km/s) of an
+        exposure; None where the header lacks the card, and everywhere if it
+        does not name the geocentre as their reference.
+
+    Raises
+    ------
+    ValueError
+        Raised if a card is not a number.
+    """
+    if any(cards.get(f"{name}_SC_SYSTEM") != _SPACECRAFT_SYSTEM for name in ("XYZ", "VXYZ")):
+        return dict.fromkeys(_SPACECRAFT_FIELDS)
+    return {field: number_of(cards, keyword) for field, keyword in _SPACECRAFT_FIELDS.items()}
 
 
 def shape_of(hdu: HDUInfo) -> tuple[int, int]:
@@ -328,6 +353,11 @@ class Level2Describer:
         "--dataset-type",
         same_time=_SAME_TIME,
         same_place=_SAME_PLACE,
+        tolerances={
+            field: _SAME_VELOCITY if field.startswith("spacecraft_v") else _SAME_POSITION
+            for field in _SPACECRAFT_FIELDS
+        },
+        optional_fields={"exposure": frozenset(_SPACECRAFT_FIELDS)},
         last_hdu=IMAGE,
         chain=RunChain(SPHEREx.level2_collection, _age_of),
     )
@@ -438,16 +468,14 @@ class Level2Describer:
             "survey": text_of(cards, "SPS_FLAGS"),
             "target_name": text_of(cards, "SPS_TARGET"),
             **pointing_of(cards),
+            **spacecraft_of(cards),
         }
         return RecordDescription("exposure", values)
 
     def _place(
         self, observation: ObservationId, detector: int, hdu: HDUInfo, shape: tuple[int, int]
     ) -> RecordDescription:
-        try:
-            corners = frame_corners(hdu.cards, _FULL_FRAME, origin_of(hdu.cards, shape))
-        except FrameError as error:
-            raise ValueError(str(error)) from None
+        corners = frame_corners(hdu.cards, _FULL_FRAME, origin_of(hdu.cards, shape))
         if corners is None:
             raise ValueError("it has no celestial WCS")
         return RecordDescription(

@@ -379,11 +379,9 @@ class FileReader:
     def _skip_present(self, batch: list[Found]) -> list[Found]:
         """Leave out files whose dataset is there, without a look into them."""
         present = self._find_present({key.dataset for key, _ in batch if key.dataset is not None})
-        self._tally.skip(
-            (address for key, address in batch if key.dataset in present),
-            "--skip-existing passes over it; give the command without to have it compared and removed",
-        )
-        return [(key, address) for key, address in batch if key.dataset not in present]
+        left = [(key, address) for key, address in batch if key.dataset not in present]
+        self._tally.skip(len(batch) - len(left))
+        return left
 
     def _drop_twins(self, files: list[DescribedFile]) -> list[DescribedFile]:
         """Leave out different files for one dataset, and repetitions of a file."""
@@ -400,12 +398,12 @@ class FileReader:
             others = [twin.address for twin in twins if twin is not kept]
             if all(is_same_file(kept.address, other) for other in others):
                 left.append(kept)
-                self._tally.skip(others, "it is another name of a file that was moved")
+                self._tally.skip(len(others))
             elif key in present:
                 left += twins
             elif all(is_copy(kept.address, other) for other in others):
                 left.append(kept)
-                self._tally.skip(others, "it is a copy of a file that was moved")
+                self._tally.skip(len(others))
                 for other in others:
                     self._tally.report.note_skipped(other, f"it is a copy of {kept.address}")
             else:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .descriptions import IngestPolicy
 
 
-def merge(one: Any, other: Any, policy: IngestPolicy) -> Any | None:
+def merge(one: Any, other: Any, policy: IngestPolicy, field: str = "") -> Any | None:
     """Make one value of two that differ by rounding or measurement at most.
 
     Parameters
@@ -30,6 +30,8 @@ def merge(one: Any, other: Any, policy: IngestPolicy) -> Any | None:
         The values, neither of them None.
     policy
         Says how much they may differ.
+    field
+        Name of the field that they are values of.
 
     Returns
     -------
@@ -42,7 +44,8 @@ def merge(one: Any, other: Any, policy: IngestPolicy) -> Any | None:
     if one is other or one == other:
         return one
     if isinstance(one, float) and isinstance(other, float):
-        return min(one, other) if math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-9) else None
+        tolerance = policy.tolerances.get(field, 1e-9)
+        return min(one, other) if math.isclose(one, other, rel_tol=1e-9, abs_tol=tolerance) else None
     if isinstance(one, Timespan) and isinstance(other, Timespan):
         return _merge_times(one, other, policy.same_time)
     if isinstance(one, ConvexPolygon) and isinstance(other, ConvexPolygon):
@@ -112,6 +115,10 @@ class RecordBook:
         self._entries: dict[str, dict[tuple[Any, ...], _Entry]] = {}
         self._key_fields: dict[str, tuple[str, ...]] = {}
         self._lengths: dict[str, dict[str, int]] = {}
+        self._lacking = {
+            element: fields.difference(butler.dimensions[element].schema.names)
+            for element, fields in policy.optional_fields.items()
+        }
 
     def load(self, descriptions: Iterable[FileDescription]) -> None:
         """Get those records that the repository has, by one query an element.
@@ -178,7 +185,7 @@ class RecordBook:
         """
         claims: dict[tuple[str, tuple[Any, ...]], list[_Claim]] = {}
         for number, (_, description) in files.items():
-            for record in description.records:
+            for record in map(self._fitted, description.records):
                 claims.setdefault((record.element, self._key(record)), []).append((number, record))
         refused: dict[int, str] = {}
         for (element, key), ones in claims.items():
@@ -198,6 +205,14 @@ class RecordBook:
                 self._take_over(records, entry)
         return refused
 
+    def _fitted(self, record: RecordDescription) -> RecordDescription:
+        """Return a record without the optional fields that the universe of the repository lacks."""
+        lacking = self._lacking.get(record.element)
+        if not lacking:
+            return record
+        values = {name: value for name, value in record.values.items() if name not in lacking}
+        return dataclasses.replace(record, values=values)
+
     def _objection(self, record: RecordDescription, entry: _Entry | None) -> str | None:
         """Why the repository cannot take what a file knows, if it cannot."""
         for name, length in self._lengths_of(record.element).items():
@@ -211,7 +226,7 @@ class RecordBook:
             return None
         for name, value in record.values.items():
             old = entry.values.get(name)
-            if value is None or old is None or value is old or merge(old, value, self._policy) is not None:
+            if value is None or old is None or value is old or merge(old, value, self._policy, name) is not None:
                 continue
             return (
                 f"{self._contradiction(record, name, value, old)} in the repository; "
@@ -238,7 +253,7 @@ class RecordBook:
             if all(value is owners[0][0] or value == owners[0][0] for value, *_ in owners):
                 continue
             for one, other in itertools.combinations(owners, 2):
-                if merge(one[0], other[0], self._policy) is None:
+                if merge(one[0], other[0], self._policy, name) is None:
                     for (value, number, record), (theirs, their_number, _) in ((one, other), (other, one)):
                         text = self._contradiction(record, name, value, theirs)
                         conflicts.setdefault(
@@ -259,9 +274,9 @@ class RecordBook:
             old = known.get(name)
             if not values or all(value is old for value in values):
                 continue
-            if old is not None and all(merge(old, value, self._policy) is not None for value in values):
+            if old is not None and all(merge(old, value, self._policy, name) is not None for value in values):
                 values.insert(0, old)
-            merged = functools.reduce(lambda one, other: merge(one, other, self._policy), values)
+            merged = functools.reduce(functools.partial(merge, policy=self._policy, field=name), values)
             if merged is not old:
                 news[name] = merged
         if self._update and not entry.is_new:

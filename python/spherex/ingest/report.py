@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from spherex.errors import Remark, counted
@@ -49,8 +49,11 @@ class IngestReport:
     derived: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     """Datasets that were made from the contents of files, by dataset type."""
 
-    left: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
-    """Originals that were to be moved and are where they were, by reason."""
+    stored: list[str] = dataclasses.field(default_factory=list)
+    """Originals that can be removed, if they were to be listed."""
+
+    unsafe: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    """Originals that have to stay, if they were to be listed, by reason."""
 
     notes: list[str] = dataclasses.field(default_factory=list)
     """What else the user is to be told, line by line."""
@@ -92,7 +95,8 @@ class IngestReport:
         self.unknown.update(other.unknown)
         self.remarks.update(other.remarks)
         self.derived.update(other.derived)
-        self.left.update(other.left)
+        self.stored.extend(other.stored)
+        self.unsafe.update(other.unsafe)
         self.notes.extend(other.notes)
         self.failures.extend(other.failures)
 
@@ -129,9 +133,7 @@ class IngestReport:
         ]
         lines += [remark.of(count) for remark, count in sorted(self.remarks.items())]
         lines += [f"{counted(count, 'dataset')} {name} made from them" for name, count in sorted(self.derived.items())]
-        lines += [
-            f"{counted(count, 'original')} left in place: {reason}" for reason, count in sorted(self.left.items())
-        ]
+        lines += [f"{counted(count, 'original')} not listed: {reason}" for reason, count in sorted(self.unsafe.items())]
         verb = "would be changed" if self.dry_run else "changed"
         lines += [
             f"{counted(count, f'{element} record')} {verb}" for element, count in sorted(self.changed_records.items())
@@ -162,7 +164,6 @@ class Tally:
     def __init__(self, options: IngestOptions, is_stopped: Callable[[], bool]) -> None:
         self.report = IngestReport(dry_run=options.dry_run)
         self._fail_fast = options.fail_fast
-        self._is_move = options.transfer == "move" and not options.dry_run
         self.is_stopped = is_stopped
 
     @property
@@ -194,21 +195,16 @@ class Tally:
         self.report.fail(address, reason)
         self.report.not_tried -= 1
 
-    def skip(self, addresses: Iterable[str], reason: str) -> None:
+    def skip(self, count: int) -> None:
         """Note that files were passed over.
 
         Parameters
         ----------
-        addresses
-            Paths or URIs.
-        reason
-            Why they were, for those that were to be moved.
+        count
+            How many.
         """
-        count = len(list(addresses))
         self.report.skipped += count
         self.report.not_tried -= count
-        if self._is_move and count:
-            self.report.left[reason] += count
 
     def add(self, part: IngestReport, count: int) -> None:
         """Add what came of some files.

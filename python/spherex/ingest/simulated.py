@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import functools
 import math
 import re
 from collections.abc import Mapping
@@ -11,15 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from lsst.daf.butler import Timespan
 
-from spherex.errors import DescriptionError, FrameError, ProductError
+from spherex.errors import DescriptionError, ProductError
 from spherex.fits import FLAGS, IMAGE, VARIANCE, check_layout
 from spherex.geometry import frame_corners, polygon_of
-from spherex.headers import number_of, text_of
+from spherex.headers import exposure_times, number_of, observation_date, text_of
 from spherex.instrument import SimulatorInstrument
 
 from .descriptions import DatasetKey, DatasetKind, FileDescription, FileKey, IngestPolicy, RecordDescription
 from .locations import name_of
-from .times import exposure_times, observation_date, timespan_of
 
 if TYPE_CHECKING:
     from spherex.fits import HDUInfo
@@ -188,9 +186,8 @@ class SimulatedDescriber:
         if times is None:
             values["timespan"] = None
         else:
-            scale = str(cards.get("TIMESYS", "UTC")).upper()
-            values["timespan"] = _timespan(*times, scale)
-            defaults = _group_fields(observation_date(times[0], scale))
+            values["timespan"] = Timespan.model_construct(nsec=times)
+            defaults = _group_fields(observation_date(times[0]))
         if self._group is None:
             return RecordDescription("exposure", values, defaults)
         emptied = tuple(name for name, value in self._group.items() if value is None)
@@ -198,17 +195,8 @@ class SimulatedDescriber:
 
     def _region(self, hdu: HDUInfo) -> Any:
         rows, columns = hdu.image_shape
-        try:
-            corners = frame_corners(hdu.cards, (columns, rows))
-        except FrameError as error:
-            raise ValueError(str(error)) from None
+        corners = frame_corners(hdu.cards, (columns, rows))
         return None if corners is None else polygon_of(corners)
-
-
-@functools.lru_cache(64)
-def _timespan(begin: float, end: float, scale: str) -> Timespan:
-    # The detectors of an exposure share their times.
-    return timespan_of(begin, end, scale)
 
 
 def _group_fields(name: str) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -16,10 +15,10 @@ from spherex.errors import DescriptionError
 from .derived import DerivedDatasets
 from .existing import KnownDataset, change_of, find_known
 from .locations import uri_of
-from .moving import Mover
 from .records import RecordBook
 from .registrar import Registrar
 from .report import IngestReport
+from .stored import StoredOriginals, UnsafeOriginalError
 
 if TYPE_CHECKING:
     from lsst.daf.butler import Butler
@@ -45,7 +44,7 @@ def is_copied(butler: Butler, address: str, transfer: str | None) -> bool:
     bool
         Whether its bytes are to be copied.
     """
-    if transfer in ("copy", "move"):
+    if transfer == "copy":
         return True
     is_local = uri_of(address).isLocal
     if transfer == "auto" or (transfer is None and is_local):
@@ -56,10 +55,6 @@ def is_copied(butler: Butler, address: str, transfer: str | None) -> bool:
 
 def store(butler: Butler, datasets: Sequence[FileDataset], transfer: str | None, track_file_attrs: bool) -> None:
     """Ingest files, within a transaction of the caller.
-
-    A file that is to be moved is linked or copied here, and removed by
-    `Mover` when the transaction is through: whenever the process
-    dies, there is a file to go on with.
 
     Parameters
     ----------
@@ -80,33 +75,18 @@ def _parts(
     butler: Butler, datasets: Sequence[FileDataset], transfer: str | None
 ) -> list[tuple[str, list[FileDataset]]]:
     """Files that can go into one call of `Butler.ingest`, with its mode."""
-    if transfer not in ("auto", "move", None):
+    if transfer not in ("auto", None):
         return [(transfer, list(datasets))]
     roots = [root for root in butler.get_datastore_roots().values() if root is not None]
     parts: dict[tuple[str, bool], list[FileDataset]] = {}
     for dataset in datasets:
         uri = ResourcePath(dataset.path, forceAbsolute=False, forceDirectory=False)
-        mode, is_inside = transfer or ("auto" if uri.isLocal else "direct"), False
-        if mode == "auto":
-            # A call with files both inside and outside of the datastore would
-            # leave those outside where they are.
-            is_inside = any(uri.relative_to(root) is not None for root in roots)
-        elif mode == "move":
-            mode = "hardlink" if _can_link(uri, roots) else "copy"
+        mode = transfer or ("auto" if uri.isLocal else "direct")
+        # A call with files both inside and outside of the datastore would
+        # leave those outside where they are.
+        is_inside = mode == "auto" and any(uri.relative_to(root) is not None for root in roots)
         parts.setdefault((mode, is_inside), []).append(dataset)
     return [(mode, part) for (mode, _), part in parts.items()]
-
-
-def _can_link(uri: ResourcePath, roots: list[ResourcePath]) -> bool:
-    """Whether a hard link into the datastore is possible and allowed."""
-    if not uri.isLocal or len(roots) != 1 or not roots[0].isLocal:
-        return False
-    if os.path.islink(uri.ospath):
-        # What it leads to stays where it is, and may be edited there.
-        return False
-    status = os.stat(uri.ospath)
-    may_link = status.st_uid == os.geteuid() or os.access(uri.ospath, os.R_OK | os.W_OK)
-    return may_link and status.st_dev == os.stat(roots[0].ospath).st_dev
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -166,7 +146,7 @@ class BatchWriter:
         self._hook = hook
         self._registrar = Registrar(butler, self._policy, options.dry_run)
         self._derived = DerivedDatasets(butler, self._registrar)
-        self._mover = Mover(butler) if options.transfer == "move" else None
+        self._originals = StoredOriginals(butler) if options.list_stored else None
 
     def is_copied(self, file: DescribedFile) -> bool:
         """Tell whether the transfer of a file takes its time.
@@ -236,8 +216,8 @@ class BatchWriter:
         for file, _ in batch.fresh:
             report.unknown.update(file.description.unknown)
             report.remarks.update(file.description.remarks)
-        if self._mover is not None and not rehearse and not self._options.dry_run:
-            self._finish_move(self._mover, batch, report)
+        if self._originals is not None and not rehearse:
+            self._list_stored(self._originals, batch, report)
         return report
 
     def _write_before(
@@ -261,12 +241,10 @@ class BatchWriter:
         book.load(file.description for file in files)
         if not self._options.dry_run:
             self._derived.look_up(file.description for file in files)
-        if self._mover is not None:
-            self._mover.look_up(file.address for file in files)
         derived: dict[int, list[DatasetKey]] = {}
         for number, (file, ref) in enumerate(zip(files, refs, strict=True)):
             try:
-                self._check(file, ref, known.get(ref.id))
+                self._check(file, known.get(ref.id))
                 derived[number] = [] if self._options.dry_run else self._derived.load(file.description.derived)
             except DescriptionError as error:
                 failures[number] = error
@@ -274,15 +252,12 @@ class BatchWriter:
         batch = _Batch()
         for number, wanted in derived.items():
             if number not in failures:
-                batch.add(files[number], refs[number], known.get(refs[number].id), wanted)
+                batch.add(files[number], refs[number], refs[number].id in known, wanted)
         return book, batch, failures
 
-    def _check(self, file: DescribedFile, ref: DatasetRef, dataset: KnownDataset | None) -> None:
+    def _check(self, file: DescribedFile, dataset: KnownDataset | None) -> None:
         """Refuse files that cannot take the place of their dataset."""
         if dataset is None:
-            obstacle = None if self._mover is None else self._mover.obstacle(file.address, ref.id)
-            if obstacle is not None:
-                raise DescriptionError(f"{obstacle}, so it cannot be moved; use --transfer copy")
             return
         change = change_of(file.address, file.size, dataset)
         if change is not None:
@@ -326,29 +301,22 @@ class BatchWriter:
     def _call_hook(self, batch: _Batch, report: IngestReport) -> None:
         if self._hook is not None:
             # Two copies of one file may both be there already.
-            present = list(dict.fromkeys(ref for _, ref, _ in batch.present))
+            present = list(dict.fromkeys(ref for _, ref in batch.present))
             report.notes.extend(self._hook([ref for _, ref in batch.fresh], present))
 
-    def _finish_move(self, mover: Mover, batch: _Batch, report: IngestReport) -> None:
-        """Remove the originals, also those that an earlier run left behind."""
-        stored = find_known(self._butler, [ref for _, ref in batch.fresh])
-        for file, ref in batch.fresh:
-            self._remove(mover, file, stored[ref.id], True, report)
-        for file, ref, dataset in batch.present:
-            obstacle = mover.obstacle(file.address, ref.id)
-            if mover.is_needed(file.address, dataset.uri):
-                obstacle = "the repository points to it and has no copy"
-            if obstacle is not None:
-                report.left[obstacle] += 1
+    def _list_stored(self, originals: StoredOriginals, batch: _Batch, report: IngestReport) -> None:
+        """List the originals that can be removed, and count the others by reason."""
+        files = [(file.address, ref) for file, ref in (*batch.fresh, *batch.present)]
+        originals.load(files)
+        for address, ref in files:
+            try:
+                originals.check(address, ref)
+            except UnsafeOriginalError as reason:
+                report.unsafe[str(reason)] += 1
+            except DescriptionError as error:
+                report.fail(address, error)
             else:
-                self._remove(mover, file, dataset, False, report)
-
-    def _remove(
-        self, mover: Mover, file: DescribedFile, stored: KnownDataset, is_fresh: bool, report: IngestReport
-    ) -> None:
-        reason = mover.remove(file.address, stored.uri, is_fresh)
-        if reason is not None:
-            report.fail(file.address, reason)
+                report.stored.append(address)
 
 
 def _note(report: IngestReport, files: Sequence[DescribedFile], failures: Mapping[int, object]) -> None:
@@ -361,14 +329,9 @@ class _Batch:
     """Files that are good, and what is to be made from them."""
 
     fresh: list[tuple[DescribedFile, DatasetRef]] = dataclasses.field(default_factory=list)
-    present: list[tuple[DescribedFile, DatasetRef, KnownDataset]] = dataclasses.field(default_factory=list)
+    present: list[tuple[DescribedFile, DatasetRef]] = dataclasses.field(default_factory=list)
     derived: dict[DatasetKey, None] = dataclasses.field(default_factory=dict)
 
-    def add(
-        self, file: DescribedFile, ref: DatasetRef, known: KnownDataset | None, derived: Iterable[DatasetKey]
-    ) -> None:
+    def add(self, file: DescribedFile, ref: DatasetRef, is_present: bool, derived: Iterable[DatasetKey]) -> None:
         self.derived.update(dict.fromkeys(derived))
-        if known is None:
-            self.fresh.append((file, ref))
-        else:
-            self.present.append((file, ref, known))
+        (self.present if is_present else self.fresh).append((file, ref))

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 def get_record_factory() -> type[RecordFactory]:
     """Return the class that makes records of datasets (entry point ``butler.obscore_factory``)."""
-    from spherex.obscore.records import SPHERExRecordFactory
+    from .records import SPHERExRecordFactory
 
     return SPHERExRecordFactory
 
 
 def get_siav2_handler() -> type[SIAv2Handler]:
     """Return the class that answers SIAv2 queries (entry point ``dax_obscore.siav2``)."""
-    from spherex.obscore.siav2 import SPHERExSIAv2Handler
+    from .siav2 import SPHERExSIAv2Handler
 
     return SPHERExSIAv2Handler

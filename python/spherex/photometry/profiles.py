@@ -51,10 +51,10 @@ class Profiles:
     def __init__(self, psf: Psf) -> None:
         self._psf = psf
         self._step = psf.oversampling
-        self._is_effective = psf.is_effective
-        _, rows, columns = psf.shape
+        self._is_effective = psf.effective
+        _, rows, columns = psf.samples.shape
         self._middle = ((rows - 1) / 2, (columns - 1) / 2)
-        zone_weights(*psf.centres, np.zeros(1), np.zeros(1))
+        zone_weights(psf.x, psf.y, np.zeros(1), np.zeros(1))
         self.reach = max(rows, columns) / self._step / 2
         """How far the light of a source reaches along x or y (pixels)."""
         # One pixel more on each side takes in every position within a pixel.
@@ -71,9 +71,9 @@ class Profiles:
             are equally near the one with the least number counts.
         """
         # On a lattice the nearest of the four zones around has the largest weight.
-        indices, weights = zone_weights(*self._psf.centres, x, y)
+        indices, weights = zone_weights(self._psf.x, self._psf.y, x, y)
         is_nearest = weights == weights.max(axis=1, keepdims=True)
-        return np.where(is_nearest, indices, len(self._psf)).min(axis=1).astype(np.int64) + 1
+        return np.where(is_nearest, indices, len(self._psf.samples)).min(axis=1).astype(np.int64) + 1
 
     def at(
         self,
@@ -100,7 +100,7 @@ class Profiles:
             Of shape (n, side, side), rows first.
         """
         side = self.side if side is None else side
-        indices, weights = zone_weights(*self._psf.centres, x, y)
+        indices, weights = zone_weights(self._psf.x, self._psf.y, x, y)
         columns, rows = (begin - place for begin, place in ((left, x), (bottom, y)))
         points = side + (not self._is_effective)
         values = np.empty((len(x), points, points))
@@ -127,7 +127,7 @@ class Profiles:
     def _of_zone(self, zone: int) -> NDArray[np.float64]:
         """Return the coefficients of the spline of a zone."""
         if zone not in self._coefficients:
-            samples = np.asarray(self._psf[zone], np.float64)
+            samples = self._psf.samples[zone].astype(np.float64)
             if not np.isfinite(samples).all():
                 raise ProductError(f"the PSF of zone {zone + 1} has samples that are not numbers")
             if self._is_effective:

@@ -8,14 +8,11 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-import numpy as np
-
 from spherex.spectra import COLUMNS, OFF_FRAME, UNPLACED, values_of
 
 if TYPE_CHECKING:
     from astropy.table import QTable
     from lsst.daf.butler import Butler, DatasetRef
-    from numpy.typing import NDArray
 
 
 CALIBRATION_COLUMNS = ("spectral_wcs_id", "solid_angle_id", "psf_id", "flux_correction_id")
@@ -50,8 +47,6 @@ class SpectrumInputs:
         Its rows.
     unplaced
         Measurements that failed and have no wavelength, which are no rows of it.
-    time
-        Middle of the exposure, UTC as MJD, for each row.
     ids
         Ids of calibrations and of the catalogue by column, for each row.
     off_frame
@@ -63,7 +58,6 @@ class SpectrumInputs:
     ref: DatasetRef
     rows: list[ImageRow]
     unplaced: list[ImageRow]
-    time: NDArray[np.float64]
     ids: dict[str, list[str]]
     off_frame: frozenset[tuple[int, int]]
     instruments: tuple[str, ...]
@@ -81,7 +75,6 @@ class SpectrumInputs:
             ref,
             list(map(ImageRow, texts("image_id"), exposure, detector, texts("reason"))),
             [ImageRow(*(row[name] for name in ImageRow._fields)) for row in spectrum.meta.get(UNPLACED, ())],
-            values_of(spectrum, _COLUMNS["time"]),
             {name: texts(name) for name in (*CALIBRATION_COLUMNS, "catalog_id")},
             frozenset((exposure, detector) for exposure, detector in spectrum.meta.get(OFF_FRAME, ())),
             tuple(spectrum.meta.get("instruments", ())),

@@ -6,13 +6,13 @@ import collections
 import dataclasses
 import functools
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 from lsst.daf.butler import MissingDatasetTypeError
 
-from spherex.calibrations import associations_of
+from spherex.calibrations import CalibrationIndex, instant_of
 from spherex.detectors import CATALOG_TYPE
 
 from .inputs import CALIBRATION_COLUMNS, SpectrumInputs, known_datasets, read_in_batches
@@ -20,7 +20,7 @@ from .inputs import CALIBRATION_COLUMNS, SpectrumInputs, known_datasets, read_in
 if TYPE_CHECKING:
     from astropy.table import Table
     from lsst.daf.butler import Butler, DataCoordinate, DatasetRef
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import NDArray
 
 
 MOVED = "moved in the catalogue"
@@ -122,10 +122,6 @@ def _version_of(table: Table) -> _Version:
     return _Version({name: row for row, name in enumerate(np.asarray(table["name"], dtype=str).tolist())}, numbers)
 
 
-_DAY = 86_400 * 10**9
-_JD_1970 = 2440587.5
-
-
 class Place(NamedTuple):
     """Data ID of an image."""
 
@@ -179,78 +175,29 @@ def current_images(
     return found
 
 
-def nanoseconds_of(mjd: ArrayLike) -> NDArray[np.float64]:
-    """Return times (UTC, MJD) as `lsst.daf.butler.Timespan.nsec` has them: TAI, nanoseconds since 1970.
-
-    Times that are not known are NaN.
-    """
-    from astropy.time import Time
-
-    given = np.asarray(mjd, float)
-    is_known = np.isfinite(given)
-    time = Time(np.where(is_known, given, 0.0), format="mjd", scale="utc").tai
-    return np.where(is_known, (time.jd1 - _JD_1970) * _DAY + time.jd2 * _DAY, np.nan)
-
-
-class CurrentCalibrations:
-    """The calibrations that a collection has.
+def instants_of(butler: Butler, images: Iterable[DatasetRef]) -> dict[tuple[str, int], int]:
+    """Return the instants at which the calibrations of images are looked up.
 
     Parameters
     ----------
     butler
         The repository.
-    collection
-        A CALIBRATION collection, or a chain of them, of which the first one
-        that has a calibration counts. It need not be there as long as nobody
-        asks for a calibration.
+    images
+        The images.
+
+    Returns
+    -------
+    instants
+        Middle of each exposure (TAI, ns) by instrument and exposure; without
+        exposures whose time the repository does not know.
     """
-
-    def __init__(self, butler: Butler, collection: str) -> None:
-        self._butler = butler
-        self._collection = collection
-        self._known: dict[str, list[tuple[Mapping[str, object], int, int, uuid.UUID]]] = {}
-
-    def ids_at(
-        self, dataset_type: str, instrument: str, detector: ArrayLike, time: NDArray[np.float64]
-    ) -> NDArray[np.object_]:
-        """Return the ids of what is valid.
-
-        Parameters
-        ----------
-        dataset_type
-            Name of the dataset type.
-        instrument
-            Name of the instrument.
-        detector
-            Detectors, shape (n,); types without a detector hold for all.
-        time
-            Times, as `nanoseconds_of` returns them, shape (n,).
-
-        Returns
-        -------
-        ids
-            `None` where nothing is valid, shape (n,).
-        """
-        detector = np.asarray(detector)
-        ids = np.full(len(detector), None, object)
-        # What comes first in the search is written last.
-        for data_id, begin, end, one in reversed(self._of(dataset_type)):
-            if data_id["instrument"] == instrument:
-                is_valid = (time >= begin) & (time < end)
-                if "detector" in data_id:
-                    is_valid &= detector == data_id["detector"]
-                ids[is_valid] = one
-        return ids
-
-    def _of(self, dataset_type: str) -> list[tuple[Mapping[str, object], int, int, uuid.UUID]]:
-        if dataset_type not in self._known:
-            self._known[dataset_type] = [
-                (dict(one.ref.dataId.required), *one.timespan.nsec, one.ref.id)
-                for collection in self._butler.collections.query(self._collection, flatten_chains=True)
-                for one in associations_of(self._butler, collection, dataset_type)
-                if one.timespan is not None
-            ]
-        return self._known[dataset_type]
+    exposures = {image.dataId.subset(butler.dimensions.conform(["exposure"])) for image in images}
+    if not exposures:
+        return {}
+    with butler.query() as query:
+        records = query.join_data_coordinates(exposures).dimension_records("exposure")
+        found = {(record.instrument, record.id): instant_of(record.timespan) for record in records}
+    return {exposure: instant for exposure, instant in found.items() if instant is not None}
 
 
 @dataclasses.dataclass
@@ -328,8 +275,12 @@ class Comparison:
     newest, wanted
         The newest images, and those that are to be in a spectrum, by the
         dataset type and the target.
-    calibrations, catalogs
-        What is newest of these.
+    instants
+        Middle of each exposure, see `instants_of`.
+    calibrations
+        Returns the calibrations of a dataset type.
+    catalogs
+        The newest versions of the catalogues.
     failure
         Text that is in the reasons of failures that count; `None` if none do.
     """
@@ -337,7 +288,8 @@ class Comparison:
     known: dict[str, DatasetRef]
     newest: dict[tuple[str, str], dict[Place, uuid.UUID]]
     wanted: dict[tuple[str, str], set[Place]]
-    calibrations: CurrentCalibrations
+    instants: dict[tuple[str, int], int]
+    calibrations: Callable[[str], CalibrationIndex]
     catalogs: CurrentCatalogs
     failure: str | None
 
@@ -397,29 +349,29 @@ class Comparison:
 
     def _compare_calibrations(self, stale: StaleSpectrum, spectrum: SpectrumInputs) -> None:
         superseded = set(stale.superseded)
-        current = [
-            number
-            for number, row in enumerate(spectrum.rows)
-            if row.image_id in self.known and Place.of(self.known[row.image_id].dataId) not in superseded
-        ]
-        places = [Place.of(self.known[spectrum.rows[number].image_id].dataId) for number in current]
-        detector = np.array([place.detector for place in places], np.int64)
-        time = nanoseconds_of(spectrum.time[current])
-        found: dict[str, set[Place]] = collections.defaultdict(set)
+        changed: dict[str, set[Place]] = collections.defaultdict(set)
         for column in CALIBRATION_COLUMNS:
-            used = [spectrum.ids[column][number] for number in current]
-            for name in {self.known[text].datasetType.name for text in used if text in self.known}:
-                for instrument in {place.instrument for place in places}:
-                    valid = self.calibrations.ids_at(name, instrument, detector, time)
-                    for place, text, now, moment in zip(places, used, valid, time, strict=True):
-                        is_of_type = text in self.known and self.known[text].datasetType.name == name
-                        if is_of_type and place.instrument == instrument and np.isfinite(moment) and str(now) != text:
-                            found[name].add(place)
-            # The calibration itself was removed: its type is known from the column alone.
-            for place, text in zip(places, used, strict=True):
-                if text and text not in self.known:
-                    found[column.removesuffix("_id")].add(place)
-        stale.recalibrated = {name: sorted(those) for name, those in found.items()}
+            used: dict[tuple[str, str], list[tuple[Place, uuid.UUID]]] = collections.defaultdict(list)
+            for row, text in zip(spectrum.rows, spectrum.ids[column], strict=True):
+                image, calibration = self.known.get(row.image_id), self.known.get(text)
+                if image is None or not text or (place := Place.of(image.dataId)) in superseded:
+                    continue
+                if calibration is None:
+                    # The column is all that is left of the type of a calibration that was removed.
+                    changed[column.removesuffix("_id")].add(place)
+                elif place[:2] in self.instants:
+                    used[calibration.datasetType.name, place.instrument].append((place, calibration.id))
+            for (name, instrument), pairs in used.items():
+                index = self.calibrations(name)
+                detectors = np.array([place.detector for place, _ in pairs], np.int64)
+                instants = np.array([self.instants[place[:2]] for place, _ in pairs], np.int64)
+                numbers = index.find_all(instrument, detectors, instants).tolist()
+                changed[name].update(
+                    place
+                    for (place, id_), number in zip(pairs, numbers, strict=True)
+                    if number < 0 or index.refs[number].id != id_
+                )
+        stale.recalibrated = {name: sorted(places) for name, places in changed.items() if places}
 
     def _current_failures(self, spectrum: SpectrumInputs, failure: str) -> list[Place]:
         images = [
@@ -434,7 +386,7 @@ def find_stale_spectra(
     butler: Butler,
     refs: Sequence[DatasetRef],
     chain: str,
-    calibrations: str,
+    calibrations: Sequence[str],
     where: str = "",
     *,
     catalogs: str,
@@ -454,7 +406,7 @@ def find_stale_spectra(
     chain
         Collection of the images, the newest first.
     calibrations
-        Collection of the calibrations.
+        Collections of the calibrations, in the order of the search.
     where
         Expression that chose the images when the spectra were made; others
         are not missed.
@@ -475,7 +427,8 @@ def find_stale_spectra(
         If a catalogue that spectra were made from is not there, or ``where``
         chooses no image of any spectrum.
     """
-    calibrations_now, catalogs_now = CurrentCalibrations(butler, calibrations), CurrentCatalogs(butler, catalogs)
+    index_of = functools.cache(lambda name: CalibrationIndex(butler.registry, name, calibrations))
+    catalogs_now = CurrentCatalogs(butler, catalogs)
     has_any = has_chosen = False
     for batch in read_in_batches(butler, refs):
         known = known_datasets(butler, batch)
@@ -492,7 +445,8 @@ def find_stale_spectra(
                 wanted.update({(name, target): set(images) for target, images in chosen.items()})
                 has_chosen |= any(chosen.values())
         has_any |= any(newest.values())
-        comparison = Comparison(known, newest, wanted, calibrations_now, catalogs_now, failure)
+        instants = instants_of(butler, (known[text] for text in ids if text in known))
+        comparison = Comparison(known, newest, wanted, instants, index_of, catalogs_now, failure)
         yield from filter(None, map(comparison.compare, batch))
     if where and has_any and not has_chosen:
         raise ValueError(f"No spectrum has an image where {where}: is a name in this query misspelt?")

@@ -10,6 +10,7 @@ import numpy as np
 from lsst.daf.butler import DataCoordinate, DatasetRef, InvalidQueryError, MissingCollectionError
 from lsst.sphgeom import Angle, Circle, LonLat, UnitVector3d
 
+from spherex.calibrations import middle_of
 from spherex.errors import SearchError
 from spherex.geometry import corners_of
 
@@ -55,7 +56,8 @@ class Candidates:
     name
         Names of the exposures.
     times
-        Begin and end of the exposures, TAI (ns since 1970), of shape (n, 2).
+        Begin and end of the exposures, TAI (ns since 1970), of shape (n, 2);
+        both 0 where the repository does not know them.
     corners
         Corners of the frames, of shape (n, 4, 3).
     """
@@ -69,6 +71,16 @@ class Candidates:
     name: NDArray[Any]
     times: NDArray[np.int64]
     corners: NDArray[np.float64]
+
+    @property
+    def has_time(self) -> NDArray[np.bool_]:
+        """Whether the times of each exposure are known, of shape (n,)."""
+        return self.times[:, 1] > self.times[:, 0]
+
+    @property
+    def middle(self) -> NDArray[np.int64]:
+        """Middle of each exposure, TAI (ns since 1970), of shape (n,)."""
+        return middle_of(*self.times.T)
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -8,8 +8,11 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from lsst.daf.butler import MissingCollectionError
+
 from spherex.detectors import DETECTORS
 from spherex.errors import SearchError
+from spherex.instrument import SPHEREx
 
 if TYPE_CHECKING:
     from lsst.daf.butler import Butler, Timespan
@@ -51,6 +54,9 @@ class Criteria:
         is None.
     where
         Further condition in the query language of the Butler.
+    calibrations
+        Collections of the calibrations, in the order of the search; by default
+        that of the mission, if it exists.
 
     Raises
     ------
@@ -70,6 +76,7 @@ class Criteria:
     timespan: Timespan | None = None
     wavelengths: tuple[float, float] | None = None
     where: str = ""
+    calibrations: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if not -180.0 <= self.ra <= 360.0:
@@ -298,3 +305,33 @@ def detectors_of(criteria: Criteria) -> list[int] | None:
             f"the detectors go from {DETECTORS[0].lmin:g} to {DETECTORS[-1].lmax:g}."
         )
     return [id_ for id_ in fitting if id_ in (criteria.detectors or fitting)]
+
+
+def calibrations_of(butler: Butler, criteria: Criteria) -> tuple[str, ...]:
+    """Return the collections of calibrations to search.
+
+    Parameters
+    ----------
+    butler
+        The repository.
+    criteria
+        What is looked for.
+
+    Returns
+    -------
+    collections
+        Their names; none if the criteria name none, and the repository does
+        not have the collection of the mission.
+
+    Raises
+    ------
+    SearchError
+        Raised if the criteria name a collection that does not exist.
+    """
+    named = criteria.calibrations
+    try:
+        return tuple(butler.collections.query(named or SPHEREx.calibration_collection, flatten_chains=True))
+    except MissingCollectionError as error:
+        if named is None:
+            return ()
+        raise SearchError(f"{str(error).splitlines()[0]} Name collections by --calibrations.") from None

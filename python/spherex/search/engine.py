@@ -17,6 +17,7 @@ from spherex.geometry import depths_of, pixels_at
 from spherex.image import Box
 
 from .candidates import MARGIN, find_candidates
+from .criteria import calibrations_of
 from .pixels import Settlement, Unread, read_exactly, read_files, settle
 from .table import make_table
 from .wavelengths import wavelengths_at
@@ -153,6 +154,7 @@ def find_images(
 def _find(
     butler: Butler, criteria: Criteria, exact: bool, flags: bool, with_addresses: bool, sort: str, threads: int
 ) -> FoundImages:
+    calibrations = calibrations_of(butler, criteria)
     candidates = find_candidates(butler, criteria)
     pixels = pixels_at(candidates.corners, _direction(criteria), _SHAPE)
     reach = _reach(candidates, criteria)
@@ -171,7 +173,13 @@ def _find(
     wavelength, bandwidth = np.full((2, len(candidates)), np.nan)
     rows = np.flatnonzero(is_found)
     wavelength[rows], bandwidth[rows], unread = wavelengths_at(
-        butler, candidates.take(rows), pixels[rows], _SHAPE, threads, with_files=exact
+        butler,
+        candidates.take(rows),
+        pixels[rows],
+        _SHAPE,
+        threads,
+        calibrations=calibrations,
+        with_files=exact,
     )
     is_unknown = is_found & np.isnan(wavelength)
     at_any_wavelength = len(rows)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from astropy import units
 from astropy.table import Column, MaskedColumn, Table
-from astropy.time import Time
+
+from spherex.headers import time_at
 
 if TYPE_CHECKING:
     from lsst.resources import ResourcePath
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 FORMATS = {".txt": "text", ".ecsv": "ascii.ecsv", ".parquet": "parquet", ".vot": "votable", ".xml": "votable"}
 """Formats of files by extension."""
 
-_DAY = 86_400 * 10**9
-_JD_1970 = 2440587.5
 _DIGITS = {"mjd": 7, "wavelength": 4, "bandwidth": 4, "x": 1, "y": 1}
 _UNTEXTUAL = ("mjd",)
 """Columns that a text has no need of."""
@@ -59,7 +57,7 @@ def make_table(
     table
         Columns with units and descriptions. What is not known is masked.
     """
-    middle = _utc(images.times)
+    middle = time_at(images.middle, "UTC")
     columns = [
         ("exposure", images.exposure, None, "Exposure id"),
         ("name", images.name.astype(str), None, "Name of the exposure"),
@@ -80,7 +78,10 @@ def make_table(
     columns.append(("run", images.runs.astype(str), None, "RUN collection"))
     table = Table()
     for name, values, unit, description in columns:
-        is_unknown = np.isnan(values) if name in ("wavelength", "bandwidth") else np.ma.getmaskarray(values)
+        if name in ("wavelength", "bandwidth"):
+            is_unknown = np.isnan(values)
+        else:
+            is_unknown = ~images.has_time if name in ("time", "mjd") else np.ma.getmaskarray(values)
         if is_unknown.any():
             table[name] = MaskedColumn(values, mask=is_unknown, unit=unit, description=description)
         else:
@@ -88,15 +89,6 @@ def make_table(
         if name in _DIGITS:
             table[name].format = f".{_DIGITS[name]}f"
     return table
-
-
-def _utc(times: NDArray[np.int64]) -> Time:
-    """Return the middles of begins and ends in TAI (ns since 1970), of shape (n, 2)."""
-    middle = times[:, 0] + (times[:, 1] - times[:, 0]) // 2
-    with warnings.catch_warnings():
-        # Leap seconds of times to come, of simulations, are not known.
-        warnings.simplefilter("ignore")
-        return Time(middle // _DAY + _JD_1970, middle % _DAY / _DAY, format="jd", scale="tai").utc
 
 
 def format_text(table: Table) -> str:

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from astropy import units
-from lsst.daf.butler import DataCoordinate, DatasetRef, MissingCollectionError, MissingDatasetTypeError
+from lsst.daf.butler import MissingDatasetTypeError
 
 from spherex.archive import CBAND, CWAVE
+from spherex.calibrations import CalibrationIndex
 from spherex.detectors import WAVELENGTH_TYPE
-from spherex.errors import ProductError
-from spherex.fits import UNIT_CARD, WCS_WAVE, ProductFile, open_source, read_array, scan_hdus
+from spherex.errors import HeaderError, ProductError
+from spherex.fits import WCS_WAVE, ProductFile, open_source, read_array, scan_hdus
+from spherex.headers import BUNIT, bunit_of
 from spherex.image import Box, Wavelength, wavelength_plane
 
 from .pixels import Unread, read_files
 
 if TYPE_CHECKING:
     from astropy.io.fits import HDUList
-    from lsst.daf.butler import Butler
-    from lsst.daf.butler.queries.tree import DatasetFieldName
+    from lsst.daf.butler import Butler, DatasetRef
     from lsst.resources import ResourcePath
     from numpy.typing import NDArray
 
@@ -71,7 +72,7 @@ def pixels_of(
     values = []
     for name in _PLANES:
         _check_shape(name, hdus[name].shape, shape)
-        values.append(_in_um(name, hdus[name].data[y, x], hdus[name].header.get(UNIT_CARD)))
+        values.append(_in_um(name, hdus[name].data[y, x], hdus[name].header))
     return values[0], values[1]
 
 
@@ -110,7 +111,7 @@ def read_pixels(
         values = []
         for name in _PLANES:
             _check_shape(name, hdus[name].image_shape, shape)
-            values.append(_in_um(name, _read_rows(source, hdus[name], x, y), hdus[name].cards.get(UNIT_CARD)))
+            values.append(_in_um(name, _read_rows(source, hdus[name], x, y), hdus[name].cards))
     return values[0], values[1]
 
 
@@ -140,15 +141,15 @@ def _read_rows(source: ByteSource, hdu: HDUInfo, x: NDArray[np.intp], y: NDArray
     return values
 
 
-def _in_um(name: str, values: NDArray[Any], unit: Any) -> NDArray[np.float64]:
+def _in_um(name: str, values: NDArray[Any], cards: Mapping[str, Any]) -> NDArray[np.float64]:
     try:
-        return units.Quantity(values, unit or "um", dtype=float).to_value(units.um)
-    except (TypeError, units.UnitConversionError):
-        raise ValueError(f"its plane {name} has the unit {unit!r}, which is none of wavelengths") from None
+        unit = bunit_of(cards)
+        return units.Quantity(values, units.um if unit is None else unit, dtype=float).to_value(units.um)
+    except (HeaderError, units.UnitConversionError):
+        raise ValueError(f"its plane {name} has the unit {cards[BUNIT]!r}, which is none of wavelengths") from None
 
 
 CALIBRATION = "spectral_wcs"
-CALIBRATIONS = "SPHEREx/calib"
 
 
 def wavelengths_at(
@@ -158,6 +159,7 @@ def wavelengths_at(
     shape: tuple[int, int],
     threads: int,
     *,
+    calibrations: Sequence[str],
     with_files: bool = False,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], list[str]]:
     """Return central wavelengths and bandwidths at pixels.
@@ -179,6 +181,8 @@ def wavelengths_at(
         Number of pixels of a frame along x and y.
     threads
         Number of remote files that are read at the same time.
+    calibrations
+        Collections of the calibrations, in the order of the search.
     with_files
         Whether images may be read.
 
@@ -194,7 +198,7 @@ def wavelengths_at(
     is_wanted = np.ones(len(candidates), bool)
     # Half a pixel beyond the centre of the last one, tables do not reach either.
     places = np.clip(pixels, 0, np.array(shape) - 1)
-    for find in (_calibrations, _tables):
+    for find in (functools.partial(_calibrations, collections=calibrations), _tables):
         solutions = list(find(butler, candidates, is_wanted))
         refs = [ref for _, ref in solutions]
         answers = _read(butler, refs, [places[rows] for rows, _ in solutions], shape, threads)
@@ -217,17 +221,14 @@ def wavelengths_at(
 
 
 def _calibrations(
-    butler: Butler, candidates: Candidates, is_wanted: NDArray[np.bool_]
+    butler: Butler, candidates: Candidates, is_wanted: NDArray[np.bool_], collections: Sequence[str]
 ) -> Iterator[tuple[NDArray[np.intp], DatasetRef]]:
-    """Yield images that have the same calibration, with that; each image once."""
-    middle = candidates.times.mean(axis=1)
-    is_left = is_wanted.copy()
-    for row in _known(butler, CALIBRATION, (CALIBRATIONS,), candidates.instrument, with_validity=True):
-        begin, end = row[f"{CALIBRATION}.timespan"].nsec
-        at = is_left & (candidates.detector == row["detector"]) & (begin <= middle) & (middle < end)
-        is_left &= ~at
-        if at.any():
-            yield np.flatnonzero(at), _ref(butler, CALIBRATION, row)
+    """Yield the rows of images that have the same calibration, and the calibration; each image once."""
+    index = CalibrationIndex(butler.registry, CALIBRATION, collections)
+    rows = np.flatnonzero(is_wanted & candidates.has_time)
+    numbers = index.find_all(candidates.instrument, candidates.detector[rows], candidates.middle[rows])
+    for number in np.unique(numbers[numbers >= 0]).tolist():
+        yield rows[numbers == number], index.refs[number]
 
 
 def _tables(
@@ -235,33 +236,18 @@ def _tables(
 ) -> Iterator[tuple[NDArray[np.intp], DatasetRef]]:
     """Yield images that have the same wavelength table, with that; each image once."""
     runs = tuple(dict.fromkeys(candidates.runs[is_wanted].tolist()))
-    for row in _known(butler, WAVELENGTH_TYPE, runs, candidates.instrument) if runs else ():
-        at = is_wanted & (candidates.detector == row["detector"]) & (candidates.runs == row[f"{WAVELENGTH_TYPE}.run"])
-        if at.any():
-            yield np.flatnonzero(at), _ref(butler, WAVELENGTH_TYPE, row)
-
-
-def _known(
-    butler: Butler, name: str, collections: tuple[str, ...], instrument: str, with_validity: bool = False
-) -> list[dict[str, Any]]:
-    """Return all datasets of a type, each with its run and perhaps its validity."""
-    fields: set[DatasetFieldName] = {"dataset_id", "run"}
-    if with_validity:
-        fields.add("timespan")
+    if not runs:
+        return
     try:
         with butler.query() as query:
-            query = query.join_dataset_search(name, collections).where(instrument=instrument)
-            return list(query.general(["detector"], dataset_fields={name: fields}, find_first=False))
-    except (MissingDatasetTypeError, MissingCollectionError):
-        return []
-
-
-def _ref(butler: Butler, name: str, row: dict[str, Any]) -> DatasetRef:
-    dataset_type = butler.get_dataset_type(name)
-    data_id = DataCoordinate.standardize(
-        instrument=row["instrument"], detector=row["detector"], dimensions=dataset_type.dimensions
-    )
-    return DatasetRef(dataset_type, data_id, row[f"{name}.run"], id=row[f"{name}.dataset_id"])
+            query = query.where(instrument=candidates.instrument)
+            tables = list(query.datasets(WAVELENGTH_TYPE, runs, find_first=False))
+    except MissingDatasetTypeError:
+        return
+    for ref in tables:
+        at = is_wanted & (candidates.detector == ref.dataId["detector"]) & (candidates.runs == ref.run)
+        if at.any():
+            yield np.flatnonzero(at), ref
 
 
 def _read(

@@ -6,9 +6,9 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from packaging.version import InvalidVersion, Version
 
 from spherex.detectors import DETECTORS
+from spherex.headers import has_old_gains
 
 from .tables import FAILED, UNPLACED, SpectrumColumn, make_table, unmasked
 
@@ -55,11 +55,6 @@ def find_misfits(spectrum: QTable, worst_fit: float = WORST_FIT) -> NDArray[np.b
 
 _IN_DETECTOR = 17
 """Channels of each detector: 102 in all (archive documentation, data products)."""
-
-_NEW_GAINS = 7
-"""Images of this version of the mission's pipeline and later ones have other
-gains than those before (Quick Release 3, Explanatory Supplement).
-"""
 
 CHANNEL_COLUMNS = (
     SpectrumColumn("target", str, "meta.id;meta.main", "Name of the target in its catalogue"),
@@ -318,16 +313,7 @@ def _has_older_gains(rows: QTable) -> NDArray[np.bool_]:
     """Tell which measurements have gains from before version 7, uncorrected."""
     # A pixel may have been corrected by exactly 1.
     is_corrected = (np.asarray(rows["gain_correction"]) != 1) | (np.asarray(rows["flux_correction_id"]) != "")
-    known = {text: _is_old(text) for text in set(rows["version"].tolist())}
-    return np.array([known[text] for text in rows["version"].tolist()], bool) & ~is_corrected
-
-
-def _is_old(version: str) -> bool:
-    try:
-        return Version(version).major < _NEW_GAINS
-    except InvalidVersion:
-        # Whatever it is, it does not claim the new gains.
-        return True
+    return np.array([has_old_gains(text) for text in rows["version"].tolist()], bool) & ~is_corrected
 
 
 def _names(texts: ArrayLike) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -34,9 +33,6 @@ _STEP = 5.0
 
 _GAIN_RANGE = (0.5, 2.0)
 """Gains outside of it are errors (spectrophotometry.md, C2)."""
-
-_CORRECTED = 7
-"""First major version of the mission's pipeline whose gains need no correction."""
 
 _MEDIAN_SOLID_ANGLE = "OMEGA_MEDIAN"
 
@@ -109,12 +105,6 @@ def airglow_slopes(
     lost = near[~np.isfinite(slopes[near]).all(axis=1)]
     slopes[lost] = (0.0, 1.0)
     return slopes
-
-
-def needs_gains(version: str) -> bool:
-    """Return whether images of a version have gains that l3_flux_corrections corrects."""
-    major = re.match(r"\d+", version)
-    return major is not None and int(major[0]) < _CORRECTED
 
 
 def gains_in(gains: PixelMap, box: Box, width: int) -> NDArray[np.floating]:

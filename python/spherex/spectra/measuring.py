@@ -11,11 +11,12 @@ import numpy as np
 from astropy.units import Unit, UnitBase, UnitConversionError
 
 from spherex.detectors import FRAME_SIDE
-from spherex.errors import ProductError
+from spherex.errors import HeaderError, ProductError
+from spherex.headers import exposure_middle, has_old_gains
 from spherex.image import BAD_PIXEL_PRESETS, celestial_wcs, frame_origin
 from spherex.photometry import Pixels, measure_brightness, measure_fluxes
 
-from .inputs import Calibrations, MeasureSettings, airglow_slopes, gains_in, needs_gains, solid_angles
+from .inputs import Calibrations, MeasureSettings, airglow_slopes, gains_in, solid_angles
 from .placing import barycentric_time, place_targets, plan_windows, positions_at
 from .tables import make_plain_table
 
@@ -164,7 +165,7 @@ class Rows:
             return
         values["version"][some] = image.version or ""
         values["gain_correction"][some] = 1.0
-        gains = self._calibrations.gains if needs_gains(image.version or "") else None
+        gains = self._calibrations.gains if has_old_gains(image.version) else None
         values["flux_correction_id"] = _id(gains)
         if gains is not None:
             gain = gains_in(gains.value, box, FRAME_SIDE)
@@ -338,13 +339,10 @@ def time_of(header: Header) -> Time:
     spherex.fits.ProductError
         If the header does not tell it.
     """
-    from astropy.time import Time
-
-    for names in (("MJD-AVG",), ("MJD-BEG", "MJD-END")):
-        if all(name in header for name in names):
-            try:
-                times = [Time(float(header[name]), format="mjd", scale="utc") for name in names]
-            except (TypeError, ValueError) as error:
-                raise ProductError(f"the header has no time in {' and '.join(names)}: {error}") from error
-            return times[0] + (times[-1] - times[0]) / 2
-    raise ProductError("the header has no time (MJD-AVG, or MJD-BEG and MJD-END)")
+    try:
+        middle = exposure_middle(header)
+    except HeaderError as error:
+        raise ProductError(f"the header has no time: {error}") from error
+    if middle is None:
+        raise ProductError("the header has no time (MJD-AVG, or MJD-BEG and MJD-END, or the same with DATE)")
+    return middle

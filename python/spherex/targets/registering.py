@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import functools
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,12 +19,17 @@ from spherex.errors import CatalogError
 if TYPE_CHECKING:
     from astropy.table import Table
     from lsst.daf.butler import Butler, DatasetType, DimensionRecord
-    from lsst.sphgeom import Region
+    from lsst.sphgeom import Pixelization, Region
 
 
 _REACH = 62.0
 """Radius of the region of a target without motion (arcsec): the regions of
 images, made of the corners of frames, are good to 10 pixels of 6.15 arcsec.
+"""
+
+_PATCH_LEVEL = 6
+"""HTM level of patches: 1.2 square degrees each. The patch of a target depends
+on its position alone, so that other targets never change it.
 """
 
 _MISSION = (2025.0, 2032.0)
@@ -53,6 +59,7 @@ def target_records(catalog: str, table: Table) -> Iterator[dict[str, Any]]:
     for name, one_ra, one_dec, radius in zip(names, ra, dec, _radii(table), strict=True):
         yield {
             "catalog": catalog,
+            "patch": _patch_of(one_ra, one_dec),
             "name": name,
             "ra": one_ra,
             "dec": one_dec,
@@ -74,6 +81,42 @@ def _circle(ra: float, dec: float, radius: float) -> Region:
     from lsst.sphgeom import Angle, Circle, LonLat, UnitVector3d
 
     return Circle(UnitVector3d(LonLat.fromDegrees(ra, dec)), Angle(math.radians(radius / 3600)))
+
+
+def _patch_of(ra: float, dec: float) -> int:
+    """Return the number of the patch that a position (deg) belongs to."""
+    from lsst.sphgeom import LonLat, UnitVector3d
+
+    return _patches().index(UnitVector3d(LonLat.fromDegrees(ra, dec)))
+
+
+@functools.cache
+def _patches() -> Pixelization:
+    from lsst.sphgeom import HtmPixelization
+
+    return HtmPixelization(_PATCH_LEVEL)
+
+
+def patch_records(catalog: str, targets: Mapping[int, Sequence[Mapping[str, Any]]]) -> Iterator[dict[str, Any]]:
+    """Yield the records of patches.
+
+    Parameters
+    ----------
+    catalog
+        Name of the catalogue.
+    targets
+        Records of all targets of each patch, by its number.
+
+    Yields
+    ------
+    record
+        For `lsst.daf.butler.registry.Registry.insertDimensionData`, with a
+        circle that contains the regions of the targets.
+    """
+    for patch, members in targets.items():
+        regions = [member["region"] for member in members]
+        region = functools.reduce(lambda one, other: one.expandedTo(other), regions) if regions else None
+        yield {"catalog": catalog, "id": patch, "targets": len(members), "region": region}
 
 
 _STORAGE_CLASS = "AstropyParquet"
@@ -156,13 +199,37 @@ def register_catalog(
         )
     run = f"{chain}/{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%S.%fZ}"
     if not dry_run:
-        wanted = (one for one in target_records(name, table) if one["name"] in new or one["name"] in changed)
-        _write(butler, name, wanted, bool(changed), table, desc, run)
+        wanted = [one for one in target_records(name, table) if one["name"] in new or one["name"] in changed]
+        patches = _changed_patches(name, wanted, known) if "patch" in butler.dimensions.dimensions.names else None
+        _write(butler, name, wanted, patches, bool(changed), table, desc, run)
     return dataclasses.replace(counts, run=run)
 
 
+def _changed_patches(
+    catalog: str, wanted: Iterable[dict[str, Any]], known: Mapping[str, DimensionRecord]
+) -> list[dict[str, Any]]:
+    """Return the records of the patches whose targets change."""
+    targets = {name: record.toDict() for name, record in known.items()}
+    patches: dict[int, list[dict[str, Any]]] = {}
+    for record in wanted:
+        for one in (record, targets.get(record["name"], record)):
+            patches[one["patch"]] = []
+        targets[record["name"]] = record
+    for record in targets.values():
+        if record["patch"] in patches:
+            patches[record["patch"]].append(record)
+    return list(patch_records(catalog, patches))
+
+
 def _write(
-    butler: Butler, name: str, wanted: Iterable[dict[str, Any]], replace: bool, table: Table, desc: str, run: str
+    butler: Butler,
+    name: str,
+    wanted: Iterable[dict[str, Any]],
+    patches: list[dict[str, Any]] | None,
+    replace: bool,
+    table: Table,
+    desc: str,
+    run: str,
 ) -> None:
     from lsst.daf.butler import CollectionType
 
@@ -173,6 +240,11 @@ def _write(
     try:
         with butler.transaction():
             butler.registry.syncDimensionData("catalog", {"name": name, "desc": desc[:_LONGEST_DESC]}, update=True)
+            if patches is None:
+                # Universe version 1 has no patches.
+                records = ({key: value for key, value in one.items() if key != "patch"} for one in records)
+            elif patches:
+                butler.registry.insertDimensionData("patch", *patches, replace=True)
             while chunk := list(itertools.islice(records, _CHUNK)):
                 butler.registry.insertDimensionData("target", *chunk, replace=replace)
             butler.put(table, CATALOG_TYPE, catalog=name, run=run)

@@ -22,7 +22,6 @@ __all__ = [
     "MeasureTargetsConnections",
     "MeasureTargetsTask",
     "MissingCalibrationError",
-    "PRELOADED",
     "QuickLookConfig",
     "QuickLookConnections",
     "QuickLookTask",
@@ -33,7 +32,6 @@ __all__ = [
 
 from .combine_channels import CombineChannelsConfig, CombineChannelsConnections, CombineChannelsTask
 from .combine_dark import CombineDarkConfig, CombineDarkConnections, CombineDarkTask
-from .fork_server import PRELOADED, preload_fork_server
 from .gather_spectra import GatherSpectraConfig, GatherSpectraConnections, GatherSpectraTask
 from .measure_targets import MeasureTargetsConfig, MeasureTargetsConnections, MeasureTargetsTask
 from .plots import (
@@ -53,5 +51,3 @@ from .subtract import (
     SubtractConnections,
     SubtractTask,
 )
-
-preload_fork_server()

@@ -4,73 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import lsst.pex.config as pexConfig
 import lsst.pipe.base as pipeBase
 import lsst.pipe.base.connectionTypes as cT  # noqa: N812
-from lsst.daf.butler.registry import MissingDatasetTypeError
+
+from spherex.calibrations import NewestCalibrationLookup
 
 if TYPE_CHECKING:
     from astropy.table import QTable
-    from lsst.daf.butler import DataCoordinate, DatasetRef, DatasetType
-    from lsst.daf.butler.registry import Registry
 
     from spherex.spectra import Channels
 
 
 _KNOWN: dict[uuid.UUID, Channels] = {}
 """The channels that this process has read last."""
-
-
-class _NewestLookup:
-    """Finds for each instrument what is valid last, in the first collection that has any.
-
-    The measurements of a spectrum are of many times, and are to be in the
-    same channels: there is no time at which to look them up.
-
-    It is the same for all targets, and is read once for a graph: whoever
-    builds graphs calls `finish` after each.
-    """
-
-    def __init__(self) -> None:
-        self.finish()
-
-    def finish(self) -> None:
-        """Forget what was read."""
-        self._search: tuple[object, ...] | None = None
-        self._asked: set[DataCoordinate] = set()
-        self._found: list[DatasetRef] = []
-
-    def __call__(
-        self, dataset_type: DatasetType, registry: Registry, data_id: DataCoordinate, collections: Sequence[str]
-    ) -> list[DatasetRef]:
-        """Return them; see `lsst.pipe.base.connectionTypes.PrerequisiteInput`."""
-        search = (dataset_type, tuple(collections))
-        # A graph asks once for each quantum. Who asks again builds another
-        # one, after an attempt that failed before it came to finish.
-        if self._search != search or data_id in self._asked:
-            self.finish()
-            self._found = _newest(dataset_type, registry, collections)
-            self._search = search
-        self._asked.add(data_id)
-        return self._found
-
-
-def _newest(dataset_type: DatasetType, registry: Registry, collections: Sequence[str]) -> list[DatasetRef]:
-    found: dict[object, tuple[tuple[int, int], DatasetRef]] = {}
-    try:
-        associations = list(registry.queryDatasetAssociations(dataset_type.name, collections, flattenChains=True))
-    except MissingDatasetTypeError:
-        return []
-    order = {name: -place for place, name in enumerate(registry.queryCollections(collections, flattenChains=True))}
-    for one in associations:
-        age = (order[one.collection], 0 if one.timespan is None else one.timespan.nsec[1])
-        instrument = one.ref.dataId["instrument"]
-        if instrument not in found or age > found[instrument][0]:
-            found[instrument] = (age, one.ref)
-    return [ref for _, ref in found.values()]
 
 
 class CombineChannelsConnections(pipeBase.PipelineTaskConnections, dimensions=("catalog", "target")):
@@ -101,7 +50,7 @@ class CombineChannelsConnections(pipeBase.PipelineTaskConnections, dimensions=("
 
     def __init__(self, *, config: CombineChannelsConfig | None = None) -> None:
         super().__init__(config=config)
-        self._lookup = _NewestLookup()
+        self._lookup = NewestCalibrationLookup()
         self.channels = dataclasses.replace(self.channels, lookupFunction=self._lookup)
 
     def adjust_all_quanta(self, adjuster: pipeBase.QuantaAdjuster) -> None:

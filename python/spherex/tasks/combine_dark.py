@@ -41,9 +41,10 @@ def merged_header(headers: Sequence[Header]) -> Header:
     first = headers[0]
     merged = first.copy()
     replace_celestial_wcs(merged, None)
+    has_one_scale = len({header.get("TIMESYS") for header in headers}) == 1
     for keyword in dict.fromkeys(merged):
         values = [header.get(keyword) for header in headers]
-        if keyword in _BEGIN + _END and None not in values:
+        if keyword in _BEGIN + _END and has_one_scale and None not in values:
             merged[keyword] = min(values) if keyword in _BEGIN else max(values)
         elif keyword in _COMMENTARY or any(value != values[0] for value in values):
             merged.remove(keyword, remove_all=True)

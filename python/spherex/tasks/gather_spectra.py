@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import collections
-import importlib.metadata
 import uuid
 from collections.abc import Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 import lsst.pipe.base as pipeBase
 import lsst.pipe.base.connectionTypes as cT  # noqa: N812
+
+import spherex
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -96,8 +97,6 @@ class TableRows:
 
 _ROWS = TableRows()
 """Tables that this process has read, for all of its quanta."""
-
-_PACKAGES = ("spherex-butler", "lsst-pipe-base")
 
 
 class GatherSpectraConnections(pipeBase.PipelineTaskConnections, dimensions=("catalog", "target")):
@@ -193,7 +192,7 @@ class GatherSpectraTask(pipeBase.PipelineTask):
             )
         facts = {
             "instruments": sorted({handle.dataId["instrument"] for handle in measurements}),
-            "code": {name: importlib.metadata.version(name) for name in _PACKAGES},
+            "code": {"spherex-butler": spherex.__version__, "lsst-pipe-base": pipeBase.__version__},
             OFF_FRAME: sorted([handle.dataId["exposure"], handle.dataId["detector"]] for handle in without),
         }
         return pipeBase.Struct(spectrum=gather_spectrum(rows, {**(meta or {}), **facts}))

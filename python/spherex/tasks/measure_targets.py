@@ -136,9 +136,7 @@ class HandledImage:
 
         if kind is None:
             return read(), "image"
-        # The centres of the zones depend on the version, too: up to 6.5.5 they were exchanged.
-        key = (known[kind], str(self.header().get("VERSION")))
-        return _PROFILES.get(key, read), f"image, {kind} {known[kind]}"
+        return _PROFILES.get(known[kind], read), f"image, {kind} {known[kind]}"
 
 
 class WholeMap:
@@ -216,7 +214,8 @@ def wavelengths_of(handle: Any) -> PlaneWavelengths | Wavelength:
 def _read_wavelengths(hdus: HDUList) -> PlaneWavelengths | Wavelength:
     from spherex.archive import CBAND, CWAVE
     from spherex.detectors import FRAME_SIDE
-    from spherex.fits import UNIT_CARD, WCS_WAVE
+    from spherex.fits import WCS_WAVE
+    from spherex.headers import bunit_of
     from spherex.image import Wavelength
     from spherex.spectra import PlaneWavelengths
 
@@ -226,7 +225,8 @@ def _read_wavelengths(hdus: HDUList) -> PlaneWavelengths | Wavelength:
             plane = hdus[name]
             if plane.shape != (FRAME_SIDE, FRAME_SIDE):
                 raise ValueError(f"the plane {name} of spectral_wcs has shape {plane.shape}, not that of the frame")
-            planes.append(units.Quantity(plane.data, plane.header.get(UNIT_CARD) or "um", copy=False, dtype=None))
+            unit = bunit_of(plane.header)
+            planes.append(units.Quantity(plane.data, units.um if unit is None else unit, copy=False, dtype=None))
         return PlaneWavelengths(*planes)
     if WCS_WAVE in hdus:
         return Wavelength.from_table(hdus[WCS_WAVE])
@@ -245,13 +245,14 @@ def profiles_of(handle: Any) -> Profiles:
 
 
 def _read_profiles(hdus: HDUList, name: str) -> Profiles:
+    from spherex.headers import version_of
     from spherex.image import Psf
     from spherex.photometry import Profiles
 
     hdu = next((one for one in hdus if Psf.is_in(one)), None)
     if hdu is None:
         raise ValueError(f"the calibration {name} holds no PSF in one of the archive's forms")
-    return Profiles(Psf.from_hdu(hdu, hdus[0].header.get("VERSION")))
+    return Profiles(Psf.from_hdu(hdu, version_of(hdus[0].header)))
 
 
 _LOG = logging.getLogger(__name__)

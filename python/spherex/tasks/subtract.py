@@ -16,6 +16,7 @@ import numpy as np
 from lsst.pipe.base.quantum_graph_builder import PrerequisiteMissingError
 
 from spherex.calibrations import CalibrationLookup, explain_missing
+from spherex.headers import number_of
 
 if TYPE_CHECKING:
     from astropy.units import UnitBase
@@ -59,10 +60,10 @@ def exposure_time_of(header: Mapping[str, Any], name: str) -> float:
     ValueError
         If the header has no exposure time that something can be scaled by.
     """
-    time = header.get(EXPOSURE_TIME)
-    if isinstance(time, bool) or not isinstance(time, int | float) or not math.isfinite(time) or time <= 0:
+    time = number_of(header, EXPOSURE_TIME, where=f"(exposure time of the {name})")
+    if time is None or time <= 0:
         raise ValueError(f"The exposure time ({EXPOSURE_TIME}) of the {name} is {time!r}: cannot scale by it.")
-    return float(time)
+    return time
 
 
 _DIMENSIONS = ("instrument", "exposure", "detector")

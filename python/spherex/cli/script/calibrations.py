@@ -11,8 +11,9 @@ import click
 from lsst.daf.butler import Timespan
 
 from spherex.calibrations import associations_of, decertify, timespan_between
-from spherex.errors import IngestError
 from spherex.repository import open_repository
+
+from . import user_errors
 
 if TYPE_CHECKING:
     from lsst.daf.butler import Butler, DatasetAssociation
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _NONE = "-"
 
 
+@user_errors()
 def list_calibrations(repo: str, collection: str, dataset_type: Sequence[str], detectors: Sequence[int]) -> bool:
     """Print what is certified in a collection.
 
@@ -40,20 +42,17 @@ def list_calibrations(repo: str, collection: str, dataset_type: Sequence[str], d
     bool
         Whether there is any.
     """
-    try:
-        with open_repository(repo, writeable=False) as butler:
-            found = _find(butler, collection, dataset_type, detectors)
-            if not found:
-                click.echo(f"No such calibration is certified in {collection}.", err=True)
-                return False
-            from astropy.table import Table
+    with open_repository(repo, writeable=False) as butler:
+        found = _find(butler, collection, dataset_type, detectors)
+        if not found:
+            click.echo(f"No such calibration is certified in {collection}.", err=True)
+            return False
+        from astropy.table import Table
 
-            names = ("type", "detector", "run", "begin (TAI)", "end (TAI)", "file")
-            table = Table(rows=[_row(butler, one) for one in found], names=names, dtype=[str] * len(names))
-            for line in table.pformat(max_lines=-1, max_width=-1, align="<"):
-                click.echo(line.rstrip())
-    except IngestError as error:
-        raise click.ClickException(str(error)) from None
+        names = ("type", "detector", "run", "begin (TAI)", "end (TAI)", "file")
+        table = Table(rows=[_row(butler, one) for one in found], names=names, dtype=[str] * len(names))
+        for line in table.pformat(max_lines=-1, max_width=-1, align="<"):
+            click.echo(line.rstrip())
     return True
 
 
@@ -110,6 +109,7 @@ def _text_of(limit: Any) -> str:
     return _NONE if limit is None else str(limit.tai.isot).rstrip("0").rstrip(".")
 
 
+@user_errors()
 def decertify_calibrations(
     repo: str,
     dataset_type: str,
@@ -145,17 +145,14 @@ def decertify_calibrations(
         timespan = timespan_between(begin_date, end_date)
     except ValueError as error:
         raise click.BadParameter(f"{error}.", param_hint="--begin-date, --end-date") from None
-    try:
-        with open_repository(repo, writeable=not dry_run) as butler:
-            _check(butler, collection, dataset_type)
-            concerned = [
-                one.ref.dataId
-                for one in associations_of(butler, collection, dataset_type)
-                if not detectors or one.ref.dataId.get("detector") in detectors
-            ]
-            taken = decertify(butler, collection, dataset_type, timespan, concerned, dry_run=dry_run)
-    except IngestError as error:
-        raise click.ClickException(str(error)) from None
+    with open_repository(repo, writeable=not dry_run) as butler:
+        _check(butler, collection, dataset_type)
+        concerned = [
+            one.ref.dataId
+            for one in associations_of(butler, collection, dataset_type)
+            if not detectors or one.ref.dataId.get("detector") in detectors
+        ]
+        taken = decertify(butler, collection, dataset_type, timespan, concerned, dry_run=dry_run)
     for one in taken:
         assert one.timespan is not None, "a certified dataset has a validity range"
         begin, end = limits_of(one.timespan)

@@ -8,14 +8,17 @@ import click
 from lsst.daf.butler import Butler, DatasetRef, InvalidQueryError, MissingCollectionError, MissingDatasetTypeError
 
 from spherex.archive import time_of_uuid
-from spherex.errors import IngestError, Remark, counted
+from spherex.errors import Remark, counted
 from spherex.provenance import OriginReport, check_origins
 from spherex.repository import open_repository
+
+from . import user_errors
 
 _COLLECTIONS = ("SPHEREx/level2",)
 _UNNAMED = Remark("names no calibration", "name no calibration")
 
 
+@user_errors()
 def check_provenance(
     repo: str, dataset_type: str, collections: Sequence[str], instrument: str, where: str, threads: int
 ) -> bool:
@@ -41,17 +44,13 @@ def check_provenance(
     bool
         Whether all images could be read and are what they say.
     """
-    try:
-        with open_repository(repo, writeable=False) as butler:
-            refs = _find(butler, dataset_type, tuple(collections) or _COLLECTIONS, instrument, where)
-            if not refs:
-                raise click.ClickException(
-                    f"{repo} has no {dataset_type} of {instrument} there: check --instrument, --collections and "
-                    "--where."
-                )
-            report = check_origins(butler, refs, threads)
-    except IngestError as error:
-        raise click.ClickException(str(error)) from None
+    with open_repository(repo, writeable=False) as butler:
+        refs = _find(butler, dataset_type, tuple(collections) or _COLLECTIONS, instrument, where)
+        if not refs:
+            raise click.ClickException(
+                f"{repo} has no {dataset_type} of {instrument} there: check --instrument, --collections and --where."
+            )
+        report = check_origins(butler, refs, threads)
     for line in _lines(report):
         click.echo(line)
     return not (report.failures or report.reissued or report.mistaken)

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from spherex.errors import IngestError, SearchError, counted
+from spherex.errors import SearchError, counted
 from spherex.repository import open_repository
 from spherex.search import FORMATS, Criteria, degrees_of, format_text, position_of, timespan_of_dates, write_table
 from spherex.search import find_images as search
+
+from . import user_errors
 
 if TYPE_CHECKING:
     from lsst.daf.butler import Butler
@@ -31,12 +33,14 @@ _FILTERS = {
 _FIELDS = {"exposure": frozenset({"timespan", "survey"}), "exposure_detector_region": frozenset({"region"})}
 
 
+@user_errors()
 def find_images(
     repo: str,
     position: Sequence[str],
     radius: str | None,
     dataset_type: str,
     collections: Sequence[str],
+    calibrations: Sequence[str],
     instrument: str,
     detector: Sequence[int],
     survey: Sequence[str],
@@ -65,6 +69,8 @@ def find_images(
         Name of the dataset type.
     collections
         Collections to search.
+    calibrations
+        Collections of the calibrations; empty for the default.
     instrument
         Name of the instrument.
     detector
@@ -99,34 +105,32 @@ def find_images(
     """
     _check_words(repo, position)
     path = None if output is None else _output(output, overwrite)
-    try:
-        ra, dec = position_of(position)
-        criteria = Criteria(
-            ra,
-            dec,
-            radius=_radius(radius),
-            instrument=instrument,
-            dataset_type=dataset_type,
-            collections=tuple(collections),
-            detectors=tuple(detector),
-            surveys=tuple(survey),
-            timespan=None if time_range is None else timespan_of_dates(*time_range),
-            wavelengths=wavelength_range,
-            where=where,
+    ra, dec = position_of(position)
+    criteria = Criteria(
+        ra,
+        dec,
+        radius=_radius(radius),
+        instrument=instrument,
+        dataset_type=dataset_type,
+        collections=tuple(collections),
+        detectors=tuple(detector),
+        surveys=tuple(survey),
+        timespan=None if time_range is None else timespan_of_dates(*time_range),
+        wavelengths=wavelength_range,
+        where=where,
+        calibrations=tuple(calibrations) or None,
+    )
+    with open_repository(repo, writeable=False, fields=_FIELDS) as butler:
+        found = search(
+            butler,
+            criteria,
+            exact=exact,
+            flags=flags,
+            addresses=show_uri or not (path is None or FORMATS[path.suffix] == FORMATS[".txt"]),
+            sort=sort,
+            threads=processes,
         )
-        with open_repository(repo, writeable=False, fields=_FIELDS) as butler:
-            found = search(
-                butler,
-                criteria,
-                exact=exact,
-                flags=flags,
-                addresses=show_uri or not (path is None or FORMATS[path.suffix] == FORMATS[".txt"]),
-                sort=sort,
-                threads=processes,
-            )
-            nothing = None if len(found.table) else _nothing(butler, criteria, found, exact or flags)
-    except (SearchError, IngestError) as error:
-        raise click.ClickException(str(error)) from None
+        nothing = None if len(found.table) else _nothing(butler, criteria, found, exact or flags)
     for line in _remarks(found, exact or flags):
         click.echo(line, err=True)
     if nothing is not None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import click
 
 from spherex.archive import ProcessingRun
-from spherex.errors import ArchiveNameError, IngestError
+from spherex.errors import ArchiveNameError, IngestError, counted
 from spherex.ingest import (
     FITS_REGEX,
     RAW_REGEX,
@@ -23,6 +23,8 @@ from spherex.ingest import (
 )
 from spherex.repository import open_repository, refresh_statistics, register_instrument
 
+from . import user_errors
+
 if TYPE_CHECKING:
     from lsst.daf.butler import Butler
 
@@ -33,12 +35,14 @@ _MANY = 1000
 """Number of new files from which on the database is told to look at itself."""
 
 
+@user_errors()
 def run_ingest(
     repo: str,
     describer: Describer,
     locations: Sequence[str],
     regex: str,
     begin: Callable[[Butler, bool], BatchHook] | None = None,
+    list_stored: str | None = None,
     **choices: Any,
 ) -> bool:
     """Ingest files and tell the user what came of it.
@@ -57,6 +61,8 @@ def run_ingest(
         Called before the ingest, with whether it is a dry run. Returns what is
         to be done with the datasets in each transaction, or in a dry run what
         tells of it.
+    list_stored
+        Path of a file for the list of the originals that can be removed.
     **choices
         Fields of `IngestOptions`.
 
@@ -69,20 +75,34 @@ def run_ingest(
         pattern = re.compile(regex)
     except re.error as error:
         raise click.BadParameter(f"{regex!r} is not a regular expression: {error}.", param_hint="--regex") from None
-    options = IngestOptions(**choices)
     try:
-        with _StopRequest() as stop, open_repository(repo, not options.dry_run, describer.fields) as butler:
-            if not options.dry_run:
-                register_instrument(butler, repo, describer.instrument)
-            hook = begin(butler, options.dry_run) if begin is not None else None
-            hooks = {"preview" if options.dry_run else "hook": hook}
-            report = ingest(butler, describer, locations, pattern, options, stop, **hooks)
+        options = IngestOptions(list_stored=list_stored is not None, **choices)
     except IngestError as error:
-        raise click.ClickException(str(error)) from None
+        raise click.UsageError(str(error)) from None
+    if list_stored is not None:
+        # A list of an earlier ingest must not be taken for that of this one.
+        _write_list(list_stored, [])
+    with _StopRequest() as stop, open_repository(repo, not options.dry_run, describer.fields) as butler:
+        if not options.dry_run:
+            register_instrument(butler, repo, describer.instrument)
+        hook = begin(butler, options.dry_run) if begin is not None else None
+        hooks = {"preview" if options.dry_run else "hook": hook}
+        report = ingest(butler, describer, locations, pattern, options, stop, **hooks)
     if report.ingested >= _MANY and not options.dry_run:
         _try_refresh(repo)
     _print(report)
+    if list_stored is not None:
+        _write_list(list_stored, report.stored)
+        click.echo(f"{counted(len(report.stored), 'original')} can be removed: listed in {list_stored}.")
     return report.is_success
+
+
+def _write_list(path: str, originals: Sequence[str]) -> None:
+    try:
+        with open(path, "w", encoding="utf-8") as stream:
+            stream.writelines(f"{original}\n" for original in originals)
+    except OSError as error:
+        raise click.BadParameter(f"{path} cannot be written: {error.strerror}.", param_hint="--list-stored") from None
 
 
 def _print(report: IngestReport) -> None:
@@ -143,22 +163,17 @@ def ingest_simulated(
     ingest_type: str,
     output_run: str | None,
     group: str | None,
-    transfer: str,
     processes: int,
-    fail_fast: bool,
-    skip_existing: bool,
-    update_records: bool,
-    dry_run: bool,
-    track_file_attrs: bool,
+    **choices: Any,
 ) -> bool:
-    """Ingest files of the SPHEREx simulator.
+    """Ingest files of the simulator.
 
     Parameters
     ----------
     repo
         Path, URI or label of the repository.
     locations
-        Paths or URIs of files and directories.
+        Paths or URIs of files, of directories, and of lists of URIs.
     regex
         Searched for in names of files; by default it matches raw images.
     ingest_type
@@ -167,20 +182,10 @@ def ingest_simulated(
         Name of the RUN collection; by default ``ingest_type`` and ``r``.
     group
         Name of the group of the exposures; by default their date.
-    transfer
-        Transfer mode.
     processes
         Number of threads that read headers.
-    fail_fast
-        Stop at the first file that fails.
-    skip_existing
-        Pass over files that are there without reading them.
-    update_records
-        Let headers overwrite dimension records.
-    dry_run
-        Do everything but write.
-    track_file_attrs
-        Record the sizes of files.
+    **choices
+        Other options of `run_ingest`.
 
     Returns
     -------
@@ -191,19 +196,7 @@ def ingest_simulated(
         describer = SimulatedDescriber(ingest_type, output_run or f"{ingest_type}r", group)
     except ValueError as error:
         raise click.BadParameter(f"{error}.", param_hint="--group") from None
-    return run_ingest(
-        repo,
-        describer,
-        locations,
-        regex or RAW_REGEX,
-        transfer=transfer,
-        threads=processes,
-        fail_fast=fail_fast,
-        skip_existing=skip_existing,
-        update_records=update_records,
-        dry_run=dry_run,
-        track_file_attrs=track_file_attrs,
-    )
+    return run_ingest(repo, describer, locations, regex or RAW_REGEX, threads=processes, **choices)
 
 
 def ingest_level2(
@@ -232,7 +225,7 @@ def ingest_level2(
     processes
         Number of threads that read headers.
     **choices
-        Other fields of `spherex.ingest.IngestOptions`.
+        Other options of `run_ingest`.
 
     Returns
     -------

@@ -65,7 +65,7 @@ def ingest_calibrations(
     processes
         Number of threads that read headers.
     **choices
-        Other fields of `spherex.ingest.IngestOptions`.
+        Other options of `run_ingest`.
 
     Returns
     -------

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import click
 import sqlalchemy.exc
 
-from spherex.errors import IngestError
+from spherex.errors import CatalogError, IngestError
 from spherex.repository import explain, open_repository
+
+from . import user_errors
 
 if TYPE_CHECKING:
     from spherex.targets import Registration
@@ -20,6 +22,7 @@ _MOST_PROBLEMS = 50
 _FIELDS = {"catalog": frozenset({"desc"}), "target": frozenset({"ra", "dec", "region"})}
 
 
+@user_errors()
 def register_targets(
     repo: str, catalog_name: str, file: str, update: bool, dry_run: bool, **columns: str | None
 ) -> bool:
@@ -45,7 +48,6 @@ def register_targets(
     bool
         Whether the targets are registered now, or would be.
     """
-    from spherex.errors import CatalogError
     from spherex.targets import check_catalog, check_catalog_name, read_catalog, register_catalog
 
     if (reason := check_catalog_name(catalog_name)) is not None:
@@ -53,19 +55,19 @@ def register_targets(
     chosen = {name.removesuffix("_column"): column for name, column in columns.items() if column is not None}
     try:
         table = read_catalog(file, chosen)
-        problems = check_catalog(table)
-        for problem in problems[:_MOST_PROBLEMS]:
-            click.echo(f"{file}, {problem}", err=True)
-        if problems:
-            rows = len({problem.row for problem in problems})
-            if len(problems) > _MOST_PROBLEMS:
-                click.echo(f"... and {len(problems) - _MOST_PROBLEMS} more", err=True)
-            click.echo(f"{rows} of {len(table)} rows cannot be targets; nothing is registered.", err=True)
-            return False
-        with open_repository(repo, writeable=not dry_run, fields=_FIELDS) as butler, _explained(repo):
-            done = register_catalog(butler, catalog_name, table, file, update=update, dry_run=dry_run)
-    except (CatalogError, IngestError) as error:
-        raise click.ClickException(f"{str(error).rstrip('.')}.") from None
+    except CatalogError as error:
+        raise CatalogError(f"{error}.") from None
+    problems = check_catalog(table)
+    for problem in problems[:_MOST_PROBLEMS]:
+        click.echo(f"{file}, {problem}", err=True)
+    if problems:
+        rows = len({problem.row for problem in problems})
+        if len(problems) > _MOST_PROBLEMS:
+            click.echo(f"... and {len(problems) - _MOST_PROBLEMS} more", err=True)
+        click.echo(f"{rows} of {len(table)} rows cannot be targets; nothing is registered.", err=True)
+        return False
+    with open_repository(repo, writeable=not dry_run, fields=_FIELDS) as butler, _explained(repo):
+        done = register_catalog(butler, catalog_name, table, file, update=update, dry_run=dry_run)
     click.echo(_told(catalog_name, done, dry_run))
     return True
 

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import click
 from lsst.daf.butler import InvalidQueryError, MissingCollectionError, MissingDatasetTypeError
 
-from spherex.errors import IngestError
+from spherex.instrument import SPHEREx
 from spherex.repository import open_repository
+
+from . import user_errors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,12 +21,13 @@ if TYPE_CHECKING:
     from spherex.provenance import StaleSpectrum
 
 
+@user_errors()
 def stale_spectra(
     repo: str,
     collection: str,
     dataset_type: str,
     images: str,
-    calibrations: str,
+    calibrations: Sequence[str],
     catalogs: str,
     where: str,
     failed: bool,
@@ -45,7 +48,7 @@ def stale_spectra(
     images
         Collection of the images.
     calibrations
-        Collection of the calibrations.
+        Collections of the calibrations; empty for the default.
     catalogs
         Collection of the catalogue, for whose name ``{catalog}`` stands.
     where
@@ -69,11 +72,12 @@ def stale_spectra(
             refs = butler.query_datasets(dataset_type, collections=collection, limit=None, explain=False)
             if not refs:
                 raise click.ClickException(f"{repo} has no {dataset_type} in {collection}.")
-            found = find_stale_spectra(butler, refs, images, calibrations, where, catalogs=catalogs, failure=failure)
+            chosen = tuple(calibrations) or (SPHEREx.calibration_collection,)
+            found = find_stale_spectra(butler, refs, images, chosen, where, catalogs=catalogs, failure=failure)
             stale = list(found)
             if print_query is not None:
                 queries = (queries_of_targets if print_query == "targets" else queries_of_images)(stale)
-    except (IngestError, MissingCollectionError, ValueError) as error:
+    except (MissingCollectionError, ValueError) as error:
         raise click.ClickException(str(error)) from None
     except MissingDatasetTypeError:
         raise click.ClickException(f"There is no dataset type {dataset_type!r} in {repo}.") from None
