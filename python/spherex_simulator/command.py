@@ -13,10 +13,11 @@ import click
 
 from spherex.archive import ProcessingRun
 from spherex.detectors import FRAME_SIDE
+from spherex.errors import UserError
 
 from .level2 import RELEASES, Level2Settings, read_sources, simulate_level2_survey
 from .settings import DEFAULT_START, MINIMUM_SIDE, Settings
-from .survey import ALL_DETECTORS, MAXIMUM_EXPOSURES, ExposureReport, SurveyError, simulate_survey
+from .survey import ALL_DETECTORS, MAXIMUM_EXPOSURES, ExposureReport, simulate_survey
 
 
 class _Detectors(click.ParamType):
@@ -201,7 +202,7 @@ def simulate(
                     f"exposure {report.exposure:06d} ({count} of {exposures}): "
                     f"{report.files} files{kept}, {report.seconds:.1f} s"
                 )
-    except (SurveyError, ValueError) as error:
+    except (UserError, ValueError) as error:
         raise click.ClickException(str(error)) from None
     except OSError as error:
         place = f"{error.filename}: " if error.filename else f"{out}: "

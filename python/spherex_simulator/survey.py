@@ -15,6 +15,7 @@ from pathlib import Path
 from astropy.io import fits
 
 from spherex.detectors import DETECTORS
+from spherex.errors import UserError
 from spherex.fits import write_product
 from spherex.image import SPHERExImage
 
@@ -31,7 +32,7 @@ MAXIMUM_EXPOSURES = 1_000_000
 _EXPOSURE_FILE = re.compile(r"sim_(?:truth_)?exposure_(\d{6})_array_(\d)\D")
 
 
-class SurveyError(Exception):
+class SurveyError(UserError):
     """Existing files in the output directory conflict with the survey."""
 
 

@@ -9,9 +9,11 @@ from astropy.io import fits
 from astropy.table import QTable, Table
 from lsst.daf.butler import Butler, DatasetRef, MissingCollectionError, MissingDatasetTypeError
 
+from spherex.errors import UserError
+
 from ..survey import FileNames
 from .images import check_image, draw_before_and_after
-from .spectra import TruthError, check_spectrum, draw_with_truth, read_truth, with_truth
+from .spectra import check_spectrum, draw_with_truth, read_truth, with_truth
 
 _RAW, _OUTPUT, _SPECTRUM = "rawexp", "postDark", "spectrum"
 
@@ -90,7 +92,7 @@ def check_spectra(repo: str, collection: str, files: Path) -> None:
                 f"{result.mean:10.3f} {result.scatter:8.3f} {result.largest:8.2f} {result.wavelength_error:11.5f}"
             )
             complaints += [f"{target}: {text}." for text in result.complaints()]
-    except TruthError as error:
+    except UserError as error:
         raise click.ClickException(str(error)) from None
     if complaints:
         raise click.ClickException("The spectra disagree with the truth:\n" + "\n".join(complaints))
@@ -111,7 +113,7 @@ def picture_spectra(repo: str, collection: str, files: Path, output: Path) -> No
             (f"{target}     {_describe_spectrum(spectrum)}", with_truth(spectrum, truth))
             for target, spectrum in spectra.items()
         ]
-    except TruthError as error:
+    except UserError as error:
         raise click.ClickException(str(error)) from None
     draw_with_truth(panels, output, "Spectra of simulated SPHEREx Level 2 images, and the truth")
 

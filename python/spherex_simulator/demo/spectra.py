@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 
 from spherex.archive import Level2Name
 from spherex.detectors import DETECTORS
+from spherex.errors import UserError
 from spherex.spectra import DOUBTFUL_FLAGS, add_spectrum, unmasked
 
 HIT = "TRANSIENT"
@@ -37,7 +38,7 @@ Truth: TypeAlias = Mapping[Place, tuple[float, float]]
 """Flux density (uJy) and wavelength (um) in each image."""
 
 
-class TruthError(ValueError):
+class TruthError(UserError):
     """The truth is missing."""
 
 

@@ -11,6 +11,7 @@ from astropy.table import Column, Table
 from astropy.units import Unit, UnitConversionError
 from astropy.wcs import WCS
 
+from spherex.errors import UserError
 from spherex.image import Box
 
 from ..detector import within
@@ -23,7 +24,7 @@ _REQUIRED = ("name", "ra", "dec", "flux")
 _UNITS = {"ra": "deg", "dec": "deg", "flux": "uJy", "temperature": "K"}
 
 
-class SourceFileError(ValueError):
+class SourceFileError(UserError):
     """The file of sources cannot be used."""
 
 
