@@ -56,7 +56,7 @@ def open_keywords(name: str) -> tuple[str, ...]:
     name
         Name of the template.
     """
-    return tuple(match["keyword"] for match in map(_open, template_lines(name)) if match)
+    return tuple(match["keyword"] for _, match in _parsed(name) if match)
 
 
 def constant_header(name: str) -> fits.Header:
@@ -67,8 +67,7 @@ def constant_header(name: str) -> fits.Header:
     name
         Name of the template.
     """
-    lines = template_lines(name)
-    return fits.Header([fits.Card.fromstring(line) for line in lines if not _open(line)])
+    return fits.Header([fits.Card.fromstring(line) for line, match in _parsed(name) if not match])
 
 
 def make_header(name: str, values: Mapping[str, CardValue | None]) -> fits.Header:
@@ -88,8 +87,7 @@ def make_header(name: str, values: Mapping[str, CardValue | None]) -> fits.Heade
         If a value that the template needs is missing.
     """
     cards = []
-    for line in template_lines(name):
-        match = _open(line)
+    for line, match in _parsed(name):
         if match is None:
             cards.append(fits.Card.fromstring(line))
         elif match.re is _OPEN_CARD:
@@ -99,19 +97,21 @@ def make_header(name: str, values: Mapping[str, CardValue | None]) -> fits.Heade
     return fits.Header(cards)
 
 
-def _open(line: str) -> re.Match[str] | None:
-    return _OPEN_CARD.fullmatch(line) or _OPEN_HISTORY.fullmatch(line)
+@functools.cache
+def _parsed(name: str) -> list[tuple[str, re.Match[str] | None]]:
+    return [(line, _OPEN_CARD.fullmatch(line) or _OPEN_HISTORY.fullmatch(line)) for line in template_lines(name)]
 
 
 def _card(match: re.Match[str], value: CardValue | None) -> fits.Card:
     keyword, comment = match["card"], match["comment"] or ""
     if match["form"]:
         return fits.Card.fromstring(f"{keyword:8}= {value:{match['form'][1:]}} / {comment}"[:_CARD])
-    if not comment:
-        return fits.Card(keyword, value)
-    # A comment is cut where the card ends, as in the archive's files.
-    room = _CARD + 1 - len(str(fits.Card(keyword, value, "x")).rstrip())
-    return fits.Card(keyword, value, comment[:room])
+    # At most: values of up to 20 characters are padded to that length.
+    length = max(len(keyword), 8) + max(len(repr(value)), 20) + len(" =   / ") + len(comment)
+    if length > _CARD:
+        # A comment is cut where the card ends, as in the archive's files.
+        comment = comment[: _CARD + 1 - len(str(fits.Card(keyword, value, "x")).rstrip())]
+    return fits.Card(keyword, value, comment)
 
 
 def time_values(pointing: Pointing) -> dict[str, CardValue]:
