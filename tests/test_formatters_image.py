@@ -13,9 +13,9 @@ from lsst.daf.butler import Butler, DatasetProvenance, DatasetRef, DatasetType
 from lsst.pipe.base import InMemoryDatasetHandle
 
 from spherex.errors import ProductError
-from spherex.fits import WriteRecipe, read_product, write_product
+from spherex.fits import WriteRecipe, open_product, read_product, write_product
 from spherex.formatters import SPHERExImageFormatter
-from spherex.image import Box, SPHERExImage
+from spherex.image import COMPONENTS, Box, SPHERExImage
 from spherex.instrument import SimulatorInstrument
 
 DATA_ID = {"instrument": "simulator", "exposure": 1, "detector": 3}
@@ -246,3 +246,19 @@ def test_components_in_memory_are_cut_as_those_in_files(butler: Butler, ref: Dat
     whole = handle.get(parameters={"box": box, "planes": ["PSF"]})
     assert whole.shape == (30, 20)
     assert list(whole.planes) == ["PSF"]
+
+
+def test_the_storage_class_has_the_components_of_an_image(butler: Butler):
+    storage_class = butler.storageClasses.getStorageClass("SPHERExImage")
+    assert storage_class.derivedComponents.keys() == COMPONENTS.keys()
+    assert not storage_class.components
+
+
+def test_what_is_no_component_is_refused(butler: Butler, ref: DatasetRef, image: SPHERExImage):
+    for name in ("data", "read", "_hdu"):
+        with open_product(butler.getURI(ref)) as product, pytest.raises(AttributeError, match=f"no component '{name}'"):
+            product.component(name)
+        with pytest.raises(AttributeError, match=f"no component '{name}'"):
+            image.component(name)
+    with pytest.raises(ValueError, match="no wavelength"):
+        SPHERExImage(image, planes={}).component("wavelength")

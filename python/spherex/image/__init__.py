@@ -6,6 +6,7 @@ __all__ = [
     "BAD_PIXEL_PRESETS",
     "BadPixelPreset",
     "Box",
+    "COMPONENTS",
     "Cutout",
     "FlagPlane",
     "FlagTable",
@@ -33,7 +34,7 @@ from .box import Box, Cutout
 from .flags import BAD_PIXEL_PRESETS, KNOWN_FLAGS, SPHEREX_FLAGS, BadPixelPreset, FlagPlane, FlagTable
 from .plane import Plane
 from .psf import PSF_PLANES, Psf, ZonePsf, zone_weights
-from .spherex_image import ZODI_PLANE, SPHERExImage
+from .spherex_image import COMPONENTS, ZODI_PLANE, SPHERExImage
 from .wavelength import Wavelength, wavelength_plane
 from .wcs import (
     celestial_cards,

@@ -41,7 +41,7 @@ class Plane:
         self._cards: bytes | None = None
         self._pixels: np.ndarray | None = None
         self._shown = False
-        self._peeked: Any = None
+        self._readonly_hdu: Any = None
 
     @classmethod
     def from_pixels(cls, cards: bytes, pixels: np.ndarray, file_name: str | None = None) -> Self:
@@ -75,25 +75,25 @@ class Plane:
         return (_without_checksums(self._cards) if self._shown else self._cards), self._pixels
 
     @property
-    def peeked(self) -> Any:
+    def readonly_hdu(self) -> Any:
         """The plane as an astropy HDU that must not be changed: the plane is still written back as it came."""
         if self._hdu is not None:
             return self._hdu
-        if self._peeked is None:
+        if self._readonly_hdu is None:
             if self._cards is not None:
-                self._peeked = fits.ImageHDU(self._pixels, header=fits.Header.fromstring(self._cards))
+                self._readonly_hdu = fits.ImageHDU(self._pixels, header=fits.Header.fromstring(self._cards))
             else:
-                self._peeked = fits.HDUList.fromstring(_EMPTY_PRIMARY + (self._raw or b""))[1]
-        return self._peeked
+                self._readonly_hdu = fits.HDUList.fromstring(_EMPTY_PRIMARY + (self._raw or b""))[1]
+        return self._readonly_hdu
 
     @property
     def hdu(self) -> Any:
         """The plane as an astropy HDU. Pixels are in native byte order."""
         if self._hdu is None:
-            self._hdu = self.peeked
+            self._hdu = self.readonly_hdu
             # What the file summed up may be changed from now on.
             _remove_checksums(self._hdu.header)
-            self._raw = self._cards = self._pixels = self._peeked = None
+            self._raw = self._cards = self._pixels = self._readonly_hdu = None
         return self._hdu
 
     @property
@@ -128,7 +128,7 @@ class Plane:
             Shape of the whole image. A plane of another shape (a PSF, a
             table) belongs to the image as a whole and is returned as it is.
         """
-        hdu = self.peeked
+        hdu = self.readonly_hdu
         if not hdu.is_image or hdu.shape != shape:
             return self
         header = shifted_header(hdu.header, box)

@@ -150,7 +150,7 @@ def simulate_level2(settings: Level2Settings, exposure: int, detector: int) -> L
         flags=facts.flags,
         header=image_header(facts),
         planes={"ZODI": Plane(model), psf.name: Plane(psf), WCS_WAVE: Plane(wavelengths.hdu())},
-        side_cards={
+        extra_headers={
             "PRIMARY": header_bytes(primary_header(release)),
             "FLAGS": header_bytes(flags_header(facts)),
             "VARIANCE": header_bytes(plane_header(facts, "VARIANCE", "MJy2 / sr2")),
