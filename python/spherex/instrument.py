@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from lsst.pipe.base import Instrument
 
-from spherex.detectors import DETECTORS
+from spherex.detectors import DETECTOR_IDS, DETECTORS
 
 if TYPE_CHECKING:
     from lsst.daf.butler import DataId, FormatterV2
@@ -29,7 +29,7 @@ class SPHERExInstrument(Instrument):
     exposure_max: ClassVar[int]
     """Upper bound of exposure ids (exclusive)."""
 
-    detector_max: ClassVar[int] = max(detector.id for detector in DETECTORS) + 1
+    detector_max: ClassVar[int] = max(DETECTOR_IDS) + 1
     """Upper bound of detector ids (exclusive)."""
 
     detector_name: ClassVar[str] = "array{id}"
@@ -120,16 +120,6 @@ class SPHEREx(SPHERExInstrument):
     name = "SPHEREx"
     exposure_max = 10**14
     detector_name = "D{id}"
-
-    level2_collection: ClassVar[str] = "SPHEREx/level2"
-    """CHAINED collection of the processing runs of Level 2 images, the newest
-    first; ``/`` and the name of the run make the name of its RUN collection.
-    """
-
-    calibration_collection: ClassVar[str] = "SPHEREx/calib"
-    """CALIBRATION collection of the archive's calibrations; ``/`` and the name
-    of the run make the name of its RUN collection.
-    """
 
 
 class SimulatorInstrument(SPHERExInstrument):

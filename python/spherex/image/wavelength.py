@@ -11,12 +11,11 @@ from astropy.io import fits
 from astropy.units import Quantity
 from astropy.wcs import WCS
 
-from spherex.detectors import FRAME_SIDE
+from spherex.detectors import FRAME_SHAPE
 
 from .wcs import alternative_cards, alternative_wcs
 
 _KEY = "W"
-_FRAME = (FRAME_SIDE, FRAME_SIDE)
 
 
 class Wavelength:
@@ -54,7 +53,7 @@ class Wavelength:
 
     @classmethod
     def from_table(
-        cls, table: fits.BinTableHDU, origin: tuple[int, int] = (0, 0), shape: tuple[int, int] = _FRAME
+        cls, table: fits.BinTableHDU, origin: tuple[int, int] = (0, 0), shape: tuple[int, int] = FRAME_SHAPE
     ) -> Self:
         """Return the wavelength solution of a table without an image.
 

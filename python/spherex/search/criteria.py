@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 from lsst.daf.butler import MissingCollectionError
 
-from spherex.detectors import DETECTORS
+from spherex.detectors import CALIBRATION_COLLECTION, DETECTORS, LEVEL2_COLLECTION, LEVEL2_TYPE
 from spherex.errors import SearchError
-from spherex.instrument import SPHEREx
 
 if TYPE_CHECKING:
     from lsst.daf.butler import Butler, Timespan
@@ -69,8 +68,8 @@ class Criteria:
     dec: float
     radius: float = 0.0
     instrument: str = "SPHEREx"
-    dataset_type: str = "level2"
-    collections: tuple[str, ...] = ("SPHEREx/level2",)
+    dataset_type: str = LEVEL2_TYPE
+    collections: tuple[str, ...] = (LEVEL2_COLLECTION,)
     detectors: tuple[int, ...] = ()
     surveys: tuple[str, ...] = ()
     timespan: Timespan | None = None
@@ -330,7 +329,7 @@ def calibrations_of(butler: Butler, criteria: Criteria) -> tuple[str, ...]:
     """
     named = criteria.calibrations
     try:
-        return tuple(butler.collections.query(named or SPHEREx.calibration_collection, flatten_chains=True))
+        return tuple(butler.collections.query(named or CALIBRATION_COLLECTION, flatten_chains=True))
     except MissingCollectionError as error:
         if named is None:
             return ()

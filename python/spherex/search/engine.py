@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spherex.detectors import FRAME_SIDE
+from spherex.detectors import FRAME_SHAPE, FRAME_SIDE
 from spherex.errors import SearchError
 from spherex.fits import FLAGS, flag_table_of, open_source, read_array, scan_hdus
 from spherex.geometry import depths_of, pixels_at
@@ -70,7 +70,6 @@ def _flags_of(address: ResourcePath, pixel: tuple[int, int]) -> str | None:
     return ",".join(names) or NONE
 
 
-_SHAPE = (FRAME_SIDE, FRAME_SIDE)
 _SORTS = ("time", "wavelength")
 
 
@@ -156,18 +155,18 @@ def _find(
 ) -> FoundImages:
     calibrations = calibrations_of(butler, criteria)
     candidates = find_candidates(butler, criteria)
-    pixels = pixels_at(candidates.corners, _direction(criteria), _SHAPE)
+    pixels = pixels_at(candidates.corners, _direction(criteria), FRAME_SHAPE)
     reach = _reach(candidates, criteria)
-    depths = depths_of(pixels, _SHAPE) + reach
+    depths = depths_of(pixels, FRAME_SHAPE) + reach
     if exact:
         settlement = Settlement(pixels.copy(), {}, [])
         near = np.flatnonzero(depths >= -MARGIN)
         read_exactly(butler, criteria, candidates, near.tolist(), settlement, threads)
     else:
         near = np.flatnonzero(np.abs(depths) <= MARGIN)
-        settlement = settle(butler, criteria, candidates, pixels, near, reach=reach, shape=_SHAPE, threads=threads)
+        settlement = settle(butler, criteria, candidates, pixels, near, reach=reach, shape=FRAME_SHAPE, threads=threads)
     pixels = settlement.pixels
-    is_found = depths_of(pixels, _SHAPE) + reach >= 0
+    is_found = depths_of(pixels, FRAME_SHAPE) + reach >= 0
     if exact:
         is_found &= _is_in_file(settlement, reach)
     wavelength, bandwidth = np.full((2, len(candidates)), np.nan)
@@ -176,7 +175,7 @@ def _find(
         butler,
         candidates.take(rows),
         pixels[rows],
-        _SHAPE,
+        FRAME_SHAPE,
         threads,
         calibrations=calibrations,
         with_files=exact,

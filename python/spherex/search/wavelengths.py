@@ -12,7 +12,7 @@ from lsst.daf.butler import MissingDatasetTypeError
 
 from spherex.archive import CBAND, CWAVE
 from spherex.calibrations import CalibrationIndex
-from spherex.detectors import WAVELENGTH_TYPE
+from spherex.detectors import SPECTRAL_WCS_TYPE, WAVELENGTH_TYPE
 from spherex.errors import HeaderError, ProductError
 from spherex.fits import WCS_WAVE, ProductFile, open_source, read_array, scan_hdus
 from spherex.headers import BUNIT, bunit_of
@@ -149,9 +149,6 @@ def _in_um(name: str, values: NDArray[Any], cards: Mapping[str, Any]) -> NDArray
         raise ValueError(f"its plane {name} has the unit {cards[BUNIT]!r}, which is none of wavelengths") from None
 
 
-CALIBRATION = "spectral_wcs"
-
-
 def wavelengths_at(
     butler: Butler,
     candidates: Candidates,
@@ -224,7 +221,7 @@ def _calibrations(
     butler: Butler, candidates: Candidates, is_wanted: NDArray[np.bool_], collections: Sequence[str]
 ) -> Iterator[tuple[NDArray[np.intp], DatasetRef]]:
     """Yield the rows of images that have the same calibration, and the calibration; each image once."""
-    index = CalibrationIndex(butler.registry, CALIBRATION, collections)
+    index = CalibrationIndex(butler.registry, SPECTRAL_WCS_TYPE, collections)
     rows = np.flatnonzero(is_wanted & candidates.has_time)
     numbers = index.find_all(candidates.instrument, candidates.detector[rows], candidates.middle[rows])
     for number in np.unique(numbers[numbers >= 0]).tolist():
@@ -261,7 +258,7 @@ def _read(
     found = butler.get_many_uris(refs, predict=True)
     addresses = [found[ref].primaryURI for ref in refs]
     answers: list[Any] = [None] * len(refs)
-    plain = [n for n, ref in enumerate(refs) if ref.datasetType.name == CALIBRATION and _has_ranges(addresses[n])]
+    plain = [n for n, ref in enumerate(refs) if ref.datasetType.name == SPECTRAL_WCS_TYPE and _has_ranges(addresses[n])]
     _fill(answers, plain, read_pixels, addresses, places, [shape] * len(refs), threads=threads)
     others = [n for n, answer in enumerate(answers) if answer is None]
     get = functools.partial(_get, butler)

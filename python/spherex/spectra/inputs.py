@@ -10,6 +10,7 @@ import numpy as np
 from astropy import units
 from astropy.units import Quantity
 
+from spherex.detectors import SOLID_ANGLE_TYPE
 from spherex.image import Box
 from spherex.photometry import FluxSettings
 
@@ -154,7 +155,7 @@ def solid_angles(
     angles, sources = np.full(number, angle), np.full(number, source, object)
     if gained is not None:
         is_known = np.isfinite(gained) & (gained > 0)
-        angles[is_known], sources[is_known] = gained[is_known], "solid_angle_pixel_map"
+        angles[is_known], sources[is_known] = gained[is_known], SOLID_ANGLE_TYPE
     return angles, sources
 
 

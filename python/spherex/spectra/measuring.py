@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from astropy.units import Unit, UnitBase, UnitConversionError
 
-from spherex.detectors import FRAME_SIDE
+from spherex.detectors import FRAME_SIDE, SPECTRAL_WCS_TYPE
 from spherex.errors import HeaderError, ProductError
 from spherex.headers import exposure_middle, has_old_gains
 from spherex.image import BAD_PIXEL_PRESETS, celestial_wcs, frame_origin
@@ -121,7 +121,7 @@ class Rows:
     def _find_wavelengths(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
         if self._calibrations.wavelengths is not None:
             at: WavelengthAt = self._calibrations.wavelengths.value.at
-            origin = "spectral_wcs"
+            origin = SPECTRAL_WCS_TYPE
         else:
             solution, (x0, y0) = self._attempt("no wavelength", self._source.wavelength), self._origin
             if solution is None:

@@ -11,6 +11,7 @@ import lsst.pipe.base as pipeBase
 import lsst.pipe.base.connectionTypes as cT  # noqa: N812
 
 from spherex.calibrations import NewestCalibrationLookup
+from spherex.detectors import CHANNEL_SPECTRUM_TYPE, SPECTRAL_CHANNELS_TYPE, SPECTRUM_TYPE
 
 if TYPE_CHECKING:
     from astropy.table import QTable
@@ -27,13 +28,13 @@ class CombineChannelsConnections(pipeBase.PipelineTaskConnections, dimensions=("
 
     spectrum = cT.Input(
         doc="All measurements of one target.",
-        name="spectrum",
+        name=SPECTRUM_TYPE,
         storageClass="AstropyQTable",
         dimensions=("catalog", "target"),
     )
     channels = cT.PrerequisiteInput(
         doc="Which channel each pixel belongs to; without it, measurements go to the nearest channel by wavelength.",
-        name="spectral_channels",
+        name=SPECTRAL_CHANNELS_TYPE,
         storageClass="AstropyHDUList",
         dimensions=("instrument",),
         isCalibration=True,
@@ -43,7 +44,7 @@ class CombineChannelsConnections(pipeBase.PipelineTaskConnections, dimensions=("
     )
     channelSpectrum = cT.Output(
         doc="Means of the measurements of each channel.",
-        name="channel_spectrum",
+        name=CHANNEL_SPECTRUM_TYPE,
         storageClass="AstropyQTable",
         dimensions=("catalog", "target"),
     )

@@ -10,6 +10,8 @@ import lsst.pipe.base as pipeBase
 import lsst.pipe.base.connectionTypes as cT  # noqa: N812
 import numpy as np
 
+from spherex.detectors import COMBINED_DARK_TYPE, DARK_TYPE
+
 from .clipping import Clipped, clip, find_deviant_pixels, is_robust
 from .stack import ImageHandle, Stack, open_stack
 from .subtract import EXPOSURE_TIME, exposure_time_of, is_rate
@@ -60,7 +62,7 @@ class CombineDarkConnections(pipeBase.PipelineTaskConnections, dimensions=("inst
 
     inputDarks = cT.Input(
         doc="Darks of one detector.",
-        name="dark",
+        name=DARK_TYPE,
         storageClass="SPHERExImage",
         dimensions=("instrument", "exposure", "detector"),
         multiple=True,
@@ -68,7 +70,7 @@ class CombineDarkConnections(pipeBase.PipelineTaskConnections, dimensions=("inst
     )
     outputDark = cT.Output(
         doc="Their mean, to be certified for a range of time.",
-        name="combined_dark",
+        name=COMBINED_DARK_TYPE,
         storageClass="SPHERExImage",
         dimensions=("instrument", "detector"),
         isCalibration=True,

@@ -11,6 +11,7 @@ import lsst.pipe.base as pipeBase
 import lsst.pipe.base.connectionTypes as cT  # noqa: N812
 
 import spherex
+from spherex.detectors import SPECTRUM_TYPE
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -113,7 +114,7 @@ class GatherSpectraConnections(pipeBase.PipelineTaskConnections, dimensions=("ca
     )
     spectrum = cT.Output(
         doc="All measurements of one target, by wavelength.",
-        name="spectrum",
+        name=SPECTRUM_TYPE,
         storageClass="AstropyQTable",
         dimensions=("catalog", "target"),
     )

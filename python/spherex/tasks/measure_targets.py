@@ -16,6 +16,17 @@ from astropy import units
 from lsst.daf.butler import FileIntegrityError
 
 from spherex.calibrations import CalibrationLookup
+from spherex.detectors import (
+    AVERAGE_PSF_TYPE,
+    CATALOG_TYPE,
+    DETECTORS,
+    EPSF_TYPE,
+    FLUX_CORRECTIONS_TYPE,
+    FRAME_SHAPE,
+    LEVEL2_TYPE,
+    SOLID_ANGLE_TYPE,
+    SPECTRAL_WCS_TYPE,
+)
 from spherex.errors import ProductError
 
 if TYPE_CHECKING:
@@ -65,13 +76,12 @@ class Kept(Generic[_Value]):
         return self._values[key]
 
 
-_PSF_KINDS = ("epsf", "average_psf")
-_DETECTORS = 6
+_PSF_KINDS = (EPSF_TYPE, AVERAGE_PSF_TYPE)
 
 _CATALOGS: Kept[Table] = Kept(2)
-_PROFILES: Kept[Profiles] = Kept(2 * _DETECTORS)
-_MAPS: Kept[WholeMap] = Kept(2 * _DETECTORS)
-_WAVELENGTHS: Kept[PlaneWavelengths | Wavelength] = Kept(_DETECTORS)
+_PROFILES: Kept[Profiles] = Kept(2 * len(DETECTORS))
+_MAPS: Kept[WholeMap] = Kept(2 * len(DETECTORS))
+_WAVELENGTHS: Kept[PlaneWavelengths | Wavelength] = Kept(len(DETECTORS))
 
 
 class HandledImage:
@@ -187,9 +197,8 @@ def map_of(handle: Any, unit: units.UnitBase) -> WholeMap:
 
 
 def _read_map(image: CCDData, name: str, unit: units.UnitBase) -> WholeMap:
-    from spherex.detectors import FRAME_SIDE
 
-    if image.shape != (FRAME_SIDE, FRAME_SIDE):
+    if image.shape != FRAME_SHAPE:
         raise ValueError(f"the calibration {name} has shape {image.shape}, not that of the frame")
     values = np.asarray(image.data)
     given = image.unit
@@ -213,7 +222,6 @@ def wavelengths_of(handle: Any) -> PlaneWavelengths | Wavelength:
 
 def _read_wavelengths(hdus: HDUList) -> PlaneWavelengths | Wavelength:
     from spherex.archive import CBAND, CWAVE
-    from spherex.detectors import FRAME_SIDE
     from spherex.fits import WCS_WAVE
     from spherex.headers import bunit_of
     from spherex.image import Wavelength
@@ -223,7 +231,7 @@ def _read_wavelengths(hdus: HDUList) -> PlaneWavelengths | Wavelength:
         planes = []
         for name in (CWAVE, CBAND):
             plane = hdus[name]
-            if plane.shape != (FRAME_SIDE, FRAME_SIDE):
+            if plane.shape != FRAME_SHAPE:
                 raise ValueError(f"the plane {name} of spectral_wcs has shape {plane.shape}, not that of the frame")
             unit = bunit_of(plane.header)
             planes.append(units.Quantity(plane.data, units.um if unit is None else unit, copy=False, dtype=None))
@@ -275,26 +283,26 @@ class MeasureTargetsConnections(pipeBase.PipelineTaskConnections, dimensions=(*_
     """What `MeasureTargetsTask` reads and writes."""
 
     image = cT.Input(
-        doc="Image to measure.", name="level2", storageClass="SPHERExImage", dimensions=_DIMENSIONS, deferLoad=True
+        doc="Image to measure.", name=LEVEL2_TYPE, storageClass="SPHERExImage", dimensions=_DIMENSIONS, deferLoad=True
     )
     targets = cT.Input(
         doc="Targets with their positions and proper motions.",
-        name="target_catalog",
+        name=CATALOG_TYPE,
         storageClass="AstropyParquet",
         dimensions=("catalog",),
         deferLoad=True,
     )
     spectralWcs = _calibration(
-        "spectral_wcs", "AstropyHDUList", "Wavelengths of all pixels; without it those of the image are used."
+        SPECTRAL_WCS_TYPE, "AstropyHDUList", "Wavelengths of all pixels; without it those of the image are used."
     )
     solidAngles = _calibration(
-        "solid_angle_pixel_map", "CCDData", "Solid angles of all pixels; without it the median of the image."
+        SOLID_ANGLE_TYPE, "CCDData", "Solid angles of all pixels; without it the median of the image."
     )
     psf = _calibration(
-        "epsf", "AstropyHDUList", "PSF that takes the place of the image's own; without it that of the image."
+        EPSF_TYPE, "AstropyHDUList", "PSF that takes the place of the image's own; without it that of the image."
     )
     fluxCorrections = _calibration(
-        "l3_flux_corrections", "CCDData", "Factors for images of the mission's pipeline before version 7."
+        FLUX_CORRECTIONS_TYPE, "CCDData", "Factors for images of the mission's pipeline before version 7."
     )
     measurements = cT.Output(
         doc="A row for each target on the image.",

@@ -9,6 +9,8 @@ import lsst.pipe.base as pipeBase
 import lsst.pipe.base.connectionTypes as cT  # noqa: N812
 import numpy as np
 
+from spherex.detectors import CHANNEL_SPECTRUM_TYPE, SPECTRUM_TYPE
+
 if TYPE_CHECKING:
     from astropy.table import QTable
 
@@ -23,12 +25,12 @@ class DrawSpectrumConnections(pipeBase.PipelineTaskConnections, dimensions=_TARG
 
     spectrum = cT.Input(
         doc="All measurements of one target.",
-        name="spectrum",
+        name=SPECTRUM_TYPE,
         storageClass="AstropyQTable",
         dimensions=_TARGET_DIMENSIONS,
     )
     channelSpectrum = cT.Input(
-        doc="Their means.", name="channel_spectrum", storageClass="AstropyQTable", dimensions=_TARGET_DIMENSIONS
+        doc="Their means.", name=CHANNEL_SPECTRUM_TYPE, storageClass="AstropyQTable", dimensions=_TARGET_DIMENSIONS
     )
     plot = cT.Output(doc="The picture.", name="spectrum_plot", storageClass="Plot", dimensions=_TARGET_DIMENSIONS)
 

@@ -16,6 +16,7 @@ import numpy as np
 from lsst.pipe.base.quantum_graph_builder import PrerequisiteMissingError
 
 from spherex.calibrations import CalibrationLookup, explain_missing
+from spherex.detectors import COMBINED_DARK_TYPE, DARK_TYPE, RAW_TYPE
 from spherex.headers import number_of
 
 if TYPE_CHECKING:
@@ -76,9 +77,11 @@ class SubtractConnections(pipeBase.PipelineTaskConnections, dimensions=_DIMENSIO
     """What `SubtractTask` reads and writes."""
 
     inputImage = cT.Input(
-        doc="Image to subtract from.", name="rawexp", storageClass="SPHERExImage", dimensions=_DIMENSIONS
+        doc="Image to subtract from.", name=RAW_TYPE, storageClass="SPHERExImage", dimensions=_DIMENSIONS
     )
-    subtractImage = cT.Input(doc="Image to subtract.", name="dark", storageClass="SPHERExImage", dimensions=_DIMENSIONS)
+    subtractImage = cT.Input(
+        doc="Image to subtract.", name=DARK_TYPE, storageClass="SPHERExImage", dimensions=_DIMENSIONS
+    )
     outputImage = cT.Output(doc="The difference.", name="postDark", storageClass="SPHERExImage", dimensions=_DIMENSIONS)
 
 
@@ -234,7 +237,7 @@ class CalibratedSubtractConnections(SubtractConnections, dimensions=("instrument
 
     subtractImage = cT.PrerequisiteInput(
         doc="Image to subtract, valid at the middle of the exposure.",
-        name="combined_dark",
+        name=COMBINED_DARK_TYPE,
         storageClass="SPHERExImage",
         dimensions=("instrument", "detector"),
         isCalibration=True,
