@@ -11,6 +11,8 @@ from astropy.io import fits
 from astropy.units import Unit
 from lsst.daf.butler import Butler, DatasetProvenance, DatasetRef, DatasetType
 from lsst.pipe.base import InMemoryDatasetHandle
+from lsst.utils.doImport import doImportType
+from lsst.utils.introspection import get_full_type_name
 
 from spherex.errors import ProductError
 from spherex.fits import WriteRecipe, open_product, read_product, write_product
@@ -262,3 +264,25 @@ def test_what_is_no_component_is_refused(butler: Butler, ref: DatasetRef, image:
             image.component(name)
     with pytest.raises(ValueError, match="no wavelength"):
         SPHERExImage(image, planes={}).component("wavelength")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "spherex.formatters.CCDDataFormatter",
+        "spherex.formatters.HDUListFormatter",
+        "spherex.formatters.JsonPackagesFormatter",
+        "spherex.formatters.NumpyFormatter",
+        "spherex.formatters.RefusedFormatter",
+        "spherex.formatters.SPHERExImageFormatter",
+        "spherex.formatters.tables.NativeParquetFormatter",
+        "spherex.formatters.tables.PlainQTableFormatter",
+    ],
+)
+def test_repositories_record_the_same_names_as_ever(name: str):
+    assert get_full_type_name(doImportType(name)) == name
+
+
+def test_a_repository_records_the_name_of_the_formatter(butler: Butler, ref: DatasetRef):
+    rows = butler._datastore.getStoredItemsInfo(ref)
+    assert [row.formatter for row in rows] == ["spherex.formatters.SPHERExImageFormatter"]

@@ -126,7 +126,7 @@ def test_images_of_version_7_keep_their_gains(tmp_path):
 def test_images_of_an_unknown_version_are_corrected_and_then_averaged_with_others(frame):
     image, catalogue, truth = frame
     unknown = ImageInMemory(image.image.copy())
-    unknown.image.side_cards.clear()
+    unknown.image.extra_headers.clear()
     assert unknown.image.version is None
     gains = Calibrations(gains=Calibration("g", Map(0.9)))
     plain, corrected = (measure((unknown, catalogue, truth), given) for given in (None, gains))

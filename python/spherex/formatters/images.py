@@ -19,7 +19,7 @@ _MOST_INPUTS_IN_HEADER = 3000
 
 
 class SPHERExImageFormatter(FormatterV2):
-    """Reads and writes `spherex.image.SPHERExImage` as FITS.
+    """Formatter of `spherex.image.SPHERExImage` as FITS.
 
     The components are `spherex.image.COMPONENTS`. The parameters are those of
     `spherex.image.Cutout` (``box``, or ``position`` and ``size``, and
@@ -28,6 +28,8 @@ class SPHERExImageFormatter(FormatterV2):
     remote files too. The write parameter ``recipe`` is the name of a write
     recipe of the configuration.
     """
+
+    __module__ = "spherex.formatters"  # Repositories record the class by this name.
 
     default_extension: ClassVar[str | None] = ".fits"
     supported_extensions: ClassVar[frozenset[str]] = frozenset({".fits", ".fits.fz", ".fit", ".FITS"})
@@ -112,6 +114,8 @@ class SPHERExImageFormatter(FormatterV2):
 
 class SPHERExImageDelegate(StorageClassDelegate):
     """Components and parameters of images in memory, as the formatter has them for files."""
+
+    __module__ = "spherex.formatters"  # Repositories record the class by this name.
 
     def getComponent(self, composite: Any, componentName: str) -> Any:  # noqa: N802, N803
         """Return a component; see `lsst.daf.butler.StorageClassDelegate`.
