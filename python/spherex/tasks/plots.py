@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 
 _TARGET_DIMENSIONS = ("catalog", "target")
+_IMAGE_DIMENSIONS = ("instrument", "exposure", "detector")
 
 
 class DrawSpectrumConnections(pipeBase.PipelineTaskConnections, dimensions=_TARGET_DIMENSIONS):
-    """What `DrawSpectrumTask` reads and writes."""
+    """Inputs and outputs of `DrawSpectrumTask`."""
 
     spectrum = cT.Input(
         doc="All measurements of one target.",
@@ -30,9 +31,12 @@ class DrawSpectrumConnections(pipeBase.PipelineTaskConnections, dimensions=_TARG
         dimensions=_TARGET_DIMENSIONS,
     )
     channelSpectrum = cT.Input(
-        doc="Their means.", name=CHANNEL_SPECTRUM_TYPE, storageClass="AstropyQTable", dimensions=_TARGET_DIMENSIONS
+        doc="Means of the measurements in each channel.",
+        name=CHANNEL_SPECTRUM_TYPE,
+        storageClass="AstropyQTable",
+        dimensions=_TARGET_DIMENSIONS,
     )
-    plot = cT.Output(doc="The picture.", name="spectrum_plot", storageClass="Plot", dimensions=_TARGET_DIMENSIONS)
+    plot = cT.Output(doc="The plot.", name="spectrum_plot", storageClass="Plot", dimensions=_TARGET_DIMENSIONS)
 
 
 class DrawSpectrumConfig(pipeBase.PipelineTaskConfig, pipelineConnections=DrawSpectrumConnections):
@@ -58,19 +62,19 @@ class DrawSpectrumConfig(pipeBase.PipelineTaskConfig, pipelineConnections=DrawSp
 
 
 class DrawSpectrumTask(pipeBase.PipelineTask):
-    """Draw the spectrum of a target and its channels."""
+    """Plot the spectrum of a target and its channels."""
 
     ConfigClass = DrawSpectrumConfig
     _DefaultName = "drawSpectrum"
     config: DrawSpectrumConfig
 
     def run(self, spectrum: QTable, channelSpectrum: QTable | None = None) -> pipeBase.Struct:  # noqa: N803
-        """Draw.
+        """Plot a spectrum.
 
         Parameters
         ----------
         spectrum, channelSpectrum
-            What `spherex.spectra.gather_spectrum` and `spherex.spectra.combine_channels` return.
+            Tables from `spherex.spectra.gather_spectrum` and `spherex.spectra.combine_channels`.
 
         Returns
         -------
@@ -90,14 +94,11 @@ class DrawSpectrumTask(pipeBase.PipelineTask):
         )
 
 
-_DIMENSIONS = ("instrument", "exposure", "detector")
+class QuickLookConnections(pipeBase.PipelineTaskConnections, dimensions=_IMAGE_DIMENSIONS):
+    """Inputs and outputs of `QuickLookTask`."""
 
-
-class QuickLookConnections(pipeBase.PipelineTaskConnections, dimensions=_DIMENSIONS):
-    """What `QuickLookTask` reads and writes."""
-
-    image = cT.Input(doc="Image to show.", name="postDark", storageClass="SPHERExImage", dimensions=_DIMENSIONS)
-    plot = cT.Output(doc="The picture.", name="postDark_plot", storageClass="Plot", dimensions=_DIMENSIONS)
+    image = cT.Input(doc="Image to show.", name="postDark", storageClass="SPHERExImage", dimensions=_IMAGE_DIMENSIONS)
+    plot = cT.Output(doc="The plot.", name="postDark_plot", storageClass="Plot", dimensions=_IMAGE_DIMENSIONS)
 
 
 class QuickLookConfig(pipeBase.PipelineTaskConfig, pipelineConnections=QuickLookConnections):
@@ -108,12 +109,12 @@ class QuickLookConfig(pipeBase.PipelineTaskConfig, pipelineConnections=QuickLook
     )
     colormap = pexConfig.Field[str](default="inferno", doc="Name of the matplotlib colour map.")
     hiddenFlags = pexConfig.ListField[str](
-        default=["NONFUNC"], doc="Pixels with one of these flags are left out of the picture."
+        default=["NONFUNC"], doc="Pixels with one of these flags are left out of the plot."
     )
 
 
 class QuickLookTask(pipeBase.PipelineTask):
-    """Draw an image, with its colour scale."""
+    """Plot an image with its colour scale."""
 
     ConfigClass = QuickLookConfig
     _DefaultName = "quickLook"
@@ -134,14 +135,14 @@ class QuickLookTask(pipeBase.PipelineTask):
         butlerQC.put(self.run(butlerQC.get(ref), title), outputRefs)
 
     def run(self, image: SPHERExImage, title: str = "") -> pipeBase.Struct:
-        """Draw.
+        """Plot an image.
 
         Parameters
         ----------
         image
             Image to show.
         title
-            Text above the picture.
+            Text above the plot.
 
         Returns
         -------
