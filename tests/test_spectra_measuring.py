@@ -13,8 +13,8 @@ from astropy.time import Time
 from astropy.utils import iers
 
 from spherex.errors import ProductError
-from spherex.image import Box
-from spherex.spectra import Calibration, Calibrations, MeasureSettings, PlaneWavelengths, failed_table, measure_targets
+from spherex.image import Box, PlaneWavelengths
+from spherex.spectra import Calibration, Calibrations, MeasureSettings, failed_table, measure_targets
 from spherex.spectra.channels import _has_older_gains
 from spherex.spectra.inputs import airglow_slopes, gains_in
 from spherex.spectra.measuring import time_of

@@ -7,7 +7,8 @@ import pytest
 from astropy import units
 from astropy.table import Table, join
 
-from spherex.spectra import MICROJANSKY, Calibration, Calibrations, PlaneWavelengths, measure_targets
+from spherex.image import PlaneWavelengths
+from spherex.spectra import MICROJANSKY, Calibration, Calibrations, measure_targets
 from spherex_simulator.level2 import RELEASES
 from spherex_simulator.level2._wavelength import wavelength_table
 

@@ -14,6 +14,7 @@ __all__ = [
     "SearchError",
     "UserError",
     "counted",
+    "first_line",
 ]
 
 from typing import NamedTuple
@@ -98,3 +99,16 @@ def counted(number: int, noun: str) -> str:
         Word for one of them, of which the plural ends with s.
     """
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of the message of an error.
+
+    Parameters
+    ----------
+    error
+        The error. One without a message is named by its type.
+    """
+    # A KeyError quotes its message.
+    text = str(error.args[0] if isinstance(error, KeyError) and error.args else error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

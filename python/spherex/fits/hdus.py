@@ -26,9 +26,6 @@ VARIANCE = "VARIANCE"
 MASK = "MASK"
 """Boolean mask of a `~astropy.nddata.CCDData`, if one is set."""
 
-WCS_WAVE = "WCS-WAVE"
-"""Table of wavelengths and bandwidths at some pixels."""
-
 PROVENANCE_PREFIX = "LSST BUTLER"
 """Prefix of the HIERARCH cards with the Butler's provenance, the same as in lsst.images."""
 

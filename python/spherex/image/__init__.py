@@ -13,9 +13,11 @@ __all__ = [
     "KNOWN_FLAGS",
     "PSF_PLANES",
     "Plane",
+    "PlaneWavelengths",
     "Psf",
     "SPHEREX_FLAGS",
     "SPHERExImage",
+    "WCS_WAVE",
     "Wavelength",
     "ZODI_PLANE",
     "ZonePsf",
@@ -26,7 +28,9 @@ __all__ = [
     "replace_celestial_wcs",
     "shift_header",
     "shifted_cards",
+    "plane_unit",
     "wavelength_plane",
+    "wavelengths_in",
     "zone_weights",
 ]
 
@@ -35,7 +39,7 @@ from .flags import BAD_PIXEL_PRESETS, KNOWN_FLAGS, SPHEREX_FLAGS, BadPixelPreset
 from .plane import Plane
 from .psf import PSF_PLANES, Psf, ZonePsf, zone_weights
 from .spherex_image import COMPONENTS, ZODI_PLANE, SPHERExImage
-from .wavelength import Wavelength, wavelength_plane
+from .wavelength import WCS_WAVE, PlaneWavelengths, Wavelength, plane_unit, wavelength_plane, wavelengths_in
 from .wcs import (
     celestial_cards,
     celestial_wcs,

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, Self
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from astropy import units
 from astropy.io import fits
-from astropy.units import Quantity
+from astropy.units import Quantity, UnitBase
 from astropy.wcs import WCS
 
+from spherex.archive import CBAND, CWAVE
 from spherex.detectors import FRAME_SHAPE
+from spherex.errors import HeaderError, ProductError
+from spherex.headers import BUNIT, bunit_of
 
 from .wcs import alternative_cards, alternative_wcs
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 _KEY = "W"
+
+
+WCS_WAVE = "WCS-WAVE"
+"""Name of the table of wavelengths and bandwidths at control points."""
 
 
 class Wavelength:
@@ -151,3 +162,98 @@ def _check(cards: fits.Header, table: fits.BinTableHDU) -> None:
     expected = (1, table.data[y].size, table.data[x].size, 2)
     if found != expected or len(table.data) != 1:
         raise ValueError(f"The table {table.name} has {values} of shape {found}, where {expected} was expected.")
+
+
+class PlaneWavelengths:
+    """Wavelengths and bandwidths of all pixels of the frame, from the calibration ``spectral_wcs``.
+
+    Parameters
+    ----------
+    central, bandwidth
+        Wavelengths and bandwidths with units, of shape (rows, columns).
+    """
+
+    def __init__(self, central: Quantity, bandwidth: Quantity) -> None:
+        # Of planes in another byte order scipy makes a copy at every call.
+        self._planes = tuple(plane.astype(plane.dtype.newbyteorder("="), copy=False) for plane in (central, bandwidth))
+
+    def at(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[Quantity, Quantity]:
+        """Return central wavelength and bandwidth at places, linear between the centres of pixels.
+
+        Parameters
+        ----------
+        x, y
+            Columns and rows of the frame, from 0.
+        """
+        from scipy.ndimage import map_coordinates
+
+        central, bandwidth = (
+            Quantity(map_coordinates(plane.value, [y, x], order=1, mode="nearest", output=float), plane.unit)
+            for plane in self._planes
+        )
+        return central.to(units.um), bandwidth.to(units.um)
+
+    def of_pixels(self, x: NDArray[np.intp], y: NDArray[np.intp]) -> tuple[Quantity, Quantity]:
+        """Return central wavelength and bandwidth of pixels.
+
+        Parameters
+        ----------
+        x, y
+            Columns and rows of the frame, from 0, inside of the frame.
+        """
+        central, bandwidth = (Quantity(plane[y, x], dtype=float).to(units.um) for plane in self._planes)
+        return central, bandwidth
+
+
+def wavelengths_in(hdus: fits.HDUList) -> Wavelength | PlaneWavelengths:
+    """Return the wavelengths of the frame from a calibration ``spectral_wcs`` or a wavelength table.
+
+    Parameters
+    ----------
+    hdus
+        HDUs with the planes CWAVE and CBAND, or else with the table WCS-WAVE.
+
+    Raises
+    ------
+    ProductError
+        If there is neither, or a plane cannot be used, see `plane_unit`.
+    ValueError
+        If the table is damaged.
+    """
+    if CWAVE in hdus and CBAND in hdus:
+        planes = []
+        for name in (CWAVE, CBAND):
+            unit = plane_unit(name, hdus[name].shape, hdus[name].header)
+            planes.append(Quantity(hdus[name].data, unit, copy=False, dtype=None))
+        return PlaneWavelengths(*planes)
+    if WCS_WAVE in hdus:
+        return Wavelength.from_table(hdus[WCS_WAVE])
+    raise ProductError(f"no wavelengths: neither planes {CWAVE} and {CBAND} nor a table {WCS_WAVE}")
+
+
+def plane_unit(name: str, shape: tuple[int, ...], cards: Mapping[str, Any]) -> UnitBase:
+    """Return the unit of a plane of wavelengths or bandwidths.
+
+    Parameters
+    ----------
+    name
+        Name of the HDU, for the error message.
+    shape
+        Shape of the plane, rows first.
+    cards
+        Header of the plane. Without BUNIT the unit is um.
+
+    Raises
+    ------
+    ProductError
+        If the plane does not have the shape of the frame or a unit of length.
+    """
+    if tuple(shape) != FRAME_SHAPE:
+        raise ProductError(f"plane {name} has shape {tuple(shape)}, not {FRAME_SHAPE} (rows, columns) as the frame")
+    try:
+        unit = bunit_of(cards, f"of plane {name}") or units.um
+    except HeaderError as error:
+        raise ProductError(str(error)) from None
+    if not unit.is_equivalent(units.um):
+        raise ProductError(f"{BUNIT} of plane {name} is {str(unit)!r}, which is not a unit of length")
+    return unit

@@ -88,13 +88,18 @@ class Candidates:
         fields = ("ids", "runs", "exposure", "detector", "name", "times", "corners")
         return dataclasses.replace(self, **{field: getattr(self, field)[rows] for field in fields})
 
-    def addresses(self, butler: Butler) -> list[ResourcePath]:
-        """Return where the images are.
+    def uris(self, butler: Butler) -> list[ResourcePath]:
+        """Return the URIs of the images.
+
+        Parameters
+        ----------
+        butler
+            The repository.
 
         Raises
         ------
         SearchError
-            Raised if one is in several files.
+            If an image is stored in several files.
         """
         dimensions = self.dataset_type.dimensions
         refs = []
@@ -106,13 +111,13 @@ class Candidates:
             )
             refs.append(DatasetRef(self.dataset_type, data_id, run, id=id_, conform=False))
         found = butler.get_many_uris(refs, predict=True)
-        addresses = []
+        uris = []
         for ref in refs:
-            address = found[ref].primaryURI
-            if address is None:
-                raise SearchError(f"{ref} is in several files, one for each component; such images have no address.")
-            addresses.append(address)
-        return addresses
+            uri = found[ref].primaryURI
+            if uri is None:
+                raise SearchError(f"{ref} is stored in several files, one for each component; such images have no URI.")
+            uris.append(uri)
+        return uris
 
 
 def find_candidates(butler: Butler, criteria: Criteria) -> Candidates:

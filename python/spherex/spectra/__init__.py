@@ -14,7 +14,6 @@ __all__ = [
     "MeasureSettings",
     "OFF_FRAME",
     "PixelMap",
-    "PlaneWavelengths",
     "SpectrumColumn",
     "UNPLACED",
     "add_spectrum",
@@ -34,7 +33,7 @@ __all__ = [
 ]
 
 from .channels import CHANNEL_COLUMNS, Channels, channels_of_product, combine_channels, design_channels, find_misfits
-from .inputs import Calibration, Calibrations, ImageSource, MeasureSettings, PixelMap, PlaneWavelengths
+from .inputs import Calibration, Calibrations, ImageSource, MeasureSettings, PixelMap
 from .measuring import MICROJANSKY, failed_table, measure_targets
 from .placing import positions_at
 from .plot import DOUBTFUL_FLAGS, add_spectrum, draw_spectrum

@@ -48,30 +48,6 @@ class PixelMap(Protocol):
         """Return a part of it."""
 
 
-class PlaneWavelengths:
-    """Wavelengths from the planes of the calibration ``spectral_wcs``.
-
-    Parameters
-    ----------
-    central, bandwidth
-        Of all pixels of the frame, of shape (rows, columns), with units.
-    """
-
-    def __init__(self, central: Quantity, bandwidth: Quantity) -> None:
-        # Of planes in another order of bytes scipy makes a copy at every call.
-        self._planes = tuple(plane.astype(plane.dtype.newbyteorder("="), copy=False) for plane in (central, bandwidth))
-
-    def at(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[Quantity, Quantity]:
-        """Return wavelength and bandwidth at places of the frame, linearly between the centres of pixels."""
-        from scipy.ndimage import map_coordinates
-
-        central, bandwidth = (
-            Quantity(map_coordinates(plane.value, [y, x], order=1, mode="nearest", output=float), plane.unit)
-            for plane in self._planes
-        )
-        return central.to(units.um), bandwidth.to(units.um)
-
-
 def airglow_slopes(
     at: WavelengthAt, central: Quantity, x: NDArray[np.float64], y: NDArray[np.float64]
 ) -> NDArray[np.float64]:
@@ -203,7 +179,7 @@ class Calibrations:
     Parameters
     ----------
     wavelengths
-        `PlaneWavelengths`, instead of the image's own solution.
+        `spherex.image.PlaneWavelengths`, instead of the image's own solution.
     solid_angles
         `PixelMap` in arcsec2, instead of the median that the image tells.
     psf

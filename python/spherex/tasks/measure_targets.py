@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from lsst.sphgeom import Region
     from numpy.typing import NDArray
 
-    from spherex.image import Box, SPHERExImage, Wavelength
+    from spherex.image import Box, PlaneWavelengths, SPHERExImage, Wavelength
     from spherex.photometry import Profiles
-    from spherex.spectra import Calibrations, MeasureSettings, PlaneWavelengths
+    from spherex.spectra import Calibrations, MeasureSettings
 
 
 _Value = TypeVar("_Value")
@@ -217,28 +217,9 @@ def wavelengths_of(handle: Any) -> PlaneWavelengths | Wavelength:
     ValueError
         If it holds none for the frame.
     """
-    return _WAVELENGTHS.get(handle.ref.id, lambda: _read_wavelengths(handle.get()))
+    from spherex.image import wavelengths_in
 
-
-def _read_wavelengths(hdus: HDUList) -> PlaneWavelengths | Wavelength:
-    from spherex.archive import CBAND, CWAVE
-    from spherex.fits import WCS_WAVE
-    from spherex.headers import bunit_of
-    from spherex.image import Wavelength
-    from spherex.spectra import PlaneWavelengths
-
-    if CWAVE in hdus and CBAND in hdus:
-        planes = []
-        for name in (CWAVE, CBAND):
-            plane = hdus[name]
-            if plane.shape != FRAME_SHAPE:
-                raise ValueError(f"the plane {name} of spectral_wcs has shape {plane.shape}, not that of the frame")
-            unit = bunit_of(plane.header)
-            planes.append(units.Quantity(plane.data, units.um if unit is None else unit, copy=False, dtype=None))
-        return PlaneWavelengths(*planes)
-    if WCS_WAVE in hdus:
-        return Wavelength.from_table(hdus[WCS_WAVE])
-    raise ValueError(f"spectral_wcs has neither the planes {CWAVE} and {CBAND} nor the table {WCS_WAVE}")
+    return _WAVELENGTHS.get(handle.ref.id, lambda: wavelengths_in(handle.get()))
 
 
 def profiles_of(handle: Any) -> Profiles:
