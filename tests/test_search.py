@@ -61,14 +61,14 @@ def test_directions_are_the_inverse_of_pixels() -> None:
 
 def test_depths_are_distances_from_the_edge() -> None:
     pixels = np.array([[9.5, 4.5], [0.0, 5.0], [-0.5, 5.0], [-3.5, 5.0], [22.5, 13.5]])
-    assert depths_of(pixels, (20, 10)).tolist() == [5.0, 0.5, 0.0, -3.0, -5.0]
+    assert depths_of(pixels, (10, 20)).tolist() == [5.0, 0.5, 0.0, -3.0, -5.0]
 
 
 def test_a_region_that_is_no_frame_is_refused() -> None:
     from lsst.sphgeom import ConvexPolygon, UnitVector3d
 
     triangle = ConvexPolygon([UnitVector3d(1, 0, 0), UnitVector3d(0, 1, 0), UnitVector3d(0, 0, 1)])
-    with pytest.raises(ValueError, match="not four corners"):
+    with pytest.raises(ValueError, match="does not have four corners"):
         corners_of([triangle])
 
 

@@ -193,7 +193,7 @@ class SimulatedDescriber:
 
     def _region(self, hdu: HDUInfo) -> Any:
         rows, columns = hdu.image_shape
-        corners = frame_corners(hdu.cards, (columns, rows))
+        corners = frame_corners(hdu.cards, (rows, columns))
         return None if corners is None else polygon_of(corners)
 
 

@@ -195,7 +195,7 @@ def _flags_at(
     for place, row in enumerate(rows.tolist()):
         if (frame := headers.frames.get(row)) is not None:
             x, y = np.floor(headers.pixels[row] - frame.origin + 0.5).astype(int).tolist()
-            if 0 <= x < frame.shape[0] and 0 <= y < frame.shape[1]:
+            if 0 <= x < frame.shape[1] and 0 <= y < frame.shape[0]:
                 pixels[place] = (x, y)
     places = list(pixels)
     answers, problems = read_files(_flags_of, [uris[place] for place in places], pixels.values(), threads=threads)

@@ -76,7 +76,7 @@ class Frame:
     origin
         0-based x and y in the whole frame of the first pixel of the file.
     shape
-        Number of pixels of the file along x and y.
+        Shape of the image in the file (rows, columns).
     """
 
     wcs: WCS
@@ -133,7 +133,7 @@ def read_frame(uri: ResourcePath) -> Frame:
     if wcs is None:
         raise ProductError(f"no celestial coordinate system in the header of {IMAGE}")
     rows, columns = hdu.image_shape
-    return Frame(wcs, frame_origin(hdu.header), (columns, rows))
+    return Frame(wcs, frame_origin(hdu.header), (rows, columns))
 
 
 _FEW = 8
