@@ -25,6 +25,15 @@ class UserError(Exception):
 
     The message is one line: what is wrong and where, what was expected, and
     what to do. Commands print it without a traceback.
+
+    Examples
+    --------
+    >>> import spherex
+    >>> try:
+    ...     image = spherex.read("notes.txt")
+    ... except spherex.UserError as error:
+    ...     print(type(error).__name__)
+    ProductError
     """
 
 

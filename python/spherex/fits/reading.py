@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,6 +41,7 @@ from .flag_names import flag_table_of
 from .hdus import FLAGS, IMAGE, MASK, OWN_HDUS, PRIMARY, VARIANCE, HDUInfo, check_layout, scan_hdus
 
 if TYPE_CHECKING:
+    from astropy.coordinates import SkyCoord
     from astropy.wcs import WCS
     from lsst.resources import ResourcePath
 
@@ -299,6 +300,17 @@ def open_product(location: str | os.PathLike[str] | ResourcePath) -> Iterator[Pr
         If the file is damaged; the message begins with its URI.
     OSError
         If the file does not exist or may not be read.
+
+    Examples
+    --------
+    Only the header and the pixels of the box are read:
+
+    >>> import spherex
+    >>> with spherex.open("image.fits") as product:
+    ...     print(product.header()["DETECTOR"])
+    ...     print(product.image(spherex.Box(0, 5, 0, 3)).shape)
+    1
+    (3, 5)
     """
     try:
         with open_source(location) as source:
@@ -307,15 +319,28 @@ def open_product(location: str | os.PathLike[str] | ResourcePath) -> Iterator[Pr
         raise ProductError(f"Cannot read {location}: {error}.") from None
 
 
-def read_product(location: str | os.PathLike[str] | ResourcePath, cut: Box | Cutout | None = None) -> SPHERExImage:
-    """Read a product.
+def read_product(
+    location: str | os.PathLike[str] | ResourcePath,
+    cut: Box | Cutout | Sequence[int] | None = None,
+    *,
+    position: SkyCoord | None = None,
+    size: Any = None,
+    mode: str = "trim",
+    planes: Collection[str] | None = None,
+) -> SPHERExImage:
+    """Read an image, whole or a part of it.
 
     Parameters
     ----------
     location
         Local path, or any URI that `lsst.resources.ResourcePath` reads.
     cut
-        Part to read; by default all.
+        Pixels to read: a box, its limits (x0, x1, y0, y1), or a cutout; by
+        default the whole image.
+    position, size, mode
+        Part of the image around a position on the sky, see `spherex.image.Cutout`.
+    planes
+        Names of the further planes to read; by default all.
 
     Raises
     ------
@@ -323,6 +348,22 @@ def read_product(location: str | os.PathLike[str] | ResourcePath, cut: Box | Cut
         If the file is damaged; the message begins with its URI.
     OSError
         If the file does not exist or may not be read.
+    ValueError
+        If nothing of the part is in the image, or it is not one part.
+
+    Examples
+    --------
+    >>> from astropy import units as u
+    >>> from astropy.coordinates import SkyCoord
+    >>> import spherex
+    >>> star = SkyCoord(310.1, 40.16, unit="deg")
+    >>> image = spherex.read("image.fits", position=star, size=1 * u.arcmin)
+    >>> image.shape, image.unit
+    ((10, 10), Unit("MJy / sr"))
     """
+    if position is not None or size is not None or not (cut is None or isinstance(cut, Cutout)):
+        if isinstance(cut, Cutout):
+            raise ValueError("Give either a Cutout, or a position and a size.")
+        cut = Cutout.of(cut, position, size, mode)
     with open_product(location) as product:
-        return product.read(cut)
+        return product.read(cut, planes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Mapping
-from typing import Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 import pydantic
@@ -19,6 +19,10 @@ from .arrays import DTYPES, filled
 from .cards import CARD, Cards, CardValue, card_images, header_bytes, with_card
 from .flag_names import with_flag_table
 from .hdus import BLOCK, FLAGS, IMAGE, MASK, PRIMARY, PROVENANCE_PREFIX, VARIANCE
+
+if TYPE_CHECKING:
+    from lsst.resources import ResourcePath
+
 
 _LOSSLESS_FOR_FLOATS = ("GZIP_1", "GZIP_2")
 
@@ -127,13 +131,13 @@ _PIECE = 2**18
 
 def write_product(
     image: SPHERExImage,
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | ResourcePath,
     recipe: WriteRecipe | None = None,
     *,
     overwrite: bool = False,
     provenance: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write an image to a local file.
+    """Write an image to a file.
 
     The HDUs are PRIMARY (header only), IMAGE, those of FLAGS, VARIANCE and
     MASK that the image has, and the further planes.
@@ -143,7 +147,7 @@ def write_product(
     image
         The image. It is not changed.
     path
-        Path of the file.
+        Local path, or anything that `lsst.resources.ResourcePath` writes.
     recipe
         Compression of the planes and checksums; by default neither.
     overwrite
@@ -158,7 +162,18 @@ def write_product(
         If the file cannot be written, or exists and ``overwrite`` is false.
     ValueError
         If a part of the image cannot be written in a product.
+
+    Examples
+    --------
+    >>> import spherex
+    >>> image = spherex.read("image.fits", cut=(0, 20, 0, 10))
+    >>> spherex.write(image, "part.fits", overwrite=True)
+    >>> spherex.read("part.fits").shape
+    (10, 20)
     """
+    if not isinstance(path, str | os.PathLike) or "://" in str(path):
+        _write_to_uri(image, path, recipe, overwrite, provenance)
+        return
     recipe = recipe or WriteRecipe()
     own = _own_planes(image, recipe, provenance)
     exclusive = 0 if overwrite else os.O_EXCL
@@ -174,6 +189,24 @@ def write_product(
             # A truncated product would look like one without the later planes.
             os.unlink(path)
             raise
+
+
+def _write_to_uri(
+    image: SPHERExImage,
+    uri: Any,
+    recipe: WriteRecipe | None,
+    overwrite: bool,
+    provenance: Mapping[str, Any] | None,
+) -> None:
+    from lsst.resources import ResourcePath
+
+    target = ResourcePath(uri)
+    if target.isLocal:
+        write_product(image, target.ospath, recipe, overwrite=overwrite, provenance=provenance)
+        return
+    with ResourcePath.temporary_uri(suffix=".fits") as temporary:
+        write_product(image, temporary.ospath, recipe, provenance=provenance)
+        target.transfer_from(temporary, transfer="copy", overwrite=overwrite)
 
 
 def _own_planes(

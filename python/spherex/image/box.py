@@ -30,6 +30,13 @@ class Box:
     ------
     ValueError
         If the rectangle is empty.
+
+    Examples
+    --------
+    >>> import spherex
+    >>> box = spherex.Box(x0=10, x1=30, y0=0, y1=5)
+    >>> box.shape
+    (5, 20)
     """
 
     x0: int

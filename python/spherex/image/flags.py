@@ -130,6 +130,15 @@ class FlagTable(Mapping[str, int]):
     ------
     ValueError
         If a bit is out of range or two names share one.
+
+    Examples
+    --------
+    >>> import spherex
+    >>> image = spherex.read("image.fits")
+    >>> image.flag_table["SOURCE"]
+    21
+    >>> spherex.FlagTable({"HOT": 10, "COLD": 11})["COLD"]
+    11
     """
 
     def __init__(self, bits: Mapping[str, int]) -> None:

@@ -115,6 +115,15 @@ class SPHERExImage(CCDData):
     ValueError
         If the image is not two-dimensional, has no unit, or the shapes of
         the planes differ.
+
+    Examples
+    --------
+    >>> import spherex
+    >>> image = spherex.read("image.fits")
+    >>> image.shape, image.unit
+    ((64, 64), Unit("MJy / sr"))
+    >>> bool(image.bad_pixels("fit").any())
+    True
     """
 
     def __init__(

@@ -6,14 +6,18 @@ import dataclasses
 import math
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
+from astropy import units
 from lsst.daf.butler import MissingCollectionError
 
 from spherex.detectors import CALIBRATION_COLLECTION, DETECTORS, LEVEL2_COLLECTION, LEVEL2_TYPE
 from spherex.errors import SearchError
 
 if TYPE_CHECKING:
+    from astropy.coordinates import SkyCoord
+    from astropy.time import Time
+    from astropy.units import Quantity
     from lsst.daf.butler import Butler, Timespan
 
 
@@ -89,6 +93,58 @@ class Criteria:
             )
         if self.wavelengths is not None and not 0.0 < self.wavelengths[0] <= self.wavelengths[1]:
             raise SearchError(f"{self.wavelengths[0]:g} to {self.wavelengths[1]:g} um is no range of wavelengths.")
+
+    @classmethod
+    def around(
+        cls,
+        position: SkyCoord,
+        radius: Quantity | float | None = None,
+        times: Sequence[Time] | Time | None = None,
+        wavelengths: Quantity | Sequence[float] | None = None,
+        **others: Any,
+    ) -> Self:
+        """Make criteria of astropy's objects.
+
+        Parameters
+        ----------
+        position
+            One position.
+        radius
+            Radius of the circle, in degrees where it has no unit; 0 by default.
+        times
+            Begin and end of the time that exposures have to overlap.
+        wavelengths
+            Shortest and longest wavelength, in um where they have no unit.
+        **others
+            Other fields.
+
+        Raises
+        ------
+        SearchError
+            If there are several positions, or one of the values is not possible.
+        """
+        if not position.isscalar:
+            raise SearchError(f"give one position, not {position.size}.")
+        if times is not None:
+            others["timespan"] = _timespan_between(*times)
+        if wavelengths is not None:
+            shortest, longest = _value_in(units.um, wavelengths)
+            others["wavelengths"] = (float(shortest), float(longest))
+        if radius is not None:
+            others["radius"] = float(_value_in(units.deg, radius))
+        place = position.icrs
+        return cls(float(place.ra.deg), float(place.dec.deg), **others)
+
+
+def _value_in(unit: units.UnitBase, value: Any) -> Any:
+    """Return a value in a unit, which is taken for granted where it has none."""
+    quantity = units.Quantity(value)
+    if quantity.unit == units.dimensionless_unscaled:
+        return quantity.value
+    try:
+        return quantity.to_value(unit)
+    except units.UnitConversionError:
+        raise SearchError(f"{value} has no unit like {unit}.") from None
 
 
 _HINT = "give RA DEC in degrees (308.027 38.350), with units (20h32m06.5s 38d21m00s), or a name such as J203206+382100"
@@ -195,7 +251,6 @@ def timespan_of_dates(begin: str, end: str) -> Timespan:
         Raised if one is no date, or the end is not after the begin.
     """
     from astropy.time import Time
-    from lsst.daf.butler import Timespan
 
     times = []
     for date in (begin, end):
@@ -203,12 +258,21 @@ def timespan_of_dates(begin: str, end: str) -> Timespan:
             # Leap seconds of times to come are not known.
             warnings.simplefilter("ignore")
             try:
-                times.append(Time(date.removesuffix("Z"), scale="utc").tai)
+                times.append(Time(date.removesuffix("Z"), scale="utc"))
             except ValueError:
                 raise SearchError(f"{date!r} is no date; give it as 2025-06-01 or 2025-06-01T12:00:00, UTC.") from None
-    if times[1] <= times[0]:
-        raise SearchError(f"the end {end} is not after the begin {begin}.")
-    return Timespan(*times)
+    return _timespan_between(*times)
+
+
+def _timespan_between(begin: Time, end: Time) -> Timespan:
+    from lsst.daf.butler import Timespan
+
+    with warnings.catch_warnings():
+        # Leap seconds of times to come are not known.
+        warnings.simplefilter("ignore")
+        if end <= begin:
+            raise SearchError(f"the end {end} is not after the begin {begin}.")
+        return Timespan(begin.tai, end.tai)
 
 
 _BEYOND = 0.07

@@ -5,30 +5,33 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import gc
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+import os
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from lsst.daf.butler import Butler
 
 from spherex.detectors import FRAME_SHAPE, FRAME_SIDE
 from spherex.errors import SearchError
 from spherex.fits import FLAGS, flag_table_of, open_source, read_array, scan_hdus
 from spherex.geometry import depths_of, pixels_at
 from spherex.image import Box
+from spherex.repository import open_repository
 
 from .candidates import MARGIN, Candidates, find_candidates
-from .criteria import calibrations_of
+from .criteria import Criteria, calibrations_of
 from .pixels import HeaderPixels, read_files
 from .table import make_table
 from .wavelengths import wavelengths_at
 
 if TYPE_CHECKING:
+    from astropy.coordinates import SkyCoord
     from astropy.table import Table
-    from lsst.daf.butler import Butler
+    from astropy.time import Time
+    from astropy.units import Quantity
     from lsst.resources import ResourcePath
     from numpy.typing import NDArray
-
-    from .criteria import Criteria
 
 
 _NO_FLAGS = "-"
@@ -62,23 +65,30 @@ class FoundImages:
 
 
 def find_images(
-    butler: Butler,
-    criteria: Criteria,
+    repo: Butler | str | os.PathLike[str] | ResourcePath,
+    criteria: Criteria | SkyCoord,
     *,
+    radius: Quantity | float | None = None,
+    times: Sequence[Time] | Time | None = None,
+    wavelengths: Quantity | Sequence[float] | None = None,
     exact: bool = False,
     flags: bool = False,
     uris: bool = True,
     sort: str = "time",
     threads: int = 1,
+    **others: Any,
 ) -> FoundImages:
     """Find all images that contain a position, or overlap a circle around it.
 
     Parameters
     ----------
-    butler
-        The repository.
+    repo
+        The repository, open, or its path, URI or label.
     criteria
-        Position and further criteria.
+        A position, or what is looked for in all detail.
+    radius, times, wavelengths, **others
+        What is looked for beside the position, see `Criteria.around`. Not
+        with a `Criteria`.
     exact
         Read the headers of all images, not only of those whose edges are near
         the position. A position outside of the pixels of a file, such as a
@@ -104,11 +114,28 @@ def find_images(
     SearchError
         If the repository does not have what the criteria name, or ``sort`` is
         another word.
+
+    Examples
+    --------
+    >>> from astropy import units as u
+    >>> from astropy.coordinates import SkyCoord
+    >>> import spherex
+    >>> star = SkyCoord(310.1, 40.16, unit="deg")
+    >>> found = spherex.find_images("REPO", star, wavelengths=[2.4, 2.5] * u.um)
+    >>> found.table["detector", "wavelength", "x", "y"].pprint()
+    detector wavelength   x      y
+                 um      pix    pix
+    -------- ---------- ------ ------
+           4     2.4447 1157.5 1993.7
     """
+    if not isinstance(criteria, Criteria):
+        criteria = Criteria.around(criteria, radius, times, wavelengths, **others)
+    elif others or any(given is not None for given in (radius, times, wavelengths)):
+        raise SearchError("give a Criteria, or a position with radius, times, wavelengths and the like, not both.")
     if sort not in _SORTS:
         raise SearchError(f"images are sorted by {' or '.join(_SORTS)}, not by {sort!r}.")
     exact = exact or flags
-    with _no_garbage_collection():
+    with _open(repo) as butler, _no_garbage_collection():
         calibrations = calibrations_of(butler, criteria)
         candidates = find_candidates(butler, criteria)
         corner_pixels = pixels_at(candidates.corners, _direction(criteria), FRAME_SHAPE)
@@ -146,6 +173,15 @@ def find_images(
         )
     without_wavelength = tuple(np.unique(candidates.detector[is_unknown]).tolist())
     return FoundImages(table, without_wavelength, at_any_wavelength, tuple(dict.fromkeys(problems)))
+
+
+@contextlib.contextmanager
+def _open(repo: Butler | str | os.PathLike[str] | ResourcePath) -> Iterator[Butler]:
+    if isinstance(repo, Butler):
+        yield repo
+    else:
+        with open_repository(str(repo), writeable=False) as butler:
+            yield butler
 
 
 @contextlib.contextmanager

@@ -17,13 +17,15 @@ __all__ = [
     "SpectrumColumn",
     "UNPLACED",
     "add_spectrum",
+    "catalog_of",
     "channels_of_product",
     "combine_channels",
     "design_channels",
-    "draw_spectrum",
+    "plot_spectrum",
     "failed_table",
     "find_misfits",
     "gather_spectrum",
+    "image_source",
     "make_plain_table",
     "make_table",
     "measure_targets",
@@ -36,7 +38,8 @@ from .channels import CHANNEL_COLUMNS, Channels, channels_of_product, combine_ch
 from .inputs import Calibration, Calibrations, ImageSource, MeasureSettings, PixelMap
 from .measuring import MICROJANSKY, failed_table, measure_targets
 from .placing import positions_at
-from .plot import DOUBTFUL_FLAGS, add_spectrum, draw_spectrum
+from .plot import DOUBTFUL_FLAGS, add_spectrum, plot_spectrum
+from .sources import catalog_of, image_source
 from .tables import (
     COLUMNS,
     OFF_FRAME,

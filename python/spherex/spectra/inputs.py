@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from astropy import units
@@ -135,6 +135,7 @@ def solid_angles(
     return angles, sources
 
 
+@runtime_checkable
 class ImageSource(Protocol):
     """An image of which parts can be read.
 

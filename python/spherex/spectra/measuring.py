@@ -18,9 +18,11 @@ from spherex.photometry import Pixels, measure_brightness, measure_fluxes
 
 from .inputs import Calibrations, MeasureSettings, airglow_slopes, gains_in, solid_angles
 from .placing import barycentric_time, place_targets, plan_windows, positions_at
+from .sources import catalog_of, identity_of, image_source
 from .tables import make_plain_table
 
 if TYPE_CHECKING:
+    from astropy.coordinates import SkyCoord
     from astropy.io.fits import Header
     from astropy.table import Table
     from astropy.time import Time
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
     from .inputs import Calibration, ImageSource, WavelengthAt
     from .placing import Placed, Window
+    from .sources import AnyImage
 
 
 MICROJANSKY = 1e12 * math.radians(1 / 3600) ** 2
@@ -247,9 +250,9 @@ _REACH = 8.0
 
 
 def measure_targets(
-    source: ImageSource,
-    targets: Table,
-    facts: Mapping[str, Any],
+    image: AnyImage,
+    targets: Table | SkyCoord,
+    facts: Mapping[str, Any] | None = None,
     calibrations: Calibrations | None = None,
     settings: MeasureSettings | None = None,
 ) -> Table | None:
@@ -260,12 +263,15 @@ def measure_targets(
 
     Parameters
     ----------
-    source
-        The image.
+    image
+        Image in memory, path or URI of a file, or an `ImageSource`. Only the
+        surroundings of the targets are read.
     targets
-        The catalogue: name, ra, dec, perhaps pmra, pmdec and ref_epoch.
+        Positions, or a catalogue with the columns name, ra and dec, and
+        perhaps pmra, pmdec and ref_epoch.
     facts
         Values of columns that hold for all rows: what identifies the image.
+        By default detector and exposure, from the header.
     calibrations
         The calibrations that there are.
     settings
@@ -282,7 +288,29 @@ def measure_targets(
     spherex.fits.ProductError
         If it is not known where and when the image was taken, or its header
         cannot be read; the message says why.
+    spherex.errors.CatalogError
+        If the catalogue lacks a column, or one has the wrong unit.
+
+    Examples
+    --------
+    >>> from astropy.coordinates import SkyCoord
+    >>> import spherex
+    >>> star = SkyCoord(310.1, 40.16, unit="deg")
+    >>> table = spherex.measure_targets("image.fits", star)
+    >>> round(float(table["wavelength"][0]), 3), table["flux"].unit
+    (0.755, Unit("uJy"))
     """
+    with image_source(image) as source:
+        return _measure(source, catalog_of(targets), facts, calibrations, settings)
+
+
+def _measure(
+    source: ImageSource,
+    targets: Table,
+    facts: Mapping[str, Any] | None,
+    calibrations: Calibrations | None,
+    settings: MeasureSettings | None,
+) -> Table | None:
     calibrations = calibrations or Calibrations()
     settings = settings or MeasureSettings()
     header = source.header()
@@ -303,7 +331,7 @@ def measure_targets(
     values["time"] = time.utc.mjd
     if settings.is_barycentric:
         values["time_barycentric"] = barycentric_time(time, sky[chosen])
-    return make_plain_table({**values, **facts}, len(rows))
+    return make_plain_table({**values, **(identity_of(header) if facts is None else facts)}, len(rows))
 
 
 def _wcs_of(header: Header) -> WCS:

@@ -227,7 +227,7 @@ that the order does not depend on that of the inputs.
 """
 
 
-def gather_spectrum(tables: Sequence[Table], meta: Mapping[str, Any] | None = None) -> QTable:
+def gather_spectrum(tables: Sequence[Table | None], meta: Mapping[str, Any] | None = None) -> QTable:
     """Join the measurements of one target, by wavelength.
 
     Rows that failed stay, if their wavelength is known. Without it they have
@@ -238,7 +238,8 @@ def gather_spectrum(tables: Sequence[Table], meta: Mapping[str, Any] | None = No
     ----------
     tables
         Rows of the target in the tables of single images, of the columns
-        that `make_table` makes. Columns that are missing are blank.
+        that `make_table` makes. Columns that are missing are blank. None, of
+        an image without the target, is skipped.
     meta
         What else holds for the spectrum as a whole.
 
@@ -247,7 +248,20 @@ def gather_spectrum(tables: Sequence[Table], meta: Mapping[str, Any] | None = No
     spectrum
         A row for each image; metadata with the numbers of images and of
         those that failed.
+
+    Examples
+    --------
+    >>> from astropy.coordinates import SkyCoord
+    >>> import spherex
+    >>> star = SkyCoord(310.1, 40.16, unit="deg")
+    >>> found = spherex.find_images("REPO", star)
+    >>> spectrum = spherex.gather_spectrum(
+    ...     [spherex.measure_targets(uri, star) for uri in found.table["address"]]
+    ... )
+    >>> len(spectrum), spectrum["flux"].unit
+    (4, Unit("uJy"))
     """
+    tables = [table for table in tables if table is not None]
     values = {column.name: _joined(tables, column) for column in COLUMNS}
     length = len(values["wavelength"])
     has_failed = values["reason"] != ""

@@ -81,10 +81,10 @@ class DrawSpectrumTask(pipeBase.PipelineTask):
         struct : `lsst.pipe.base.Struct`
             ``plot``, a `matplotlib.figure.Figure`.
         """
-        from spherex.spectra import draw_spectrum
+        from spherex.spectra import plot_spectrum
 
         return pipeBase.Struct(
-            plot=draw_spectrum(
+            plot=plot_spectrum(
                 spectrum,
                 channelSpectrum,
                 flags=self.config.markedFlags,
