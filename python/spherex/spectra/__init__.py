@@ -1,4 +1,8 @@
-"""Spectra of targets: from the measurements in single images to tables and pictures."""
+"""Spectra of targets: measurements in single images, tables, channels and plots.
+
+A row of a catalogue becomes a flux in `spherex.spectra.measuring`, rows of
+many images become a spectrum in `spherex.spectra.tables`.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,6 @@ __all__ = [
     "MICROJANSKY",
     "MeasureSettings",
     "OFF_FRAME",
-    "PixelMap",
     "SpectrumColumn",
     "UNPLACED",
     "add_spectrum",
@@ -30,12 +33,21 @@ __all__ = [
     "make_table",
     "measure_targets",
     "positions_at",
+    "read_map",
+    "read_profiles",
     "unmasked",
     "values_of",
 ]
 
 from .channels import CHANNEL_COLUMNS, Channels, channels_of_product, combine_channels, design_channels, find_misfits
-from .inputs import Calibration, Calibrations, ImageSource, MeasureSettings, PixelMap
+from .inputs import (
+    Calibration,
+    Calibrations,
+    ImageSource,
+    MeasureSettings,
+    read_map,
+    read_profiles,
+)
 from .measuring import MICROJANSKY, failed_table, measure_targets
 from .placing import positions_at
 from .plot import DOUBTFUL_FLAGS, add_spectrum, plot_spectrum
