@@ -333,14 +333,14 @@ class SPHERExImage(CCDData):
         return alternative_wcs(self.header, key, tables)
 
     def bad_pixels(self, names: str | Iterable[str] = DEFAULT_PRESET) -> np.ndarray:
-        """Return where a pixel should not be used; see `FlagPlane.bad_pixels`.
+        """Return the pixels that should not be used; see `FlagPlane.bad_pixels`.
 
         Raises
         ------
         ValueError
             If the image has no flags.
         KeyError
-            If a flag is asked for that the image does not have.
+            If the image does not have one of the flags.
         """
         if self.flag_plane is None:
             raise ValueError("The image has no flags, so its bad pixels are not known.")
@@ -366,7 +366,7 @@ class SPHERExImage(CCDData):
 
     @classmethod
     def read(cls, *args: Any, **kwargs: Any) -> SPHERExImage:
-        """Refuse: the reader of CCDData knows neither flags nor planes.
+        """Refuse: the reader of CCDData loses flags and planes.
 
         Raises
         ------
@@ -376,7 +376,7 @@ class SPHERExImage(CCDData):
         raise NotImplementedError("Use spherex.fits.read_product(path): CCDData.read would lose flags and planes.")
 
     def write(self, *args: Any, **kwargs: Any) -> None:
-        """Refuse: the writer of CCDData knows neither flags nor planes.
+        """Refuse: the writer of CCDData loses planes.
 
         Raises
         ------
@@ -403,7 +403,7 @@ class SPHERExImage(CCDData):
         Parameters
         ----------
         box, position, size, mode
-            The part: a box of pixels or a place on the sky; see `Cutout`.
+            Box of pixels, or position on the sky; see `Cutout`.
 
         Raises
         ------
@@ -428,19 +428,19 @@ class SPHERExImage(CCDData):
         return cut
 
     def add(self, operand: Any, operand2: Any = None, **kwargs: Any) -> SPHERExImage:
-        """Add; see `astropy.nddata.NDArithmeticMixin.add`. Flags are joined."""
+        """Add; see `astropy.nddata.NDArithmeticMixin.add`. Flags are combined."""
         return self._with_annotations(CCDData.add, operand, operand2, kwargs)
 
     def subtract(self, operand: Any, operand2: Any = None, **kwargs: Any) -> SPHERExImage:
-        """Subtract; see `astropy.nddata.NDArithmeticMixin.subtract`. Flags are joined."""
+        """Subtract; see `astropy.nddata.NDArithmeticMixin.subtract`. Flags are combined."""
         return self._with_annotations(CCDData.subtract, operand, operand2, kwargs)
 
     def multiply(self, operand: Any, operand2: Any = None, **kwargs: Any) -> SPHERExImage:
-        """Multiply; see `astropy.nddata.NDArithmeticMixin.multiply`. Flags are joined."""
+        """Multiply; see `astropy.nddata.NDArithmeticMixin.multiply`. Flags are combined."""
         return self._with_annotations(CCDData.multiply, operand, operand2, kwargs)
 
     def divide(self, operand: Any, operand2: Any = None, **kwargs: Any) -> SPHERExImage:
-        """Divide; see `astropy.nddata.NDArithmeticMixin.divide`. Flags are joined."""
+        """Divide; see `astropy.nddata.NDArithmeticMixin.divide`. Flags are combined."""
         return self._with_annotations(CCDData.divide, operand, operand2, kwargs)
 
     def _with_annotations(

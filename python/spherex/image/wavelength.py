@@ -1,4 +1,4 @@
-"""Wavelength and bandwidth of the pixels of an image."""
+"""Wavelengths and bandwidths of the pixels of an image."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ WCS_WAVE = "WCS-WAVE"
 class Wavelength:
     """Wavelength solution of an image: its coordinate system W and the table WCS-WAVE.
 
-    It is good to about 1 nm (archive documentation, data products); the
+    Its accuracy is about 1 nm (archive documentation, data products); the
     calibration ``spectral_wcs`` is exact.
 
     Parameters
@@ -42,13 +42,13 @@ class Wavelength:
     table
         The table that the header refers to.
     shape
-        Shape of the image, rows first.
+        Shape of the image (rows, columns).
 
     Raises
     ------
     ValueError
-        If the header does not have coordinate system W, or the table is not
-        the one that it describes.
+        If the header has no coordinate system W, or the table does not agree
+        with it.
     """
 
     def __init__(self, header: fits.Header, table: fits.BinTableHDU, shape: tuple[int, ...]) -> None:
@@ -74,10 +74,10 @@ class Wavelength:
             The table WCS-WAVE of an image of the archive. Its control points
             are pixels of the whole frame, from 1.
         origin
-            Column and row of the whole frame, from 0, from which pixels are
-            counted.
+            Column and row of the whole frame, from 0, of the first pixel of
+            the image.
         shape
-            Rows and columns of the image meant.
+            Shape of the image (rows, columns).
         """
         header = fits.Header({f"WCSAXES{_KEY}": 2})
         for axis, start in enumerate(origin, start=1):
@@ -98,30 +98,30 @@ class Wavelength:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Rows and columns of the image."""
+        """Shape of the image (rows, columns)."""
         return self._shape
 
     @functools.cached_property
     def wcs(self) -> WCS:
-        """The coordinate system, from pixels to wavelength and bandwidth."""
+        """Coordinate system from pixels to wavelength and bandwidth."""
         return alternative_wcs(self._cards, _KEY, {self._table.name: self._table})
 
     def at(self, x: Any, y: Any) -> tuple[Quantity, Quantity]:
-        """Return central wavelength and bandwidth at places of the image.
+        """Return central wavelength and bandwidth at positions in the image.
 
         Parameters
         ----------
         x, y
-            Columns and rows in the image, from 0, numbers or arrays that fit
-            together.
+            Columns and rows in the image, from 0; numbers, or arrays of
+            shapes that broadcast.
 
         Returns
         -------
         wavelength, bandwidth : `astropy.units.Quantity`
-            In um, of the common shape of ``x`` and ``y``. Beyond the
-            outermost control points the outermost two are extended by up to
-            half of their distance, as the -TAB algorithm allows (Greisen et
-            al. 2006, A&A 446, 747, section 6); farther out they are NaN.
+            In um, of the common shape of ``x`` and ``y``. Beyond the last
+            control point the interpolation is extended by half of the distance
+            of the last two, as the -TAB algorithm allows (Greisen et al. 2006,
+            A&A 446, 747, section 6); farther out the values are NaN.
         """
         x, y = np.broadcast_arrays(np.asarray(x, float), np.asarray(y, float))
         pixels = np.stack([x.ravel(), y.ravel()], axis=-1)
@@ -144,13 +144,13 @@ class Wavelength:
 
 
 def wavelength_plane(header: Any) -> str | None:
-    """Return the name of the table that holds the wavelength solution, `None` if there is none."""
+    """Return the name of the table with the wavelength solution, `None` if there is none."""
     name = header.get(f"PS1_0{_KEY}")
     return None if name is None else str(name).strip()
 
 
 def _check(cards: fits.Header, table: fits.BinTableHDU) -> None:
-    """Check that a table is as the header says: wcslib would read what is not there, and crash."""
+    """Check that a table agrees with the header: wcslib would read beyond its end, and crash."""
     named = [[str(cards.get(f"PS{axis}_{number}{_KEY}", "")).strip() for number in (1, 2)] for axis in (1, 2)]
     (values, x), (same, y) = named
     order = [cards.get(f"PV{axis}_3{_KEY}", 1) for axis in (1, 2)]
