@@ -48,7 +48,7 @@ class ArchiveNameError(UserError, ValueError):
     """A text is not a name or an identifier of the archive."""
 
 
-class HeaderError(UserError, ValueError):
+class HeaderError(ProductError):
     """A header keyword is missing, or its value cannot be used."""
 
 

@@ -12,7 +12,7 @@ from astropy.io import fits
 from astropy.units import Quantity, UnitBase, UnitConversionError, dimensionless_unscaled
 
 from spherex.archive import CalibrationReference, calibration_references
-from spherex.errors import HeaderError, ProductError
+from spherex.errors import ProductError
 from spherex.headers import BUNIT, bunit_of, version_of
 from spherex.image import (
     COMPONENTS,
@@ -278,10 +278,7 @@ def _damage_in(hdu: HDUInfo) -> Iterator[None]:
 
 
 def _unit(hdu: HDUInfo) -> UnitBase:
-    try:
-        unit = bunit_of(hdu.cards, f"of HDU {hdu.name}")
-    except HeaderError as error:
-        raise ProductError(str(error)) from None
+    unit = bunit_of(hdu.cards, f"of HDU {hdu.name}")
     return dimensionless_unscaled if unit is None else unit
 
 

@@ -130,13 +130,11 @@ def frame_origin(header: Mapping[str, Any]) -> tuple[float, float]:
     x, y : `float`
         Column and row of the whole frame, from 0, of the first pixel.
     """
-    x, y = (
-        header.get(f"CRVAL{axis}A", 0.0) + (1 - header[f"CRPIX{axis}A"]) * header.get(f"CDELT{axis}A", 1.0)
-        if f"CRPIX{axis}A" in header
-        else 0.0
-        for axis in (1, 2)
-    )
-    return x, y
+    origin = []
+    for axis in (1, 2):
+        pixel, value, step = (number_of(header, f"{name}{axis}A") for name in ("CRPIX", "CRVAL", "CDELT"))
+        origin.append(0.0 if pixel is None else (value or 0.0) + (1 - pixel) * (1.0 if step is None else step))
+    return origin[0], origin[1]
 
 
 def frame_box(header: Mapping[str, Any], shape: Sequence[int]) -> Box:

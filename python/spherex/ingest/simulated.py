@@ -128,10 +128,9 @@ class SimulatedDescriber:
             self._check_identity(key, hdu.cards)
             exposure = self._exposure(key, hdu.cards)
             region = self._region(hdu)
-        except ProductError as error:
-            raise DescriptionError(f"{error}; mend it or leave the file out") from None
         except ValueError as error:
-            raise DescriptionError(f"{error}; mend the header of HDU {IMAGE} or leave the file out") from None
+            damaged = "it" if type(error) is ProductError else f"the header of HDU {IMAGE}"
+            raise DescriptionError(f"{error}; mend {damaged} or leave the file out") from None
         unknown = [name for name, value in (("WCS", region), ("time", exposure.values["timespan"])) if value is None]
         place = RecordDescription(
             "exposure_detector_region",
