@@ -19,7 +19,7 @@ from .report import Row, ratio_row
 from .scale import Scale
 
 _WAVELENGTHS = (4.66, 4.68)
-_LIMITS = {"all": 2.0, "addresses": 2.0, "some": 1.0}
+_LIMITS = {"all": 2.0, "uris": 2.0, "some": 1.0}
 """Seconds that finding images may take: all of the field, those of a short range of wavelengths."""
 
 
@@ -43,16 +43,16 @@ def run(scratch: Path, scale: Scale) -> list[Row]:
             )
         ]
         finds: dict[str, Callable[[], Cost]] = {
-            "all": partial(_find, butler, Criteria(*FIELD), scale.matches, addresses=False),
-            "addresses": partial(_find, butler, Criteria(*FIELD), scale.matches, addresses=True),
-            "some": partial(_find, butler, Criteria(*FIELD, wavelengths=_WAVELENGTHS), None, addresses=True),
+            "all": partial(_find, butler, Criteria(*FIELD), scale.matches, uris=False),
+            "uris": partial(_find, butler, Criteria(*FIELD), scale.matches, uris=True),
+            "some": partial(_find, butler, Criteria(*FIELD, wavelengths=_WAVELENGTHS), None, uris=True),
         }
         take_turns(finds, 1)
         costs = take_turns(finds, scale.rounds)
     names = {
         "all": f"find-images, {scale.matches:,} images with wavelengths, against {_LIMITS['all']:g} s",
-        "addresses": f"find-images, the same with addresses, against {_LIMITS['addresses']:g} s",
-        "some": f"find-images, those of them at 4.67 um with addresses, against {_LIMITS['some']:g} s",
+        "uris": f"find-images, the same with URIs, against {_LIMITS['uris']:g} s",
+        "some": f"find-images, those of them at 4.67 um with URIs, against {_LIMITS['some']:g} s",
     }
     limits = {name: [Cost(limit, limit)] for name, limit in _LIMITS.items()}
     return rows + [ratio_row(names[name], costs[name], limits[name], 1.0) for name in names]
@@ -87,9 +87,9 @@ def _query(butler: Butler, condition: str) -> Cost:
     return cost
 
 
-def _find(butler: Butler, criteria: Criteria, matches: int | None, addresses: bool) -> Cost:
+def _find(butler: Butler, criteria: Criteria, matches: int | None, uris: bool) -> Cost:
     tables = []
-    cost = cost_of(lambda: tables.append(find_images(butler, criteria, addresses=addresses).table))
+    cost = cost_of(lambda: tables.append(find_images(butler, criteria, uris=uris).table))
     if matches is not None and len(tables[0]) != matches:
         raise RuntimeError(f"{len(tables[0])} images are found instead of {matches}")
     if tables[0].has_masked_columns:

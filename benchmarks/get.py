@@ -44,7 +44,7 @@ def run(scratch: Path, scale: Scale) -> list[Row]:
                 image.data,
                 image.variance,
                 image.flags,
-                *(one.data for one in image.planes.values()),
+                *(plane.data for plane in image.planes.values()),
             ]
 
         arrays = [hdu for hdu in hdus.values() if hdu.kind == "image" and hdu.shape]
@@ -62,8 +62,8 @@ def run(scratch: Path, scale: Scale) -> list[Row]:
             small[name] = partial(butler.get, ref.makeComponentRef(name))
             small[f"{name} floor"] = partial(butler.get, plain)
         costs: dict[str, list[Cost]] = {}
-        # A whole image gives its memory back to the system, and whoever comes
-        # next pays for getting some. So components take turns among themselves.
+        # A whole image returns its memory to the system, and the next work pays
+        # for getting it. So components take turns among themselves.
         for works in (large, small):
             for work in works.values():
                 work()
@@ -88,7 +88,7 @@ def run(scratch: Path, scale: Scale) -> list[Row]:
 
 
 def _read(path: str, hdus: list[HDUInfo]) -> list[np.ndarray]:
-    """Read arrays in the plainest way there is."""
+    """Read arrays with numpy.fromfile and byteswap."""
     arrays = []
     with open(path, "rb") as stream:
         for hdu in hdus:
@@ -99,14 +99,14 @@ def _read(path: str, hdus: list[HDUInfo]) -> list[np.ndarray]:
 
 
 def _plain(butler: Butler, path: str, name: str, storage_class: str, formatter: str) -> DatasetRef:
-    """Put the file into the repository once more, to be read by a formatter of ours."""
+    """Ingest the file again, with a formatter of these benchmarks."""
     ref = reference(butler, name, storage_class)
     butler.ingest(FileDataset(path, [ref], formatter=f"benchmarks.formatters.{formatter}"), transfer="direct")
     return ref
 
 
 def _bytes_read(work: Callable[[], object]) -> int:
-    """Bytes that this process got from read calls while it worked."""
+    """Return the bytes that this process received from read calls during the work."""
 
     def count() -> int:
         with open("/proc/self/io") as stream:
@@ -124,7 +124,7 @@ def _bytes_row(name: str, part: int, size: int) -> Row:
 
 
 class _Counter:
-    """Passes on what is read from a file, and counts the bytes."""
+    """Byte source that counts the bytes read from another one."""
 
     def __init__(self, source: ByteSource) -> None:
         self._source = source
@@ -142,7 +142,7 @@ class _Counter:
 
 
 def _bytes_asked(path: str, box: Box) -> int:
-    """Bytes of the file that a cutout asks for, mapped ones too."""
+    """Return the bytes that a cutout reads from the file, mapped ones included."""
     with open_source(path) as source:
         counter = _Counter(source)
         image = ProductFile(counter).read(box, [])

@@ -28,7 +28,7 @@ def run(scratch: Path, scale: Scale) -> list[Row]:
     root.mkdir(exist_ok=True)
     with (
         serve(root) as (port, look),
-        # The whole file would be kept, and cutouts read from that copy.
+        # Without this the Butler would cache the file, and read cutouts from the copy.
         patch.dict(os.environ, {**environment(port), "DAF_BUTLER_CACHE_EXPIRATION_MODE": "disabled"}),
         new_repository(root) as butler,
     ):
@@ -62,7 +62,7 @@ def run(scratch: Path, scale: Scale) -> list[Row]:
     ]
 
 
-def _ingest(butler: Butler, address: str) -> DatasetRef:
+def _ingest(butler: Butler, uri: str) -> DatasetRef:
     ref = reference(butler, "remote_level2")
-    butler.ingest(FileDataset(address, [ref]), transfer="direct")
+    butler.ingest(FileDataset(uri, [ref]), transfer="direct")
     return ref

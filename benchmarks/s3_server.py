@@ -1,8 +1,10 @@
-"""A server of files by the protocol of S3, which counts what it is asked for.
+"""Server of the files of a folder by the protocol of S3, which counts requests and bytes.
 
-Run as ``python -m benchmarks.s3_server FOLDER``: it prints its port, and at
-each line that it reads the number of requests and of bytes sent so far. Its
-only bucket is ``files``.
+Run as ``python -m benchmarks.s3_server FOLDER``: it prints its port, and for
+each line on its input the number of requests and of bytes sent so far. Its
+only bucket is ``files``. The tests use moto; for benchmarks it is too slow, as
+it reads the whole object for each range: 142 ms against 4.7 ms here for 0.5 MB
+of a file of 72 MB (medians of 40), and it needs a copy of all files in memory.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ _ROOT = Path(__file__).parents[1]
 
 
 def environment(port: int) -> dict[str, str]:
-    """Return the variables by which a process finds the server."""
+    """Return the environment variables with the URI of the server."""
     return {
         "S3_ENDPOINT_URL": f"http://127.0.0.1:{port}",
         "AWS_ACCESS_KEY_ID": "any",
@@ -34,7 +36,7 @@ def environment(port: int) -> dict[str, str]:
 
 @contextlib.contextmanager
 def serve(folder: Path) -> Iterator[tuple[int, Callable[[], tuple[int, int]]]]:
-    """Serve a folder, and give the port and a function that returns the counts of requests and bytes."""
+    """Serve a folder; yield the port, and a function that returns the numbers of requests and bytes."""
     command = [sys.executable, "-m", "benchmarks.s3_server", str(folder)]
     with subprocess.Popen(command, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
@@ -62,22 +64,22 @@ class Counts:
 
     @classmethod
     def add(cls, nbytes: int) -> None:
-        """Count a request and what was sent for it."""
+        """Count a request and the bytes sent for it."""
         with cls.lock:
             cls.requests += 1
             cls.sent += nbytes
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Answers HEAD and GET of objects, with byte ranges."""
+    """Handler of HEAD and GET of objects, with byte ranges."""
 
     protocol_version = "HTTP/1.1"
-    # Else each body waits until the client has acknowledged the headers: 40 ms.
+    # Otherwise each body waits for the acknowledgement of the headers: 40 ms.
     disable_nagle_algorithm = True
     root: Path
 
     def do_GET(self) -> None:  # noqa: N802
-        """Send an object, or a part of it."""
+        """Send an object, or a range of its bytes."""
         path = self.root / self.path.partition("?")[0].removeprefix("/files/")
         if not path.is_file():
             self._answer(404, b"", {"Content-Length": "0"})
@@ -108,7 +110,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, *args: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def main() -> None:

@@ -17,9 +17,9 @@ from lsst.daf.butler import Butler, DatasetRef
 from lsst.pipe.base import PipelineGraph, QuantumContext, QuantumGraph
 from lsst.pipe.base.all_dimensions_quantum_graph_builder import AllDimensionsQuantumGraphBuilder
 
+from spherex.headers import exposure_middle
 from spherex.image import Box, celestial_wcs
 from spherex.spectra import positions_at
-from spherex.spectra.measuring import time_of
 from spherex.spectra.placing import place_targets, plan_windows
 from spherex.tasks import MeasureTargetsTask
 
@@ -52,8 +52,8 @@ def prepare_run(butler: Butler) -> Callable[[], None]:
         inputs, _ = connections.buildDatasetRefs(node.quantum)
         given = {name: butler.getDeferred(ref.datasetRef) for name, ref in inputs if name != "targets"}
         place = inputs.image.dataId
-        facts = {"exposure": place["exposure"], "detector": place["detector"]}
-        handles.append({**given, "facts": facts, "region": place.region})
+        image_ids = {"exposure": place["exposure"], "detector": place["detector"]}
+        handles.append({**given, "image_ids": image_ids, "region": place.region})
 
     def work() -> None:
         for given in handles:
@@ -132,7 +132,7 @@ def _boxes(butler: Butler) -> list[Box]:
     """Return the parts of the images that the task reads; all of them see the same place."""
     header = butler.get(_images(butler)[0].makeComponentRef("header"))
     shape, side = (header["NAXIS2"], header["NAXIS1"]), MeasureTargetsTask.ConfigClass().side
-    placed = place_targets(celestial_wcs(header), positions_at(_targets(butler), time_of(header)), shape, side)
+    placed = place_targets(celestial_wcs(header), positions_at(_targets(butler), exposure_middle(header)), shape, side)
     return [window.box for window in plan_windows(placed.x, placed.y, shape, side // 2)]
 
 

@@ -10,7 +10,7 @@ from astropy.io import fits
 from lsst.daf.butler import Butler, Timespan
 
 from spherex.calibrations import timespan_between
-from spherex.instrument import SPHEREx
+from spherex.detectors import CALIBRATION_COLLECTION
 
 from .ingest_helpers import Outcome, butler_command
 
@@ -67,7 +67,7 @@ def write_others(folder: Path) -> None:
 def wavelength_at(repo: Path, date: str, detector: int = 4) -> float | None:
     """Return the wavelength that the calibration valid on a date has."""
     span = Timespan.fromInstant(timespan_between(date, None).begin)
-    with Butler.from_config(str(repo), collections=SPHEREx.calibration_collection, instrument="SPHEREx") as butler:
+    with Butler.from_config(str(repo), collections=CALIBRATION_COLLECTION, instrument="SPHEREx") as butler:
         ref = butler.find_dataset("spectral_wcs", detector=detector, timespan=span)
         return None if ref is None else float(butler.get(ref)["CWAVE"].data[0, 0])
 

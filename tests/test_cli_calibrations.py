@@ -232,7 +232,7 @@ def test_check_provenance_goes_on_after_a_bad_file(repo: Path, add_image: Callab
     assert status == 1
     assert [line.startswith("failed: ") for line in lines] == [True, True, True, False, False]
     assert "the file is empty" in lines[1]
-    assert "'sometime', which is no date" in lines[2]
+    assert "DATE is not a date: 'sometime'" in lines[2]
     assert lines[3] == "1 image read, 0 of them name no calibration"
 
 

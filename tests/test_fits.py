@@ -22,7 +22,7 @@ from spherex.fits import (
     write_product,
 )
 from spherex.fits.cards import Cards, card_values
-from spherex.fits.flag_cards import with_flag_table
+from spherex.fits.flag_names import with_flag_table
 from spherex.image import Box, FlagTable, Plane, SPHERExImage
 
 CARDS = [
@@ -375,7 +375,7 @@ def test_planes_keep_their_keys(tmp_path, image):
 @pytest.mark.parametrize("name", ["IMAGE", "FLAGS", "PRIMARY"])
 def test_planes_do_not_take_the_place_of_the_image(tmp_path, image, name):
     image.planes[name] = Plane(fits.ImageHDU(np.arange(4)))
-    with pytest.raises(ValueError, match=f"cannot be called {name}"):
+    with pytest.raises(ValueError, match=f"cannot have the name {name}"):
         write_product(image, tmp_path / "a.fits")
     assert not (tmp_path / "a.fits").exists()
 
@@ -388,7 +388,7 @@ def test_what_a_product_has_no_place_for_is_not_dropped(tmp_path, product):
         pixels.writeto(tmp_path / "pixels.fits")
     with pytest.raises(ProductError, match="two HDUs VARIANCE"):
         read_product(tmp_path / "twice.fits")
-    with pytest.raises(ProductError, match="primary HDU holds pixels"):
+    with pytest.raises(ProductError, match="primary HDU contains pixels"):
         read_product(tmp_path / "pixels.fits")
 
 
@@ -421,7 +421,7 @@ def test_a_unit_that_cannot_come_back_is_refused(tmp_path):
 
 @pytest.mark.parametrize("dtype", [np.float16, bool, complex])
 def test_numbers_that_fits_lacks_are_refused(tmp_path, dtype):
-    with pytest.raises(ValueError, match="FITS has no numbers"):
+    with pytest.raises(ValueError, match="FITS cannot store numbers"):
         write_product(SPHERExImage(np.zeros((2, 2), dtype), unit="adu"), tmp_path / "a.fits")
     assert not (tmp_path / "a.fits").exists()
 

@@ -2,64 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 from astropy import units
 from lsst.resources import ResourcePath
 
 from spherex.errors import ProductError
-from spherex.fits import open_product, read_product, sources, write_product
+from spherex.fits import byte_sources, open_product, read_product, write_product
 from spherex.image import Box, Cutout, SPHERExImage
 
 from .level2_files import write_level2
 
-pytest.importorskip("moto", reason="moto[server] is not installed")
 
-
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[ResourcePath]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = {
-        "S3_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    before = {name: os.environ.get(name) for name in environment}
-    os.environ.update(environment)
-    server = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        import boto3
-
-        client = boto3.client("s3", endpoint_url=environment["S3_ENDPOINT_URL"])
-        for _ in range(100):
-            try:
-                client.create_bucket(Bucket="spherex")
-                break
-            except Exception:  # noqa: BLE001 -- whatever the client says while the server starts
-                time.sleep(0.2)
-        yield ResourcePath("s3://spherex/", forceDirectory=True)
-    finally:
-        server.terminate()
-        server.wait()
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+@pytest.fixture
+def bucket(bucket: str) -> ResourcePath:
+    return ResourcePath(bucket, forceDirectory=True)
 
 
 @pytest.fixture
@@ -81,14 +38,14 @@ def remote(bucket, tmp_path, rng) -> tuple[ResourcePath, SPHERExImage]:
 def fetched(monkeypatch) -> list[int]:
     """Return a list that receives the size of every read of a remote file."""
     sizes: list[int] = []
-    read_at = sources._RemoteSource.read_at
+    read_at = byte_sources._RemoteSource.read_at
 
     def counted(self, offset, nbytes):
         content = read_at(self, offset, nbytes)
         sizes.append(len(content))
         return content
 
-    monkeypatch.setattr(sources._RemoteSource, "read_at", counted)
+    monkeypatch.setattr(byte_sources._RemoteSource, "read_at", counted)
     return sizes
 
 

@@ -44,5 +44,5 @@ def test_a_unit_that_astropy_does_not_know_is_kept(butler: Butler, ingest: Calla
 
 def test_a_file_without_an_image_is_refused(butler: Butler, ingest: Callable[..., DatasetRef]) -> None:
     ref = ingest(fits.PrimaryHDU())
-    with pytest.raises(ValueError, match="calibration.fits holds no image|ccd.*holds no image"):
+    with pytest.raises(ValueError, match="calibration.fits contains no image|ccd.*contains no image"):
         butler.get(ref)

@@ -11,11 +11,13 @@ from astropy.io import fits
 from astropy.units import Unit
 from lsst.daf.butler import Butler, DatasetProvenance, DatasetRef, DatasetType
 from lsst.pipe.base import InMemoryDatasetHandle
+from lsst.utils.doImport import doImportType
+from lsst.utils.introspection import get_full_type_name
 
 from spherex.errors import ProductError
-from spherex.fits import WriteRecipe, read_product, write_product
+from spherex.fits import WriteRecipe, open_product, read_product, write_product
 from spherex.formatters import SPHERExImageFormatter
-from spherex.image import Box, SPHERExImage
+from spherex.image import COMPONENTS, Box, SPHERExImage
 from spherex.instrument import SimulatorInstrument
 
 DATA_ID = {"instrument": "simulator", "exposure": 1, "detector": 3}
@@ -246,3 +248,41 @@ def test_components_in_memory_are_cut_as_those_in_files(butler: Butler, ref: Dat
     whole = handle.get(parameters={"box": box, "planes": ["PSF"]})
     assert whole.shape == (30, 20)
     assert list(whole.planes) == ["PSF"]
+
+
+def test_the_storage_class_has_the_components_of_an_image(butler: Butler):
+    storage_class = butler.storageClasses.getStorageClass("SPHERExImage")
+    assert storage_class.derivedComponents.keys() == COMPONENTS.keys()
+    assert not storage_class.components
+
+
+def test_what_is_no_component_is_refused(butler: Butler, ref: DatasetRef, image: SPHERExImage):
+    for name in ("data", "read", "_hdu"):
+        with open_product(butler.getURI(ref)) as product, pytest.raises(AttributeError, match=f"no component '{name}'"):
+            product.component(name)
+        with pytest.raises(AttributeError, match=f"no component '{name}'"):
+            image.component(name)
+    with pytest.raises(ValueError, match="no wavelength"):
+        SPHERExImage(image, planes={}).component("wavelength")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "spherex.formatters.CCDDataFormatter",
+        "spherex.formatters.HDUListFormatter",
+        "spherex.formatters.JsonPackagesFormatter",
+        "spherex.formatters.NumpyFormatter",
+        "spherex.formatters.RefusedFormatter",
+        "spherex.formatters.SPHERExImageFormatter",
+        "spherex.formatters.tables.NativeParquetFormatter",
+        "spherex.formatters.tables.PlainQTableFormatter",
+    ],
+)
+def test_repositories_record_the_same_names_as_ever(name: str):
+    assert get_full_type_name(doImportType(name)) == name
+
+
+def test_a_repository_records_the_name_of_the_formatter(butler: Butler, ref: DatasetRef):
+    rows = butler._datastore.getStoredItemsInfo(ref)
+    assert [row.formatter for row in rows] == ["spherex.formatters.SPHERExImageFormatter"]

@@ -25,8 +25,9 @@ def astropy_corners(header: fits.Header, shape: tuple[int, int]) -> SkyCoord:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         wcs = WCS(header)
-    x = np.array([0.5, shape[0] + 0.5, shape[0] + 0.5, 0.5])
-    y = np.array([0.5, 0.5, shape[1] + 0.5, shape[1] + 0.5])
+    rows, columns = shape
+    x = np.array([0.5, columns + 0.5, columns + 0.5, 0.5])
+    y = np.array([0.5, 0.5, rows + 0.5, rows + 0.5])
     return SkyCoord(*wcs.all_pix2world(x, y, 1), unit="deg", frame="icrs")
 
 
@@ -134,7 +135,7 @@ def test_simulated_header(simulated_files: Path) -> None:
     for path in files:
         with fits.open(path) as hdus:
             header = hdus["IMAGE"].header
-        assert_agrees(Cards(header.tostring().encode()), (header["NAXIS1"], header["NAXIS2"]), header)
+        assert_agrees(Cards(header.tostring().encode()), (header["NAXIS2"], header["NAXIS1"]), header)
 
 
 @pytest.mark.usefixtures("no_fallback")
@@ -142,7 +143,7 @@ def test_real_headers(archive_samples: list[Path]) -> None:
     for path in archive_samples:
         with fits.open(path) as hdus:
             header = hdus["IMAGE"].header
-        assert_agrees(Cards(header.tostring().encode()), (header["NAXIS1"], header["NAXIS2"]), header)
+        assert_agrees(Cards(header.tostring().encode()), (header["NAXIS2"], header["NAXIS1"]), header)
         full = header.copy()
         full["NAXIS1"] = full["NAXIS2"] = 2040
         full["CRPIX1"] = full["CRPIX2"] = 1020.5

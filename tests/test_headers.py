@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ from astropy.io import fits
 from astropy.time import Time
 from lsst.daf.butler import Timespan
 
-from spherex.errors import HeaderError, UserError
+from spherex.errors import HeaderError, ProductError, UserError
+from spherex.fits import open_product
 from spherex.headers import (
     bunit_of,
+    date_written,
     exposure_middle,
     exposure_times,
     has_old_gains,
@@ -28,7 +31,8 @@ from spherex.headers import (
     version_of,
 )
 from spherex.ingest.level2 import timespan_in
-from spherex.spectra.measuring import time_of
+
+from .level2_files import write_level2
 
 LEAP = 37 * 10**9
 TIMES = {"MJD-BEG": 61027.214984375, "MJD-AVG": 61027.215650564, "MJD-END": 61027.216316753}
@@ -104,7 +108,7 @@ def test_headers_without_times() -> None:
 def test_ingest_and_measurement_agree_on_the_time(scale: str, cards: dict[str, Any]) -> None:
     header = fits.Header(cards | {"TIMESYS": scale})
     ingested = timespan_in(header)
-    (begin, end), measured = ingested.nsec, time_of(header)
+    (begin, end), measured = ingested.nsec, exposure_middle(header)
     middle = tai_nanoseconds(measured.utc.mjd)
     assert abs(int(middle) - (begin + end) // 2) < 2_000_000
     # The date of the header is in the header's scale.
@@ -117,7 +121,7 @@ def test_the_scale_shifts_all_times_by_the_leap_seconds() -> None:
     utc, tai = (fits.Header(TIMES | {"TIMESYS": scale}) for scale in ("UTC", "TAI"))
     # Both are rounded to microseconds.
     assert np.subtract(exposure_times(utc), exposure_times(tai)) == pytest.approx([LEAP] * 2, abs=1000)
-    assert (time_of(utc) - time_of(tai)).sec == pytest.approx(37, abs=1e-6)
+    assert (exposure_middle(utc) - exposure_middle(tai)).sec == pytest.approx(37, abs=1e-6)
     assert exposure_times(TIMES) == exposure_times(utc)
 
 
@@ -201,3 +205,23 @@ def test_units() -> None:
     assert bunit_of({}) is bunit_of({"BUNIT": " "}) is bunit_of({"BUNIT": None}) is None
     with pytest.raises(HeaderError, match="BUNIT of HDU A is 'apples', which is not a unit"):
         bunit_of({"BUNIT": "apples"}, "of HDU A")
+
+
+def test_when_a_file_was_written() -> None:
+    assert date_written({}) is None
+    at_noon = datetime.datetime(2025, 12, 21, 12, tzinfo=datetime.UTC)
+    assert date_written({"DATE": "2025-12-21T12:00:00"}) == date_written({"DATE": "2025-12-21T12:00:00Z"}) == at_noon
+    # It was not written after the end of that day.
+    assert date_written({"DATE": "2025-12-21"}) == datetime.datetime(2025, 12, 22, tzinfo=datetime.UTC)
+    with pytest.raises(HeaderError, match="DATE is not a date: 'sometime'"):
+        date_written({"DATE": "sometime"})
+
+
+def test_a_damaged_keyword_is_a_damaged_file(tmp_path: Path) -> None:
+    file = write_level2(tmp_path / "a.fits", "qr2", shape=(6, 6), origin=(3, 4))
+    with fits.open(file.path) as hdus:
+        hdus["IMAGE"].header["CRPIX1A"] = "left"
+        hdus.writeto(tmp_path / "b.fits")
+    with pytest.raises(ProductError, match="b.fits: CRPIX1A in the header is not a number: 'left'"):
+        with open_product(tmp_path / "b.fits") as product:
+            product.bbox()

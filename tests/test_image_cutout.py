@@ -186,8 +186,8 @@ def test_positions_of_other_frames_are_the_same_place(whole):
         ({"position": SkyCoord(1, 2, unit="deg")}, "position and a size"),
         ({"size": 3 * units.arcsec}, "position and a size"),
         ({"box": (0, 4, 0, 4), "position": SkyCoord(1, 2, unit="deg"), "size": 3}, "position and a size"),
-        ({"position": (1, 2), "size": 3}, "one SkyCoord"),
-        ({"position": SkyCoord([1, 2], [3, 4], unit="deg"), "size": 3}, "one SkyCoord"),
+        ({"position": (1, 2), "size": 3}, "a scalar SkyCoord"),
+        ({"position": SkyCoord([1, 2], [3, 4], unit="deg"), "size": 3}, "a scalar SkyCoord"),
         *(
             ({"position": SkyCoord(308.4, 39.9, unit="deg"), "size": size}, "size of a cutout is")
             for size in (0, -3 * units.arcsec, "big", 3 * units.um, (1, 2, 3), np.nan, np.inf * units.deg)

@@ -132,7 +132,7 @@ def test_interpolation_is_linear_between_centres_and_constant_beyond():
 def test_zones_that_form_no_lattice_have_a_nearest_one_only():
     psf = Psf(np.ones((3, 2, 2)), x=[0, 10, 0], y=[0, 0, 10], oversampling=1, effective=True)
     assert psf.at(9, 1).zone == 2
-    with pytest.raises(ValueError, match="no lattice"):
+    with pytest.raises(ValueError, match="do not form a lattice"):
         psf.at(5, 5, interpolate=True)
 
 
@@ -179,7 +179,7 @@ def test_a_damaged_psf_is_told_with_the_name_of_the_file(tmp_path):
     for old, new, message in (
         (b"XCTR_77 ", b"XCTR_999", "'XCTR_77' not found"),
         (b"OVERSAMP", b"OVERSAMQ", "'OVERSAMP' not found"),
-        (b"XCTR_1  ", b"XCTR_998", "holds no PSFs"),
+        (b"XCTR_1  ", b"XCTR_998", "contains no PSFs"),
     ):
         content = file.path.read_bytes()
         file.path.write_bytes(content.replace(old, new))

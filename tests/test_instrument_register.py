@@ -9,6 +9,7 @@ from lsst.daf.butler import Butler
 from lsst.daf.butler.registry import ConflictingDefinitionError
 from lsst.pipe.base import Instrument
 
+import spherex.instrument
 from spherex.detectors import DETECTORS
 from spherex.instrument import SimulatorInstrument, SPHERExInstrument
 
@@ -42,6 +43,37 @@ def test_instrument_is_found_by_name(repo_root: Path) -> None:
     assert isinstance(instrument, SPHERExInstrument)
 
 
+def test_instrument_of_another_package_is_found_by_name(
+    repo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "other_telescope"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "cameras.py").write_text(
+        "from spherex.instrument import SPHERExInstrument\n"
+        "class TestCamera(SPHERExInstrument):\n"
+        "    name = 'test_camera'\n"
+        "    exposure_max = 10\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert butler_command("register-instrument", repo_root, "other_telescope.cameras.TestCamera").code == 0
+    with Butler.from_config(str(repo_root)) as butler:
+        (record,) = butler.query_dimension_records("instrument")
+        instrument = Instrument.fromName("test_camera", butler.registry)
+    assert record.class_name == "other_telescope.cameras.TestCamera"
+    assert type(instrument) is sys.modules["other_telescope.cameras"].TestCamera
+
+
+@pytest.mark.parametrize("name", ["SPHEREx", "SimulatorInstrument"])
+def test_instruments_keep_the_names_of_repositories_made_before(repo_root: Path, name: str) -> None:
+    instrument: SPHERExInstrument = getattr(spherex.instrument, name)()
+    with Butler.from_config(str(repo_root), writeable=True) as butler:
+        instrument.register(butler.registry)
+        (record,) = butler.query_dimension_records("instrument")
+        assert record.class_name == f"spherex.instrument.{name}"
+        assert type(Instrument.fromName(instrument.name, butler.registry)) is type(instrument)
+
+
 def test_changed_records_need_update(repo_root: Path) -> None:
     with Butler.from_config(str(repo_root), writeable=True) as butler:
         SimulatorInstrument().register(butler.registry)
@@ -70,10 +102,5 @@ def test_raw_formatter() -> None:
 
 
 def test_table_of_detectors_does_not_import_pipe_base() -> None:
-    code = "import sys, spherex.instrument; assert not any(name.startswith('lsst') for name in sys.modules)"
+    code = "import sys, spherex.detectors; assert not any(name.startswith('lsst') for name in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_unknown_attribute() -> None:
-    with pytest.raises(ImportError):
-        pass

@@ -17,8 +17,9 @@ from lsst.daf.butler import Butler, CollectionType, DatasetRef, FileDataset, Tim
 from lsst.resources import ResourcePath
 
 from spherex.fits import read_product
+from spherex.image import PlaneWavelengths, wavelengths_in
 from spherex.search import Criteria, FoundImages, find_images
-from spherex.search.wavelengths import pixels_of, read_pixels
+from spherex.search.wavelengths import read_planes
 
 from .ingest_helpers import butler_command
 from .level2_files import write_level2
@@ -138,11 +139,12 @@ def test_rows_of_a_file_are_those_in_memory(
     path = write_calibration(folder / "a.fits", unit="nm")
     places = np.column_stack([rng.uniform(0, SIDE - 1, len(rows)), rng.permutation(np.array(rows, float))])
     with fits.open(path) as hdus:
-        expected = pixels_of(hdus, places, SHAPE)
-    assert expected is not None
+        solution = wavelengths_in(hdus)
+        assert isinstance(solution, PlaneWavelengths)
+        expected = [value.to_value("um") for value in solution.of_pixels(*np.rint(places).astype(int).T)]
     assert expected[0].tolist() == pytest.approx([number_of(x, y) / 1000 for x, y in places])
     for address in (ResourcePath(str(path)), ResourcePath(f"{root}/{path.name}")):
-        got = read_pixels(address, places, SHAPE)
+        got = read_planes(address, places)
         assert got is not None
         assert np.array_equal(got, expected)
 
@@ -153,15 +155,15 @@ BAD = {
     "cut short": (lambda path: path.write_bytes(path.read_bytes()[:9_000_000]), "the file is cut short: it ends"),
     "shape": (
         lambda path: (path.unlink(), write_calibration(path, (100, 90))),
-        "its plane CWAVE has the shape (100, 90), not that of the frame, (2040, 2040)",
+        "plane CWAVE has shape (100, 90), not (2040, 2040)",
     ),
     "unit": (
         lambda path: (path.unlink(), write_calibration(path, unit="s")),
-        "its plane CWAVE has the unit 's', which is none of wavelengths",
+        "BUNIT of plane CWAVE is 's', which is not a unit of length",
     ),
     "no planes": (
         lambda path: (path.unlink(), write_calibration(path, names=("A", "B"))),
-        "it has no wavelengths, neither planes CWAVE and CBAND nor a table WCS-WAVE",
+        "no wavelengths: neither planes CWAVE and CBAND nor a table WCS-WAVE",
     ),
 }
 

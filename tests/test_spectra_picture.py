@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
-from spherex.spectra import combine_channels, design_channels, draw_spectrum, gather_spectrum
+from spherex.spectra import combine_channels, design_channels, gather_spectrum, plot_spectrum
 
 from .spectra_helpers import measurements
 
@@ -26,7 +26,7 @@ def drawn(figure, marker: str) -> set[tuple[float, float]]:
 def test_every_measurement_and_channel_is_drawn_in_the_colour_of_its_detector(tmp_path):
     spectrum = gather_spectrum([measurements(400)], META)
     channels = combine_channels(spectrum, design_channels())
-    figure = draw_spectrum(spectrum, channels)
+    figure = plot_spectrum(spectrum, channels)
     points = zip(spectrum["wavelength"].value, spectrum["flux"].value, strict=True)
     assert drawn(figure, "o") == {(float(x), float(y)) for x, y in points}
     assert {x for x, _ in drawn(figure, "s")} == set(channels["wavelength"].value.tolist())
@@ -43,9 +43,9 @@ def test_every_measurement_and_channel_is_drawn_in_the_colour_of_its_detector(tm
 
 def test_a_wild_measurement_does_not_rule_the_range():
     table = measurements(400)
-    calm = draw_spectrum(table).axes[0].get_ylim()
+    calm = plot_spectrum(table).axes[0].get_ylim()
     table["flux"][[5, 9]] = [90000, -40000] * table["flux"].unit
-    figure = draw_spectrum(table, combine_channels(table, design_channels()))
+    figure = plot_spectrum(table, combine_channels(table, design_channels()))
     low, high = figure.axes[0].get_ylim()
     assert high - low < 1.5 * (calm[1] - calm[0])
     signs = {one.get_label(): one.get_marker() for one in figure.legends[0].legend_handles}
@@ -56,9 +56,9 @@ def test_a_line_that_several_measurements_agree_on_is_in_the_range():
     table = measurements(400)
     channels = combine_channels(table, design_channels())
     channels["flux"][50], channels["visits"][50] = 2000 * table["flux"].unit, 4
-    assert draw_spectrum(table, channels).axes[0].get_ylim()[1] > 2000
+    assert plot_spectrum(table, channels).axes[0].get_ylim()[1] > 2000
     channels["visits"][50] = 1
-    assert draw_spectrum(table, channels).axes[0].get_ylim()[1] < 1000
+    assert plot_spectrum(table, channels).axes[0].get_ylim()[1] < 1000
 
 
 def test_flagged_and_masked_measurements_are_crosses_and_failed_ones_are_told():
@@ -71,24 +71,24 @@ def test_flagged_and_masked_measurements_are_crosses_and_failed_ones_are_told():
         masked_fraction=[0, 0, 0.6, np.nan, 1],
         reason=["", "", "", "", "failed"],
     )
-    figure = draw_spectrum(gather_spectrum([table]))
+    figure = plot_spectrum(gather_spectrum([table]))
     assert drawn(figure, "o") == {(1, 1), (4, 4)}
     assert drawn(figure, "x") == {(2, 2), (3, 3)}
     assert legend(figure) == ["D4", "flagged, masked or bad fit"]
     assert "5 images, 1 without flux" in figure.axes[0].get_title()
-    assert drawn(draw_spectrum(table, flags=["SOURCE"], most_masked=0.7), "x") == {(1, 1), (2, 2)}
+    assert drawn(plot_spectrum(table, flags=["SOURCE"], most_masked=0.7), "x") == {(1, 1), (2, 2)}
 
 
 def test_bad_fits_are_crosses():
     table = measurements(4, wavelength=[1, 2, 3, 4], flux=[1, 2, 3, 4], detector=4, chi2=[20, 30, 2000, 20], dof=20)
-    assert drawn(draw_spectrum(table), "x") == {(3, 3)}
-    assert drawn(draw_spectrum(table, worst_fit=100), "x") == set()
+    assert drawn(plot_spectrum(table), "x") == {(3, 3)}
+    assert drawn(plot_spectrum(table, worst_fit=100), "x") == set()
 
 
 @pytest.mark.parametrize("number", [1, 3])
 def test_few_measurements(number, tmp_path):
     spectrum = gather_spectrum([measurements(number)], META)
-    figure = draw_spectrum(spectrum, combine_channels(spectrum, design_channels()))
+    figure = plot_spectrum(spectrum, combine_channels(spectrum, design_channels()))
     low, high = figure.axes[0].get_ylim()
     assert all(low < flux < high for flux in spectrum["flux"].value)
     assert f"{number} image{'s' * (number > 1)}" in figure.axes[0].get_title()
@@ -96,13 +96,13 @@ def test_few_measurements(number, tmp_path):
 
 
 def test_equal_fluxes_without_error_have_a_range(tmp_path):
-    figure = draw_spectrum(measurements(3, flux=0.0, flux_error=np.nan))
+    figure = plot_spectrum(measurements(3, flux=0.0, flux_error=np.nan))
     low, high = figure.axes[0].get_ylim()
     assert low < 0 < high
     figure.savefig(tmp_path / "spectrum.png")
 
 
 def test_a_spectrum_without_a_flux_says_so(tmp_path):
-    figure = draw_spectrum(measurements(2, reason="failed", flux=np.nan))
+    figure = plot_spectrum(measurements(2, reason="failed", flux=np.nan))
     assert figure.axes[0].texts[0].get_text() == "no measurement with a flux"
     figure.savefig(tmp_path / "spectrum.png")

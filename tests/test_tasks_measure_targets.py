@@ -230,7 +230,7 @@ def test_no_target_on_the_image_is_a_table_without_rows(repo: Path):
     with Butler.from_config(str(repo), collections="SPHEREx/level2") as butler:
         handle = butler.getDeferred(butler.query_datasets("level2", limit=1)[0])
         task = MeasureTargetsTask()
-        table = task.run(handle, Table({"name": ["a"], "ra": [10.0], "dec": [-60.0]}), facts={}).measurements
+        table = task.run(handle, Table({"name": ["a"], "ra": [10.0], "dec": [-60.0]}), image_ids={}).measurements
     assert len(table) == 0
     assert table.colnames == [column.name for column in COLUMNS]
     assert (task.metadata["targets"], task.metadata["failed"]) == (0, 0)

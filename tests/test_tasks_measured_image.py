@@ -9,10 +9,10 @@ from lsst.daf.butler import FileIntegrityError
 from spherex.errors import ProductError
 from spherex.image import Box
 from spherex.tasks import MeasureTargetsConfig, MeasureTargetsTask
-from spherex.tasks.measure_targets import HandledImage
+from spherex.tasks.measure_targets import DeferredImage
 
 TARGETS = Table({"name": ["a"], "ra": [10.0], "dec": [20.0]})
-FACTS = {"exposure": 1, "detector": 2}
+IMAGE_IDS = {"exposure": 1, "detector": 2}
 
 
 class Handle:
@@ -45,7 +45,7 @@ OTHERS = [
 
 @pytest.mark.parametrize("handle", BAD_FILES)
 def test_what_is_wrong_with_a_file_is_a_product_error(handle):
-    image = HandledImage(handle)
+    image = DeferredImage(handle)
     for read in (image.header, image.wavelength, image.profiles, lambda: image.read(Box(0, 2, 0, 2))):
         with pytest.raises(ProductError, match=r"^it (is|has)"):
             read()
@@ -53,7 +53,7 @@ def test_what_is_wrong_with_a_file_is_a_product_error(handle):
 
 @pytest.mark.parametrize("handle", BAD_FILES)
 def test_a_bad_file_gives_rows_with_the_reason(handle):
-    table = MeasureTargetsTask().run(handle, TARGETS, facts=FACTS).measurements
+    table = MeasureTargetsTask().run(handle, TARGETS, image_ids=IMAGE_IDS).measurements
     assert table["target"].tolist() == ["a"]
     assert table["reason"][0].startswith("it ")
 
@@ -61,14 +61,14 @@ def test_a_bad_file_gives_rows_with_the_reason(handle):
 @pytest.mark.parametrize(("handle", "error"), OTHERS)
 def test_a_failure_that_may_pass_fails_the_quantum(handle, error):
     with pytest.raises(error, match="503|not you|a bug"):
-        MeasureTargetsTask().run(handle, TARGETS, facts=FACTS)
+        MeasureTargetsTask().run(handle, TARGETS, image_ids=IMAGE_IDS)
 
 
 def test_a_bad_calibration_is_no_bad_image():
     handle = wrapped(ProductError("it is cut short"))
     handle.ref = type("Ref", (), {"id": "bad calibration"})()
     with pytest.raises(ValueError, match="cut short"):
-        MeasureTargetsTask().run(BAD_FILES[0], TARGETS, facts=FACTS, spectralWcs=handle)
+        MeasureTargetsTask().run(BAD_FILES[0], TARGETS, image_ids=IMAGE_IDS, spectralWcs=handle)
 
 
 def test_flags_that_no_release_has_are_refused():

@@ -7,7 +7,8 @@ import pytest
 from astropy import units
 from astropy.table import Table, join
 
-from spherex.spectra import MICROJANSKY, Calibration, Calibrations, PlaneWavelengths, measure_targets
+from spherex.image import PlaneWavelengths
+from spherex.spectra import MICROJANSKY, Calibration, Calibrations, measure_targets
 from spherex_simulator.level2 import RELEASES
 
 from .measuring_helpers import simulate_sources
@@ -19,15 +20,11 @@ STEP = 22
 FORMS = [("qr2", 2), ("qr2", 4), ("qr3", 1), ("qr3", 5)]
 
 
-class SolidAngles:
-    """The true solid angles, at the places of the truth table only."""
-
-    def __init__(self, truth):
-        self._map = np.full((SIDE, SIDE), np.nan)
-        self._map[np.rint(truth["y"]).astype(int), np.rint(truth["x"]).astype(int)] = truth["solid_angle"]
-
-    def read(self, box):
-        return self._map[box.slices]
+def true_solid_angles(truth):
+    """Return the true solid angles, at the positions of the truth table only."""
+    angles = np.full((SIDE, SIDE), np.nan)
+    angles[np.rint(truth["y"]).astype(int), np.rint(truth["x"]).astype(int)] = truth["solid_angle"]
+    return angles
 
 
 def true_calibrations(release, detector, truth):
@@ -36,7 +33,7 @@ def true_calibrations(release, detector, truth):
     maps = (plane * units.um for plane in table.at(columns, rows))
     return Calibrations(
         wavelengths=Calibration("wavelengths", PlaneWavelengths(*maps)),
-        solid_angles=Calibration("solid angles", SolidAngles(truth)),
+        solid_angles=Calibration("solid angles", true_solid_angles(truth)),
     )
 
 

@@ -1,13 +1,60 @@
-"""SPHEREx in the stock Rubin/LSST Butler."""
+"""SPHEREx in the stock Rubin/LSST Butler.
+
+The names here are what most users need. They are imported when they are used,
+so that ``import spherex`` costs nothing. Everything else is reached by its
+room, such as `spherex.image`, `spherex.spectra` or `spherex.tasks`; the page
+doc/extending.md lists the rooms.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from spherex.errors import UserError
+    from spherex.fits import open_product as open
+    from spherex.fits import read_product as read
+    from spherex.fits import write_product as write
+    from spherex.image import Box, FlagTable, SPHERExImage
+    from spherex.search import find_images
+    from spherex.spectra import combine_channels, gather_spectrum, measure_targets, plot_spectrum
+
+    __version__: str
+
+__all__ = [
+    "Box",
+    "FlagTable",
+    "SPHERExImage",
+    "UserError",
+    "__version__",
+    "combine_channels",
+    "find_images",
+    "gather_spectrum",
+    "measure_targets",
+    "open",
+    "plot_spectrum",
+    "read",
+    "write",
+]
+
+_ORIGINS = {
+    "Box": ("image", "Box"),
+    "FlagTable": ("image", "FlagTable"),
+    "SPHERExImage": ("image", "SPHERExImage"),
+    "UserError": ("errors", "UserError"),
+    "combine_channels": ("spectra", "combine_channels"),
+    "find_images": ("search", "find_images"),
+    "gather_spectrum": ("spectra", "gather_spectrum"),
+    "measure_targets": ("spectra", "measure_targets"),
+    "open": ("fits", "open_product"),
+    "plot_spectrum": ("spectra", "plot_spectrum"),
+    "read": ("fits", "read_product"),
+    "write": ("fits", "write_product"),
+}
+"""Room of each public name, and its name there."""
 
 
-def __getattr__(name: str) -> Any:
-    if name != "__version__":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def _version() -> str:
     import importlib
     import importlib.metadata
 
@@ -18,6 +65,26 @@ def __getattr__(name: str) -> Any:
     # A checkout that only PYTHONPATH names has no metadata. This module is
     # there once scons has been run.
     try:
-        return importlib.import_module("spherex.version").__version__
+        return str(importlib.import_module("spherex.version").__version__)
     except ModuleNotFoundError:
         return "unknown"
+
+
+# Hidden from type checkers, which would accept any name otherwise.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        import importlib
+
+        if name == "__version__":
+            value: Any = _version()
+        elif name in _ORIGINS:
+            room, original = _ORIGINS[name]
+            value = getattr(importlib.import_module(f"spherex.{room}"), original)
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = value
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted(__all__)

@@ -1,13 +1,31 @@
-"""Detectors, dataset types and collections of the mission: one source for each."""
+"""Detectors, dataset types and collections of the mission."""
 
 from __future__ import annotations
 
 __all__ = [
+    "AVERAGE_PSF_TYPE",
+    "CALIBRATION_COLLECTION",
+    "CATALOG_COLLECTION",
     "CATALOG_TYPE",
+    "CHANNEL_SPECTRUM_TYPE",
+    "COMBINED_DARK_TYPE",
+    "DARK_TYPE",
     "DETECTORS",
+    "DETECTOR_IDS",
     "DICHROIC_PAIRS",
     "DetectorDescription",
+    "EPSF_TYPE",
+    "FLUX_CORRECTIONS_TYPE",
+    "FRAME_SHAPE",
     "FRAME_SIDE",
+    "LEVEL2_COLLECTION",
+    "LEVEL2_TYPE",
+    "PIXEL_SCALE",
+    "RAW_TYPE",
+    "SOLID_ANGLE_TYPE",
+    "SPECTRAL_CHANNELS_TYPE",
+    "SPECTRAL_WCS_TYPE",
+    "SPECTRUM_TYPE",
     "WAVELENGTH_TYPE",
     "catalog_collection",
 ]
@@ -17,7 +35,7 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class DetectorDescription:
-    """What is constant about one detector and its linear variable filter.
+    """Constants of a detector and its linear variable filter.
 
     Parameters
     ----------
@@ -30,7 +48,7 @@ class DetectorDescription:
     r
         Resolving power, wavelength over bandwidth.
     desc
-        Which of the two focal planes it belongs to.
+        Focal plane of the detector, SWIR or MWIR.
     """
 
     id: int
@@ -48,25 +66,87 @@ DETECTORS = (
     DetectorDescription(5, 3.83, 4.41, 112.0, "MWIR"),
     DetectorDescription(6, 4.42, 5.00, 128.0, "MWIR"),
 )
-"""Design wavelengths and resolving powers as published in the SPHEREx archive
-documentation (Caltech-IPAC/spherex-archive-documentation, data products).
+"""Detectors with design wavelengths and resolving powers (archive
+documentation, Caltech-IPAC/spherex-archive-documentation, data products).
 """
+
+DETECTOR_IDS = tuple(detector.id for detector in DETECTORS)
+"""Numbers of the detectors."""
 
 DICHROIC_PAIRS = ((1, 4), (2, 5), (3, 6))
 """Detectors that see the same sky through the dichroic (same source)."""
 
 FRAME_SIDE = 2040
-"""Rows and columns of pixels that see light (same source)."""
+"""Rows and columns of light-sensitive pixels (same source)."""
 
+FRAME_SHAPE = (FRAME_SIDE, FRAME_SIDE)
+"""Shape of a frame (rows, columns)."""
+
+PIXEL_SCALE = 6.15
+"""Side of a pixel, arcsec (same source)."""
+
+LEVEL2_TYPE = "level2"
+"""Dataset type of Level 2 images."""
 
 WAVELENGTH_TYPE = "level2_wavelength"
-"""Dataset type of the wavelength tables, one for each run and detector."""
+"""Dataset type of the wavelength tables of Level 2 images, one for each run and detector."""
 
+RAW_TYPE = "rawexp"
+"""Dataset type of simulated raw images."""
+
+DARK_TYPE = "dark"
+"""Dataset type of simulated dark current maps."""
+
+COMBINED_DARK_TYPE = "combined_dark"
+"""Dataset type of the mean of dark current maps, a calibration."""
+
+SPECTRAL_WCS_TYPE = "spectral_wcs"
+"""Dataset type of the archive's calibration of wavelengths."""
+
+SOLID_ANGLE_TYPE = "solid_angle_pixel_map"
+"""Dataset type of the archive's calibration of solid angles of pixels."""
+
+FLUX_CORRECTIONS_TYPE = "l3_flux_corrections"
+"""Dataset type of the archive's corrections of gains."""
+
+EPSF_TYPE = "epsf"
+"""Dataset type of the archive's effective PSF."""
+
+AVERAGE_PSF_TYPE = "average_psf"
+"""Dataset type of the archive's optical PSF."""
+
+SPECTRAL_CHANNELS_TYPE = "spectral_channels"
+"""Dataset type of the archive's spectral channels."""
 
 CATALOG_TYPE = "target_catalog"
-"""Dataset type of catalogues, dimension catalog."""
+"""Dataset type of target catalogues, dimension catalog."""
+
+SPECTRUM_TYPE = "spectrum"
+"""Dataset type of all measurements of a target."""
+
+CHANNEL_SPECTRUM_TYPE = "channel_spectrum"
+"""Dataset type of the means of these measurements in the channels."""
+
+LEVEL2_COLLECTION = "SPHEREx/level2"
+"""CHAINED collection of the processing runs of Level 2 images, the newest
+first. A slash and the name of a run follow in the name of its RUN collection.
+"""
+
+CALIBRATION_COLLECTION = "SPHEREx/calib"
+"""CALIBRATION collection of the archive's calibrations. A slash and the name
+of a run follow in the name of its RUN collection.
+"""
+
+CATALOG_COLLECTION = "catalogs/{catalog}"
+"""CHAINED collection of the versions of a catalogue, the newest first."""
 
 
 def catalog_collection(name: str) -> str:
-    """Return the CHAINED collection of a catalogue, its newest version first."""
-    return f"catalogs/{name}"
+    """Return the CHAINED collection of a catalogue, the newest version first.
+
+    Parameters
+    ----------
+    name
+        Name of the catalogue.
+    """
+    return CATALOG_COLLECTION.format(catalog=name)

@@ -14,6 +14,7 @@ __all__ = [
     "SearchError",
     "UserError",
     "counted",
+    "first_line",
 ]
 
 from typing import NamedTuple
@@ -24,6 +25,15 @@ class UserError(Exception):
 
     The message is one line: what is wrong and where, what was expected, and
     what to do. Commands print it without a traceback.
+
+    Examples
+    --------
+    >>> import spherex
+    >>> try:
+    ...     image = spherex.read("notes.txt")
+    ... except spherex.UserError as error:
+    ...     print(type(error).__name__)
+    ProductError
     """
 
 
@@ -38,7 +48,7 @@ class ArchiveNameError(UserError, ValueError):
     """A text is not a name or an identifier of the archive."""
 
 
-class HeaderError(UserError, ValueError):
+class HeaderError(ProductError):
     """A header keyword is missing, or its value cannot be used."""
 
 
@@ -98,3 +108,16 @@ def counted(number: int, noun: str) -> str:
         Word for one of them, of which the plural ends with s.
     """
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of the message of an error.
+
+    Parameters
+    ----------
+    error
+        The error. One without a message is named by its type.
+    """
+    # A KeyError quotes its message.
+    text = str(error.args[0] if isinstance(error, KeyError) and error.args else error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

@@ -9,6 +9,7 @@ from __future__ import annotations
 __all__ = [
     "BUNIT",
     "bunit_of",
+    "date_written",
     "exposure_middle",
     "exposure_times",
     "has_old_gains",
@@ -113,6 +114,8 @@ _MJD_1970 = 40587.0
 _JD_1970 = _MJD_ZERO + _MJD_1970
 _SECONDS_PER_DAY = 86400
 _DAY = _SECONDS_PER_DAY * 10**9
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_ONE_DAY = datetime.timedelta(days=1)
 _MICROSECOND = 1e-6 / _SECONDS_PER_DAY
 
 # UTC with leap seconds began in 1972; before, it has no simple relation to
@@ -195,7 +198,7 @@ def observation_date(nanoseconds: int) -> str:
         first, second = erfa.taiutc(day + _JD_1970, rest / _DAY)
     # Midnight may come out as the last 1e-17 of the day before.
     days = math.floor(float(first) - _JD_1970 + float(second) + _MICROSECOND / 2)
-    return f"{datetime.date(1970, 1, 1) + datetime.timedelta(days=days):%Y%m%d}"
+    return f"{_EPOCH + days * _ONE_DAY:%Y%m%d}"
 
 
 def exposure_times(cards: Mapping[str, Any]) -> tuple[int, int] | None:
@@ -267,7 +270,7 @@ def _mjd_of(cards: Mapping[str, Any], name: str) -> float | None:
     number, text = cards.get(f"MJD-{name}"), cards.get(f"DATE-{name}")
     if isinstance(number, bool) or not isinstance(number, int | float | None):
         raise HeaderError(f"MJD-{name} is not a date: {number!r}")
-    from_text = None if text is None else _mjd_of_text(f"DATE-{name}", text)
+    from_text = None if text is None else _MJD_1970 + (_moment(f"DATE-{name}", text) - _EPOCH) / _ONE_DAY
     mjd = from_text if number is None else float(number)
     if mjd is None:
         return None
@@ -278,15 +281,41 @@ def _mjd_of(cards: Mapping[str, Any], name: str) -> float | None:
     return mjd
 
 
-def _mjd_of_text(keyword: str, text: Any) -> float:
-    """Return the modified Julian date of YYYY-MM-DDThh:mm:ss.sss; a time zone of zero is allowed."""
+def _moment(keyword: str, text: Any) -> datetime.datetime:
+    """Return the time in YYYY-MM-DDThh:mm:ss.sss, as if it were UTC; a time zone of zero is allowed."""
     try:
         moment = datetime.datetime.fromisoformat(text)
     except (TypeError, ValueError):
         raise HeaderError(f"{keyword} is not a date: {text!r}") from None
     if moment.utcoffset():
         raise HeaderError(f"{keyword} is not a date without a time zone: {text!r}")
-    return _MJD_1970 + (moment.replace(tzinfo=None) - datetime.datetime(1970, 1, 1)) / datetime.timedelta(days=1)
+    return moment.replace(tzinfo=datetime.UTC)
+
+
+def date_written(cards: Mapping[str, Any]) -> datetime.datetime | None:
+    """Return when a file was written.
+
+    Parameters
+    ----------
+    cards
+        Header with DATE, which is UTC (FITS standard 4.0, section 4.4.2.1).
+
+    Returns
+    -------
+    time
+        UTC, of a date without a time the end of the day; `None` if the header
+        does not have a DATE.
+
+    Raises
+    ------
+    HeaderError
+        If DATE is not a date.
+    """
+    text = text_of(cards, "DATE")
+    if text is None:
+        return None
+    moment = _moment("DATE", text)
+    return moment if "T" in text else moment + _ONE_DAY
 
 
 def _time_scale(cards: Mapping[str, Any]) -> str:

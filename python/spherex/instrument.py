@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from lsst.pipe.base import Instrument
+from lsst.utils.introspection import get_full_type_name
 
-from spherex.detectors import DETECTORS
+from spherex.detectors import DETECTOR_IDS, DETECTORS
 
 if TYPE_CHECKING:
     from lsst.daf.butler import DataId, FormatterV2
@@ -17,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class SPHERExInstrument(Instrument):
-    """An instrument that reads out the six SPHEREx detectors.
+    """Instrument with the six SPHEREx detectors.
 
-    Subclasses set the class attributes; construction is that of
-    `lsst.pipe.base.Instrument`.
+    Subclasses set the class attributes. They may be in another package:
+    `register` writes their full name.
     """
 
     name: ClassVar[str]
@@ -29,7 +30,7 @@ class SPHERExInstrument(Instrument):
     exposure_max: ClassVar[int]
     """Upper bound of exposure ids (exclusive)."""
 
-    detector_max: ClassVar[int] = max(detector.id for detector in DETECTORS) + 1
+    detector_max: ClassVar[int] = max(DETECTOR_IDS) + 1
     """Upper bound of detector ids (exclusive)."""
 
     detector_name: ClassVar[str] = "array{id}"
@@ -47,7 +48,7 @@ class SPHERExInstrument(Instrument):
         return cls.name
 
     def register(self, registry: Registry, *, update: bool = False) -> None:
-        """Insert or compare the records of the instrument and its detectors.
+        """Insert the records of the instrument and its detectors, or compare existing ones.
 
         Parameters
         ----------
@@ -59,9 +60,9 @@ class SPHERExInstrument(Instrument):
         Raises
         ------
         lsst.daf.butler.registry.ConflictingDefinitionError
-            Raised if a record differs and ``update`` is not given.
+            If a record differs and ``update`` is false.
         RuntimeError
-            Raised if the repository has another universe.
+            If the repository has another universe.
         """
         universe = registry.dimensions
         lacking = [
@@ -84,7 +85,7 @@ class SPHERExInstrument(Instrument):
                     "name": self.name,
                     "exposure_max": self.exposure_max,
                     "detector_max": self.detector_max,
-                    "class_name": f"spherex.instrument.{type(self).__name__}",
+                    "class_name": get_full_type_name(self),
                 },
                 update=update,
             )
@@ -104,36 +105,27 @@ class SPHERExInstrument(Instrument):
                 )
 
     def getRawFormatter(self, dataId: DataId) -> type[FormatterV2]:  # noqa: N802, N803
-        """Return the class that reads raw images, whatever the data ID."""
+        """Return the formatter of raw images, the same for every data ID."""
         from spherex.formatters import SPHERExImageFormatter
 
         return SPHERExImageFormatter
 
 
 class SPHEREx(SPHERExInstrument):
-    """Source of the images in the public archive.
+    """SPHEREx, the source of the images in the public archive.
 
-    The id of an exposure is EXPIDN without its last digit, the detector, and
-    its name is OBSID; see `spherex.archive.ObservationId`.
+    The id of an exposure is EXPIDN without its last digit, which is the
+    detector. The name of an exposure is OBSID. See
+    `spherex.archive.ObservationId`.
     """
 
     name = "SPHEREx"
     exposure_max = 10**14
     detector_name = "D{id}"
 
-    level2_collection: ClassVar[str] = "SPHEREx/level2"
-    """CHAINED collection of the processing runs of Level 2 images, the newest
-    first; ``/`` and the name of the run make the name of its RUN collection.
-    """
-
-    calibration_collection: ClassVar[str] = "SPHEREx/calib"
-    """CALIBRATION collection of the archive's calibrations; ``/`` and the name
-    of the run make the name of its RUN collection.
-    """
-
 
 class SimulatorInstrument(SPHERExInstrument):
-    """Source of simulated exposures, numbered from 0."""
+    """Simulator, whose exposures are numbered from 0."""
 
     name = "simulator"
     exposure_max = 1_000_000

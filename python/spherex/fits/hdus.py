@@ -1,8 +1,8 @@
-"""HDUs of a product: names, places and layout.
+"""FITS header scanner: names, positions and layout of the HDUs of a file.
 
 Opening a file with astropy parses every card of every header. Ingest needs
-one header of it and a cutout a few rows, so the few cards that lay out the
-file are read here, and astropy is handed the rest when somebody asks for it.
+one header of a file and a cutout a few rows, so only the cards with the layout
+are parsed here; astropy parses a header when its other cards are needed.
 """
 
 from __future__ import annotations
@@ -16,23 +16,18 @@ from astropy.io import fits
 
 from spherex.errors import ProductError
 
+from .byte_sources import ByteSource
 from .cards import CARD, Cards
-from .sources import ByteSource
 
 PRIMARY = "PRIMARY"
 IMAGE = "IMAGE"
 FLAGS = "FLAGS"
 VARIANCE = "VARIANCE"
 MASK = "MASK"
-"""Boolean mask of a `~astropy.nddata.CCDData`, if somebody has set one."""
-
-WCS_WAVE = "WCS-WAVE"
-"""Table of wavelengths and bandwidths at some pixels."""
+"""Boolean mask of a `~astropy.nddata.CCDData`, if one is set."""
 
 PROVENANCE_PREFIX = "LSST BUTLER"
-"""Begin of the HIERARCH cards that the Butler's provenance goes to, the same
-as in lsst.images.
-"""
+"""Prefix of the HIERARCH cards with the Butler's provenance, the same as in lsst.images."""
 
 
 BLOCK = 2880
@@ -46,7 +41,7 @@ _REMOTE_READ = 15 * BLOCK
 _LOCAL_FIRST_READ = 10 * BLOCK
 _LOCAL_READ = 2 * BLOCK
 _BITPIX = (8, 16, 32, 64, -32, -64)
-# What no header may contain, astropy shows as a question mark.
+# astropy too replaces bytes that a header must not contain by question marks.
 _ASCII = bytes(code if code < 128 else ord("?") for code in range(256))
 _SCALING = frozenset({"BSCALE", "BZERO", "BLANK"})
 _LONGEST_HEADER = 2000 * BLOCK
@@ -54,7 +49,7 @@ _LONGEST_HEADER = 2000 * BLOCK
 
 @dataclasses.dataclass(eq=False)
 class HDUInfo:
-    """Place and kind of one HDU.
+    """Position and kind of one HDU.
 
     Parameters
     ----------
@@ -71,7 +66,7 @@ class HDUInfo:
     bitpix
         BITPIX of the array.
     scaled
-        Whether BSCALE, BZERO or BLANK are in force.
+        Whether BSCALE, BZERO or BLANK change the values.
     cards
         Values of single cards.
     header_offset
@@ -110,7 +105,7 @@ class HDUInfo:
         Raises
         ------
         ProductError
-            If the header of a compressed image does not tell.
+            If the header of a compressed image has no valid ZNAXIS cards.
         """
         if self.kind == "table":
             return ()
@@ -154,9 +149,9 @@ def scan_hdus(source: ByteSource, *, last: str | None = None) -> list[HDUInfo]:
         chunk = chunk or source.read_at(offset, _LOCAL_READ if source.is_local else _REMOTE_READ)
         if hdus and not chunk.startswith(b"XTENSION"):
             if not chunk.strip(b"\0 "):
-                # The fill of a tape or of a copy, which is no part of the file.
+                # Fill of a tape or of a copy, not an HDU.
                 break
-            raise ProductError(f"the file is damaged: what follows HDU {hdus[-1].index} at byte {offset} is no HDU")
+            raise ProductError(f"the file is damaged: after HDU {hdus[-1].index}, byte {offset} does not begin an HDU")
         hdu = _read_hdu(source, offset, chunk, len(hdus))
         hdus.append(hdu)
         # The fill after the data counts: where it ends early, HDUs behind it may be lost.
@@ -203,7 +198,7 @@ def _read_hdu(source: ByteSource, offset: int, chunk: bytes, index: int) -> HDUI
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Layout:
-    """What a header says of its HDU, wherever that is; fields as in `HDUInfo`."""
+    """Fields of `HDUInfo` that do not depend on the HDU's position."""
 
     name: str
     kind: str
@@ -241,7 +236,7 @@ def _shape(cards: Cards, keyword: str) -> tuple[int, ...]:
 
 
 def _find_end(chunk: bytes) -> int | None:
-    """Return where the END card begins, `None` if it is not in the chunk."""
+    """Return the offset of the END card, `None` if it is not in the chunk."""
     place = chunk.find(_END)
     while place >= 0 and place % CARD:
         place = chunk.find(_END, place + 1)
@@ -249,11 +244,11 @@ def _find_end(chunk: bytes) -> int | None:
 
 
 OWN_HDUS = (IMAGE, FLAGS, VARIANCE, MASK)
-"""HDUs of which a product has one at most; all have the shape of the image."""
+"""HDUs that a product has at most once, all of the shape of the image."""
 
 
 def check_layout(hdus: Sequence[HDUInfo]) -> None:
-    """Check HDUs that were found, all of a file or the first ones.
+    """Check the HDUs of a product, all or the first ones.
 
     Parameters
     ----------
@@ -263,11 +258,11 @@ def check_layout(hdus: Sequence[HDUInfo]) -> None:
     Raises
     ------
     ProductError
-        Raised if no image can be made of them: the primary HDU holds pixels,
-        there are two of one name, or shapes differ.
+        If they do not make an image: the primary HDU contains pixels, two
+        HDUs have one name, or shapes differ.
     """
     if hdus[0].shape:
-        raise ProductError("its primary HDU holds pixels, for which a product has no place")
+        raise ProductError("its primary HDU contains pixels (those of a product are in HDU IMAGE)")
     own: dict[str, HDUInfo] = {}
     for hdu in hdus[1:]:
         if hdu.name in OWN_HDUS and own.setdefault(hdu.name, hdu) is not hdu:
@@ -278,9 +273,5 @@ def check_layout(hdus: Sequence[HDUInfo]) -> None:
     for name, hdu in own.items():
         if hdu.image_shape != image.image_shape:
             raise ProductError(
-                f"its HDU {name} has {_size(hdu.image_shape)} pixels, its HDU {IMAGE} {_size(image.image_shape)}"
+                f"its HDU {name} has shape {hdu.image_shape}, its HDU {IMAGE} {image.image_shape} (rows, columns)"
             )
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, reversed(shape))) or "no"

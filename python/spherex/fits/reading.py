@@ -1,20 +1,21 @@
-"""From a file to an image, or to one of its components."""
+"""Reader of a product: the whole image, a cutout, or one component."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Collection, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from astropy.io import fits
 from astropy.units import Quantity, UnitBase, UnitConversionError, dimensionless_unscaled
 
 from spherex.archive import CalibrationReference, calibration_references
-from spherex.errors import HeaderError, ProductError
+from spherex.errors import ProductError
 from spherex.headers import BUNIT, bunit_of, version_of
 from spherex.image import (
+    COMPONENTS,
     PSF_PLANES,
     ZODI_PLANE,
     Box,
@@ -33,26 +34,28 @@ from spherex.image import (
     wavelength_plane,
 )
 
-from .arrays import array_header, hdu_bytes, read_array
+from .arrays import hdu_bytes, open_hdu, read_array
+from .byte_sources import ByteSource, open_source
 from .cards import header_bytes
-from .flag_cards import flag_table_of
+from .flag_names import flag_table_of
 from .hdus import FLAGS, IMAGE, MASK, OWN_HDUS, PRIMARY, VARIANCE, HDUInfo, check_layout, scan_hdus
-from .sources import ByteSource, open_source
 
 if TYPE_CHECKING:
+    from astropy.coordinates import SkyCoord
     from astropy.wcs import WCS
     from lsst.resources import ResourcePath
 
 
-_SIDE_HDUS = (PRIMARY, FLAGS, VARIANCE)
+_EXTRA_HEADERS = (PRIMARY, FLAGS, VARIANCE)
 
 
 class ProductFile:
-    """An open product, of which only what is asked for is read.
+    """Open product that reads only the HDUs and rows it needs.
 
-    HDUs are found by name, not by place. Every method raises `ProductError`
-    if the file is damaged or lacks what is asked for, and `ValueError` if
-    the cut asked for has nothing of the image.
+    HDUs are found by name, not by position. There is one method for each of
+    `spherex.image.COMPONENTS`. Every method raises `ProductError` if the file
+    is damaged or does not contain the part, and `ValueError` if no pixel of
+    the cut is in the image.
 
     Parameters
     ----------
@@ -63,26 +66,51 @@ class ProductFile:
     def __init__(self, source: ByteSource) -> None:
         self._source = source
         self._hdus: list[HDUInfo] = []
+        self._compressed: dict[int, tuple[Any, fits.Header]] = {}
 
     def _hdu(self, *names: str) -> HDUInfo:
-        """Return the first HDU that has one of the names."""
-        # The scan goes no further than the HDU that is wanted.
+        """Return the first HDU with one of the names."""
+        # The scan ends at the HDU that is wanted.
         hdu = self._find(*names)
         if hdu is None:
             self._hdus = scan_hdus(self._source, last=names[0] if len(names) == 1 else None)
             hdu = self._find(*names)
         if hdu is None:
-            there = ", ".join(one.name or "(unnamed)" for one in self._hdus)
-            raise ProductError(f"it has no HDU {' or '.join(names)}; it has {there}")
+            found = ", ".join(hdu.name or "(unnamed)" for hdu in self._hdus)
+            raise ProductError(f"it has no HDU {' or '.join(names)}; it has {found}")
         return hdu
 
     def _find(self, *names: str) -> HDUInfo | None:
-        return next((one for one in self._hdus if one.name in names), None)
+        return next((hdu for hdu in self._hdus if hdu.name in names), None)
+
+    def _opened(self, hdu: HDUInfo) -> tuple[Any, fits.Header]:
+        """Return a compressed HDU and its header; to open it takes as long as to read a small cut of it."""
+        if hdu.index not in self._compressed:
+            opened = open_hdu(self._source, hdu)
+            # astropy changes the header when it reads the data.
+            self._compressed[hdu.index] = opened, opened.header.copy()
+        return self._compressed[hdu.index]
+
+    def _pixels(self, hdu: HDUInfo, box: Box | None, fill: Any = None) -> np.ndarray:
+        opened = self._opened(hdu)[0] if hdu.kind == "compressed" else None
+        return read_array(self._source, hdu, box, fill, opened=opened)
 
     def _box(self, cut: Box | Cutout | None, shape: tuple[int, ...]) -> Box | None:
         if cut is None or isinstance(cut, Box):
             return None if cut is None else cut.clipped(shape)
         return cut.resolve(shape, self.wcs)
+
+    def component(self, name: str, cut: Box | Cutout | None = None) -> Any:
+        """Return a component by name; see `spherex.image.COMPONENTS`.
+
+        Raises
+        ------
+        AttributeError
+            If there is no such component.
+        """
+        if name not in COMPONENTS:
+            raise AttributeError(f"A product has no component {name!r}; it has {', '.join(COMPONENTS)}.")
+        return getattr(self, name)(cut)
 
     def image(self, cut: Box | Cutout | None = None) -> Quantity:
         """Return the pixels with their unit, shape (rows, columns)."""
@@ -107,14 +135,14 @@ class ProductFile:
         return self._header_of(hdu, self._box(cut, hdu.image_shape))
 
     def bbox(self, cut: Box | Cutout | None = None) -> Box:
-        """Return which pixels of the whole frame the image has, or a cut of it."""
+        """Return the pixels of the whole frame that the image, or a cut of it, covers."""
         hdu = self._hdu(IMAGE)
         whole = frame_box(hdu.cards, hdu.image_shape)
         box = self._box(cut, hdu.image_shape)
         return whole if box is None else box.shifted(whole.x0, whole.y0)
 
     def calibrations(self, cut: Box | Cutout | None = None) -> tuple[CalibrationReference, ...]:
-        """Return the calibrations that the mission's pipeline used; they are those of the whole image."""
+        """Return the calibrations that the mission's pipeline used for the whole image."""
         return calibration_references(self.header().get("HISTORY", ()))
 
     def wcs(self, cut: Box | Cutout | None = None) -> WCS:
@@ -145,7 +173,7 @@ class ProductFile:
             raise ProductError(str(error).rstrip(".")) from None
 
     def psf(self, cut: Box | Cutout | None = None) -> Psf:
-        """Return the PSFs of the zones, which know the place of the image, or of a cut of it."""
+        """Return the PSFs of the zones; their `~spherex.image.Psf.origin` is that of the image or the cut."""
         image, hdu = self._hdu(IMAGE), self._hdu(*PSF_PLANES)
         x, y = frame_origin(image.cards)
         box = self._box(cut, image.image_shape)
@@ -162,10 +190,9 @@ class ProductFile:
         Parameters
         ----------
         cut
-            Part that is wanted; by default all. What hangs over the edge of a
-            box is left away.
+            Part to read; by default all. A `Box` is trimmed to the image.
         planes
-            Names of the further planes that are wanted; by default all.
+            Names of the further planes to read; by default all.
         """
         self._hdus = scan_hdus(self._source)
         check_layout(self._hdus)
@@ -175,22 +202,22 @@ class ProductFile:
         unit = _unit(hdu)
         variance, flags, mask = self._find(VARIANCE), self._find(FLAGS), self._find(MASK)
         return SPHERExImage(
-            read_array(self._source, hdu, box),
+            self._pixels(hdu, box),
             unit=unit,
             variance=None if variance is None else self._variance(variance, unit, box),
-            mask=None if mask is None else read_array(self._source, mask, box, fill=1).astype(bool),
+            mask=None if mask is None else self._pixels(mask, box, fill=1).astype(bool),
             flags=None if flags is None else self._flag_plane(flags, box),
             header=self._header_of(hdu, box),
-            side_cards={one.name: self._cards_of(one, box) for one in self._hdus if one.name in _SIDE_HDUS},
+            extra_headers={hdu.name: self._cards_of(hdu, box) for hdu in self._hdus if hdu.name in _EXTRA_HEADERS},
             planes=self._planes(box, shape, planes),
         )
 
     def _flag_plane(self, hdu: HDUInfo, box: Box | None) -> FlagPlane:
         table = flag_table_of(hdu.header_bytes)
-        return FlagPlane(read_array(self._source, hdu, box, table.missing), table)
+        return FlagPlane(self._pixels(hdu, box, table.missing), table)
 
     def _variance(self, hdu: HDUInfo, unit: UnitBase, box: Box | None) -> np.ndarray:
-        values = read_array(self._source, hdu, box)
+        values = self._pixels(hdu, box)
         if BUNIT not in hdu.cards or _unit(hdu) == unit**2:
             return values
         try:
@@ -210,7 +237,7 @@ class ProductFile:
             if box is None or hdu.image_shape != shape:
                 planes[name] = self._plane(hdu, name)
             else:
-                pixels = read_array(self._source, hdu, box)
+                pixels = self._pixels(hdu, box)
                 planes[name] = Plane(fits.ImageHDU(pixels, header=self._header_of(hdu, box)), name)
         if missing := set(wanted or ()) - planes.keys():
             raise ProductError(f"it has no plane {', '.join(sorted(missing))}")
@@ -218,18 +245,19 @@ class ProductFile:
 
     def _plane(self, hdu: HDUInfo, name: str) -> Plane:
         if hdu.kind == "image" and hdu.shape and not hdu.scaled:
-            return Plane.from_pixels(hdu.header_bytes, read_array(self._source, hdu), name)
+            return Plane.from_pixels(hdu.header_bytes, self._pixels(hdu, None), name)
         return Plane(hdu_bytes(self._source, hdu), name)
 
     def _header_of(self, hdu: HDUInfo, box: Box | None) -> fits.Header:
-        header = array_header(self._source, hdu)
+        is_compressed = hdu.kind == "compressed"
+        header = self._opened(hdu)[1].copy() if is_compressed else fits.Header.fromstring(hdu.header_bytes)
         if box is not None:
             with _damage_in(hdu):
                 shift_header(header, box)
         return header
 
     def _cards_of(self, hdu: HDUInfo, box: Box | None) -> bytes:
-        cards = header_bytes(array_header(self._source, hdu)) if hdu.kind == "compressed" else hdu.header_bytes
+        cards = header_bytes(self._opened(hdu)[1]) if hdu.kind == "compressed" else hdu.header_bytes
         if box is None:
             return cards
         with _damage_in(hdu):
@@ -237,12 +265,12 @@ class ProductFile:
 
     def _with_unit(self, hdu: HDUInfo, cut: Box | Cutout | None) -> Quantity:
         box = self._box(cut, hdu.image_shape)
-        return Quantity(read_array(self._source, hdu, box), _unit(hdu), copy=False, dtype=None)
+        return Quantity(self._pixels(hdu, box), _unit(hdu), copy=False, dtype=None)
 
 
 @contextlib.contextmanager
 def _damage_in(hdu: HDUInfo) -> Iterator[None]:
-    """Say in which header the cards are that a coordinate system cannot be made of."""
+    """Name the HDU if its cards do not make a coordinate system."""
     try:
         yield
     except ValueError as error:
@@ -250,52 +278,89 @@ def _damage_in(hdu: HDUInfo) -> Iterator[None]:
 
 
 def _unit(hdu: HDUInfo) -> UnitBase:
-    try:
-        unit = bunit_of(hdu.cards, f"of HDU {hdu.name}")
-    except HeaderError as error:
-        raise ProductError(str(error)) from None
+    unit = bunit_of(hdu.cards, f"of HDU {hdu.name}")
     return dimensionless_unscaled if unit is None else unit
 
 
 @contextlib.contextmanager
 def open_product(location: str | os.PathLike[str] | ResourcePath) -> Iterator[ProductFile]:
-    """Open a product to read some of it.
+    """Open a product to read parts of it.
 
     Parameters
     ----------
     location
-        Local path, or anything that `lsst.resources.ResourcePath` reads.
+        Local path, or any URI that `lsst.resources.ResourcePath` reads.
 
     Raises
     ------
     ProductError
-        If the file is damaged; the message names it.
+        If the file is damaged; the message begins with its URI.
     OSError
         If the file does not exist or may not be read.
+
+    Examples
+    --------
+    Only the header and the pixels of the box are read:
+
+    >>> import spherex
+    >>> with spherex.open("image.fits") as product:
+    ...     print(product.header()["DETECTOR"])
+    ...     print(product.image(spherex.Box(0, 5, 0, 3)).shape)
+    1
+    (3, 5)
     """
-    with open_source(location) as source:
-        try:
+    try:
+        with open_source(location) as source:
             yield ProductFile(source)
-        except (ProductError, fits.VerifyError) as error:
-            raise ProductError(f"Cannot read {location}: {error}.") from None
+    except (ProductError, fits.VerifyError) as error:
+        raise ProductError(f"Cannot read {location}: {error}.") from None
 
 
-def read_product(location: str | os.PathLike[str] | ResourcePath, cut: Box | Cutout | None = None) -> SPHERExImage:
-    """Read a product.
+def read_product(
+    location: str | os.PathLike[str] | ResourcePath,
+    cut: Box | Cutout | Sequence[int] | None = None,
+    *,
+    position: SkyCoord | None = None,
+    size: Any = None,
+    mode: str = "trim",
+    planes: Collection[str] | None = None,
+) -> SPHERExImage:
+    """Read an image, whole or a part of it.
 
     Parameters
     ----------
     location
-        Local path, or anything that `lsst.resources.ResourcePath` reads.
+        Local path, or any URI that `lsst.resources.ResourcePath` reads.
     cut
-        Part that is wanted; by default all.
+        Pixels to read: a box, its limits (x0, x1, y0, y1), or a cutout; by
+        default the whole image.
+    position, size, mode
+        Part of the image around a position on the sky, see `spherex.image.Cutout`.
+    planes
+        Names of the further planes to read; by default all.
 
     Raises
     ------
     ProductError
-        If the file is damaged; the message names it.
+        If the file is damaged; the message begins with its URI.
     OSError
         If the file does not exist or may not be read.
+    ValueError
+        If nothing of the part is in the image, or it is not one part.
+
+    Examples
+    --------
+    >>> from astropy import units as u
+    >>> from astropy.coordinates import SkyCoord
+    >>> import spherex
+    >>> star = SkyCoord(310.1, 40.16, unit="deg")
+    >>> image = spherex.read("image.fits", position=star, size=1 * u.arcmin)
+    >>> image.shape, image.unit
+    ((10, 10), Unit("MJy / sr"))
     """
+    if position is not None or size is not None or not (cut is None or isinstance(cut, Cutout)):
+        if isinstance(cut, Cutout):
+            raise ValueError("Give either a Cutout, or a position and a size.")
+        cut = Cutout.of(cut, position, size, mode)
     with open_product(location) as product:
-        return product.read(cut)
+        return product.read(cut, planes)

@@ -1,11 +1,11 @@
-"""From an image to a file, and the recipes for that."""
+"""Writer of a product, and the write recipes (compression, checksums)."""
 
 from __future__ import annotations
 
 import io
 import os
 from collections.abc import Mapping
-from typing import Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 import pydantic
@@ -17,8 +17,12 @@ from spherex.image import Plane, SPHERExImage, replace_celestial_wcs
 
 from .arrays import DTYPES, filled
 from .cards import CARD, Cards, CardValue, card_images, header_bytes, with_card
-from .flag_cards import with_flag_table
+from .flag_names import with_flag_table
 from .hdus import BLOCK, FLAGS, IMAGE, MASK, PRIMARY, PROVENANCE_PREFIX, VARIANCE
+
+if TYPE_CHECKING:
+    from lsst.resources import ResourcePath
+
 
 _LOSSLESS_FOR_FLOATS = ("GZIP_1", "GZIP_2")
 
@@ -28,36 +32,34 @@ class _Strict(pydantic.BaseModel):
 
 
 class Compression(_Strict):
-    """Tile compression of one plane (FITS standard 4.0, section 10)."""
+    """Tile compression of a plane (FITS standard 4.0, section 10)."""
 
     algorithm: Literal["GZIP_1", "GZIP_2", "RICE_1"]
     """Name of the algorithm as in ZCMPTYPE."""
 
     tile: tuple[pydantic.PositiveInt, pydantic.PositiveInt] | None = None
-    """Rows and columns of a tile; a whole row if it is not given. Square tiles
-    let a cutout be read without its whole rows.
+    """Rows and columns of a tile; by default a whole row. From square tiles a
+    cutout is read without its whole rows.
     """
 
     quantize_level: pydantic.PositiveFloat | None = None
-    """Steps per standard deviation of the noise that floating point pixels
-    are rounded to (with subtractive dithering, NaN kept). Loses information.
+    """Rounding of floating point pixels, in steps per standard deviation of
+    the noise (with subtractive dithering; NaN is kept). Loses information.
     """
 
 
 class WriteRecipe(_Strict):
-    """How one product is written. Planes without an entry are written plain."""
+    """Way to write a product. Planes without an entry are not compressed."""
 
     image: Compression | None = None
     flags: Compression | None = None
     variance: Compression | None = None
 
     checksum: bool = False
-    """Whether every HDU gets CHECKSUM and DATASUM cards."""
+    """Whether to add CHECKSUM and DATASUM cards to every HDU."""
 
     lossy: bool = False
-    """Must be set for a recipe that loses information, so that none does by
-    mistake.
-    """
+    """Must be true for a recipe that loses information: a safeguard against mistakes."""
 
     @pydantic.model_validator(mode="after")
     def _loses_only_by_choice(self) -> WriteRecipe:
@@ -71,7 +73,7 @@ class WriteRecipe(_Strict):
                     "or a quantize_level"
                 )
             if plane.quantize_level is not None and not self.lossy:
-                raise ValueError(f"{name}: quantize_level loses information; say 'lossy: true' if that is wanted")
+                raise ValueError(f"{name}: quantize_level loses information; add 'lossy: true' to allow it")
         if self.flags is not None and self.flags.quantize_level is not None:
             raise ValueError("flags: a quantize_level would destroy flags")
         return self
@@ -88,19 +90,21 @@ def parse_recipes(recipes: Mapping[str, Any]) -> dict[str, WriteRecipe]:
     Raises
     ------
     RuntimeError
-        If one is wrong, with its name and what is wrong.
+        If a recipe is wrong.
     """
     parsed = {}
     for name, content in recipes.items():
         try:
             parsed[name] = WriteRecipe.model_validate(dict(content or {}))
         except pydantic.ValidationError as error:
-            reasons = "; ".join(f"{'.'.join(map(str, one['loc'])) or name}: {one['msg']}" for one in error.errors())
+            reasons = "; ".join(
+                f"{'.'.join(map(str, detail['loc'])) or name}: {detail['msg']}" for detail in error.errors()
+            )
             raise RuntimeError(f"The write recipe {name!r} is wrong: {reasons}") from None
     return parsed
 
 
-# Cards that say how an array is stored; they follow from the array itself.
+# Cards of the storage of an array; they are derived from the array.
 _STORAGE_CARDS = {
     keyword.encode("ascii").ljust(8)
     for keyword in (
@@ -109,7 +113,7 @@ _STORAGE_CARDS = {
     )
 }
 _BITPIX = {dtype.newbyteorder("="): bitpix for bitpix, dtype in DTYPES.items()}
-# Beyond the types that FITS has, astropy shifts these by BZERO.
+# astropy shifts the types that FITS lacks by BZERO.
 _WRITABLE = {*_BITPIX, *(np.dtype(name) for name in ("i1", "u2", "u4", "u8"))}
 _EMPTY_PRIMARY = b"".join(
     card.ljust(CARD)
@@ -121,72 +125,100 @@ _EMPTY_PRIMARY = b"".join(
     )
 )
 _PROVENANCE = f"HIERARCH {PROVENANCE_PREFIX} ".encode("ascii")
-# Pixels that are swapped and written at a time: they stay in the processor's
-# cache.
+# Pixels swapped and written at a time: they fit into the processor's cache.
 _PIECE = 2**18
 
 
 def write_product(
     image: SPHERExImage,
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | ResourcePath,
     recipe: WriteRecipe | None = None,
     *,
     overwrite: bool = False,
     provenance: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write an image to a local file.
+    """Write an image to a file.
 
-    The HDUs are PRIMARY (header only), IMAGE, FLAGS, VARIANCE and MASK, each
-    if the image has it, and the further planes.
+    The HDUs are PRIMARY (header only), IMAGE, those of FLAGS, VARIANCE and
+    MASK that the image has, and the further planes.
 
     Parameters
     ----------
     image
         The image. It is not changed.
     path
-        Where to write.
+        Local path, or anything that `lsst.resources.ResourcePath` writes.
     recipe
         Compression of the planes and checksums; by default neither.
     overwrite
-        Whether an existing file is replaced.
+        Whether to replace an existing file.
     provenance
-        Cards of the Butler's provenance, keywords without HIERARCH. They take
-        the place of those that the image came with.
+        Cards of the Butler's provenance, keywords without HIERARCH. They
+        replace those of the file that the image was read from.
 
     Raises
     ------
     OSError
-        If the file cannot be written, or exists and may not be replaced.
+        If the file cannot be written, or exists and ``overwrite`` is false.
     ValueError
-        If the image holds something that the product has no place for.
+        If a part of the image cannot be written in a product.
+
+    Examples
+    --------
+    >>> import spherex
+    >>> image = spherex.read("image.fits", cut=(0, 20, 0, 10))
+    >>> spherex.write(image, "part.fits", overwrite=True)
+    >>> spherex.read("part.fits").shape
+    (10, 20)
     """
+    if not isinstance(path, str | os.PathLike) or "://" in str(path):
+        _write_to_uri(image, path, recipe, overwrite, provenance)
+        return
     recipe = recipe or WriteRecipe()
     own = _own_planes(image, recipe, provenance)
     exclusive = 0 if overwrite else os.O_EXCL
     with open(path, "wb", opener=lambda name, flags: os.open(name, flags | exclusive, 0o666)) as stream:
         try:
-            stream.write(_primary(image.side_cards.get(PRIMARY), recipe.checksum))
+            stream.write(_primary(image.extra_headers.get(PRIMARY), recipe.checksum))
             for name, pixels, cards, compression in own:
                 _write_plane(stream, name, pixels, cards, compression, recipe.checksum)
             for name, plane in image.planes.items():
                 _write_further_plane(stream, name, plane, recipe.checksum)
             stream.flush()
         except BaseException:
-            # Half a product might pass for one that lacks a plane.
+            # A truncated product would look like one without the later planes.
             os.unlink(path)
             raise
+
+
+def _write_to_uri(
+    image: SPHERExImage,
+    uri: Any,
+    recipe: WriteRecipe | None,
+    overwrite: bool,
+    provenance: Mapping[str, Any] | None,
+) -> None:
+    from lsst.resources import ResourcePath
+
+    target = ResourcePath(uri)
+    if target.isLocal:
+        write_product(image, target.ospath, recipe, overwrite=overwrite, provenance=provenance)
+        return
+    with ResourcePath.temporary_uri(suffix=".fits") as temporary:
+        write_product(image, temporary.ospath, recipe, provenance=provenance)
+        target.transfer_from(temporary, transfer="copy", overwrite=overwrite)
 
 
 def _own_planes(
     image: SPHERExImage, recipe: WriteRecipe, provenance: Mapping[str, Any] | None
 ) -> list[tuple[str, np.ndarray, bytes, Compression | None]]:
     """Return name, pixels, cards and compression of the planes that every image may have."""
-    if image.foreign_psf is not None:
-        raise ValueError(
-            "A SPHERExImage keeps its PSF among its planes; one that is set as .psf has no place in the file."
-        )
+    if image.custom_psf is not None:
+        raise ValueError("A SPHERExImage keeps its PSF among its planes; an array set as .psf cannot be written.")
     if reserved := image.planes.keys() & {PRIMARY, IMAGE, FLAGS, VARIANCE, MASK}:
-        raise ValueError(f"A further plane cannot be called {', '.join(sorted(reserved))}: the image itself has that.")
+        raise ValueError(
+            f"A further plane cannot have the name {', '.join(sorted(reserved))}: it is reserved for the image itself."
+        )
     header = image.header
     if not image.wcs_is_in_header:
         header = header.copy()
@@ -200,10 +232,10 @@ def _own_planes(
         cards = with_card(cards, "EXTTYPE", IMAGE)
     own = [(IMAGE, image.data, cards, recipe.image)]
     if image.flags is not None:
-        cards = with_flag_table(image.side_cards.get(FLAGS, b""), image.flag_table)
+        cards = with_flag_table(image.extra_headers.get(FLAGS, b""), image.flag_table)
         own.append((FLAGS, image.flags, cards, recipe.flags))
     if image.variance is not None:
-        cards = _with_unit(image.side_cards.get(VARIANCE, b""), image.unit**2)
+        cards = _with_unit(image.extra_headers.get(VARIANCE, b""), image.unit**2)
         own.append((VARIANCE, image.variance, cards, recipe.variance))
     if image.mask is not None:
         own.append((MASK, np.broadcast_to(image.mask, image.shape).astype(np.uint8), b"", None))
@@ -223,7 +255,7 @@ def _provenance_card(keyword: str, value: CardValue) -> bytes:
 
 
 def _primary(cards: bytes | None, checksum: bool) -> bytes:
-    """Return the primary HDU, which holds no data."""
+    """Return the primary HDU, without data."""
     if cards is None or Cards(cards).get("NAXIS") != 0:
         cards = _EMPTY_PRIMARY
     if not checksum:
@@ -238,7 +270,9 @@ def _write_plane(
     if name:
         cards = with_card(cards, "EXTNAME", name, "extension name")
     if pixels.dtype.newbyteorder("=") not in _WRITABLE:
-        raise ValueError(f"FITS has no numbers of type {pixels.dtype}; convert {name} to float32 or an integer type.")
+        raise ValueError(
+            f"FITS cannot store numbers of type {pixels.dtype}; convert {name} to float32 or an integer type."
+        )
     bitpix = _BITPIX.get(pixels.dtype.newbyteorder("="))
     if compression is None and not checksum and bitpix is not None:
         _write_pixels(stream, _structure(bitpix, pixels.shape) + cards, pixels)
@@ -255,7 +289,7 @@ def _options(pixels: np.ndarray, compression: Compression) -> dict[str, Any]:
     options: dict[str, Any] = {"compression_type": compression.algorithm, "tile_shape": compression.tile}
     if np.issubdtype(pixels.dtype, np.floating):
         if compression.quantize_level is None:
-            # A level of zero is how astropy is told not to round.
+            # Level zero: astropy does not round.
             options["quantize_level"] = 0.0
         else:
             options["quantize_level"] = compression.quantize_level
@@ -279,12 +313,12 @@ def _write_further_plane(stream: BinaryIO, name: str, plane: Plane, checksum: bo
 
 
 def _extname(plane: Plane, name: str) -> str:
-    """Return EXTNAME of a plane: that of its file, unless it has got another key since."""
+    """Return EXTNAME of a plane: that of its file, unless its key has changed."""
     return plane.hdu.name if plane.file_name == name else name
 
 
 def _structure(bitpix: int, shape: tuple[int, ...]) -> bytes:
-    """Return the cards that lay out an image extension, in the order that FITS wants."""
+    """Return the cards of the structure of an image extension, in the order of the FITS standard."""
     axes = [(f"NAXIS{axis}", size, "") for axis, size in enumerate(reversed(shape), start=1)]
     cards = ["XTENSION= 'IMAGE   '           / Image extension"]
     for keyword, value, comment in (
@@ -299,7 +333,7 @@ def _structure(bitpix: int, shape: tuple[int, ...]) -> bytes:
 
 
 def _write_pixels(stream: BinaryIO, cards: bytes, pixels: np.ndarray) -> None:
-    """Write an image HDU, twice as fast as astropy, which swaps bytes back and forth."""
+    """Write an image HDU, twice as fast as astropy, which swaps the bytes of the whole array and back."""
     stream.write(filled(cards + b"END".ljust(CARD), b" "))
     flat = np.ascontiguousarray(pixels).reshape(-1)
     swapped = np.empty(min(_PIECE, flat.size), pixels.dtype.newbyteorder(">"))

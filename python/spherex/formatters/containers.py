@@ -1,4 +1,4 @@
-"""Formatters of astropy's own containers."""
+"""Formatters of astropy's CCDData and HDUList."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ _FLAGS = "FLAGS"
 
 
 class CCDDataFormatter(FormatterV2):
-    """Reads and writes `astropy.nddata.CCDData` as astropy lays it out.
+    """Formatter of `astropy.nddata.CCDData` in astropy's own layout.
 
     Pixels, unit, mask, uncertainty, PSF image, WCS and header are kept, and
-    flags in HDUs named FLAGS. Of a file from elsewhere the first HDU with an
-    image is read; a unit that astropy does not know is kept as an
+    flags in an HDU FLAGS. Of a foreign file the first HDU with an image is
+    read. A unit that astropy does not know becomes an
     `astropy.units.UnrecognizedUnit`.
     """
+
+    __module__ = "spherex.formatters"  # Repositories record the class by this name.
 
     default_extension: ClassVar[str | None] = ".fits"
     supported_extensions: ClassVar[frozenset[str]] = _EXTENSIONS
@@ -36,7 +38,7 @@ class CCDDataFormatter(FormatterV2):
         Raises
         ------
         OSError
-            If the file is damaged or holds no image.
+            If the file is damaged or contains no image.
         """
         from astropy import units
         from astropy.io import fits
@@ -49,16 +51,16 @@ class CCDDataFormatter(FormatterV2):
         with fits.open(path) as hdus:
             first = next((index for index, hdu in enumerate(hdus) if hdu.is_image and hdu.header["NAXIS"]), None)
             if first is None:
-                raise OSError(f"{path} holds no image.")
+                raise OSError(f"{path} contains no image.")
             header = hdus[first].header
         try:
-            # astropy would remark on a unit that is given twice.
+            # astropy logs a message if both the header and the caller give a unit.
             unit = None if bunit_of(header) is not None else units.dimensionless_unscaled
         except HeaderError:
             unit = units.Unit(header[BUNIT], parse_strict="silent")
         image = CCDData.read(path, hdu=first, format="fits", unit=unit, hdu_flags=_FLAGS, memmap=False)
         if image.wcs is not None:
-            # astropy takes every card that the WCS repeats out of the header,
+            # astropy removes from the header every card that the WCS repeats,
             # exposure time and observatory among them.
             replace_celestial_wcs(header, None)
             image.header = header
@@ -72,7 +74,7 @@ class CCDDataFormatter(FormatterV2):
         Raises
         ------
         ValueError
-            If it is a SPHERExImage, whose planes would be lost.
+            If the image is a SPHERExImage, whose planes would be lost.
         """
         from spherex.image import SPHERExImage
 
@@ -85,7 +87,9 @@ class CCDDataFormatter(FormatterV2):
 
 
 class HDUListFormatter(FormatterV2):
-    """Reads and writes `astropy.io.fits.HDUList`."""
+    """Formatter of `astropy.io.fits.HDUList`."""
+
+    __module__ = "spherex.formatters"  # Repositories record the class by this name.
 
     default_extension: ClassVar[str | None] = ".fits"
     supported_extensions: ClassVar[frozenset[str]] = _EXTENSIONS
@@ -103,8 +107,8 @@ class HDUListFormatter(FormatterV2):
 
         if not uri.isLocal:
             return NotImplemented
-        # The whole is taken into memory, changeable: a file that came from
-        # far away is removed as soon as it has been read.
+        # All HDUs are read into memory: a downloaded file is removed after
+        # this call.
         return fits.open(io.BytesIO(uri.read()), memmap=False, lazy_load_hdus=False)
 
     def write_local_file(self, in_memory_dataset: HDUList, uri: ResourcePath) -> None:

@@ -1,4 +1,4 @@
-"""Formatter and delegate of SPHEREx images."""
+"""Formatter of SPHEREx images in files, and delegate for those in memory."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from lsst.daf.butler import DatasetProvenance, FormatterV2, StorageClassDelegate
 
-# The classes of images and files load astropy.nddata. They are imported when a
-# file is read or written: ingest needs this class, but none of them.
+# spherex.image and spherex.fits load astropy.nddata. They are imported when a
+# file is read or written, because ingest needs this class alone.
 if TYPE_CHECKING:
     from lsst.resources import ResourcePath
 
@@ -19,17 +19,17 @@ _MOST_INPUTS_IN_HEADER = 3000
 
 
 class SPHERExImageFormatter(FormatterV2):
-    """Reads and writes `spherex.image.SPHERExImage` as FITS.
+    """Formatter of `spherex.image.SPHERExImage` as FITS.
 
-    Components are image, flags, variance, zodi, wcs, header, psf, wavelength,
-    bbox and calibrations. Parameters are ``box``, a `spherex.image.Box` or the
-    four integers x0, x1, y0, y1 (0-based, upper limits exclusive), or
-    ``position`` and ``size``, a place on the sky and angles or pixels; ``mode``,
-    ``trim`` or ``pad``; and, for a whole image, ``planes``, the names of the
-    further planes that are wanted. Only the HDUs and rows that are needed are
-    read, from remote files too. The write parameter ``recipe`` names one of
-    the write recipes of the configuration.
+    The components are `spherex.image.COMPONENTS`. The parameters are those of
+    `spherex.image.Cutout` (``box``, or ``position`` and ``size``, and
+    ``mode``) and, for a whole image, ``planes``, the names of the further
+    planes to read. Only the HDUs and rows that are needed are read, from
+    remote files too. The write parameter ``recipe`` is the name of a write
+    recipe of the configuration.
     """
+
+    __module__ = "spherex.formatters"  # Repositories record the class by this name.
 
     default_extension: ClassVar[str | None] = ".fits"
     supported_extensions: ClassVar[frozenset[str]] = frozenset({".fits", ".fits.fz", ".fit", ".FITS"})
@@ -43,9 +43,9 @@ class SPHERExImageFormatter(FormatterV2):
         Raises
         ------
         spherex.fits.ProductError
-            If the file is damaged or lacks what is asked for.
+            If the file is damaged or does not contain the component.
         ValueError
-            If the parameters are wrong, or nothing of the image is wanted.
+            If the parameters are wrong, or no pixel of the cut is in the image.
         """
         from spherex.fits import open_product
         from spherex.image import Cutout
@@ -53,26 +53,26 @@ class SPHERExImageFormatter(FormatterV2):
         given = self.file_descriptor.parameters or {}
         parameters = {name: value for name, value in given.items() if value is not None}
         if component is None and not parameters and not uri.isLocal:
-            # All of it is wanted: let the Butler download it, and keep it.
+            # The whole file is read: the Butler downloads it and caches it.
             return NotImplemented
         planes = parameters.pop("planes", None)
         cut = Cutout.of(**parameters) if parameters else None
         with open_product(uri) as product:
             if component is None:
                 return product.read(cut, planes)
-            return getattr(product, component)(cut)
+            return product.component(component, cut)
 
     def add_provenance(
         self, in_memory_dataset: SPHERExImage, /, *, provenance: DatasetProvenance | None = None
     ) -> SPHERExImage:
-        """Remember what the header has to say of the dataset and its inputs.
+        """Keep the provenance of the dataset for the header that will be written.
 
-        The cards begin with ``HIERARCH LSST BUTLER``, as those of lsst.images
-        do. Cards of an earlier dataset are not written.
+        Its cards begin with ``HIERARCH LSST BUTLER``, as in lsst.images. Such
+        cards of an earlier dataset are not written.
         """
         from spherex.fits import PROVENANCE_PREFIX
 
-        # A formatter writes one dataset. The image itself is left as it is.
+        # A formatter writes one dataset. The image is not changed.
         self._provenance = (provenance or DatasetProvenance()).to_flat_dict(
             self.dataset_ref,
             prefix=PROVENANCE_PREFIX,
@@ -88,7 +88,7 @@ class SPHERExImageFormatter(FormatterV2):
         Raises
         ------
         RuntimeError
-            If the configuration has no recipe of the name asked for.
+            If the configuration has no recipe of that name.
         """
         from spherex.fits import WriteRecipe, write_product
 
@@ -105,26 +105,17 @@ class SPHERExImageFormatter(FormatterV2):
         Raises
         ------
         RuntimeError
-            If one is wrong.
+            If a recipe is wrong.
         """
         from spherex.fits import parse_recipes
 
         return parse_recipes(recipes or {})
 
 
-_WITH_UNIT = {"image": 1, "zodi": 1, "variance": 2}
-"""Components that are pixels, and the power of the image's unit that they are in."""
-
-_ATTRIBUTES = {
-    "image": "data",
-    "flags": "flag_plane",
-    "psf": "psf_model",
-    **{name: name for name in ("variance", "zodi", "wcs", "header", "wavelength", "bbox", "calibrations")},
-}
-
-
 class SPHERExImageDelegate(StorageClassDelegate):
-    """Does for images in memory what the formatter does for files."""
+    """Components and parameters of images in memory, as the formatter has them for files."""
+
+    __module__ = "spherex.formatters"  # Repositories record the class by this name.
 
     def getComponent(self, composite: Any, componentName: str) -> Any:  # noqa: N802, N803
         """Return a component; see `lsst.daf.butler.StorageClassDelegate`.
@@ -134,18 +125,9 @@ class SPHERExImageDelegate(StorageClassDelegate):
         AttributeError
             If there is no such component.
         ValueError
-            If the image lacks it.
+            If the image does not have it.
         """
-        from astropy.units import Quantity
-
-        if componentName not in _ATTRIBUTES:
-            raise AttributeError(f"A SPHERExImage has no component {componentName!r}.")
-        component = getattr(composite, _ATTRIBUTES[componentName])
-        if component is None:
-            raise ValueError(f"This SPHERExImage has no {componentName}.")
-        if power := _WITH_UNIT.get(componentName):
-            return Quantity(component, composite.unit**power, copy=False, dtype=None)
-        return component
+        return composite.component(componentName)
 
     def handleParameters(self, inMemoryDataset: Any, parameters: Mapping[str, Any] | None = None) -> Any:  # noqa: N802, N803
         """Apply the parameters of the storage class; see `lsst.daf.butler.StorageClassDelegate`."""

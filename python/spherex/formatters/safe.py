@@ -1,7 +1,7 @@
-"""Formatters in the place of those that can execute what a file says.
+"""Formatters that replace those of the Butler that can execute code from a file.
 
-Reading a pickle, or YAML with arbitrary tags, runs whatever its author put
-into it. A repository is shared, so nothing in it may be read that way.
+To read a pickle, or YAML with arbitrary tags, is to run the code in it. A
+repository is shared, so its files must not be read in this way.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 
 class NumpyFormatter(FormatterV2):
-    """Reads and writes numpy arrays in numpy's own format, without pickle."""
+    """Formatter of numpy arrays in numpy's own format, without pickle."""
+
+    __module__ = "spherex.formatters"  # Repositories record the class by this name.
 
     default_extension: ClassVar[str | None] = ".npy"
     can_read_from_uri: ClassVar[bool] = True
@@ -30,7 +32,7 @@ class NumpyFormatter(FormatterV2):
         Raises
         ------
         ValueError
-            If the file holds Python objects or is damaged.
+            If the file contains Python objects or is damaged.
         """
         import numpy as np
 
@@ -45,13 +47,13 @@ class NumpyFormatter(FormatterV2):
         Raises
         ------
         ValueError
-            If the array holds Python objects or is more than a plain array.
+            If the array contains Python objects, or is of a subclass.
         """
         import numpy as np
 
         if type(in_memory_dataset) is not np.ndarray:
             kind = type(in_memory_dataset).__name__
-            raise ValueError(f"A {kind} would lose what it has more than a numpy.ndarray (mask, unit, ...).")
+            raise ValueError(f"A {kind} would lose what numpy.ndarray lacks (mask, unit, ...): store its parts.")
         if in_memory_dataset.dtype.hasobject:
             raise ValueError("An array of Python objects cannot be stored; convert it to numbers or strings.")
         buffer = io.BytesIO()
@@ -60,7 +62,9 @@ class NumpyFormatter(FormatterV2):
 
 
 class JsonPackagesFormatter(PackagesFormatter):
-    """Reads and writes the versions of packages as JSON only."""
+    """Formatter of the versions of packages as JSON only."""
+
+    __module__ = "spherex.formatters"  # Repositories record the class by this name.
 
     supported_extensions: ClassVar[frozenset[str]] = frozenset({".json"})
 
@@ -82,7 +86,9 @@ class JsonPackagesFormatter(PackagesFormatter):
 
 
 class RefusedFormatter(FormatterV2):
-    """Refuses storage classes that can only be kept as pickle or unsafe YAML."""
+    """Formatter that refuses storage classes stored as pickle or unsafe YAML."""
+
+    __module__ = "spherex.formatters"  # Repositories record the class by this name.
 
     can_read_from_uri: ClassVar[bool] = True
 
@@ -119,6 +125,6 @@ class RefusedFormatter(FormatterV2):
 
 
 _REASON = (
-    "its storage class is kept as pickle or unsafe YAML by default, which SPHEREx repositories shut out. "
-    "Use a storage class that is kept as parquet, FITS or JSON."
+    "its storage class is stored as pickle or unsafe YAML by default, which SPHEREx repositories refuse. "
+    "Use a storage class that is stored as parquet, FITS or JSON."
 )

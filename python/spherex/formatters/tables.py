@@ -1,8 +1,8 @@
-"""Formatters of tables, apart because they need all of astropy's tables and pyarrow to be loaded."""
+"""Formatters of tables: a module of their own, because they import astropy.table and pyarrow."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 from astropy.table import Table
@@ -12,11 +12,11 @@ from lsst.resources import ResourcePath
 
 
 class PlainQTableFormatter(AstropyTableFormatter):
-    """Writes columns of quantities as numbers whose unit the header tells.
+    """Formatter of ECSV files with quantities as plain columns with a unit.
 
-    The Butler's own formatter leaves it to astropy, which writes a quantity as
-    a Python object that TOPCAT 4.8.7 and stilts 3.4.7 refuse, and the whole
-    file with it. `astropy.table.QTable.read` gives quantities for either.
+    The Butler's own formatter lets astropy write a quantity as a serialized
+    object. TOPCAT 4.8.7 and stilts 3.4.7 refuse a file with such a column.
+    `astropy.table.QTable.read` returns quantities from both forms.
     """
 
     def write_local_file(self, in_memory_dataset: Any, uri: ResourcePath) -> None:
@@ -25,24 +25,33 @@ class PlainQTableFormatter(AstropyTableFormatter):
 
 
 class NativeParquetFormatter(ParquetFormatter):
-    """Reads parquet files without giving pyarrow a file object of Python.
+    """Formatter of parquet files that pyarrow opens by itself.
 
-    The Butler's own formatter does that. Threads of pyarrow then own memory of
-    Python for a moment after a table has been read, and a program that ends in
-    that moment is aborted after its work (https://github.com/apache/arrow/issues/34314;
-    seen in 4 % of the runs of a short command with pyarrow 26.0.1). A file in a
-    bucket is downloaded whole, also for some of its columns.
+    The Butler's own formatter passes a Python file object to pyarrow. Threads
+    of pyarrow then own Python memory for a moment after a table has been read,
+    and a program that ends in that moment is aborted after its work
+    (https://github.com/apache/arrow/issues/34314; seen in 4 % of the runs of a
+    short command with pyarrow 26.0.1). A remote file is downloaded as a whole,
+    even if only some of its columns are read.
     """
 
     can_read_from_uri = False
 
     def read_from_local_file(self, path: str, component: str | None = None, expected_size: int = -1) -> Any:
-        """Read the table, or what is asked for; see `lsst.daf.butler.FormatterV2`."""
-        return self._read_parquet(path, fs=_NativeFiles(), component=component, expected_size=expected_size)
+        """Read the table, or a part of it; see `lsst.daf.butler.FormatterV2`."""
+        return super().read_from_uri(cast(ResourcePath, _NativeUri(path)), component, expected_size)
 
 
-class _NativeFiles:
-    """The part of an fsspec file system that `ParquetFormatter` uses."""
+class _NativeUri:
+    """URI of a local file with the method that `ParquetFormatter.read_from_uri` calls."""
 
-    def open(self, path: str) -> pa.NativeFile:
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def to_fsspec(self) -> tuple[_NativeUri, str]:
+        """Return a file system, and the path in it."""
+        return self, self._path
+
+    def open(self, path: str, *args: Any, **kwargs: Any) -> pa.NativeFile:
+        """Open a file; the method of a file system that `ParquetFormatter` calls."""
         return pa.OSFile(path)

@@ -6,15 +6,18 @@ __all__ = [
     "BAD_PIXEL_PRESETS",
     "BadPixelPreset",
     "Box",
+    "COMPONENTS",
     "Cutout",
     "FlagPlane",
     "FlagTable",
     "KNOWN_FLAGS",
     "PSF_PLANES",
     "Plane",
+    "PlaneWavelengths",
     "Psf",
     "SPHEREX_FLAGS",
     "SPHERExImage",
+    "WCS_WAVE",
     "Wavelength",
     "ZODI_PLANE",
     "ZonePsf",
@@ -25,7 +28,9 @@ __all__ = [
     "replace_celestial_wcs",
     "shift_header",
     "shifted_cards",
+    "plane_unit",
     "wavelength_plane",
+    "wavelengths_in",
     "zone_weights",
 ]
 
@@ -33,8 +38,8 @@ from .box import Box, Cutout
 from .flags import BAD_PIXEL_PRESETS, KNOWN_FLAGS, SPHEREX_FLAGS, BadPixelPreset, FlagPlane, FlagTable
 from .plane import Plane
 from .psf import PSF_PLANES, Psf, ZonePsf, zone_weights
-from .spherex_image import ZODI_PLANE, SPHERExImage
-from .wavelength import Wavelength, wavelength_plane
+from .spherex_image import COMPONENTS, ZODI_PLANE, SPHERExImage
+from .wavelength import WCS_WAVE, PlaneWavelengths, Wavelength, plane_unit, wavelength_plane, wavelengths_in
 from .wcs import (
     celestial_cards,
     celestial_wcs,

@@ -1,4 +1,4 @@
-"""Rectangles of pixels, and cutouts around positions on the sky."""
+"""Boxes of pixels, and cutouts around positions on the sky."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from astropy.wcs.utils import pixel_to_skycoord, proj_plane_pixel_scales, skycoo
 
 @dataclasses.dataclass(frozen=True)
 class Box:
-    """A rectangle of pixels, 0-based, with exclusive upper limits.
+    """Rectangle of pixels, counted from 0, with exclusive upper limits.
 
     Parameters
     ----------
@@ -30,6 +30,13 @@ class Box:
     ------
     ValueError
         If the rectangle is empty.
+
+    Examples
+    --------
+    >>> import spherex
+    >>> box = spherex.Box(x0=10, x1=30, y0=0, y1=5)
+    >>> box.shape
+    (5, 20)
     """
 
     x0: int
@@ -43,17 +50,17 @@ class Box:
 
     @classmethod
     def parse(cls, value: Box | Sequence[int]) -> Box:
-        """Make a box of what a user gave.
+        """Return a box from the argument of a user.
 
         Parameters
         ----------
         value
-            A box or the four integers x0, x1, y0, y1.
+            Box, or four integers x0, x1, y0, y1.
 
         Raises
         ------
         ValueError
-            If ``value`` is neither.
+            If ``value`` is something else.
         """
         if isinstance(value, cls):
             return value
@@ -65,25 +72,25 @@ class Box:
 
     @classmethod
     def from_slices(cls, item: object, shape: tuple[int, ...]) -> Box:
-        """Make a box of an index expression.
+        """Return a box from an index expression.
 
         Parameters
         ----------
         item
-            What stands between the brackets of ``image[...]``.
+            Index in ``image[...]``.
         shape
-            Shape of the image, rows first.
+            Shape of the image (rows, columns).
 
         Raises
         ------
         IndexError
-            If ``item`` is not made of slices with step 1.
+            If ``item`` does not consist of slices with step 1.
         """
         items = item if isinstance(item, tuple) else (item,)
         items = items + (slice(None),) * (2 - len(items))
-        if len(items) != 2 or not all(isinstance(one, slice) and one.step in (None, 1) for one in items):
+        if len(items) != 2 or not all(isinstance(axis, slice) and axis.step in (None, 1) for axis in items):
             raise IndexError(f"An image is cut by up to two slices of step 1, not by {item!r}; use .data for the rest.")
-        (y0, y1, _), (x0, x1, _) = (one.indices(size) for one, size in zip(items, shape, strict=True))
+        (y0, y1, _), (x0, x1, _) = (axis.indices(size) for axis, size in zip(items, shape, strict=True))
         return cls(x0, x1, y0, y1)
 
     @property
@@ -93,7 +100,7 @@ class Box:
 
     @property
     def slices(self) -> tuple[slice, slice]:
-        """Index expression that cuts the box from an array."""
+        """Slices of the rows and columns of an array in the box."""
         return slice(self.y0, self.y1), slice(self.x0, self.x1)
 
     def shifted(self, columns: int, rows: int) -> Box:
@@ -106,7 +113,7 @@ class Box:
         Parameters
         ----------
         shape
-            Shape of the image, rows first.
+            Shape of the image (rows, columns).
 
         Raises
         ------
@@ -119,14 +126,14 @@ class Box:
         return Box(max(self.x0, 0), min(self.x1, columns), max(self.y0, 0), min(self.y1, rows))
 
     def cut(self, pixels: np.ndarray, fill: Any = None) -> np.ndarray:
-        """Return the box of an array: a view, or new memory where it hangs over the edge.
+        """Return the box of an array: a view, or new memory if the box extends over the edge.
 
         Parameters
         ----------
         pixels
-            Pixels, shape (rows, columns).
+            Array of shape (rows, columns).
         fill
-            Value of pixels outside; see `filled`.
+            Value of the pixels outside of the array; see `filled`.
 
         Raises
         ------
@@ -137,16 +144,16 @@ class Box:
         return self.filled(pixels[inside.slices], inside, fill)
 
     def filled(self, part: np.ndarray, inside: Box, fill: Any = None) -> np.ndarray:
-        """Return all pixels of the box, of which some are known.
+        """Return all pixels of the box from those of a smaller box.
 
         Parameters
         ----------
         part
-            The pixels that are known.
+            Pixels of the smaller box.
         inside
-            Where they are: a box inside of this one.
+            The smaller box, inside of this one.
         fill
-            Value of the others; by default NaN, of integers 0.
+            Value of the other pixels; by default NaN, of integers 0.
         """
         if inside == self:
             return part
@@ -162,28 +169,27 @@ _MODES = ("trim", "pad")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Cutout:
-    """A part of an image, as a user asks for it.
+    """Part of an image: a box of pixels, or a size around a position.
 
     Parameters
     ----------
     box
-        Box of pixels. Either it is given, or position and size.
+        Box of pixels; excludes ``position`` and ``size``.
     position
-        One place on the sky.
+        Scalar position on the sky.
     size
-        Angle or number of pixels, for both axes or a pair for rows and
-        columns, as in `astropy.nddata.Cutout2D`. Numbers of pixels are at
-        least 1. Angles are rounded to whole pixels, at least one: 92.25
-        arcsec are 15 pixels, as for IRSA's cutout service.
+        Angle or number of pixels, for both axes or as a pair (rows, columns),
+        as in `astropy.nddata.Cutout2D`. A number of pixels is at least 1.
+        Angles are rounded to whole pixels, at least one: 92.25 arcsec are 15
+        pixels, as in IRSA's cutout service.
     mode
-        What happens to pixels that the image does not have: ``trim`` leaves
-        them away, ``pad`` fills them (NaN; in flags MISSING_DATA; in other
-        integers 0).
+        Treatment of pixels outside of the image: ``trim`` omits them, ``pad``
+        fills them (NaN; in flags MISSING_DATA; in other integers 0).
 
     Raises
     ------
     ValueError
-        If these do not describe one part.
+        If the arguments do not describe a part.
     """
 
     box: Box | None = None
@@ -195,9 +201,9 @@ class Cutout:
         if self.mode not in _MODES:
             raise ValueError(f"The mode of a cutout is {' or '.join(_MODES)}, not {self.mode!r}.")
         if (self.box is None) == (self.position is None) or (self.position is None) != (self.size is None):
-            raise ValueError("A cutout is given by a box of pixels, or by a position and a size.")
+            raise ValueError("A cutout is described by a box of pixels, or by a position and a size.")
         if self.position is not None and not (isinstance(self.position, SkyCoord) and self.position.isscalar):
-            raise ValueError(f"The position of a cutout is one SkyCoord, not {self.position!r}.")
+            raise ValueError(f"The position of a cutout is a scalar SkyCoord, not {self.position!r}.")
 
     @classmethod
     def of(
@@ -207,34 +213,34 @@ class Cutout:
         size: Any = None,
         mode: str = "trim",
     ) -> Self:
-        """Make a cutout of what a user gave.
+        """Return a cutout from the arguments of a user.
 
         Raises
         ------
         ValueError
-            If it does not describe one part.
+            If the arguments do not describe a part.
         """
         return cls(None if box is None else Box.parse(box), position, size, mode)
 
     def resolve(self, shape: Sequence[int], wcs: Callable[[], WCS | None]) -> Box:
-        """Return the pixels of an image that are meant.
+        """Return the pixels of the part in an image.
 
         Parameters
         ----------
         shape
-            Shape of the image, rows first.
+            Shape of the image (rows, columns).
         wcs
-            Called for the celestial coordinates of the image if they matter.
+            Function that returns the celestial coordinates of the image; called only for a position.
 
         Returns
         -------
         box : `Box`
-            Inside of the image, or hanging over its edge if the mode is ``pad``.
+            Inside of the image, or extending over its edge if the mode is ``pad``.
 
         Raises
         ------
         ValueError
-            If none of them are in the image, or it has no coordinates.
+            If no pixel of the part is in the image, or the image has no coordinates.
         """
         box = self._around(shape, wcs()) if self.box is None else self.box
         try:
@@ -252,12 +258,13 @@ class Cutout:
         assert position is not None  # noqa: S101 -- checked by __post_init__, unknown to mypy
         scales = proj_plane_pixel_scales(wcs)
         rows, columns = _in_pixels(self.size, scales[::-1])
-        # Behind the tangential plane there are no pixels, and far away the
-        # polynomial of the distortion may lead to none or to anywhere.
+        # A position behind the tangential plane has no pixel. Far from the
+        # image the polynomial of the distortion does not converge, or leads to
+        # a wrong pixel.
         if not np.isfinite(skycoord_to_pixel(position, wcs, mode="wcs")).all():
             raise self._outside(shape)
         try:
-            x, y = (float(one) for one in skycoord_to_pixel(position, wcs))
+            x, y = map(float, skycoord_to_pixel(position, wcs))
         except NoConvergence:
             raise self._outside(shape) from None
         if pixel_to_skycoord(x, y, wcs).separation(position).deg > max(scales):
@@ -266,9 +273,9 @@ class Cutout:
         return Box(x0, x0 + columns, y0, y0 + rows)
 
     def _outside(self, shape: Sequence[int]) -> ValueError:
-        place = self.position.to_string("decimal", precision=5)  # type: ignore[union-attr]
+        text = self.position.to_string("decimal", precision=5)  # type: ignore[union-attr]
         return ValueError(
-            f"A cutout of {self.size} at {place} deg lies outside of the image of {shape[-2]} rows and "
+            f"A cutout of {self.size} at {text} deg lies outside of the image of {shape[-2]} rows and "
             f"{shape[-1]} columns."
         )
 
@@ -278,7 +285,7 @@ def _in_pixels(size: Any, scales: Sequence[float]) -> tuple[int, int]:
     is_pair = isinstance(size, tuple | list) or getattr(size, "shape", ()) != ()
     sizes = size if is_pair else (size, size)
     try:
-        rows, columns = (_length(one, scale) for one, scale in zip(sizes, scales, strict=True))
+        rows, columns = (_length(length, scale) for length, scale in zip(sizes, scales, strict=True))
         return rows, columns
     except (TypeError, ValueError, OverflowError, units.UnitsError):
         raise ValueError(
@@ -291,7 +298,7 @@ def _length(size: Any, scale: float) -> int:
     quantity = units.Quantity(size)
     if quantity.unit in (units.dimensionless_unscaled, units.pix):
         pixels = float(quantity.value)
-        # It is rather an angle without its unit.
+        # Less than a pixel is an angle without its unit.
         is_size = pixels >= 1
     else:
         pixels = quantity.to_value(units.deg) / scale

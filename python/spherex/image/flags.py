@@ -1,4 +1,8 @@
-"""Flags of pixels: which bit of an integer plane means what, and which make a pixel bad."""
+"""Flags of pixels: names of the bits, and presets of flags that make a pixel bad.
+
+`spherex.fits.flag_table_of` (fits/flag_names.py) reads the names of an image
+from its FLAGS header.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +17,16 @@ from .box import Box
 
 @dataclasses.dataclass(frozen=True)
 class BadPixelPreset:
-    """A published choice of flags.
+    """Published choice of flags that make a pixel bad.
 
     Parameters
     ----------
     source
-        Who uses it.
+        Publication or program that uses the choice.
     names
-        The flags; `None` for all that an image has.
+        Names of the flags; `None` for all of an image.
     kept
-        Flags that do not make a pixel bad.
+        Names of flags that do not make a pixel bad.
     """
 
     source: str
@@ -30,7 +34,7 @@ class BadPixelPreset:
     kept: frozenset[str] = frozenset()
 
     def of(self, known: Iterable[str]) -> set[str]:
-        """Return those flags of an image that the choice has."""
+        """Return the flags of the choice that an image has."""
         wanted = set(known) if self.names is None else self.names.intersection(known)
         return set(wanted - self.kept)
 
@@ -62,12 +66,12 @@ BAD_PIXEL_PRESETS: Mapping[str, BadPixelPreset] = {
         | {"MISSING_DATA", "HOT", "COLD", "FULLSAMPLE", "PHANMISS", "NONLINEAR", "PERSIST", "OUTLIER"},
     ),
 }
-"""Choices of flags by name. Only ``background`` takes pixels with sources for
-bad ones: SOURCE is set on 40 to 99 % of the pixels.
+"""Presets by name. Only in ``background`` the flag SOURCE makes a pixel bad: it is
+set on 40 to 99 % of the pixels.
 """
 
 DEFAULT_PRESET = "cube"
-"""The choice of the mission itself."""
+"""Preset of the mission."""
 
 
 def bad_flags(names: str | Iterable[str], known: Collection[str]) -> set[str]:
@@ -78,12 +82,12 @@ def bad_flags(names: str | Iterable[str], known: Collection[str]) -> set[str]:
     names
         Name of a preset, name of a flag, or several names of flags.
     known
-        Flags that the image has.
+        Names of the flags of the image.
 
     Raises
     ------
     KeyError
-        If a flag is named that the image does not have.
+        If the image does not have one of the flags.
     ValueError
         If the image has none of the flags of a preset.
     """
@@ -92,8 +96,8 @@ def bad_flags(names: str | Iterable[str], known: Collection[str]) -> set[str]:
             chosen = BAD_PIXEL_PRESETS[names].of(known)
             if not chosen:
                 raise ValueError(
-                    f"The image names none of the flags of the preset {names!r}; it names "
-                    f"{', '.join(known) or 'none'}. Name flags yourself, or give the image a flag table."
+                    f"The image has no flag of the preset {names!r}; it has "
+                    f"{', '.join(known) or 'none'}. Name flags yourself, or set the flag_table of the image."
                 )
             return chosen
         names = (names,)
@@ -106,8 +110,8 @@ def bad_flags(names: str | Iterable[str], known: Collection[str]) -> set[str]:
     return wanted
 
 
-def takes_all_but_some(name: str) -> bool:
-    """Return whether this is the name of a preset of all flags but a few."""
+def includes_unnamed_bits(name: str) -> bool:
+    """Return whether a name is that of a preset of all flags but a few."""
     return name in BAD_PIXEL_PRESETS and BAD_PIXEL_PRESETS[name].names is None
 
 
@@ -116,10 +120,10 @@ _MISSING = "MISSING_DATA"
 
 
 class FlagTable(Mapping[str, int]):
-    """Names of the flags of one image and the bits that hold them.
+    """Names of the flags of an image, and their bits.
 
-    The table differs between releases of the archive and even inside one, so
-    each image carries the one that its file gave.
+    The table differs between releases of the archive, and even within a
+    release, so each image has the table of its own file.
 
     Parameters
     ----------
@@ -129,7 +133,16 @@ class FlagTable(Mapping[str, int]):
     Raises
     ------
     ValueError
-        If a bit is out of range or two names share one.
+        If a bit is out of range, or two names share a bit.
+
+    Examples
+    --------
+    >>> import spherex
+    >>> image = spherex.read("image.fits")
+    >>> image.flag_table["SOURCE"]
+    21
+    >>> spherex.FlagTable({"HOT": 10, "COLD": 11})["COLD"]
+    11
     """
 
     def __init__(self, bits: Mapping[str, int]) -> None:
@@ -137,7 +150,7 @@ class FlagTable(Mapping[str, int]):
         names: dict[int, str] = {}
         for name, bit in self._bits.items():
             if not 0 <= bit < _BITS_OF_A_PLANE:
-                raise ValueError(f"Flag {name} is given bit {bit}; a flag plane has the bits 0 to 31.")
+                raise ValueError(f"Flag {name} has bit {bit}; a flag plane has the bits 0 to 31.")
             if bit in names:
                 raise ValueError(f"Flags {names[bit]} and {name} share bit {bit}.")
             names[bit] = name
@@ -178,14 +191,14 @@ class FlagTable(Mapping[str, int]):
 
     @property
     def missing(self) -> np.int32:
-        """Flags of a pixel that a detector does not have: MISSING_DATA, or none if the table lacks it."""
+        """Flags of a pixel outside of the detector: MISSING_DATA, or none if the table lacks it."""
         return self.bits(*{_MISSING} & self.keys())
 
     def merged(self, other: FlagTable) -> FlagTable:
-        """Return a table that has the flags of both.
+        """Return a table with the flags of both.
 
-        Names of this table keep their bits. Names that only the other one has
-        keep theirs where they are free, else they get the lowest free bit.
+        Names of this table keep their bits. A name that only the other table
+        has keeps its bit if that is free, or gets the lowest free bit.
 
         Raises
         ------
@@ -193,8 +206,8 @@ class FlagTable(Mapping[str, int]):
             If the two have more than 32 different names.
         """
         bits = dict(self._bits)
-        # Names whose own bit is free come first, or a displaced name could
-        # take that bit from them.
+        # Names with a free bit come first, or a displaced name could get that
+        # bit.
         missing = [(name, bit) for name, bit in other._bits.items() if name not in bits]
         used = set(bits.values())
         displaced = []
@@ -217,14 +230,14 @@ class FlagTable(Mapping[str, int]):
 
 @dataclasses.dataclass(frozen=True)
 class FlagPlane:
-    """The flags of all pixels, together with what the bits mean.
+    """Flags of all pixels, with the names of the bits.
 
     Parameters
     ----------
     array
         Flags, int32, shape (rows, columns).
     table
-        Names and bits.
+        Names of the bits.
     """
 
     array: np.ndarray
@@ -242,11 +255,11 @@ class FlagPlane:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Rows and columns."""
+        """Shape (rows, columns)."""
         return self.array.shape
 
     def has(self, *names: str) -> np.ndarray:
-        """Return where at least one of the named flags is set.
+        """Return the pixels with at least one of the named flags.
 
         Returns
         -------
@@ -256,11 +269,11 @@ class FlagPlane:
         return (self.array & self.table.bits(*names)) != 0
 
     def cutout(self, box: Box) -> FlagPlane:
-        """Return the part inside of a box; pixels outside of the plane are flagged as missing."""
+        """Return the flags in a box; pixels outside of the plane get the flag MISSING_DATA."""
         return FlagPlane(box.cut(self.array, self.table.missing), self.table)
 
     def bad_pixels(self, names: str | Iterable[str] = DEFAULT_PRESET) -> np.ndarray:
-        """Return where a pixel should not be used.
+        """Return the pixels that should not be used.
 
         Parameters
         ----------
@@ -276,14 +289,14 @@ class FlagPlane:
         Raises
         ------
         KeyError
-            If a flag is asked for by name that the image does not have. Those
-            that a preset names are left out where they are not known.
+            If the image does not have a flag that is named. Flags of a preset
+            that it does not have are ignored.
         ValueError
             If the image has none of the flags of a preset.
         """
         bad = self.has(*bad_flags(names, self.table))
-        if isinstance(names, str) and takes_all_but_some(names):
-            # What nobody named is not among the few that are known to be harmless.
+        if isinstance(names, str) and includes_unnamed_bits(names):
+            # A bit without a name is none of the few harmless flags.
             bad |= (self.array & ~self.table.bits(*self.table)) != 0
         return bad
 
@@ -295,17 +308,17 @@ class FlagPlane:
         other
             Flags of the same shape.
         out
-            Where to put the result, such as the array of this plane itself;
-            by default into new memory.
+            Array for the result, such as that of this plane; by default a new
+            array.
 
         Raises
         ------
         ValueError
             If the shapes differ, if there are more names than bits, or if the
-            other plane has bits set that its differing table does not name.
+            tables differ and a plane has a bit without a name.
         """
         if self.shape != other.shape:
-            raise ValueError(f"Flags of shape {other.shape} cannot be joined with flags of shape {self.shape}.")
+            raise ValueError(f"Flags of shape {other.shape} cannot be combined with flags of shape {self.shape}.")
         if self.table == other.table:
             return FlagPlane(np.bitwise_or(self.array, other.array, out=out), self.table)
         table = self.table.merged(other.table)
@@ -322,14 +335,14 @@ class FlagPlane:
 
 
 def as_flags(flags: Any) -> np.ndarray:
-    """Return flags as int32, without a copy where they are."""
+    """Return flags as int32, without a copy if they are."""
     flags = np.asarray(flags.array if isinstance(flags, FlagPlane) else flags)
     if flags.dtype == np.int32:
         return flags
     if flags.dtype.kind not in "iu":
         raise ValueError(f"Flags are integers, not {flags.dtype}.")
     if flags.dtype.itemsize > 4 and flags.size and not -(2**31) <= flags.min() <= flags.max() < 2**32:
-        raise ValueError(f"Flags have 32 bits; the {flags.dtype} array given uses more.")
+        raise ValueError(f"Flags have 32 bits; the {flags.dtype} array has more.")
     return flags.astype(np.uint32).view(np.int32)
 
 
@@ -368,6 +381,6 @@ KNOWN_FLAGS = frozenset(SPHEREX_FLAGS) | {
     "SNOWBALL",
     "STREAK",
 }
-"""Names of flags in images of Quick Releases 1 to 3; each image has some of
-them (headers of pipeline versions 6.5.6 and 7.0.5, as noted by SPHERExView and minhaz-42/spherex-explorer).
+"""Names of flags in images of Quick Releases 1 to 3; no image has all of them
+(headers of pipeline versions 6.5.6 and 7.0.5, as noted by SPHERExView and minhaz-42/spherex-explorer).
 """

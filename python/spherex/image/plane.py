@@ -1,4 +1,4 @@
-"""Planes that an image carries along without taking part in them."""
+"""Further planes of a product, which an image keeps as they are in the file."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ _EMPTY_PRIMARY = fits.PrimaryHDU().header.tostring().encode("ascii")
 
 
 class Plane:
-    """One further plane of a product, such as ZODI, PSF or WCS-WAVE.
+    """Further plane of a product, such as ZODI, PSF or WCS-WAVE.
 
-    Its header is parsed when it is first looked at. Until then the plane is
-    written back as it came, card by card.
+    The header is parsed at its first access. Until then the plane is written
+    back byte by byte.
 
     Parameters
     ----------
     hdu
-        The FITS extension, or its bytes: header and data, each filled up to
-        whole FITS blocks.
+        FITS extension, or its bytes: header and data, each filled up to whole
+        FITS blocks.
     file_name
-        Key under which the plane was read; the file may have several HDUs of
-        one name, or without a name.
+        Key of the plane in the image that was read; it differs from EXTNAME if
+        the file has several HDUs of one name, or an HDU without a name.
     """
 
     def __init__(
@@ -40,22 +40,22 @@ class Plane:
         self._hdu = None if isinstance(hdu, bytes) else hdu
         self._cards: bytes | None = None
         self._pixels: np.ndarray | None = None
-        self._shown = False
-        self._peeked: Any = None
+        self._is_exposed = False
+        self._readonly_hdu: Any = None
 
     @classmethod
     def from_pixels(cls, cards: bytes, pixels: np.ndarray, file_name: str | None = None) -> Self:
-        """Return a plane of pixels whose header is not parsed yet.
+        """Return a plane of pixels with a header that is not parsed yet.
 
         Parameters
         ----------
         cards
             Bytes of the header's cards, without END.
         pixels
-            Pixels in native byte order, of the shape and type that the cards
-            tell, not scaled.
+            Pixels in native byte order, not scaled; shape and type agree with
+            the cards.
         file_name
-            Key under which the plane was read.
+            Key of the plane in the image that was read.
         """
         plane = cls(b"", file_name)
         plane._raw, plane._cards, plane._pixels = None, cards, pixels
@@ -63,37 +63,37 @@ class Plane:
 
     @property
     def raw(self) -> bytes | None:
-        """Bytes of the unopened plane, `None` if there are none to be had."""
+        """Bytes of the plane, `None` if it was made of an HDU or pixels, or if `hdu` was accessed."""
         return self._raw
 
     @property
     def unparsed(self) -> tuple[bytes, np.ndarray] | None:
-        """Cards and pixels of a plane whose header nobody has looked at."""
+        """Cards and pixels of a plane, `None` if its header is parsed."""
         if self._cards is None or self._pixels is None:
             return None
-        # Who has the pixels may have changed them.
-        return (_without_checksums(self._cards) if self._shown else self._cards), self._pixels
+        # The caller of `data` may have changed the pixels.
+        return (_without_checksums(self._cards) if self._is_exposed else self._cards), self._pixels
 
     @property
-    def peeked(self) -> Any:
-        """The plane as an astropy HDU that must not be changed: the plane is still written back as it came."""
+    def readonly_hdu(self) -> Any:
+        """The plane as an astropy HDU, not to be changed; the plane is still written back byte by byte."""
         if self._hdu is not None:
             return self._hdu
-        if self._peeked is None:
+        if self._readonly_hdu is None:
             if self._cards is not None:
-                self._peeked = fits.ImageHDU(self._pixels, header=fits.Header.fromstring(self._cards))
+                self._readonly_hdu = fits.ImageHDU(self._pixels, header=fits.Header.fromstring(self._cards))
             else:
-                self._peeked = fits.HDUList.fromstring(_EMPTY_PRIMARY + (self._raw or b""))[1]
-        return self._peeked
+                self._readonly_hdu = fits.HDUList.fromstring(_EMPTY_PRIMARY + (self._raw or b""))[1]
+        return self._readonly_hdu
 
     @property
     def hdu(self) -> Any:
         """The plane as an astropy HDU. Pixels are in native byte order."""
         if self._hdu is None:
-            self._hdu = self.peeked
-            # What the file summed up may be changed from now on.
+            self._hdu = self.readonly_hdu
+            # From now on the caller may change the data.
             _remove_checksums(self._hdu.header)
-            self._raw = self._cards = self._pixels = self._peeked = None
+            self._raw = self._cards = self._pixels = self._readonly_hdu = None
         return self._hdu
 
     @property
@@ -104,7 +104,7 @@ class Plane:
     @property
     def data(self) -> np.ndarray:
         """Pixels or table rows of the plane."""
-        self._shown = True
+        self._is_exposed = True
         return self.hdu.data if self._pixels is None else self._pixels
 
     def copy(self) -> Plane:
@@ -113,7 +113,7 @@ class Plane:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Plane:
         clone = Plane(b"" if self._hdu is None else self._hdu.copy(), self.file_name)
-        clone._raw, clone._cards, clone._shown = self._raw, self._cards, self._shown
+        clone._raw, clone._cards, clone._is_exposed = self._raw, self._cards, self._is_exposed
         clone._pixels = None if self._pixels is None else self._pixels.copy()
         return clone
 
@@ -123,12 +123,12 @@ class Plane:
         Parameters
         ----------
         box
-            The cut.
+            Pixels of the cut.
         shape
-            Shape of the whole image. A plane of another shape (a PSF, a
-            table) belongs to the image as a whole and is returned as it is.
+            Shape of the whole image (rows, columns). A plane of another shape
+            (a PSF, a table) belongs to the whole image and is not cut.
         """
-        hdu = self.peeked
+        hdu = self.readonly_hdu
         if not hdu.is_image or hdu.shape != shape:
             return self
         header = shifted_header(hdu.header, box)

@@ -1,4 +1,4 @@
-"""Point spread functions of a detector, which differ from zone to zone."""
+"""Point spread functions of the zones of a detector."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from astropy.io import fits
 
 from spherex.headers import has_swapped_zones
 
-# Centres of one column of zones differ by rounding.
+# Centres of a column of zones differ by rounding.
 _SAME_CENTRE = 0.1
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ZonePsf:
-    """The PSF at one place.
+    """PSF at a position.
 
     The fraction of a star's flux in a detector pixel is, if the PSF is
     optical, the sum of the ``oversampling**2`` samples in the pixel; if it
@@ -26,17 +26,17 @@ class ZonePsf:
     Parameters
     ----------
     array
-        Samples, shape (rows, columns), centred on the middle one; not to be
+        Samples, shape (rows, columns), centred on the middle sample; not to be
         changed.
     oversampling
         Samples per detector pixel along an axis.
     effective
         Whether the PSF is convolved with the pixel.
     zone
-        Number of the zone, from 1, as planes and table rows count; `None` if
-        the PSF was interpolated between zones.
+        Number of the zone, from 1, in the order of planes and table rows;
+        `None` if the PSF is interpolated between zones.
     distance
-        Distance from the centre of that zone, or the nearest one, in pixels.
+        Distance from the centre of the nearest zone (pixels).
     """
 
     array: np.ndarray = dataclasses.field(repr=False)
@@ -47,39 +47,40 @@ class ZonePsf:
 
     @property
     def normalisation(self) -> float:
-        """Sum of the samples: 1 if they hold all of the flux. Nothing is renormalised."""
+        """Sum of the samples: 1 if they contain all of the flux. Nothing is renormalised."""
         return float(self.array.sum(dtype=np.float64))
 
 
 def zone_weights(
     x_centres: np.ndarray, y_centres: np.ndarray, x: np.ndarray, y: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the zones around places and the weights of a linear interpolation.
+    """Return the zones around positions, and the weights of a bilinear interpolation.
 
     Parameters
     ----------
     x_centres, y_centres
         Centres of the zones.
     x, y
-        The places, of shape (n,). Beyond the outermost centres these count.
+        Positions, shape (n,). Beyond the outermost centres the value at these
+        applies.
 
     Returns
     -------
     indices : `numpy.ndarray`
-        Indices of four zones for each place, of shape (n, 4).
+        Indices of four zones for each position, shape (n, 4).
     weights : `numpy.ndarray`
-        Their weights, of the same shape. The sum of four is 1.
+        Weights of the zones, shape (n, 4). The sum of four is 1.
 
     Raises
     ------
     ValueError
-        If the centres form no lattice.
+        If the centres do not form a lattice.
     """
     columns, rows = _ticks(x_centres), _ticks(y_centres)
     lattice = np.full((len(rows), len(columns)), -1)
     lattice[_index(rows, y_centres), _index(columns, x_centres)] = np.arange(len(x_centres))
     if lattice.size != len(x_centres) or (lattice < 0).any():
-        raise ValueError("The zones of the PSF form no lattice; take the PSF of the nearest one.")
+        raise ValueError("The zones of the PSF do not form a lattice; use the PSF of the nearest zone.")
     (row, of_row), (column, of_column) = _between(rows, y), _between(columns, x)
     return (
         lattice[row[:, :, None], column[:, None, :]].reshape(-1, 4),
@@ -88,7 +89,7 @@ def zone_weights(
 
 
 def _ticks(centres: np.ndarray) -> np.ndarray:
-    """Return the different coordinates of a lattice."""
+    """Return the distinct coordinates of a lattice."""
     ordered = np.sort(centres)
     return ordered[np.diff(ordered, prepend=-np.inf) > _SAME_CENTRE]
 
@@ -97,9 +98,9 @@ def _index(ticks: np.ndarray, centres: np.ndarray) -> np.ndarray:
     return np.searchsorted(ticks, centres + _SAME_CENTRE) - 1
 
 
-def _between(ticks: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the two ticks around each place and their weights, of shape (n, 2)."""
-    index = np.interp(places, ticks, np.arange(len(ticks)))
+def _between(ticks: np.ndarray, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the two ticks around each position, and their weights, shape (n, 2)."""
+    index = np.interp(positions, ticks, np.arange(len(ticks)))
     lower = index.astype(np.intp)
     part = index - lower
     upper = np.minimum(lower + 1, len(ticks) - 1)
@@ -107,7 +108,7 @@ def _between(ticks: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 PSF_PLANES = ("EPSF", "PSF")
-"""Names of the planes that hold the PSF: of Quick Release 3, and of 1 and 2."""
+"""Names of the plane with the PSFs: in Quick Release 3, and in 1 and 2."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -150,14 +151,14 @@ class Psf:
             object.__setattr__(self, name, np.asarray(getattr(self, name), kind))
         shape = self.samples.shape
         if len(shape) != 3 or not self.samples.size or not self.x.shape == self.y.shape == shape[:1]:
-            raise ValueError(f"{self.x.shape} centres of zones do not fit to samples of shape {shape}")
+            raise ValueError(f"{self.x.shape} centres of zones do not agree with samples of shape {shape}")
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.samples, dtype=dtype, copy=copy)
 
     @staticmethod
     def is_in(hdu: fits.ImageHDU | fits.BinTableHDU) -> bool:
-        """Return whether an HDU holds PSFs in one of the archive's forms."""
+        """Return whether an HDU contains PSFs in a form of the archive."""
         if isinstance(hdu, fits.BinTableHDU):
             return "EPSF" in hdu.columns.names
         return len(hdu.shape) == 3 and "XCTR_1" in hdu.header
@@ -177,11 +178,11 @@ class Psf:
             Cube of optical PSFs with the cards XCTR_i and YCTR_i (Quick
             Releases 1 and 2), or table of effective PSFs (Quick Release 3).
         version
-            VERSION of the file: cubes up to 6.5.5 have the coordinates of the
-            centres exchanged, unless the version says ``+psffix1``
+            VERSION of the file: in cubes up to 6.5.5 the coordinates of the
+            centres are swapped, unless the version has ``+psffix1``
             (https://irsa.ipac.caltech.edu/data/SPHEREx/docs/psfhdrerr.html).
-            If it is not known the order of the zones decides: the columns
-            change fastest.
+            If the version is unknown the order of the zones decides: the
+            columns change fastest.
         origin
             Column and row of the whole frame where the image at hand begins.
 
@@ -191,13 +192,13 @@ class Psf:
             If the HDU lacks what a PSF needs.
         """
         if not cls.is_in(hdu):
-            raise ValueError(f"HDU {hdu.name} holds no PSFs: neither a table EPSF nor a cube with cards XCTR_i")
+            raise ValueError(f"HDU {hdu.name} contains no PSFs: neither a table EPSF nor a cube with cards XCTR_i")
         try:
             if isinstance(hdu, fits.BinTableHDU):
                 return cls._of_table(hdu, origin)
             return cls._of_cube(hdu, version, origin)
         except KeyError as error:
-            raise ValueError(f"HDU {hdu.name} is no complete PSF: {error.args[0]}") from None
+            raise ValueError(f"HDU {hdu.name} is not a complete PSF: {error.args[0]}") from None
 
     @classmethod
     def _of_table(cls, hdu: fits.BinTableHDU, origin: tuple[float, float]) -> Psf:
@@ -228,27 +229,27 @@ class Psf:
         return cls(cube, x=x, y=y, oversampling=int(header["OVERSAMP"]), effective=False, origin=origin)
 
     def at(self, x: float, y: float, *, interpolate: bool = False) -> ZonePsf:
-        """Return the PSF at a place of the image.
+        """Return the PSF at a position in the image.
 
         Parameters
         ----------
         x, y
-            Column and row in the image at hand, from 0. Places outside of the
-            frame get the PSF of its edge.
+            Column and row in the image at hand, from 0. Outside of the frame
+            the PSF of its edge applies.
         interpolate
-            Whether to interpolate linearly between the centres of the four zones
-            around it instead of taking the nearest zone; beyond the outermost
-            centres their PSF holds.
+            Whether to interpolate bilinearly between the centres of the four
+            zones around the position; by default the nearest zone is used.
+            Beyond the outermost centres their PSF applies.
 
         Raises
         ------
         ValueError
-            If the place is not finite, or the zones form no lattice to
-            interpolate in.
+            If the position is not finite, or the zones to interpolate between
+            do not form a lattice.
         """
         x, y = float(x) + self.origin[0], float(y) + self.origin[1]
         if not np.isfinite([x, y]).all():
-            raise ValueError("The place of a PSF must be finite.")
+            raise ValueError("The position of a PSF must be finite.")
         distances = np.hypot(self.x - x, self.y - y)
         nearest = int(distances.argmin())
         if interpolate:

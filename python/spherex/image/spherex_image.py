@@ -1,10 +1,10 @@
-"""A SPHEREx image: pixels, variance, flags and what belongs to them."""
+"""SPHEREx image: pixels with variance, flags, header, further planes, and the components made of these."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from astropy.coordinates import SkyCoord
@@ -33,150 +33,55 @@ from .wcs import (
     shifted_wcs,
 )
 
-
-def joined_flags(first: FlagPlane | None, second: FlagPlane | None) -> FlagPlane | None:
-    """Return the flags of two images together, in new memory; either may have none."""
-    if first is not None and second is not None:
-        return first.combined(second)
-    one = second if first is None else first
-    return None if one is None else FlagPlane(one.array.copy(), one.table)
-
-
-def with_variance(image: CCDData) -> CCDData:
-    """Return an image whose uncertainty, if any, is a variance: masters of ccdproc come with a standard deviation."""
-    image = CCDData(image)
-    if image.uncertainty is not None:
-        image.uncertainty = image.uncertainty.represent_as(VarianceUncertainty)
-    return image
-
-
 ZODI_PLANE = "ZODI"
 """Name of the plane with the model of the zodiacal light."""
 
 _PRIMARY = "PRIMARY"
 
 
-class ImageParts:
-    """Views of an image that follow from its header, flags and planes.
+class Component(NamedTuple):
+    """Part of a `SPHERExImage` that can be read alone.
 
-    They are made anew from these when they are asked for, so that they hold
-    for a cut of the image too.
+    Parameters
+    ----------
+    attribute
+        Attribute of the image with the component.
+    unit_power
+        Power of the image's unit that the pixels of the component have; 0 if
+        the component is more than pixels.
     """
 
-    header: fits.Header
-    planes: dict[str, Plane]
-    side_cards: dict[str, bytes]
-    shape: tuple[int, ...]
-    flags: np.ndarray | None
-    flag_table: FlagTable
-    _psf: Any = None
-    _psf_read: tuple[Plane, tuple[float, float], Psf] | None = None
-
-    @property
-    def flag_plane(self) -> FlagPlane | None:
-        """Flags together with their names."""
-        return None if self.flags is None else FlagPlane(self.flags, self.flag_table)
-
-    @property
-    def bbox(self) -> Box:
-        """Pixels of the whole frame that the image has, by coordinate system A."""
-        return frame_box(self.header, self.shape)
-
-    @property
-    def version(self) -> str | None:
-        """VERSION of the mission's pipeline that made the file, from its primary header if that has one."""
-        primary = fits.Header.fromstring(self.side_cards.get(_PRIMARY, b""))
-        return version_of(primary, self.header)
-
-    @property
-    def calibrations(self) -> tuple[CalibrationReference, ...]:
-        """Calibrations that the mission's pipeline used, from the HISTORY of the header."""
-        return calibration_references(self.header.get("HISTORY", ()))
-
-    @property
-    def zodi(self) -> np.ndarray | None:
-        """Model of the zodiacal light in the unit of the image, shape (rows, columns). It is not subtracted."""
-        plane = self.planes.get(ZODI_PLANE)
-        return None if plane is None else plane.data
-
-    @property
-    def wavelength(self) -> Wavelength | None:
-        """Wavelength and bandwidth of the pixels; `None` if the image has no table of them."""
-        name = wavelength_plane(self.header)
-        return None if name not in self.planes else Wavelength(self.header, self.planes[name].peeked, self.shape)
-
-    @property
-    def psf_model(self) -> Psf | None:
-        """PSFs of the zones; `None` if the image has no plane of the archive's form with them."""
-        plane = next((self.planes[name] for name in PSF_PLANES if name in self.planes), None)
-        if plane is None or not Psf.is_in(plane.peeked):
-            return None
-        origin = frame_origin(self.header)
-        if self._psf_read is None or self._psf_read[:2] != (plane, origin):
-            self._psf_read = plane, origin, Psf.from_hdu(plane.peeked, self.version, origin)
-        return self._psf_read[2]
-
-    @property
-    def psf(self) -> np.ndarray | None:
-        """Samples of `psf_model`, shape (zones, rows, columns): `~astropy.nddata.CCDData` demands an array.
-
-        An array set by hand takes their place, but cannot be written.
-        """
-        if self._psf is not None:
-            return self._psf
-        return None if self.psf_model is None else self.psf_model.samples
-
-    @psf.setter
-    def psf(self, value: np.ndarray | None) -> None:
-        if value is not None and not isinstance(value, np.ndarray):
-            raise TypeError("The PSF of an image is an array.")
-        self._psf = value
-
-    @property
-    def foreign_psf(self) -> np.ndarray | None:
-        """The PSF that was set by hand."""
-        return self._psf
-
-    def alternative_wcs(self, key: str) -> WCS:
-        """Return an alternative coordinate system.
-
-        Parameters
-        ----------
-        key
-            A for the pixels of the whole frame (of which this image may be a
-            cut), W for wavelength and bandwidth in um.
-
-        Raises
-        ------
-        KeyError
-            If the header has no such system.
-        """
-        name = wavelength_plane(self.header)
-        tables = {name: self.planes[name].peeked} if name is not None and name in self.planes else {}
-        return alternative_wcs(self.header, key, tables)
-
-    def bad_pixels(self, names: str | Iterable[str] = DEFAULT_PRESET) -> np.ndarray:
-        """Return where a pixel should not be used; see `FlagPlane.bad_pixels`.
-
-        Raises
-        ------
-        ValueError
-            If the image has no flags.
-        KeyError
-            If a flag is asked for that the image does not have.
-        """
-        if self.flag_plane is None:
-            raise ValueError("The image has no flags that could tell bad pixels.")
-        return self.flag_plane.bad_pixels(names)
+    attribute: str
+    unit_power: int = 0
 
 
-class SPHERExImage(ImageParts, CCDData):
+COMPONENTS: Mapping[str, Component] = {
+    "image": Component("data", 1),
+    "flags": Component("flag_plane"),
+    "variance": Component("variance", 2),
+    "zodi": Component("zodi", 1),
+    "wcs": Component("wcs"),
+    "header": Component("header"),
+    "psf": Component("psf_model"),
+    "wavelength": Component("wavelength"),
+    "bbox": Component("bbox"),
+    "calibrations": Component("calibrations"),
+}
+"""Components of a `SPHERExImage` by name: `SPHERExImage.component` and
+`spherex.fits.ProductFile.component` return these and no others;
+configs/storageClasses.yaml gives each its storage class.
+"""
+
+
+class SPHERExImage(CCDData):
     """One image of one detector.
 
     It is a `~astropy.nddata.CCDData`, so that astropy, photutils and ccdproc
     take it, with a variance, named flags and further planes. Arithmetic
     keeps variance and flags; the header, WCS and planes of the result are
-    those of the first operand.
+    those of the first operand. Components such as `wavelength` and `bbox`
+    are derived from header, flags and planes at each access, so that they
+    are those of a cut too.
 
     Parameters
     ----------
@@ -199,9 +104,9 @@ class SPHERExImage(ImageParts, CCDData):
         they are first asked for, and again when its cards have changed.
     planes
         Further planes by name, in the order in which they are written.
-    side_cards
+    extra_headers
         Header cards of the primary HDU and of the FLAGS and VARIANCE planes
-        as their file had them, by name, to be written back.
+        as in their file, by name. They are written back.
     **kwargs
         Passed to `~astropy.nddata.CCDData`: ``mask``, ``uncertainty``, ``copy``.
 
@@ -210,6 +115,15 @@ class SPHERExImage(ImageParts, CCDData):
     ValueError
         If the image is not two-dimensional, has no unit, or the shapes of
         the planes differ.
+
+    Examples
+    --------
+    >>> import spherex
+    >>> image = spherex.read("image.fits")
+    >>> image.shape, image.unit
+    ((64, 64), Unit("MJy / sr"))
+    >>> bool(image.bad_pixels("fit").any())
+    True
     """
 
     def __init__(
@@ -223,7 +137,7 @@ class SPHERExImage(ImageParts, CCDData):
         header: Mapping[str, Any] | None = None,
         wcs: WCS | None = None,
         planes: Mapping[str, Plane] | None = None,
-        side_cards: Mapping[str, bytes] | None = None,
+        extra_headers: Mapping[str, bytes] | None = None,
         **kwargs: Any,
     ) -> None:
         header = kwargs.pop("meta", None) if header is None else header
@@ -232,11 +146,12 @@ class SPHERExImage(ImageParts, CCDData):
             source = data
             kwargs.setdefault("uncertainty", source.uncertainty)
             kwargs.setdefault("mask", source.mask)
+            kwargs.setdefault("psf", source.custom_psf)
             unit = source.unit if unit is None else unit
             header = source.header if header is None else header
             flags = source.flag_plane if flags is None else flags
             planes = source.planes if planes is None else planes
-            side_cards = source.side_cards if side_cards is None else side_cards
+            extra_headers = source.extra_headers if extra_headers is None else extra_headers
             if wcs is None and not source.wcs_is_in_header:
                 wcs, self._wcs_is_in_header = source.wcs, False
             data = source.data
@@ -257,10 +172,12 @@ class SPHERExImage(ImageParts, CCDData):
             kwargs["uncertainty"] = VarianceUncertainty(np.asarray(variance), unit=variance_unit, copy=False)
         self.flag_table = SPHEREX_FLAGS if flag_table is None else flag_table
         self.planes: dict[str, Plane] = dict(planes or {})
-        self.side_cards: dict[str, bytes] = dict(side_cards or {})
+        self.extra_headers: dict[str, bytes] = dict(extra_headers or {})
         self._wcs_text: str | None = None
+        self._psf: np.ndarray | None = None
+        self._psf_model: tuple[Plane, tuple[float, float], Psf] | None = None
         super().__init__(data, unit=unit, meta=header, wcs=wcs, flags=pixel_flags, **kwargs)
-        # Arithmetic with a number makes an image of it on the way.
+        # Arithmetic with a number converts the number to an image of no dimension.
         if self.data.ndim not in (0, 2):
             raise ValueError(f"A SPHERExImage is two-dimensional, not of shape {self.data.shape}.")
 
@@ -273,7 +190,7 @@ class SPHERExImage(ImageParts, CCDData):
     def uncertainty(self, value: Any) -> None:
         if value is not None and not isinstance(value, VarianceUncertainty):
             if not hasattr(value, "represent_as"):
-                raise TypeError("An uncertainty must say its kind, as VarianceUncertainty(array) does.")
+                raise TypeError("The kind of the uncertainty is not known; pass VarianceUncertainty(array).")
             value = value.represent_as(VarianceUncertainty)
         if value is not None and value.array is not None and value.array.shape != self.data.shape:
             raise ValueError(f"The variance has shape {value.array.shape}, the image {self.data.shape}.")
@@ -292,8 +209,8 @@ class SPHERExImage(ImageParts, CCDData):
     def wcs(self) -> WCS | None:
         """Celestial coordinates; `None` if the header has none.
 
-        They follow the cards of the header, until they are set or changed
-        themselves: from then on they count, and replace those cards in a file.
+        They follow the cards of the header until they are set or changed
+        themselves. From then on a written file gets them instead of those cards.
         """
         is_outdated = self._wcs_is_in_header and (
             self._wcs_text is None or self._wcs_text != celestial_text(self.header)
@@ -332,9 +249,124 @@ class SPHERExImage(ImageParts, CCDData):
             raise ValueError(f"The flags have shape {pixel_flags.shape}, the image {self.data.shape}.")
         self._flags = pixel_flags
 
+    @property
+    def flag_plane(self) -> FlagPlane | None:
+        """Flags with their names, `None` if the image has no flags."""
+        return None if self.flags is None else FlagPlane(self.flags, self.flag_table)
+
+    @property
+    def bbox(self) -> Box:
+        """Pixels of the whole frame that the image covers, by coordinate system A."""
+        return frame_box(self.header, self.shape)
+
+    @property
+    def version(self) -> str | None:
+        """VERSION of the mission's pipeline that made the file, from its primary header if that has one."""
+        primary = fits.Header.fromstring(self.extra_headers.get(_PRIMARY, b""))
+        return version_of(primary, self.header)
+
+    @property
+    def calibrations(self) -> tuple[CalibrationReference, ...]:
+        """Calibrations that the mission's pipeline used, from the HISTORY of the header."""
+        return calibration_references(self.header.get("HISTORY", ()))
+
+    @property
+    def zodi(self) -> np.ndarray | None:
+        """Model of the zodiacal light in the unit of the image, shape (rows, columns). It is not subtracted."""
+        plane = self.planes.get(ZODI_PLANE)
+        return None if plane is None else plane.data
+
+    @property
+    def wavelength(self) -> Wavelength | None:
+        """Wavelength and bandwidth of the pixels; `None` if the image has no table WCS-WAVE."""
+        name = wavelength_plane(self.header)
+        return None if name not in self.planes else Wavelength(self.header, self.planes[name].readonly_hdu, self.shape)
+
+    @property
+    def psf_model(self) -> Psf | None:
+        """PSFs of the zones; `None` if the image has no plane of the archive's form with them."""
+        plane = next((self.planes[name] for name in PSF_PLANES if name in self.planes), None)
+        if plane is None or not Psf.is_in(plane.readonly_hdu):
+            return None
+        origin = frame_origin(self.header)
+        if self._psf_model is None or self._psf_model[:2] != (plane, origin):
+            self._psf_model = plane, origin, Psf.from_hdu(plane.readonly_hdu, self.version, origin)
+        return self._psf_model[2]
+
+    @property
+    def psf(self) -> np.ndarray | None:
+        """Samples of `psf_model`, shape (zones, rows, columns): `~astropy.nddata.CCDData` demands an array.
+
+        An array set by hand takes their place, but cannot be written.
+        """
+        if self._psf is not None:
+            return self._psf
+        return None if self.psf_model is None else self.psf_model.samples
+
+    @psf.setter
+    def psf(self, value: np.ndarray | None) -> None:
+        if value is not None and not isinstance(value, np.ndarray):
+            raise TypeError("The PSF of an image is an array.")
+        self._psf = value
+
+    @property
+    def custom_psf(self) -> np.ndarray | None:
+        """Array that was set as `psf` by hand."""
+        return self._psf
+
+    def alternative_wcs(self, key: str) -> WCS:
+        """Return an alternative coordinate system.
+
+        Parameters
+        ----------
+        key
+            A for the pixels of the whole frame (of which this image may be a
+            cut), W for wavelength and bandwidth in um.
+
+        Raises
+        ------
+        KeyError
+            If the header has no such system.
+        """
+        name = wavelength_plane(self.header)
+        tables = {name: self.planes[name].readonly_hdu} if name is not None and name in self.planes else {}
+        return alternative_wcs(self.header, key, tables)
+
+    def bad_pixels(self, names: str | Iterable[str] = DEFAULT_PRESET) -> np.ndarray:
+        """Return the pixels that should not be used; see `FlagPlane.bad_pixels`.
+
+        Raises
+        ------
+        ValueError
+            If the image has no flags.
+        KeyError
+            If the image does not have one of the flags.
+        """
+        if self.flag_plane is None:
+            raise ValueError("The image has no flags, so its bad pixels are not known.")
+        return self.flag_plane.bad_pixels(names)
+
+    def component(self, name: str) -> Any:
+        """Return one of `COMPONENTS`, pixels as a `~astropy.units.Quantity`.
+
+        Raises
+        ------
+        AttributeError
+            If there is no such component.
+        ValueError
+            If the image does not have it.
+        """
+        if name not in COMPONENTS:
+            raise AttributeError(f"A SPHERExImage has no component {name!r}; it has {', '.join(COMPONENTS)}.")
+        attribute, unit_power = COMPONENTS[name]
+        component = getattr(self, attribute)
+        if component is None:
+            raise ValueError(f"This SPHERExImage has no {name}.")
+        return Quantity(component, self.unit**unit_power, copy=False, dtype=None) if unit_power else component
+
     @classmethod
     def read(cls, *args: Any, **kwargs: Any) -> SPHERExImage:
-        """Refuse: the reader of CCDData knows neither flags nor planes.
+        """Refuse: the reader of CCDData loses flags and planes.
 
         Raises
         ------
@@ -344,7 +376,7 @@ class SPHERExImage(ImageParts, CCDData):
         raise NotImplementedError("Use spherex.fits.read_product(path): CCDData.read would lose flags and planes.")
 
     def write(self, *args: Any, **kwargs: Any) -> None:
-        """Refuse: the writer of CCDData knows neither flags nor planes.
+        """Refuse: the writer of CCDData loses planes.
 
         Raises
         ------
@@ -371,17 +403,14 @@ class SPHERExImage(ImageParts, CCDData):
         Parameters
         ----------
         box, position, size, mode
-            The part: a box of pixels or a place on the sky; see `Cutout`.
+            Box of pixels, or position on the sky; see `Cutout`.
 
         Raises
         ------
         ValueError
-            If none of it is in the image.
+            If no pixel of the part is in the image.
         """
-        part = Cutout.of(box, position, size, mode)
-        return self._cut(part.resolve(self.data.shape, lambda: self.wcs))
-
-    def _cut(self, box: Box) -> SPHERExImage:
+        box = Cutout.of(box, position, size, mode).resolve(self.data.shape, lambda: self.wcs)
         flags = self.flag_plane
         cut = SPHERExImage(
             box.cut(self.data),
@@ -392,46 +421,51 @@ class SPHERExImage(ImageParts, CCDData):
             flag_table=self.flag_table,
             header=shifted_header(self.header, box),
             planes={name: plane.cutout(box, self.data.shape) for name, plane in self.planes.items()},
-            side_cards={name: shifted_cards(one, box) for name, one in self.side_cards.items()},
+            extra_headers={name: shifted_cards(cards, box) for name, cards in self.extra_headers.items()},
         )
         if not self.wcs_is_in_header:
             cut.wcs = None if self._wcs is None else shifted_wcs(self._wcs, box)
         return cut
 
     def add(self, operand: Any, operand2: Any = None, **kwargs: Any) -> SPHERExImage:
-        """Add; see `astropy.nddata.NDArithmeticMixin.add`. Flags are joined."""
+        """Add; see `astropy.nddata.NDArithmeticMixin.add`. Flags are combined."""
         return self._with_annotations(CCDData.add, operand, operand2, kwargs)
 
     def subtract(self, operand: Any, operand2: Any = None, **kwargs: Any) -> SPHERExImage:
-        """Subtract; see `astropy.nddata.NDArithmeticMixin.subtract`. Flags are joined."""
+        """Subtract; see `astropy.nddata.NDArithmeticMixin.subtract`. Flags are combined."""
         return self._with_annotations(CCDData.subtract, operand, operand2, kwargs)
 
     def multiply(self, operand: Any, operand2: Any = None, **kwargs: Any) -> SPHERExImage:
-        """Multiply; see `astropy.nddata.NDArithmeticMixin.multiply`. Flags are joined."""
+        """Multiply; see `astropy.nddata.NDArithmeticMixin.multiply`. Flags are combined."""
         return self._with_annotations(CCDData.multiply, operand, operand2, kwargs)
 
     def divide(self, operand: Any, operand2: Any = None, **kwargs: Any) -> SPHERExImage:
-        """Divide; see `astropy.nddata.NDArithmeticMixin.divide`. Flags are joined."""
+        """Divide; see `astropy.nddata.NDArithmeticMixin.divide`. Flags are combined."""
         return self._with_annotations(CCDData.divide, operand, operand2, kwargs)
-
-    def _bare(self) -> SPHERExImage:
-        bare = SPHERExImage(self, planes={})  # astropy would read the PSF, to say that the result gets none.
-        bare.psf = self.foreign_psf
-        return bare
 
     def _with_annotations(
         self, operation: Callable[..., Any], operand: Any, operand2: Any, kwargs: dict[str, Any]
     ) -> SPHERExImage:
         if operand2 is not None:
             raise TypeError("Call the operation on one image with the other as its only operand.")
-        others = operand.flag_plane if isinstance(operand, SPHERExImage) else None
-        flags = joined_flags(self.flag_plane, others)
+        flag_planes = [self.flag_plane]
         if isinstance(operand, SPHERExImage):
-            operand = operand._bare()
+            flag_planes.append(operand.flag_plane)
+            operand = SPHERExImage(operand, planes={})
         elif isinstance(operand, CCDData):
-            operand = with_variance(operand)
+            # Masters of ccdproc come with a standard deviation.
+            operand = CCDData(operand)
+            if operand.uncertainty is not None:
+                operand.uncertainty = operand.uncertainty.represent_as(VarianceUncertainty)
+        flags: FlagPlane | None = None
+        match [plane for plane in flag_planes if plane is not None]:
+            case [first, second]:
+                flags = first.combined(second)
+            case [only]:
+                flags = FlagPlane(only.array.copy(), only.table)
         kwargs.setdefault("compare_wcs", None)
-        result = operation(self._bare(), operand, **kwargs)
+        # With planes astropy would read the PSF, only to report that the result gets none.
+        result = operation(SPHERExImage(self, planes={}), operand, **kwargs)
         header = self.header.copy()
         if BUNIT in header:
             header[BUNIT] = result.unit.to_string()
@@ -444,7 +478,7 @@ class SPHERExImage(ImageParts, CCDData):
             flag_table=self.flag_table if flags is None else flags.table,
             header=header,
             planes=self.planes,
-            side_cards=self.side_cards,
+            extra_headers=self.extra_headers,
         )
         if not self.wcs_is_in_header:
             annotated.wcs = self._wcs

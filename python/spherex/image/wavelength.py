@@ -1,28 +1,38 @@
-"""Wavelength and bandwidth of the pixels of an image."""
+"""Wavelengths and bandwidths of the pixels of an image."""
 
 from __future__ import annotations
 
 import functools
-from typing import Any, Self
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from astropy import units
 from astropy.io import fits
-from astropy.units import Quantity
+from astropy.units import Quantity, UnitBase
 from astropy.wcs import WCS
 
-from spherex.detectors import FRAME_SIDE
+from spherex.archive import CBAND, CWAVE
+from spherex.detectors import FRAME_SHAPE
+from spherex.errors import HeaderError, ProductError
+from spherex.headers import BUNIT, bunit_of
 
 from .wcs import alternative_cards, alternative_wcs
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 _KEY = "W"
-_FRAME = (FRAME_SIDE, FRAME_SIDE)
+
+
+WCS_WAVE = "WCS-WAVE"
+"""Name of the table of wavelengths and bandwidths at control points."""
 
 
 class Wavelength:
     """Wavelength solution of an image: its coordinate system W and the table WCS-WAVE.
 
-    It is good to about 1 nm (archive documentation, data products); the
+    Its accuracy is about 1 nm (archive documentation, data products); the
     calibration ``spectral_wcs`` is exact.
 
     Parameters
@@ -32,13 +42,13 @@ class Wavelength:
     table
         The table that the header refers to.
     shape
-        Shape of the image, rows first.
+        Shape of the image (rows, columns).
 
     Raises
     ------
     ValueError
-        If the header does not have coordinate system W, or the table is not
-        the one that it describes.
+        If the header has no coordinate system W, or the table does not agree
+        with it.
     """
 
     def __init__(self, header: fits.Header, table: fits.BinTableHDU, shape: tuple[int, ...]) -> None:
@@ -54,7 +64,7 @@ class Wavelength:
 
     @classmethod
     def from_table(
-        cls, table: fits.BinTableHDU, origin: tuple[int, int] = (0, 0), shape: tuple[int, int] = _FRAME
+        cls, table: fits.BinTableHDU, origin: tuple[int, int] = (0, 0), shape: tuple[int, int] = FRAME_SHAPE
     ) -> Self:
         """Return the wavelength solution of a table without an image.
 
@@ -64,10 +74,10 @@ class Wavelength:
             The table WCS-WAVE of an image of the archive. Its control points
             are pixels of the whole frame, from 1.
         origin
-            Column and row of the whole frame, from 0, from which pixels are
-            counted.
+            Column and row of the whole frame, from 0, of the first pixel of
+            the image.
         shape
-            Rows and columns of the image meant.
+            Shape of the image (rows, columns).
         """
         header = fits.Header({f"WCSAXES{_KEY}": 2})
         for axis, start in enumerate(origin, start=1):
@@ -88,30 +98,30 @@ class Wavelength:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Rows and columns of the image."""
+        """Shape of the image (rows, columns)."""
         return self._shape
 
     @functools.cached_property
     def wcs(self) -> WCS:
-        """The coordinate system, from pixels to wavelength and bandwidth."""
+        """Coordinate system from pixels to wavelength and bandwidth."""
         return alternative_wcs(self._cards, _KEY, {self._table.name: self._table})
 
     def at(self, x: Any, y: Any) -> tuple[Quantity, Quantity]:
-        """Return central wavelength and bandwidth at places of the image.
+        """Return central wavelength and bandwidth at positions in the image.
 
         Parameters
         ----------
         x, y
-            Columns and rows in the image, from 0, numbers or arrays that fit
-            together.
+            Columns and rows in the image, from 0; numbers, or arrays of
+            shapes that broadcast.
 
         Returns
         -------
         wavelength, bandwidth : `astropy.units.Quantity`
-            In um, of the common shape of ``x`` and ``y``. Beyond the
-            outermost control points the outermost two are extended by up to
-            half of their distance, as the -TAB algorithm allows (Greisen et
-            al. 2006, A&A 446, 747, section 6); farther out they are NaN.
+            In um, of the common shape of ``x`` and ``y``. Beyond the last
+            control point the interpolation is extended by half of the distance
+            of the last two, as the -TAB algorithm allows (Greisen et al. 2006,
+            A&A 446, 747, section 6); farther out the values are NaN.
         """
         x, y = np.broadcast_arrays(np.asarray(x, float), np.asarray(y, float))
         pixels = np.stack([x.ravel(), y.ravel()], axis=-1)
@@ -134,13 +144,13 @@ class Wavelength:
 
 
 def wavelength_plane(header: Any) -> str | None:
-    """Return the name of the table that holds the wavelength solution, `None` if there is none."""
+    """Return the name of the table with the wavelength solution, `None` if there is none."""
     name = header.get(f"PS1_0{_KEY}")
     return None if name is None else str(name).strip()
 
 
 def _check(cards: fits.Header, table: fits.BinTableHDU) -> None:
-    """Check that a table is as the header says: wcslib would read what is not there, and crash."""
+    """Check that a table agrees with the header: wcslib would read beyond its end, and crash."""
     named = [[str(cards.get(f"PS{axis}_{number}{_KEY}", "")).strip() for number in (1, 2)] for axis in (1, 2)]
     (values, x), (same, y) = named
     order = [cards.get(f"PV{axis}_3{_KEY}", 1) for axis in (1, 2)]
@@ -152,3 +162,98 @@ def _check(cards: fits.Header, table: fits.BinTableHDU) -> None:
     expected = (1, table.data[y].size, table.data[x].size, 2)
     if found != expected or len(table.data) != 1:
         raise ValueError(f"The table {table.name} has {values} of shape {found}, where {expected} was expected.")
+
+
+class PlaneWavelengths:
+    """Wavelengths and bandwidths of all pixels of the frame, from the calibration ``spectral_wcs``.
+
+    Parameters
+    ----------
+    central, bandwidth
+        Wavelengths and bandwidths with units, of shape (rows, columns).
+    """
+
+    def __init__(self, central: Quantity, bandwidth: Quantity) -> None:
+        # Of planes in another byte order scipy makes a copy at every call.
+        self._planes = tuple(plane.astype(plane.dtype.newbyteorder("="), copy=False) for plane in (central, bandwidth))
+
+    def at(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[Quantity, Quantity]:
+        """Return central wavelength and bandwidth at places, linear between the centres of pixels.
+
+        Parameters
+        ----------
+        x, y
+            Columns and rows of the frame, from 0.
+        """
+        from scipy.ndimage import map_coordinates
+
+        central, bandwidth = (
+            Quantity(map_coordinates(plane.value, [y, x], order=1, mode="nearest", output=float), plane.unit)
+            for plane in self._planes
+        )
+        return central.to(units.um), bandwidth.to(units.um)
+
+    def of_pixels(self, x: NDArray[np.intp], y: NDArray[np.intp]) -> tuple[Quantity, Quantity]:
+        """Return central wavelength and bandwidth of pixels.
+
+        Parameters
+        ----------
+        x, y
+            Columns and rows of the frame, from 0, inside of the frame.
+        """
+        central, bandwidth = (Quantity(plane[y, x], dtype=float).to(units.um) for plane in self._planes)
+        return central, bandwidth
+
+
+def wavelengths_in(hdus: fits.HDUList) -> Wavelength | PlaneWavelengths:
+    """Return the wavelengths of the frame from a calibration ``spectral_wcs`` or a wavelength table.
+
+    Parameters
+    ----------
+    hdus
+        HDUs with the planes CWAVE and CBAND, or else with the table WCS-WAVE.
+
+    Raises
+    ------
+    ProductError
+        If there is neither, or a plane cannot be used, see `plane_unit`.
+    ValueError
+        If the table is damaged.
+    """
+    if CWAVE in hdus and CBAND in hdus:
+        planes = []
+        for name in (CWAVE, CBAND):
+            unit = plane_unit(name, hdus[name].shape, hdus[name].header)
+            planes.append(Quantity(hdus[name].data, unit, copy=False, dtype=None))
+        return PlaneWavelengths(*planes)
+    if WCS_WAVE in hdus:
+        return Wavelength.from_table(hdus[WCS_WAVE])
+    raise ProductError(f"no wavelengths: neither planes {CWAVE} and {CBAND} nor a table {WCS_WAVE}")
+
+
+def plane_unit(name: str, shape: tuple[int, ...], cards: Mapping[str, Any]) -> UnitBase:
+    """Return the unit of a plane of wavelengths or bandwidths.
+
+    Parameters
+    ----------
+    name
+        Name of the HDU, for the error message.
+    shape
+        Shape of the plane, rows first.
+    cards
+        Header of the plane. Without BUNIT the unit is um.
+
+    Raises
+    ------
+    ProductError
+        If the plane does not have the shape of the frame or a unit of length.
+    """
+    if tuple(shape) != FRAME_SHAPE:
+        raise ProductError(f"plane {name} has shape {tuple(shape)}, not {FRAME_SHAPE} (rows, columns) as the frame")
+    try:
+        unit = bunit_of(cards, f"of plane {name}") or units.um
+    except HeaderError as error:
+        raise ProductError(str(error)) from None
+    if not unit.is_equivalent(units.um):
+        raise ProductError(f"{BUNIT} of plane {name} is {str(unit)!r}, which is not a unit of length")
+    return unit

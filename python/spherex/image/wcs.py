@@ -1,4 +1,4 @@
-"""World coordinates of an image, from its header."""
+"""World coordinate systems of an image: read from its header, shifted for a cut, and written back."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .box import Box
 
 _PIXEL_CARD = re.compile(r"CRPIX[12][A-Z]?$")
 _PIXEL_BYTES = re.compile(rb"(?:CRPIX[12][A-Z]?|NAXIS[12]) *$")
-_CARD = 80
+_CARD = fits.Card.length
 _VALUE = 10
 _NUMBER = re.compile(r" *[+-]?(?:\d+\.?\d*|\.\d+)(?:[ED][+-]?\d+)? *(?:/|$)")
 _NUMBERS = (
@@ -51,13 +51,13 @@ def celestial_wcs(header: fits.Header) -> WCS | None:
     Raises
     ------
     ValueError
-        If a card that has to be a number is none.
+        If the value of a card is not a number, as it must be.
     """
     if "CTYPE1" not in header:
         return None
-    # Only the cards of this coordinate system are handed over: reading the
-    # whole header takes three times as long, and astropy would comment on the
-    # SIP polynomial for each of the alternative systems.
+    # astropy gets the cards of this coordinate system only: with the whole
+    # header it takes three times as long, and logs a message on the SIP
+    # polynomial for each of the alternative systems.
     cards = _celestial(header)
     _check_numbers(cards)
     with warnings.catch_warnings():
@@ -67,7 +67,7 @@ def celestial_wcs(header: fits.Header) -> WCS | None:
 
 
 def celestial_text(header: fits.Header) -> str:
-    """Return the cards that make the celestial coordinate system, to see whether they have changed."""
+    """Return the cards of the celestial coordinate system as a text, to detect changes."""
     return "".join([str(card) for card in _celestial(header)])
 
 
@@ -93,7 +93,7 @@ def alternative_wcs(header: fits.Header, key: str, tables: Mapping[str, fits.Bin
     KeyError
         If the header has no such system.
     ValueError
-        If a card that has to be a number is none.
+        If the value of a card is not a number, as it must be.
     """
     if f"CTYPE1{key}" not in header:
         raise KeyError(f"The header has no coordinate system {key!r} (no card CTYPE1{key}).")
@@ -106,61 +106,59 @@ def alternative_wcs(header: fits.Header, key: str, tables: Mapping[str, fits.Bin
 
 
 def alternative_cards(header: fits.Header, key: str) -> fits.Header:
-    """Return those cards of a header that make an alternative coordinate system.
+    """Return the cards of an alternative coordinate system.
 
-    The SIP polynomial is not among them. It belongs to the celestial system
-    alone: left on, it shifts the wavelengths (astropy issue 13105), and
-    astropy comments on it each time.
+    The SIP polynomial is left out. It belongs to the celestial system alone:
+    otherwise it shifts the wavelengths (astropy issue 13105), and astropy logs
+    a message each time.
     """
     belongs = re.compile(f"{_ALTERNATIVE}{key}$")
     return fits.Header([card for card in header.cards if belongs.match(card.keyword)])
 
 
 def frame_origin(header: Mapping[str, Any]) -> tuple[float, float]:
-    """Return where an image begins in the whole frame of its detector.
+    """Return the position of an image in the whole frame of its detector.
 
     Parameters
     ----------
     header
         Header of the image. Its coordinate system A counts the pixels of the
-        whole frame; an axis without one is taken for that of a whole frame.
+        whole frame; an axis without it is that of a whole frame.
 
     Returns
     -------
     x, y : `float`
         Column and row of the whole frame, from 0, of the first pixel.
     """
-    x, y = (
-        header.get(f"CRVAL{axis}A", 0.0) + (1 - header[f"CRPIX{axis}A"]) * header.get(f"CDELT{axis}A", 1.0)
-        if f"CRPIX{axis}A" in header
-        else 0.0
-        for axis in (1, 2)
-    )
-    return x, y
+    origin = []
+    for axis in (1, 2):
+        pixel, value, step = (number_of(header, f"{name}{axis}A") for name in ("CRPIX", "CRVAL", "CDELT"))
+        origin.append(0.0 if pixel is None else (value or 0.0) + (1 - pixel) * (1.0 if step is None else step))
+    return origin[0], origin[1]
 
 
 def frame_box(header: Mapping[str, Any], shape: Sequence[int]) -> Box:
-    """Return which pixels of the whole frame an image has.
+    """Return the pixels of the whole frame that an image covers.
 
     Parameters
     ----------
     header
         Header of the image.
     shape
-        Its shape, rows first.
+        Shape of the image (rows, columns).
     """
-    x, y = (round(one) for one in frame_origin(header))
+    x, y = map(round, frame_origin(header))
     return Box(x, x + shape[-1], y, y + shape[-2])
 
 
 def _check_numbers(cards: Iterable[fits.Card], key: str = "") -> None:
-    """Refuse damaged cards, for which astropy takes zero with no more than a warning."""
+    """Check numbers: for a damaged card astropy uses zero and only warns."""
     keywords = _number_keywords(key)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", VerifyWarning)
         for card in cards:
-            # astropy needs the text of each card too; to parse the values of
-            # all would take a third of the time of the coordinate system.
+            # To parse the values of all cards would take a third of the time
+            # of the coordinate system; astropy needs their texts anyway.
             if keywords.match(card.keyword) and not _NUMBER.match(str(card), _VALUE):
                 number_of(fits.Header([card]), card.keyword)
 
@@ -171,7 +169,7 @@ def _number_keywords(key: str) -> re.Pattern[str]:
 
 
 def celestial_cards(cards: bytes) -> bytes:
-    """Return those cards of a header that make its celestial coordinate system."""
+    """Return the cards of the celestial coordinate system of a header."""
     places = range(0, len(cards), _CARD)
     return b"".join(cards[at : at + _CARD] for at in places if _CELESTIAL_BYTES.match(cards, at, at + 8))
 
@@ -187,8 +185,8 @@ def shifted_cards(cards: bytes, box: Box) -> bytes:
     """Return the cards of a header for the cut of an image; see `shift_header`."""
     if b"CRPIX" not in cards:
         return cards
-    # Of some hundred cards a few change; to parse all would take longer than
-    # everything else that is done for a small cut.
+    # A few of some hundred cards change. To parse all would take longer than
+    # all the rest of a small cut.
     places = [at for at in range(0, len(cards), _CARD) if _PIXEL_BYTES.match(cards, at, at + 8)]
     header = fits.Header.fromstring(b"".join([cards[at : at + _CARD] for at in places]))
     shift_header(header, box)
@@ -199,17 +197,16 @@ def shifted_cards(cards: bytes, box: Box) -> bytes:
 
 
 def shift_header(header: fits.Header, box: Box) -> None:
-    """Change the header of an image to that of a cut of it.
+    """Change the header of an image to that of a cut, in place.
 
-    Every coordinate system, the alternative ones too, then gives each pixel
-    the same coordinates as before.
+    Each pixel keeps its coordinates in all coordinate systems of the header.
 
     Parameters
     ----------
     header
-        Header of the whole image, which is changed.
+        Header of the whole image.
     box
-        The cut.
+        Pixels of the cut.
 
     Raises
     ------
@@ -226,7 +223,7 @@ def shift_header(header: fits.Header, box: Box) -> None:
 
 def shifted_wcs(wcs: WCS, box: Box) -> WCS:
     """Return the coordinate system of a cut of an image."""
-    # Slicing a WCS would take a negative begin for one counted from the end.
+    # WCS.slice would count a negative begin from the end.
     begin = np.array([box.x0, box.y0])
     shifted = wcs.deepcopy()
     shifted.wcs.crpix = wcs.wcs.crpix - begin
@@ -251,24 +248,26 @@ def replace_celestial_wcs(header: fits.Header, wcs: WCS | None) -> None:
     Parameters
     ----------
     header
-        Header that may hold another one, which is removed.
+        Header; its celestial coordinate system, if any, is removed.
     wcs
-        New system, or `None`.
+        New system, `None` for none.
 
     Raises
     ------
     ValueError
-        If cards cannot hold ``wcs`` (look-up tables, distortion paper
-        tables).
+        If ``wcs`` cannot be written as cards (look-up tables, tables of the
+        distortion paper).
     """
     for keyword in {keyword for keyword in header if _CELESTIAL_CARD.match(keyword)}:
         header.remove(keyword, remove_all=True)
     if wcs is None:
         return
     if wcs.wcs.tab or wcs.cpdis1 or wcs.cpdis2 or wcs.det2im1 or wcs.det2im2:
-        raise ValueError("The WCS of the image uses look-up tables, which cards cannot hold; use TAN or TAN-SIP.")
+        raise ValueError(
+            "The WCS of the image has look-up tables, which cannot be written as cards; use TAN or TAN-SIP."
+        )
     if wcs.naxis != 2 or not wcs.has_celestial:
-        raise ValueError("The WCS of an image has two celestial axes.")
+        raise ValueError("The WCS of an image must have two celestial axes.")
     for card in wcs.to_header(relax=True, key=" ").cards:
         # Times belong to the exposure; wcslib repeats them.
         if _CELESTIAL_CARD.match(card.keyword):

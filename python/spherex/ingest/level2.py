@@ -15,7 +15,7 @@ from astropy.io import fits
 from lsst.daf.butler import Timespan
 
 from spherex.archive import CalibrationName, Level2Name, ObservationId, ProcessingRun
-from spherex.detectors import FRAME_SIDE, WAVELENGTH_TYPE
+from spherex.detectors import DETECTOR_IDS, FRAME_SHAPE, FRAME_SIDE, LEVEL2_COLLECTION, WAVELENGTH_TYPE
 from spherex.errors import ArchiveNameError, DescriptionError, ProductError, Remark
 from spherex.fits import FLAGS, IMAGE, VARIANCE, WCS_WAVE, check_layout, open_source, scan_hdus
 from spherex.geometry import boresight_of, frame_corners, polygon_of
@@ -74,7 +74,7 @@ def identity_of(cards: Mapping[str, Any]) -> tuple[ObservationId, int]:
     obsid, expidn, detector = cards["OBSID"], cards["EXPIDN"], cards["DETECTOR"]
     observation = _observation(str(obsid))
     # A number with a decimal point would be equal.
-    if type(detector) is not int or not 1 <= detector <= 6:
+    if type(detector) is not int or detector not in DETECTOR_IDS:
         raise ValueError(f"DETECTOR in the header is {detector!r}, not 1 to 6")
     if type(expidn) is not int or expidn != observation.expidn(detector):
         raise ValueError(
@@ -310,7 +310,6 @@ _STORAGE_CLASS = "SPHERExImage"
 _DIMENSIONS = ("instrument", "exposure", "detector")
 _WAVELENGTH_KIND = DatasetKind(WAVELENGTH_TYPE, ("instrument", "detector"), "AstropyHDUList")
 
-_FULL_FRAME = (FRAME_SIDE, FRAME_SIDE)
 _SMALLER = f"smaller than the frame of {FRAME_SIDE} x {FRAME_SIDE} pixels"
 _CUTOUT = Remark(f"is a cutout, {_SMALLER}", f"are cutouts, {_SMALLER}")
 _WITHOUT = f"without {FLAGS} or {VARIANCE}"
@@ -329,7 +328,7 @@ about ten pixels.
 def _age_of(collection: str) -> Any:
     """Sorts collections of processing runs by age."""
     prefix, _, run = collection.rpartition("/")
-    if prefix != SPHEREx.level2_collection:
+    if prefix != LEVEL2_COLLECTION:
         return None
     try:
         return ProcessingRun.parse(run).age_key
@@ -359,7 +358,7 @@ class Level2Describer:
         },
         optional_fields={"exposure": frozenset(_SPACECRAFT_FIELDS)},
         last_hdu=IMAGE,
-        chain=RunChain(SPHEREx.level2_collection, _age_of),
+        chain=RunChain(LEVEL2_COLLECTION, _age_of),
     )
     fields: Mapping[str, frozenset[str]] = {
         **SPHEREx.record_fields,
@@ -405,7 +404,7 @@ class Level2Describer:
 
     def _key(self, observation: ObservationId, detector: int, run: ProcessingRun) -> FileKey:
         exposure, name = observation.exposure, str(run)
-        collection = f"{self.instrument.level2_collection}/{name}"
+        collection = f"{LEVEL2_COLLECTION}/{name}"
         dataset = DatasetKey(self._kind, collection, (self.instrument.name, exposure, detector))
         return FileKey(exposure, (detector, name), dataset)
 
@@ -413,7 +412,7 @@ class Level2Describer:
         """Run of a file by its directory .../{run}/{detector}/, by the collection in its path, or by the user."""
         path = address if is_path(address) else urllib.parse.urlsplit(address).path
         # In a repository the collection tells it, whatever comes after.
-        _, _, below = path.rpartition(f"/{self.instrument.level2_collection}/")
+        _, _, below = path.rpartition(f"/{LEVEL2_COLLECTION}/")
         with contextlib.suppress(ArchiveNameError):
             return ProcessingRun.parse(below.partition("/")[0])
         *_, directory, number = ["", "", *posixpath.dirname(path).split("/")]
@@ -445,7 +444,7 @@ class Level2Describer:
             place = self._place(observation, detector, hdu, shape)
         except ValueError as error:
             raise DescriptionError(f"{error}; mend the header or leave the file out") from None
-        is_cutout = shape != _FULL_FRAME
+        is_cutout = shape != FRAME_SHAPE
         names = {hdu.name for hdu in structure.hdus}
         remarks = [_CUTOUT] if is_cutout else []
         if not is_cutout and _is_all_known(structure) and not {FLAGS, VARIANCE} <= names:
@@ -475,7 +474,7 @@ class Level2Describer:
     def _place(
         self, observation: ObservationId, detector: int, hdu: HDUInfo, shape: tuple[int, int]
     ) -> RecordDescription:
-        corners = frame_corners(hdu.cards, _FULL_FRAME, origin_of(hdu.cards, shape))
+        corners = frame_corners(hdu.cards, FRAME_SHAPE, origin_of(hdu.cards, shape))
         if corners is None:
             raise ValueError("it has no celestial WCS")
         return RecordDescription(

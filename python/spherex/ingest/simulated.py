@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lsst.daf.butler import Timespan
 
+from spherex.detectors import DARK_TYPE, DETECTOR_IDS, RAW_TYPE
 from spherex.errors import DescriptionError, ProductError
 from spherex.fits import FLAGS, IMAGE, VARIANCE, check_layout
 from spherex.geometry import frame_corners, polygon_of
@@ -36,7 +37,6 @@ _NAME = re.compile(rf"{_STEM}({_DARK})?\.fits\Z")
 STORAGE_CLASS = "SPHERExImage"
 _DIMENSIONS = ("instrument", "exposure", "detector")
 
-_RAW_TYPE, _DARK_TYPE = "rawexp", "dark"
 _KIND_CARD = "IMAGETYP"
 
 _LONGEST_GROUP = 64
@@ -105,10 +105,8 @@ class SimulatedDescriber:
                 "rename it, or leave it out with --regex"
             )
         exposure, detector = int(match["exposure"]), int(match["detector"])
-        if not 1 <= detector < self.instrument.detector_max:
-            raise DescriptionError(
-                f"there is no detector {detector}, only 1 to {self.instrument.detector_max - 1}; rename the file"
-            )
+        if detector not in DETECTOR_IDS:
+            raise DescriptionError(f"there is no detector {detector}, only 1 to {DETECTOR_IDS[-1]}; rename the file")
         if exposure >= self.instrument.exposure_max:
             raise DescriptionError(
                 f"exposure {exposure} is beyond the last one, {self.instrument.exposure_max - 1}; rename the file"
@@ -130,10 +128,9 @@ class SimulatedDescriber:
             self._check_identity(key, hdu.cards)
             exposure = self._exposure(key, hdu.cards)
             region = self._region(hdu)
-        except ProductError as error:
-            raise DescriptionError(f"{error}; mend it or leave the file out") from None
         except ValueError as error:
-            raise DescriptionError(f"{error}; mend the header of HDU {IMAGE} or leave the file out") from None
+            damaged = "it" if type(error) is ProductError else f"the header of HDU {IMAGE}"
+            raise DescriptionError(f"{error}; mend {damaged} or leave the file out") from None
         unknown = [name for name, value in (("WCS", region), ("time", exposure.values["timespan"])) if value is None]
         place = RecordDescription(
             "exposure_detector_region",
@@ -150,11 +147,11 @@ class SimulatedDescriber:
     def _check_kind(self, cards: Mapping[str, Any]) -> None:
         """Refuse to take a raw image for a dark, or a dark for a raw image."""
         is_dark = {"DARK": True, "SCIENCE": False}.get(str(cards.get(_KIND_CARD, "")).strip())
-        wants_dark = {_DARK_TYPE: True, _RAW_TYPE: False}.get(self._kind.name)
+        wants_dark = {DARK_TYPE: True, RAW_TYPE: False}.get(self._kind.name)
         if is_dark is None or wants_dark is None or is_dark is wants_dark:
             return
         raise DescriptionError(
-            f"it is a dark current map ({_KIND_CARD} is DARK), not a raw image; add --ingest-type {_DARK_TYPE}"
+            f"it is a dark current map ({_KIND_CARD} is DARK), not a raw image; add --ingest-type {DARK_TYPE}"
             if is_dark
             else f"it is a raw image ({_KIND_CARD} is SCIENCE), not a dark; add --regex dark_current.fits"
         )
@@ -195,7 +192,7 @@ class SimulatedDescriber:
 
     def _region(self, hdu: HDUInfo) -> Any:
         rows, columns = hdu.image_shape
-        corners = frame_corners(hdu.cards, (columns, rows))
+        corners = frame_corners(hdu.cards, (rows, columns))
         return None if corners is None else polygon_of(corners)
 
 

@@ -1,4 +1,4 @@
-"""Fluxes of point sources in images; knows no Butler."""
+"""Fluxes of point sources at positions in arrays of pixels."""
 
 from __future__ import annotations
 

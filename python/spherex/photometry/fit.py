@@ -1,4 +1,4 @@
-"""Weighted linear fits of many small squares of pixels at once, and circular apertures."""
+"""Weighted linear fits of many stamps at once, and fluxes in circular apertures."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
 
 
 _SINGULAR = 1e-8
-"""Least eigenvalue of a matrix of normal equations with a diagonal of ones that is still solved.
+"""Smallest eigenvalue of the normal equations, scaled to a diagonal of ones, that is used.
 
-Two equal sources nearer than 0.001 pixels would have it.
+Two equal sources at a distance of 0.001 pixels have it.
 """
 
 _NO_PART = 1e-4
-"""Part of a term in sums of terms that are not solved for, up to which the term is known.
+"""Largest component of a term along unused eigenvectors for which the term counts as known.
 
-With a signal of a thousand times the noise in such a sum, the term is off by
-a tenth of its error.
+With a signal of a thousand times the noise along such an eigenvector, the error
+of the term is wrong by a tenth.
 """
 
 _LEAST_VARIANCE = 0.5
-"""Bound of a smoothed variance, in units of the least one that the pixels have."""
+"""Lower limit of a smoothed variance, in units of the smallest variance of the pixels."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -37,14 +37,15 @@ class Fit:
     Parameters
     ----------
     values
-        Of shape (n, terms). Of terms that the pixels cannot tell apart only
-        what they make together is meant; alone they are the smallest possible.
+        Factors of the terms, shape (n, terms). If the pixels do not separate
+        terms, only their sum is determined, and the solution of least norm is
+        returned.
     covariance
-        Of shape (n, terms, terms).
+        Shape (n, terms, terms).
     is_known
-        Which values mean something alone, of shape (n, terms).
+        Whether a value is determined by itself, shape (n, terms).
     rank
-        Number of what was solved for, the number of terms or fewer, of shape (n,).
+        Number of eigenvalues used, at most the number of terms, shape (n,).
     """
 
     values: NDArray[np.float64]
@@ -54,11 +55,11 @@ class Fit:
 
     @property
     def errors(self) -> NDArray[np.float64]:
-        """Standard deviations, those of correlated terms included, of shape (n, terms)."""
+        """Standard deviations, with the correlations of the terms, shape (n, terms)."""
         return np.sqrt(np.diagonal(self.covariance, axis1=1, axis2=2))
 
     def model(self, design: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the sum of terms of shape (n, pixels, terms)."""
+        """Return the sum of the terms, shape (n, pixels), from a design of shape (n, pixels, terms)."""
         model: NDArray[np.float64] = (design @ self.values[:, :, None])[:, :, 0]
         return model
 
@@ -66,27 +67,31 @@ class Fit:
 def fit_linear(design: NDArray[np.float64], data: NDArray[np.float64], weights: NDArray[np.float64]) -> Fit:
     """Fit a sum of terms to pixels.
 
+    The normal equations are ``(D^T W D) v = D^T W d`` with the design D, the
+    weights W and the data d. They are scaled to a diagonal of ones and solved
+    by their eigenvectors; eigenvalues below a limit are left out.
+
     Parameters
     ----------
     design
-        The terms, of shape (n, pixels, terms).
+        Terms, shape (n, pixels, terms).
     data
-        The pixels, of shape (n, pixels).
+        Pixels, shape (n, pixels).
     weights
-        One over the variance, 0 where a pixel does not count, of shape (n, pixels).
+        One over the variance, 0 for pixels that are not used, shape (n, pixels).
 
     Returns
     -------
     fit
-        Nothing is known of rows whose normal equations are no numbers; the
-        other rows do not suffer.
+        No value is known in rows whose normal equations are not finite; other
+        rows are not affected.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         weighted = (design * weights[:, :, None]).transpose(0, 2, 1)
         normal = weighted @ design
         right = (weighted @ data[:, :, None])[:, :, 0]
     is_usable = np.isfinite(normal).all(axis=(1, 2)) & np.isfinite(right).all(axis=1)
-    # One such matrix would stop the decomposition of all.
+    # One matrix that is not finite would end the decomposition of all.
     normal[~is_usable], right[~is_usable] = 0.0, 0.0
     scale = np.sqrt(np.diagonal(normal, axis1=1, axis2=2))
     scale = np.where(scale > 0, scale, 1.0)
@@ -99,7 +104,7 @@ def fit_linear(design: NDArray[np.float64], data: NDArray[np.float64], weights: 
 
 
 def median_variance(variance: NDArray[np.float64], is_good: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return the median variance of each row for all of its pixels, 1 where none is good; shape (n, pixels)."""
+    """Return for all pixels of a row its median variance, 1 without good pixels, shape (n, pixels)."""
     known = _known(variance, is_good)
     return np.broadcast_to(np.nanmedian(known, axis=1, keepdims=True), variance.shape)
 
@@ -113,24 +118,25 @@ def smooth_variance(
     """Return a variance without the noise of the pixels that it was computed from.
 
     The archive's variance grows linearly with the measured rate. Weights from
-    it prefer pixels that are too faint by chance, and make fluxes too small
-    by about a tenth of their error, which no number of visits averages out.
-    Here the part that grows with the rate is taken from the model instead;
-    what else differs from pixel to pixel stays.
+    it prefer pixels that are too faint by chance. Fluxes then are too small by
+    about a tenth of their error, however many visits are averaged. Here the
+    part that grows with the rate is taken from the model instead, with the
+    slope of a straight line through variance and data; other differences
+    between pixels remain.
 
     Parameters
     ----------
     variance, data
-        Of the pixels, of shape (n, pixels).
+        Variance and values of the pixels, shape (n, pixels).
     model
-        What is expected of them.
+        Expected values of the pixels, shape (n, pixels).
     is_good
-        Where pixels can be used.
+        Whether a pixel can be used, shape (n, pixels).
 
     Returns
     -------
     variance
-        Positive, of shape (n, pixels).
+        Positive, shape (n, pixels).
     """
     least = np.nanmin(_known(variance, is_good), axis=1, keepdims=True)
     number = np.maximum(is_good.sum(axis=1, keepdims=True), 1)
@@ -152,21 +158,21 @@ def _known(variance: NDArray[np.float64], is_good: NDArray[np.bool_]) -> NDArray
 def aperture_weights(
     stamps: Stamps, x: NDArray[np.float64], y: NDArray[np.float64], radius: float
 ) -> NDArray[np.float64]:
-    """Return which part of each pixel is in a circle.
+    """Return the part of each pixel inside of a circle.
 
     Parameters
     ----------
     stamps
-        Squares of pixels.
+        Stamps.
     x, y
-        Centres of the circles in pixels of the whole frame, from 0, of shape (n,).
+        Centres of the circles in pixels of the whole frame, from 0, shape (n,).
     radius
-        Their radius (pixels).
+        Radius of the circles (pixels).
 
     Returns
     -------
     weights
-        0 to 1, of shape (n, side, side).
+        0 to 1, shape (n, side, side).
     """
     from photutils.geometry import circular_overlap_grid
 
@@ -185,34 +191,36 @@ def aperture_fluxes(
     of_fit: NDArray[np.float64],
     fit: Fit,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return the light in apertures that is left after all but the target.
+    """Return the fluxes in apertures after subtraction of all terms but the target.
 
     Parameters
     ----------
     weights
-        Which part of each usable pixel is in the aperture, of shape (n, pixels).
+        Part of each usable pixel inside of the aperture, shape (n, pixels).
     design
-        The target's light, and the terms that are subtracted, of shape (n, pixels, terms).
+        Profile of the target, and the terms to subtract, shape (n, pixels, terms).
     data
-        The pixels, of shape (n, pixels).
+        Pixels, shape (n, pixels).
     of_fit
-        The weights that the fit had, one over the variance, of shape (n, pixels).
+        Weights of the fit, one over the variance, shape (n, pixels).
     fit
-        The fit of ``design`` to ``data``.
+        Fit of ``design`` to ``data``.
 
     Returns
     -------
     flux, error
-        Divided by the fraction in the aperture.
+        Divided by the enclosed fraction, shape (n,).
     enclosed
-        That fraction.
+        Fraction of the target's flux in the aperture, shape (n,).
     """
     others = design[:, :, 1:]
     rest = data - (others @ fit.values[:, 1:, None])[:, :, 0]
     enclosed = (weights * design[:, :, 0]).sum(axis=1)
-    # What is subtracted was fitted to pixels of the aperture, too: it takes
-    # some of their noise away. The result is linear in the pixels, and this
-    # is the factor of each.
+    # The subtracted terms were fitted to pixels of the aperture too, and take
+    # away some of their noise. The flux is a linear function of the pixels d:
+    # f = (a - W D C S) d, with the aperture a, the weights of the fit W, the
+    # design D, the columns C of the covariance for the subtracted terms, and
+    # their sums S in the aperture. These are the factors of the pixels.
     subtracted = (weights[:, None, :] @ others)[:, 0]
     of_terms = (subtracted[:, None, :] @ fit.covariance[:, 1:, :]).transpose(0, 2, 1)
     factors = weights - (design @ of_terms)[:, :, 0] * of_fit

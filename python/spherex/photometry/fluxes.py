@@ -1,4 +1,4 @@
-"""Fluxes of point sources at known positions, together with those of their neighbours."""
+"""Fluxes of point sources at known positions, fitted together with their neighbours."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .fit import Fit, aperture_fluxes, aperture_weights, fit_linear, median_variance, smooth_variance
-from .stamps import IN_ONE_GO, Stamps, cut_stamps
+from .stamps import BATCH_SIZE, Stamps, cut_stamps
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,41 +19,42 @@ if TYPE_CHECKING:
 
 
 MOST_NEIGHBOURS = 100
-"""Neighbours that are fitted together with a target; with more of them it has no flux."""
+"""Largest number of neighbours fitted together with a target; with more it has no flux."""
 
-_LEAST_LIGHT = 1e-4  # of a neighbour in the pixels, else it does not matter
-_MOST_PAIRS = 8 * IN_ONE_GO  # of targets and neighbours in one go: some ten Mbyte
+_LEAST_LIGHT = 1e-4  # fraction of a neighbour's flux in the pixels; with less it is ignored
+_MOST_PAIRS = 8 * BATCH_SIZE  # of targets and neighbours in a batch: some ten Mbyte
 
 
 def find_neighbours(
     x: NDArray[np.float64], y: NDArray[np.float64], wanted: NDArray[np.intp], reach: float
 ) -> list[NDArray[np.intp]]:
-    """Return for each target the other sources in the square around it.
+    """Return the indices of the other sources in the square around each target.
 
     Parameters
     ----------
     x, y
-        Positions of all sources (pixels), of shape (m,).
+        Positions of all sources (pixels), shape (m,).
     wanted
-        Indices of the targets, of shape (n,).
+        Indices of the targets, shape (n,).
     reach
         Half of the side of the square (pixels).
     """
     from scipy.spatial import KDTree
 
-    places = np.stack([x, y], axis=-1)
-    near: list[list[int]] = KDTree(places).query_ball_point(places[wanted], reach, p=np.inf, return_sorted=True)
+    positions = np.stack([x, y], axis=-1)
+    near: list[list[int]] = KDTree(positions).query_ball_point(positions[wanted], reach, p=np.inf, return_sorted=True)
     return [
-        np.array([one for one in those if one != target], np.intp) for target, those in zip(wanted, near, strict=True)
+        np.array([source for source in sources if source != target], np.intp)
+        for target, sources in zip(wanted, near, strict=True)
     ]
 
 
 def batches(neighbours: list[NDArray[np.intp]]) -> Iterator[slice]:
-    """Split targets into parts that need a bounded memory, each with one target at least."""
-    sizes = np.array([1 + len(those) for those in neighbours], np.int64)
+    """Yield slices of the targets that need limited memory, each of at least one target."""
+    sizes = np.array([1 + len(sources) for sources in neighbours], np.int64)
     begin = 0
     while begin < len(sizes):
-        total = np.cumsum(sizes[begin : begin + IN_ONE_GO])
+        total = np.cumsum(sizes[begin : begin + BATCH_SIZE])
         end = begin + max(int(np.searchsorted(total, _MOST_PAIRS, side="right")), 1)
         yield slice(begin, end)
         begin = end
@@ -67,25 +68,25 @@ def light_of_neighbours(
     profiles: Profiles,
     used: NDArray[np.bool_],
 ) -> list[NDArray[np.float64]]:
-    """Return for each stamp the light of those neighbours that matter.
+    """Return the profiles of the neighbours with enough light in each stamp.
 
     Parameters
     ----------
     stamps
-        The squares of the targets.
+        Stamps of the targets.
     x, y
-        Positions of all sources (pixels), of shape (m,).
+        Positions of all sources (pixels), shape (m,).
     neighbours
         Indices of the neighbours of each target.
     profiles
-        The PSF.
+        PSF.
     used
-        Which pixels are used, of shape (n, side, side).
+        Whether a pixel is used, shape (n, side, side).
 
     Returns
     -------
     light
-        For each target of shape (neighbours that matter, side, side).
+        For each target, shape (neighbours, side, side).
     """
     rows, others = _pairs(neighbours)
     found = np.empty((0, stamps.side, stamps.side))
@@ -100,9 +101,11 @@ def light_of_neighbours(
 def cores_of_neighbours(
     stamps: Stamps, x: NDArray[np.float64], y: NDArray[np.float64], neighbours: list[NDArray[np.intp]], radius: float
 ) -> NDArray[np.bool_]:
-    """Return which pixels are near a neighbour that is in the square itself, of shape (n, side, side)."""
+    """Return whether a pixel is near a neighbour inside of the stamp, shape (n, side, side)."""
     rows, others = _pairs(neighbours)
-    column, line = (np.rint(place[others]) - begin[rows] for place, begin in ((x, stamps.left), (y, stamps.bottom)))
+    column, line = (
+        np.rint(position[others]) - begin[rows] for position, begin in ((x, stamps.left), (y, stamps.bottom))
+    )
     is_inside = (column >= 0) & (column < stamps.side) & (line >= 0) & (line < stamps.side)
     is_core = np.zeros(stamps.data.shape, bool)
     rows, others = rows[is_inside], others[is_inside]
@@ -114,33 +117,34 @@ def cores_of_neighbours(
 
 
 def _pairs(neighbours: list[NDArray[np.intp]]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the numbers of stamps, ascending, and for each one a neighbour."""
-    rows = np.repeat(np.arange(len(neighbours)), [len(those) for those in neighbours])
+    """Return pairs of the index of a stamp, ascending, and of a neighbour."""
+    rows = np.repeat(np.arange(len(neighbours)), [len(sources) for sources in neighbours])
     return rows, np.concatenate([np.empty(0, np.intp), *neighbours])
 
 
-_ROUNDS = 2  # of the weights, after a first fit without a model
+_ITERATIONS = 2  # of the weights, after a first fit without a model
 _CLIPPING = 3.0  # standard deviations
 
 
 @dataclasses.dataclass(frozen=True)
 class FluxSettings:
-    """How fluxes are measured.
+    """Settings of the measurement of fluxes.
 
     Parameters
     ----------
     side
-        Side of the square of pixels around a target (pixels), an odd number.
+        Side of the stamp around a target (pixels), an odd number.
     core
-        Radius around a target within which doubtful pixels are used: flags of
-        sources and particles are raised by bright stars themselves (pixels).
+        Radius around a target within which doubtful pixels are used (pixels):
+        bright stars themselves set the flags of sources and particles.
     aperture
         Radius of the aperture (pixels).
     most_masked
-        Largest fraction of the PSF on unusable pixels with which a flux is given.
+        Largest fraction of the PSF on unusable pixels for which a flux is
+        measured.
     least_background
-        Number of undoubtful pixels below which doubtful ones are used as
-        background, too, after clipping.
+        Number of pixels that are not doubtful below which doubtful pixels are
+        used as background too, after clipping.
     """
 
     side: int = 15
@@ -154,7 +158,7 @@ class FluxSettings:
 class Fluxes:
     """Measurements, all of shape (n,), in the unit of the image times pixels.
 
-    Fluxes are NaN where ``reason`` says why.
+    A flux is NaN if it could not be measured; ``reason`` then says why.
     """
 
     flux: NDArray[np.float64]
@@ -182,10 +186,10 @@ def measure_fluxes(
     settings: FluxSettings | None = None,
     slopes: NDArray[np.float64] | None = None,
 ) -> Fluxes:
-    """Measure fluxes by fit of the PSF and in apertures.
+    """Measure fluxes by a fit of the PSF, and in apertures.
 
-    Flux, local background and the fluxes of neighbours are solved for
-    together, so that each one's error contains what it owes to the others.
+    Flux, local background and the fluxes of neighbours are fitted together, so
+    that the error of each contains its correlation with the others.
 
     Parameters
     ----------
@@ -193,18 +197,18 @@ def measure_fluxes(
         The image, or the part of it around the targets.
     x, y
         Positions of all known sources in pixels of the whole frame, from 0,
-        of shape (m,).
+        shape (m,).
     wanted
-        Indices of those that are to be measured, of shape (n,); the others
-        count as neighbours.
+        Indices of the targets to measure, shape (n,); the other sources are
+        neighbours.
     profiles
-        The PSF.
+        PSF.
     settings
-        How to do it.
+        Settings; by default those of `FluxSettings`.
     slopes
         Direction along x and y in which the background may change linearly,
-        of shape (n, 2); `None`, or one without a finite length above zero,
-        for a constant one.
+        shape (n, 2). The background is constant if it is `None`, and for
+        directions that are zero or not finite.
 
     Returns
     -------
@@ -213,8 +217,8 @@ def measure_fluxes(
     """
     settings = settings or FluxSettings()
     fluxes = _blank(len(wanted))
-    # A target is up to half a pixel beside the middle of its square; the light
-    # of a pixel comes from all of it.
+    # A target is up to half a pixel away from the middle of its stamp, and its
+    # light falls on whole pixels.
     neighbours = find_neighbours(x, y, wanted, settings.side / 2 + profiles.reach + 0.5)
     for rows in batches(neighbours):
         batch = _Batch(pixels, x, y, wanted[rows], neighbours[rows], profiles, settings)
@@ -236,7 +240,7 @@ def _blank(number: int) -> Fluxes:
 
 
 class _Batch:
-    """Targets that are measured together."""
+    """Targets measured together."""
 
     def __init__(
         self,
@@ -258,7 +262,7 @@ class _Batch:
         self.fluxes = _blank(len(wanted))
 
     def measure(self, slopes: NDArray[np.float64] | None) -> None:
-        """Fill in the fluxes."""
+        """Compute `fluxes`."""
         used = self._used_pixels()
         self._describe_pixels(used)
         light = light_of_neighbours(self._stamps, *self._all, self._neighbours, self._profiles, used)
@@ -272,7 +276,7 @@ class _Batch:
             terms = [self._own[rows], np.ones_like(self._own[rows])]
             if is_sloped and slopes is not None:
                 terms.append(self._ramp(rows, slopes[rows]))
-            terms.extend(np.stack([light[row][place] for row in rows]) for place in range(size))
+            terms.extend(np.stack([light[row][number] for row in rows]) for number in range(size))
             design = np.stack(terms, axis=-1).reshape(len(rows), -1, len(terms))
             self._solve(rows, design, used[rows].reshape(len(rows), -1))
         self._judge()
@@ -292,9 +296,9 @@ class _Batch:
 
     def _describe_pixels(self, used: NDArray[np.bool_]) -> None:
         stamps, fluxes = self._stamps, self.fluxes
-        # What of the PSF is in no pixel of the file is masked, too.
+        # The part of the PSF outside of the file counts as masked too.
         whole = self._whole_light()
-        # Rounding, and negative samples of a PSF, would make it negative.
+        # It would be negative by rounding, or by negative samples of a PSF.
         fluxes.masked_fraction[:] = np.maximum(1 - (self._own * used).sum(axis=(1, 2)) / whole, 0)
         near = stamps.distance(self._x, self._y) <= self._settings.aperture
         fluxes.flags[:] = np.bitwise_or.reduce(np.where(near, stamps.flags, 0), axis=(1, 2))
@@ -304,11 +308,11 @@ class _Batch:
             whole: NDArray[np.float64] = self._own.sum(axis=(1, 2))
             return whole
         half = self._profiles.side // 2
-        left, bottom = (np.rint(place).astype(np.int64) - half for place in (self._x, self._y))
+        left, bottom = (np.rint(position).astype(np.int64) - half for position in (self._x, self._y))
         return self._profiles.at(self._x, self._y, left, bottom).sum(axis=(1, 2))
 
     def _ramp(self, rows: NDArray[np.intp], slopes: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return a background that changes by one over the half of the square."""
+        """Return a background that changes by one over half of the stamp."""
         stamps = self._stamps
         steps = np.arange(stamps.side)
         across = (stamps.left[rows] - self._x[rows])[:, None] + steps
@@ -321,7 +325,7 @@ class _Batch:
         data, given = (plane[rows].reshape(used.shape) for plane in (stamps.data, stamps.variance))
         variance = median_variance(given, used)
         fit = fit_linear(design, data, used / variance)
-        for _ in range(_ROUNDS):
+        for _ in range(_ITERATIONS):
             variance = smooth_variance(given, data, fit.model(design), used)
             fit = fit_linear(design, data, used / variance)
         fluxes.flux[rows], fluxes.background[rows] = np.where(fit.is_known, fit.values, np.nan)[:, :2].T
@@ -345,7 +349,7 @@ class _Batch:
         )
 
     def _judge(self) -> None:
-        """Say of which targets there is no flux."""
+        """Set the reason of targets without a flux."""
         fluxes = self.fluxes
         for row in np.flatnonzero(fluxes.masked_fraction > self._settings.most_masked):
             fluxes.reason[row] = f"{fluxes.masked_fraction[row]:.0%} of the PSF is on pixels that cannot be used"
@@ -376,7 +380,7 @@ def _take(stamps: Stamps, rows: NDArray[np.intp]) -> Stamps:
 
 
 def _clipped(data: NDArray[np.float64], is_candidate: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return which of some pixels are left after clipping what is far above or below their median."""
+    """Return the candidate pixels that remain after clipping around their median."""
     from astropy.stats import sigma_clip
 
     if not is_candidate.any():

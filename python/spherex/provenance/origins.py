@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 from spherex.archive import CalibrationReference, ProcessingRun, calibration_references, time_of_uuid
 from spherex.errors import ArchiveNameError, ProductError
 from spherex.fits import IMAGE, history_of, open_source, scan_hdus
+from spherex.headers import date_written
 
 if TYPE_CHECKING:
     from lsst.daf.butler import Butler, DatasetRef
     from lsst.resources import ResourcePath
 
 
-_DATE_CARD = "DATE"
 _LONGEST_RUN = datetime.timedelta(days=7)
 """How long after the day in its name a processing run may write. Those of
 Quick Release 1 wrote on the day and on the next one.
@@ -114,20 +114,7 @@ def read_origin(uri: ResourcePath) -> ImageOrigin:
         hdu = next((hdu for hdu in scan_hdus(source, last=IMAGE) if hdu.name == IMAGE), None)
     if hdu is None:
         raise ProductError(f"it has no HDU {IMAGE}")
-    date = hdu.cards.get(_DATE_CARD)
-    try:
-        # FITS dates have no zone; they are UTC (FITS standard 4.0, section 4.4.2.1).
-        written = None if date is None else _end_of(str(date))
-    except ValueError:
-        raise ProductError(f"{_DATE_CARD} of its header is {date!r}, which is no date") from None
-    return ImageOrigin(written, calibration_references(history_of(hdu.header_bytes)))
-
-
-def _end_of(date: str) -> datetime.datetime:
-    """Return the moment that a date names, of a whole day its end."""
-    moment = datetime.datetime.fromisoformat(date)
-    moment = moment.replace(tzinfo=datetime.UTC) if moment.tzinfo is None else moment
-    return moment if "T" in date else moment + datetime.timedelta(days=1)
+    return ImageOrigin(date_written(hdu.cards), calibration_references(history_of(hdu.header_bytes)))
 
 
 def check_origins(butler: Butler, refs: Sequence[DatasetRef], threads: int = 1) -> OriginReport:

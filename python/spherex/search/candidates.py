@@ -11,6 +11,7 @@ from lsst.daf.butler import DataCoordinate, DatasetRef, InvalidQueryError, Missi
 from lsst.sphgeom import Angle, Circle, LonLat, UnitVector3d
 
 from spherex.calibrations import middle_of
+from spherex.detectors import PIXEL_SCALE
 from spherex.errors import SearchError
 from spherex.geometry import corners_of
 
@@ -31,9 +32,6 @@ MARGIN = 12.0
 In the samples of Quick Release 1 it is up to 7.8, by the distortions of the
 optics, which are those of every exposure.
 """
-
-_PIXEL = 6.15 / 3600
-"""Size of a pixel (deg)."""
 
 _SEEN = 0.25
 """Radius of a circle that is sure to contain the centre of a fine pixel (deg)."""
@@ -90,13 +88,18 @@ class Candidates:
         fields = ("ids", "runs", "exposure", "detector", "name", "times", "corners")
         return dataclasses.replace(self, **{field: getattr(self, field)[rows] for field in fields})
 
-    def addresses(self, butler: Butler) -> list[ResourcePath]:
-        """Return where the images are.
+    def uris(self, butler: Butler) -> list[ResourcePath]:
+        """Return the URIs of the images.
+
+        Parameters
+        ----------
+        butler
+            The repository.
 
         Raises
         ------
         SearchError
-            Raised if one is in several files.
+            If an image is stored in several files.
         """
         dimensions = self.dataset_type.dimensions
         refs = []
@@ -108,13 +111,13 @@ class Candidates:
             )
             refs.append(DatasetRef(self.dataset_type, data_id, run, id=id_, conform=False))
         found = butler.get_many_uris(refs, predict=True)
-        addresses = []
+        uris = []
         for ref in refs:
-            address = found[ref].primaryURI
-            if address is None:
-                raise SearchError(f"{ref} is in several files, one for each component; such images have no address.")
-            addresses.append(address)
-        return addresses
+            uri = found[ref].primaryURI
+            if uri is None:
+                raise SearchError(f"{ref} is stored in several files, one for each component; such images have no URI.")
+            uris.append(uri)
+        return uris
 
 
 def find_candidates(butler: Butler, criteria: Criteria) -> Candidates:
@@ -178,7 +181,7 @@ def _circle(butler: Butler, criteria: Criteria) -> Circle:
     """Return the circle that regions have to overlap."""
     pixelization = butler.dimensions.commonSkyPix.pixelization
     centre = UnitVector3d(LonLat.fromDegrees(criteria.ra, criteria.dec))
-    radius = criteria.radius + MARGIN * _PIXEL
+    radius = criteria.radius + MARGIN * PIXEL_SCALE / 3600
     circle = Circle(centre, Angle.fromDegrees(radius))
     if pixelization.envelope(circle).empty():
         # The HEALPix of lsst.sphgeom 30.2026.500 does not see small circles,

@@ -6,15 +6,18 @@ import dataclasses
 import math
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
+from astropy import units
 from lsst.daf.butler import MissingCollectionError
 
-from spherex.detectors import DETECTORS
+from spherex.detectors import CALIBRATION_COLLECTION, DETECTORS, LEVEL2_COLLECTION, LEVEL2_TYPE
 from spherex.errors import SearchError
-from spherex.instrument import SPHEREx
 
 if TYPE_CHECKING:
+    from astropy.coordinates import SkyCoord
+    from astropy.time import Time
+    from astropy.units import Quantity
     from lsst.daf.butler import Butler, Timespan
 
 
@@ -69,8 +72,8 @@ class Criteria:
     dec: float
     radius: float = 0.0
     instrument: str = "SPHEREx"
-    dataset_type: str = "level2"
-    collections: tuple[str, ...] = ("SPHEREx/level2",)
+    dataset_type: str = LEVEL2_TYPE
+    collections: tuple[str, ...] = (LEVEL2_COLLECTION,)
     detectors: tuple[int, ...] = ()
     surveys: tuple[str, ...] = ()
     timespan: Timespan | None = None
@@ -90,6 +93,58 @@ class Criteria:
             )
         if self.wavelengths is not None and not 0.0 < self.wavelengths[0] <= self.wavelengths[1]:
             raise SearchError(f"{self.wavelengths[0]:g} to {self.wavelengths[1]:g} um is no range of wavelengths.")
+
+    @classmethod
+    def around(
+        cls,
+        position: SkyCoord,
+        radius: Quantity | float | None = None,
+        times: Sequence[Time] | Time | None = None,
+        wavelengths: Quantity | Sequence[float] | None = None,
+        **others: Any,
+    ) -> Self:
+        """Make criteria of astropy's objects.
+
+        Parameters
+        ----------
+        position
+            One position.
+        radius
+            Radius of the circle, in degrees where it has no unit; 0 by default.
+        times
+            Begin and end of the time that exposures have to overlap.
+        wavelengths
+            Shortest and longest wavelength, in um where they have no unit.
+        **others
+            Other fields.
+
+        Raises
+        ------
+        SearchError
+            If there are several positions, or one of the values is not possible.
+        """
+        if not position.isscalar:
+            raise SearchError(f"give one position, not {position.size}.")
+        if times is not None:
+            others["timespan"] = _timespan_between(*times)
+        if wavelengths is not None:
+            shortest, longest = _value_in(units.um, wavelengths)
+            others["wavelengths"] = (float(shortest), float(longest))
+        if radius is not None:
+            others["radius"] = float(_value_in(units.deg, radius))
+        place = position.icrs
+        return cls(float(place.ra.deg), float(place.dec.deg), **others)
+
+
+def _value_in(unit: units.UnitBase, value: Any) -> Any:
+    """Return a value in a unit, which is taken for granted where it has none."""
+    quantity = units.Quantity(value)
+    if quantity.unit == units.dimensionless_unscaled:
+        return quantity.value
+    try:
+        return quantity.to_value(unit)
+    except units.UnitConversionError:
+        raise SearchError(f"{value} has no unit like {unit}.") from None
 
 
 _HINT = "give RA DEC in degrees (308.027 38.350), with units (20h32m06.5s 38d21m00s), or a name such as J203206+382100"
@@ -196,7 +251,6 @@ def timespan_of_dates(begin: str, end: str) -> Timespan:
         Raised if one is no date, or the end is not after the begin.
     """
     from astropy.time import Time
-    from lsst.daf.butler import Timespan
 
     times = []
     for date in (begin, end):
@@ -204,12 +258,21 @@ def timespan_of_dates(begin: str, end: str) -> Timespan:
             # Leap seconds of times to come are not known.
             warnings.simplefilter("ignore")
             try:
-                times.append(Time(date.removesuffix("Z"), scale="utc").tai)
+                times.append(Time(date.removesuffix("Z"), scale="utc"))
             except ValueError:
                 raise SearchError(f"{date!r} is no date; give it as 2025-06-01 or 2025-06-01T12:00:00, UTC.") from None
-    if times[1] <= times[0]:
-        raise SearchError(f"the end {end} is not after the begin {begin}.")
-    return Timespan(*times)
+    return _timespan_between(*times)
+
+
+def _timespan_between(begin: Time, end: Time) -> Timespan:
+    from lsst.daf.butler import Timespan
+
+    with warnings.catch_warnings():
+        # Leap seconds of times to come are not known.
+        warnings.simplefilter("ignore")
+        if end <= begin:
+            raise SearchError(f"the end {end} is not after the begin {begin}.")
+        return Timespan(begin.tai, end.tai)
 
 
 _BEYOND = 0.07
@@ -330,7 +393,7 @@ def calibrations_of(butler: Butler, criteria: Criteria) -> tuple[str, ...]:
     """
     named = criteria.calibrations
     try:
-        return tuple(butler.collections.query(named or SPHEREx.calibration_collection, flatten_chains=True))
+        return tuple(butler.collections.query(named or CALIBRATION_COLLECTION, flatten_chains=True))
     except MissingCollectionError as error:
         if named is None:
             return ()

@@ -1,98 +1,61 @@
-"""From criteria to the table of images."""
+"""Search for images at a position: from criteria to a table."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import gc
+import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from lsst.daf.butler import Butler
 
-from spherex.detectors import FRAME_SIDE
+from spherex.detectors import FRAME_SHAPE, FRAME_SIDE
 from spherex.errors import SearchError
 from spherex.fits import FLAGS, flag_table_of, open_source, read_array, scan_hdus
 from spherex.geometry import depths_of, pixels_at
 from spherex.image import Box
+from spherex.repository import open_repository
 
-from .candidates import MARGIN, find_candidates
-from .criteria import calibrations_of
-from .pixels import Settlement, Unread, read_exactly, read_files, settle
+from .candidates import MARGIN, Candidates, find_candidates
+from .criteria import Criteria, calibrations_of
+from .pixels import HeaderPixels, read_files
 from .table import make_table
 from .wavelengths import wavelengths_at
 
 if TYPE_CHECKING:
+    from astropy.coordinates import SkyCoord
     from astropy.table import Table
-    from lsst.daf.butler import Butler
+    from astropy.time import Time
+    from astropy.units import Quantity
     from lsst.resources import ResourcePath
     from numpy.typing import NDArray
 
-    from .candidates import Candidates
-    from .criteria import Criteria
 
-
-NONE = "-"
-"""Stands for a pixel without flags."""
-
-
-def read_flags(
-    addresses: Sequence[ResourcePath], pixels: Sequence[tuple[int, int]], threads: int
-) -> list[str | Unread | None]:
-    """Read the flags that one pixel of each image has set.
-
-    Parameters
-    ----------
-    addresses
-        Files of the images.
-    pixels
-        Column and row of a pixel in each file, 0-based.
-    threads
-        Number of remote files that are read at the same time.
-
-    Returns
-    -------
-    names
-        Names with commas between them, `NONE` if there are none; None if the
-        image has no flags at all; why it cannot be read.
-    """
-    return read_files(_flags_of, addresses, pixels, threads=threads)
-
-
-def _flags_of(address: ResourcePath, pixel: tuple[int, int]) -> str | None:
-    x, y = pixel
-    with open_source(address, sparse=True) as source:
-        hdu = next((hdu for hdu in scan_hdus(source, last=FLAGS) if hdu.name == FLAGS), None)
-        if hdu is None:
-            return None
-        ((value,),) = np.asarray(read_array(source, hdu, Box(x, x + 1, y, y + 1))).tolist()
-    names = [name for name, bit in flag_table_of(hdu.header_bytes).items() if value >> bit & 1]
-    return ",".join(names) or NONE
-
-
-_SHAPE = (FRAME_SIDE, FRAME_SIDE)
+_NO_FLAGS = "-"
 _SORTS = ("time", "wavelength")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FoundImages:
-    """Images that were found.
+    """Images at a position.
 
     Parameters
     ----------
     table
-        One row for each, see `spherex.search.engine`.
+        One row for each image, see `spherex.search.table.make_table`.
     without_wavelength
-        Numbers of the detectors of which some images have no known wavelength
-        at the position, or at the pixel that is nearest to it.
+        Detectors with images whose wavelength at the position, or at the
+        pixel nearest to it, is unknown.
     at_any_wavelength
-        Number of images before those of other wavelengths, or of none that is
-        known, were left out; of the detectors that may have the wavelengths
-        looked for.
+        Number of images at the position before the wavelengths were compared
+        with those of the criteria; only of detectors that may have these.
     problems
-        Why files could not be read. Images are then judged by the corners of
-        the frame alone; in place of a calibration the wavelength table of the
-        run is taken.
+        URIs and reasons of files that could not be read. Pixels of such
+        images come from the corners of the frame alone. In place of a
+        calibration the wavelength table of the run is used.
     """
 
     table: Table
@@ -102,33 +65,40 @@ class FoundImages:
 
 
 def find_images(
-    butler: Butler,
-    criteria: Criteria,
+    repo: Butler | str | os.PathLike[str] | ResourcePath,
+    criteria: Criteria | SkyCoord,
     *,
+    radius: Quantity | float | None = None,
+    times: Sequence[Time] | Time | None = None,
+    wavelengths: Quantity | Sequence[float] | None = None,
     exact: bool = False,
     flags: bool = False,
-    addresses: bool = True,
+    uris: bool = True,
     sort: str = "time",
     threads: int = 1,
+    **others: Any,
 ) -> FoundImages:
-    """Find all images that contain a position, or touch a circle round it.
+    """Find all images that contain a position, or overlap a circle around it.
 
     Parameters
     ----------
-    butler
-        The repository.
+    repo
+        The repository, open, or its path, URI or label.
     criteria
-        What is looked for.
+        A position, or what is looked for in all detail.
+    radius, times, wavelengths, **others
+        What is looked for beside the position, see `Criteria.around`. Not
+        with a `Criteria`.
     exact
-        Read the headers of all images, not only of those near whose edges the
-        position is. What a file does not hold, a cutout for instance, then
-        counts as outside. Wavelengths that the repository does not know are
-        read from the images.
+        Read the headers of all images, not only of those whose edges are near
+        the position. A position outside of the pixels of a file, such as a
+        cutout, then counts as outside of the image. Wavelengths that the
+        repository does not know are read from the images.
     flags
-        Read the flags at the position, too, and the headers with them.
-    addresses
-        Tell where the images are, too. For ten thousands of images this
-        takes as long as all the rest.
+        Read the flags at the position, and the headers of all images.
+    uris
+        Add the URIs of the images to the table. For tens of thousands of
+        images this takes as long as the rest.
     sort
         ``time`` or ``wavelength``.
     threads
@@ -142,71 +112,81 @@ def find_images(
     Raises
     ------
     SearchError
-        Raised if the repository cannot be asked that, or there is no such
-        order.
+        If the repository does not have what the criteria name, or ``sort`` is
+        another word.
+
+    Examples
+    --------
+    >>> from astropy import units as u
+    >>> from astropy.coordinates import SkyCoord
+    >>> import spherex
+    >>> star = SkyCoord(310.1, 40.16, unit="deg")
+    >>> found = spherex.find_images("REPO", star, wavelengths=[2.4, 2.5] * u.um)
+    >>> found.table["detector", "wavelength", "x", "y"].pprint()
+    detector wavelength   x      y
+                 um      pix    pix
+    -------- ---------- ------ ------
+           4     2.4447 1157.5 1993.7
     """
+    if not isinstance(criteria, Criteria):
+        criteria = Criteria.around(criteria, radius, times, wavelengths, **others)
+    elif others or any(given is not None for given in (radius, times, wavelengths)):
+        raise SearchError("give a Criteria, or a position with radius, times, wavelengths and the like, not both.")
     if sort not in _SORTS:
         raise SearchError(f"images are sorted by {' or '.join(_SORTS)}, not by {sort!r}.")
-    with _no_collection():
-        return _find(butler, criteria, exact or flags, flags, addresses, sort, threads)
-
-
-def _find(
-    butler: Butler, criteria: Criteria, exact: bool, flags: bool, with_addresses: bool, sort: str, threads: int
-) -> FoundImages:
-    calibrations = calibrations_of(butler, criteria)
-    candidates = find_candidates(butler, criteria)
-    pixels = pixels_at(candidates.corners, _direction(criteria), _SHAPE)
-    reach = _reach(candidates, criteria)
-    depths = depths_of(pixels, _SHAPE) + reach
-    if exact:
-        settlement = Settlement(pixels.copy(), {}, [])
-        near = np.flatnonzero(depths >= -MARGIN)
-        read_exactly(butler, criteria, candidates, near.tolist(), settlement, threads)
-    else:
-        near = np.flatnonzero(np.abs(depths) <= MARGIN)
-        settlement = settle(butler, criteria, candidates, pixels, near, reach=reach, shape=_SHAPE, threads=threads)
-    pixels = settlement.pixels
-    is_found = depths_of(pixels, _SHAPE) + reach >= 0
-    if exact:
-        is_found &= _is_in_file(settlement, reach)
-    wavelength, bandwidth = np.full((2, len(candidates)), np.nan)
-    rows = np.flatnonzero(is_found)
-    wavelength[rows], bandwidth[rows], unread = wavelengths_at(
-        butler,
-        candidates.take(rows),
-        pixels[rows],
-        _SHAPE,
-        threads,
-        calibrations=calibrations,
-        with_files=exact,
-    )
-    is_unknown = is_found & np.isnan(wavelength)
-    at_any_wavelength = len(rows)
-    if criteria.wavelengths is not None:
-        shortest, longest = criteria.wavelengths
-        rows = np.flatnonzero(is_found & (shortest <= wavelength) & (wavelength <= longest))
-    rows = rows[_order(candidates.take(rows), wavelength[rows], sort)]
-    images = candidates.take(rows)
-    addresses = images.addresses(butler) if with_addresses or flags else None
-    problems = settlement.problems + unread
-    names = None
-    if flags and addresses is not None:
-        frames = [settlement.frames.get(row) for row in rows.tolist()]
-        names = _flags_at(addresses, pixels[rows], frames, problems, threads)
-    return FoundImages(
-        make_table(
-            images, pixels[rows], wavelength[rows], bandwidth[rows], names, addresses if with_addresses else None
-        ),
-        tuple(np.unique(candidates.detector[is_unknown]).tolist()),
-        at_any_wavelength,
-        tuple(dict.fromkeys(problems)),
-    )
+    exact = exact or flags
+    with _open(repo) as butler, _no_garbage_collection():
+        calibrations = calibrations_of(butler, criteria)
+        candidates = find_candidates(butler, criteria)
+        corner_pixels = pixels_at(candidates.corners, _direction(criteria), FRAME_SHAPE)
+        reach = _reach(candidates, criteria)
+        depths = depths_of(corner_pixels, FRAME_SHAPE) + reach
+        headers = HeaderPixels(butler, criteria, candidates, corner_pixels, threads)
+        if exact:
+            headers.read(np.flatnonzero(depths >= -MARGIN))
+        else:
+            headers.read_doubtful(np.flatnonzero(np.abs(depths) <= MARGIN), reach)
+        # Where a position is outside of an image is decided here.
+        is_found = depths_of(headers.pixels, FRAME_SHAPE) + reach >= 0
+        if exact:
+            is_found &= _is_in_file(headers, reach)
+        wavelength, bandwidth = np.full((2, len(candidates)), np.nan)
+        rows = np.flatnonzero(is_found)
+        wavelength[rows], bandwidth[rows], problems = wavelengths_at(
+            butler, candidates.take(rows), headers.pixels[rows], calibrations, threads, with_images=exact
+        )
+        is_unknown = is_found & np.isnan(wavelength)
+        at_any_wavelength = len(rows)
+        if criteria.wavelengths is not None:
+            shortest, longest = criteria.wavelengths
+            rows = np.flatnonzero(is_found & (shortest <= wavelength) & (wavelength <= longest))
+        rows = rows[_order(candidates.take(rows), wavelength[rows], sort)]
+        images = candidates.take(rows)
+        image_uris = images.uris(butler) if uris or flags else None
+        problems = [*headers.problems, *problems]
+        names = None
+        if flags and image_uris is not None:
+            names, unread = _flags_at(headers, rows, image_uris, threads)
+            problems += unread
+        table = make_table(
+            images, headers.pixels[rows], wavelength[rows], bandwidth[rows], names, image_uris if uris else None
+        )
+    without_wavelength = tuple(np.unique(candidates.detector[is_unknown]).tolist())
+    return FoundImages(table, without_wavelength, at_any_wavelength, tuple(dict.fromkeys(problems)))
 
 
 @contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
-    """Keep Python from looking for cycles, a quarter of the time among ten thousands of images."""
+def _open(repo: Butler | str | os.PathLike[str] | ResourcePath) -> Iterator[Butler]:
+    if isinstance(repo, Butler):
+        yield repo
+    else:
+        with open_repository(str(repo), writeable=False) as butler:
+            yield butler
+
+
+@contextlib.contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Pause the search for reference cycles, a quarter of the time among tens of thousands of images."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -217,6 +197,7 @@ def _no_collection() -> Iterator[None]:
 
 
 def _direction(criteria: Criteria) -> NDArray[np.float64]:
+    """Return the unit vector of the position."""
     ra, dec = np.radians([criteria.ra, criteria.dec])
     return np.array([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)])
 
@@ -227,40 +208,46 @@ def _reach(candidates: Candidates, criteria: Criteria) -> NDArray[np.float64]:
     return np.radians(criteria.radius) * FRAME_SIDE / side
 
 
-def _is_in_file(settlement: Settlement, reach: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return whether the files that were read have the pixels; of others that is assumed."""
+def _is_in_file(headers: HeaderPixels, reach: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return whether files contain the position; true for files whose header was not read."""
     is_in = np.ones(len(reach), bool)
-    for row, frame in settlement.frames.items():
-        (depth,) = depths_of(settlement.pixels[[row]] - frame.origin, frame.shape)
+    for row, frame in headers.frames.items():
+        (depth,) = depths_of(headers.pixels[[row]] - frame.origin, frame.shape)
         is_in[row] = depth + reach[row] >= 0
     return is_in
 
 
 def _order(images: Candidates, wavelength: NDArray[np.float64], sort: str) -> NDArray[np.intp]:
     keys = (images.detector, images.exposure, images.times[:, 0])
-    # What is not a number comes last.
+    # NaN comes last.
     return np.lexsort((*keys, wavelength) if sort == "wavelength" else keys)
 
 
 def _flags_at(
-    addresses: list[ResourcePath],
-    pixels: NDArray[np.float64],
-    frames: list[Any],
-    problems: list[str],
-    threads: int,
-) -> list[str | None]:
-    """Return the flags of each image at a pixel of the whole frame, if its file has that pixel."""
-    names: list[str | None] = [None] * len(frames)
-    places = {}
-    for row, frame in enumerate(frames):
-        if frame is not None:
-            x, y = np.floor(pixels[row] - frame.origin + 0.5).astype(int).tolist()
-            if 0 <= x < frame.shape[0] and 0 <= y < frame.shape[1]:
-                places[row] = (x, y)
-    answers = read_flags([addresses[row] for row in places], list(places.values()), threads)
-    for row, answer in zip(places, answers, strict=True):
-        if isinstance(answer, Unread):
-            problems.append(answer)
-        else:
-            names[row] = answer
-    return names
+    headers: HeaderPixels, rows: NDArray[np.intp], uris: list[ResourcePath], threads: int
+) -> tuple[list[str | None], list[str]]:
+    """Return the flags of each image at the position, if its file contains that pixel, and files not read."""
+    pixels: dict[int, tuple[int, int]] = {}
+    for place, row in enumerate(rows.tolist()):
+        if (frame := headers.frames.get(row)) is not None:
+            x, y = np.floor(headers.pixels[row] - frame.origin + 0.5).astype(int).tolist()
+            if 0 <= x < frame.shape[1] and 0 <= y < frame.shape[0]:
+                pixels[place] = (x, y)
+    places = list(pixels)
+    answers, problems = read_files(_flags_of, [uris[place] for place in places], pixels.values(), threads=threads)
+    names: list[str | None] = [None] * len(rows)
+    for number, name in answers.items():
+        names[places[number]] = name
+    return names, list(problems.values())
+
+
+def _flags_of(uri: ResourcePath, pixel: tuple[int, int]) -> str | None:
+    """Read the names of the flags of a pixel, separated by commas; `None` if the image does not have flags."""
+    x, y = pixel
+    with open_source(uri, sparse=True) as source:
+        hdu = next((hdu for hdu in scan_hdus(source, last=FLAGS) if hdu.name == FLAGS), None)
+        if hdu is None:
+            return None
+        ((value,),) = np.asarray(read_array(source, hdu, Box(x, x + 1, y, y + 1))).tolist()
+    names = [name for name, bit in flag_table_of(hdu.header_bytes).items() if value >> bit & 1]
+    return ",".join(names) or _NO_FLAGS

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from astropy.wcs import NoConvergence
 
-from spherex.errors import ProductError
-from spherex.fits import IMAGE, open_source, scan_hdus
+from spherex.detectors import FRAME_SHAPE
+from spherex.errors import ProductError, first_line
+from spherex.fits import IMAGE, open_source, read_many, scan_hdus
 from spherex.geometry import depths_of, directions_at
 from spherex.image import celestial_wcs, frame_origin
 
@@ -26,25 +25,58 @@ if TYPE_CHECKING:
     from .criteria import Criteria
 
 
-Answer = TypeVar("Answer")
+_Answer = TypeVar("_Answer")
 
 
-class Unread(str):
-    """Why a file cannot be read."""
+def read_files(
+    read: Callable[..., _Answer], uris: Sequence[ResourcePath], *arguments: Iterable[Any], threads: int
+) -> tuple[dict[int, _Answer], dict[int, str]]:
+    """Read many files, and collect the errors of those that cannot be read.
+
+    Parameters
+    ----------
+    read
+        Reads one file, from its URI and the further arguments.
+    uris
+        URIs of the files.
+    *arguments
+        Further arguments of the calls, each of the length of ``uris``.
+    threads
+        Number of remote files that are read at the same time.
+
+    Returns
+    -------
+    answers
+        Results of ``read`` by place in ``uris``.
+    problems
+        For each other place the URI and the reason.
+    """
+    # Local files cost processor time, which threads do not add.
+    if threads > 1 and all(uri.isLocal for uri in uris):
+        threads = 1
+    answers: dict[int, _Answer] = {}
+    problems: dict[int, str] = {}
+    for place, future in enumerate(read_many(read, uris, *arguments, threads=threads)):
+        try:
+            answers[place] = future.result()
+        except Exception as error:
+            # Remote back ends raise errors of many libraries.
+            problems[place] = f"{uris[place]} cannot be read: {first_line(error)}"
+    return answers, problems
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Frame:
-    """Where the pixels of a file look.
+    """Celestial coordinates of the pixels of a file.
 
     Parameters
     ----------
     wcs
-        Celestial coordinates of the pixels of the file.
+        WCS of the file.
     origin
         0-based x and y in the whole frame of the first pixel of the file.
     shape
-        Number of pixels of the file along x and y.
+        Shape of the image in the file (rows, columns).
     """
 
     wcs: WCS
@@ -78,192 +110,137 @@ class Frame:
         return np.column_stack([x, y]) + self.origin
 
 
-def read_frame(address: ResourcePath) -> Frame:
+def read_frame(uri: ResourcePath) -> Frame:
     """Read the coordinate system of an image; of a remote file a few ranges.
+
+    Parameters
+    ----------
+    uri
+        URI of the file.
 
     Raises
     ------
     ProductError
-        Raised if the file is damaged or has no celestial coordinates.
+        If the file is damaged or does not have celestial coordinates.
     OSError
-        Raised if it cannot be read.
+        If the file cannot be read.
     """
-    with open_source(address, sparse=True) as source:
+    with open_source(uri, sparse=True) as source:
         hdu = next((hdu for hdu in scan_hdus(source, last=IMAGE) if hdu.name == IMAGE), None)
     if hdu is None:
-        raise ProductError(f"it has no HDU {IMAGE}")
+        raise ProductError(f"no HDU {IMAGE}")
     wcs = celestial_wcs(hdu.header)
     if wcs is None:
-        raise ProductError("its header has no celestial coordinate system")
+        raise ProductError(f"no celestial coordinate system in the header of {IMAGE}")
     rows, columns = hdu.image_shape
-    return Frame(wcs, frame_origin(hdu.header), (columns, rows))
-
-
-def read_frames(addresses: Sequence[ResourcePath], threads: int) -> list[Frame | Unread]:
-    """Read the coordinate systems of images.
-
-    Parameters
-    ----------
-    addresses
-        Files.
-    threads
-        Number of remote files that are read at the same time.
-
-    Returns
-    -------
-    frames
-        For each file its frame, or why it cannot be read.
-    """
-    return read_files(read_frame, addresses, threads=threads)
-
-
-def read_files(
-    read: Callable[..., Answer], addresses: Sequence[ResourcePath], *more: Sequence[Any], threads: int
-) -> list[Answer | Unread]:
-    """Read something of many files.
-
-    Parameters
-    ----------
-    read
-        Reads it; gets the address of a file and the further arguments.
-    addresses
-        Files.
-    more
-        Sequences of further arguments, one for each file.
-    threads
-        Number of remote files that are read at the same time.
-
-    Returns
-    -------
-    answers
-        What was read of each file, or why it cannot be read.
-    """
-    work = functools.partial(_tried, read)
-    # Local files cost processor time, of which threads have no more.
-    if threads == 1 or all(address.isLocal for address in addresses):
-        return list(map(work, addresses, *more))
-    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(work, addresses, *more))
-
-
-def _tried(read: Callable[..., Answer], address: ResourcePath, *arguments: Any) -> Answer | Unread:
-    try:
-        return read(address, *arguments)
-    except Exception as error:
-        # Remote back ends raise errors of many libraries.
-        text = str(error).strip() or type(error).__name__
-        return Unread(f"{address} cannot be read: {text.splitlines()[0]}")
+    return Frame(wcs, frame_origin(hdu.header), (rows, columns))
 
 
 _FEW = 8
-"""Number of images of one detector and run whose headers are read without more ado."""
+"""Number of images of one detector and run up to which all headers are read."""
 
 _STEADY = 0.5
-"""How far the distortions of a detector may differ between exposures of a run (pixels).
+"""Largest difference of the distortions of a detector between exposures of a run (pixels).
 
-In the samples of Quick Release 1, taken in one month, they do by 0.09.
+In the samples of Quick Release 1, taken in one month, it is 0.09.
 """
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Settlement:
-    """What headers told.
-
-    Parameters
-    ----------
-    pixels
-        Pixels of the whole frame at the position, of shape (n, 2).
-    frames
-        Coordinate systems of the files that were read, by row.
-    problems
-        Why files could not be read.
-    """
-
-    pixels: NDArray[np.float64]
-    frames: dict[int, Frame]
-    problems: list[str]
-
-
-def settle(
-    butler: Butler,
-    criteria: Criteria,
-    candidates: Candidates,
-    pixels: NDArray[np.float64],
-    rows: NDArray[np.intp],
-    *,
-    reach: NDArray[np.float64],
-    shape: tuple[int, int],
-    threads: int,
-) -> Settlement:
-    """Find the exact pixels of images near whose edges the position is.
-
-    Where there are many of one detector and run, the header of one of them
-    gives the distortions of all, and only those are read that are then still
-    in doubt. Each run may have been processed with distortions of its own.
+class HeaderPixels:
+    """Pixels of images at a position, made exact by the headers of the files.
 
     Parameters
     ----------
     butler
         The repository.
     criteria
-        Has the position.
-    candidates, pixels
-        All images, and the pixels that the corners of their frames give.
-    rows
-        Those that are in doubt.
-    reach
-        How far from each frame the position may be (pixels).
-    shape
-        Number of pixels of a frame along x and y.
+        Search criteria with the position.
+    candidates
+        The images.
+    pixels
+        Pixels of the whole frames at the position from the corners of the
+        frames, of shape (n, 2).
     threads
         Number of remote files that are read at the same time.
 
-    Returns
-    -------
-    settlement
-        All pixels, those in doubt replaced.
+    Attributes
+    ----------
+    pixels : `numpy.ndarray`
+        The same, exact where a header was read.
+    frames : `dict` [`int`, `Frame`]
+        Coordinate systems of the files that were read, by row.
+    problems : `list` [`str`]
+        URIs and reasons of files that could not be read.
     """
-    settlement = Settlement(pixels.copy(), {}, [])
-    groups = dict.fromkeys(zip(candidates.detector[rows].tolist(), candidates.runs[rows].tolist(), strict=True))
-    for detector, run in groups:
-        some = rows[(candidates.detector[rows] == detector) & (candidates.runs[rows] == run)]
-        if len(some) > _FEW:
-            reference = int(some[len(some) // 2])
-            read_exactly(butler, criteria, candidates, [reference], settlement, threads)
-            frame = settlement.frames.get(reference)
-            if frame is not None:
-                others = some[some != reference]
-                settlement.pixels[others] = _distorted(frame, candidates.corners[reference], pixels[others], shape)
-                depths = depths_of(settlement.pixels[others], shape) + reach[others]
-                # What is not a number is in doubt, too.
-                some = others[~(np.abs(depths) > _STEADY)]
-        read_exactly(butler, criteria, candidates, some.tolist(), settlement, threads)
-    return settlement
 
+    def __init__(
+        self,
+        butler: Butler,
+        criteria: Criteria,
+        candidates: Candidates,
+        pixels: NDArray[np.float64],
+        threads: int,
+    ) -> None:
+        self._butler = butler
+        self._position = (np.array([criteria.ra]), np.array([criteria.dec]))
+        self._candidates = candidates
+        self._corner_pixels = pixels
+        self._threads = threads
+        self.pixels = pixels.copy()
+        self.frames: dict[int, Frame] = {}
+        self.problems: list[str] = []
 
-def read_exactly(
-    butler: Butler,
-    criteria: Criteria,
-    candidates: Candidates,
-    rows: Sequence[int],
-    settlement: Settlement,
-    threads: int,
-) -> None:
-    """Read the headers of images, and enter into a settlement what they tell."""
-    addresses = candidates.take(np.array(rows, np.intp)).addresses(butler)
-    for row, frame in zip(rows, read_frames(addresses, threads), strict=True):
-        if isinstance(frame, Unread):
-            settlement.problems.append(frame)
-            continue
-        settlement.frames[row] = frame
-        (exact,) = frame.pixels_at(np.array([criteria.ra]), np.array([criteria.dec]))
-        if np.isfinite(exact).all():
-            settlement.pixels[row] = exact
+    def read(self, rows: NDArray[np.intp]) -> None:
+        """Read the headers of images.
 
+        Parameters
+        ----------
+        rows
+            Rows of the images.
+        """
+        uris = self._candidates.take(rows).uris(self._butler)
+        frames, problems = read_files(read_frame, uris, threads=self._threads)
+        self.problems += problems.values()
+        for place, frame in frames.items():
+            row = int(rows[place])
+            self.frames[row] = frame
+            (exact,) = frame.pixels_at(*self._position)
+            if np.isfinite(exact).all():
+                self.pixels[row] = exact
 
-def _distorted(
-    frame: Frame, corners: NDArray[np.float64], pixels: NDArray[np.float64], shape: tuple[int, int]
-) -> NDArray[np.float64]:
-    """Return the pixels that the distortions of another exposure make of undistorted ones."""
-    x, y, z = directions_at(corners, pixels, shape).T
-    return frame.pixels_at(np.degrees(np.arctan2(y, x)) % 360, np.degrees(np.arcsin(np.clip(z, -1, 1))))
+    def read_doubtful(self, rows: NDArray[np.intp], reach: NDArray[np.float64]) -> None:
+        """Read the headers of images that may or may not contain the position.
+
+        Where there are many of one detector and run, the distortions in the
+        header of one of them are applied to all, and only the headers of
+        images that are still doubtful are read. Each run may have been
+        processed with other distortions.
+
+        Parameters
+        ----------
+        rows
+            Rows of the images.
+        reach
+            Radius of the search in pixels of each frame, of shape (n,).
+        """
+        detectors, runs = self._candidates.detector, self._candidates.runs
+        for detector, run in dict.fromkeys(zip(detectors[rows].tolist(), runs[rows].tolist(), strict=True)):
+            doubtful = rows[(detectors[rows] == detector) & (runs[rows] == run)]
+            if len(doubtful) > _FEW:
+                middle = len(doubtful) // 2
+                reference = int(doubtful[middle])
+                self.read(doubtful[[middle]])
+                if reference in self.frames:
+                    others = np.delete(doubtful, middle)
+                    self.pixels[others] = self._distorted(reference, others)
+                    depths = depths_of(self.pixels[others], FRAME_SHAPE) + reach[others]
+                    # NaN is doubtful, too.
+                    doubtful = others[~(np.abs(depths) > _STEADY)]
+            self.read(doubtful)
+
+    def _distorted(self, reference: int, rows: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Return the pixels of images with the distortions of the reference image."""
+        corners = self._candidates.corners[reference]
+        x, y, z = directions_at(corners, self._corner_pixels[rows], FRAME_SHAPE).T
+        ra, dec = np.degrees(np.arctan2(y, x)) % 360, np.degrees(np.arcsin(np.clip(z, -1, 1)))
+        return self.frames[reference].pixels_at(ra, dec)

@@ -1,9 +1,9 @@
-"""Wavelengths of pixels, from what the repository has for each detector."""
+"""Wavelengths of pixels, from calibrations, wavelength tables and images."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,16 +12,13 @@ from lsst.daf.butler import MissingDatasetTypeError
 
 from spherex.archive import CBAND, CWAVE
 from spherex.calibrations import CalibrationIndex
-from spherex.detectors import WAVELENGTH_TYPE
-from spherex.errors import HeaderError, ProductError
-from spherex.fits import WCS_WAVE, ProductFile, open_source, read_array, scan_hdus
-from spherex.headers import BUNIT, bunit_of
-from spherex.image import Box, Wavelength, wavelength_plane
+from spherex.detectors import FRAME_SIDE, SPECTRAL_WCS_TYPE, WAVELENGTH_TYPE
+from spherex.fits import ProductFile, open_source, read_array, scan_hdus
+from spherex.image import Box, PlaneWavelengths, plane_unit, wavelength_plane, wavelengths_in
 
-from .pixels import Unread, read_files
+from .pixels import read_files
 
 if TYPE_CHECKING:
-    from astropy.io.fits import HDUList
     from lsst.daf.butler import Butler, DatasetRef
     from lsst.resources import ResourcePath
     from numpy.typing import NDArray
@@ -34,101 +31,56 @@ if TYPE_CHECKING:
 _PLANES = (CWAVE, CBAND)
 
 _GAP = 64
-"""Rows that are read in vain rather than asking a server twice: half a megabyte,
-which takes about as long as one more request.
+"""Largest number of unused rows between used ones that are read in one request: half a
+megabyte, which takes about as long as one more request.
 """
 
 
-def pixels_of(
-    hdus: HDUList, places: NDArray[np.float64], shape: tuple[int, int]
+def read_planes(
+    uri: ResourcePath, places: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Return central wavelengths and bandwidths of pixels, from planes in memory.
+    """Read central wavelengths and bandwidths of pixels from a calibration, only the rows that contain them.
 
     Parameters
     ----------
-    hdus
-        The calibration.
+    uri
+        URI of the calibration.
     places
-        0-based x and y inside of the frame, of shape (n, 2), at least one; the
-        pixels that they are in are taken.
-    shape
-        Number of pixels of a frame along x and y.
+        0-based x and y inside of the frame, of shape (n, 2), at least one. The
+        nearest pixel is used.
 
     Returns
     -------
     wavelength, bandwidth
-        In um, of shape (n,); None if the planes are not there.
+        In um, of shape (n,); `None` if the file does not have the planes.
 
     Raises
     ------
     ProductError
-        Raised if a plane has not the shape of the frame.
-    ValueError
-        Raised if its unit is none of length.
-    """
-    if not all(name in hdus for name in _PLANES):
-        return None
-    x, y = _indices(places)
-    values = []
-    for name in _PLANES:
-        _check_shape(name, hdus[name].shape, shape)
-        values.append(_in_um(name, hdus[name].data[y, x], hdus[name].header))
-    return values[0], values[1]
-
-
-def read_pixels(
-    address: ResourcePath, places: NDArray[np.float64], shape: tuple[int, int]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Read central wavelengths and bandwidths of pixels, of a file only the rows that have them.
-
-    Parameters
-    ----------
-    address
-        File of the calibration.
-    places, shape
-        As of `pixels_of`.
-
-    Returns
-    -------
-    wavelength, bandwidth
-        In um, of shape (n,); None if the planes are not there.
-
-    Raises
-    ------
-    ProductError
-        Raised if the file is damaged, or a plane has not the shape of the
-        frame.
-    ValueError
-        Raised if its unit is none of length.
+        If the file is damaged, or a plane does not have the shape of the frame
+        or a unit of length.
     OSError
-        Raised if it cannot be read.
+        If the file cannot be read.
     """
-    x, y = _indices(places)
-    with open_source(address, sparse=True) as source:
+    x, y = _nearest(places)
+    with open_source(uri, sparse=True) as source:
         hdus = {hdu.name: hdu for hdu in scan_hdus(source, last=CBAND)}
         if not all(name in hdus for name in _PLANES):
             return None
         values = []
         for name in _PLANES:
-            _check_shape(name, hdus[name].image_shape, shape)
-            values.append(_in_um(name, _read_rows(source, hdus[name], x, y), hdus[name].cards))
+            unit = plane_unit(name, hdus[name].image_shape, hdus[name].cards)
+            values.append(units.Quantity(_read_rows(source, hdus[name], x, y), unit).to_value(units.um))
     return values[0], values[1]
 
 
-def _indices(places: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _nearest(places: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     x, y = np.rint(places).astype(np.intp).T
     return x, y
 
 
-def _check_shape(name: str, found: tuple[int, ...], shape: tuple[int, int]) -> None:
-    if tuple(found) != shape[::-1]:
-        raise ProductError(
-            f"its plane {name} has the shape {tuple(found)}, not that of the frame, {shape[::-1]} (rows, columns)"
-        )
-
-
-def _read_rows(source: ByteSource, hdu: HDUInfo, x: NDArray[np.intp], y: NDArray[np.intp]) -> NDArray[Any]:
-    """Return pixels; rows that are near to each other are read together."""
+def _read_rows(source: ByteSource, hdu: HDUInfo, x: NDArray[np.intp], y: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Return pixels; rows that are near to each other are read in one request."""
     columns = hdu.image_shape[1]
     wanted = np.unique(y)
     pieces = np.split(wanted, np.flatnonzero(np.diff(wanted) > _GAP) + 1)
@@ -141,32 +93,20 @@ def _read_rows(source: ByteSource, hdu: HDUInfo, x: NDArray[np.intp], y: NDArray
     return values
 
 
-def _in_um(name: str, values: NDArray[Any], cards: Mapping[str, Any]) -> NDArray[np.float64]:
-    try:
-        unit = bunit_of(cards)
-        return units.Quantity(values, units.um if unit is None else unit, dtype=float).to_value(units.um)
-    except (HeaderError, units.UnitConversionError):
-        raise ValueError(f"its plane {name} has the unit {cards[BUNIT]!r}, which is none of wavelengths") from None
-
-
-CALIBRATION = "spectral_wcs"
-
-
 def wavelengths_at(
     butler: Butler,
     candidates: Candidates,
     pixels: NDArray[np.float64],
-    shape: tuple[int, int],
+    calibrations: Sequence[str],
     threads: int,
     *,
-    calibrations: Sequence[str],
-    with_files: bool = False,
+    with_images: bool = False,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], list[str]]:
     """Return central wavelengths and bandwidths at pixels.
 
-    The calibration that is valid at the time of an exposure is taken. Where
-    there is none, or it cannot be read, it is the wavelength table of the
-    images of the same run and detector, or that of the image itself.
+    They come from the calibration that is valid for the exposure. The
+    fallback, also for a calibration that cannot be read, is the wavelength
+    table of the images of the same run and detector, then the image itself.
 
     Parameters
     ----------
@@ -176,47 +116,46 @@ def wavelengths_at(
         The images.
     pixels
         0-based x and y in the whole frame, of shape (n, 2). Outside of the
-        frame the nearest pixel of it counts.
-    shape
-        Number of pixels of a frame along x and y.
-    threads
-        Number of remote files that are read at the same time.
+        frame the nearest pixel of the frame is used.
     calibrations
         Collections of the calibrations, in the order of the search.
-    with_files
+    threads
+        Number of remote files that are read at the same time.
+    with_images
         Whether images may be read.
 
     Returns
     -------
     wavelength, bandwidth
-        In um, of shape (n,); NaN where they are not known.
+        In um, of shape (n,); NaN where they are unknown.
     problems
-        Which calibrations, tables and images cannot be read, and why.
+        Calibrations, tables and images that cannot be read, and why.
     """
     values = np.full((2, len(candidates)), np.nan)
     problems: list[str] = []
     is_wanted = np.ones(len(candidates), bool)
-    # Half a pixel beyond the centre of the last one, tables do not reach either.
-    places = np.clip(pixels, 0, np.array(shape) - 1)
-    for find in (functools.partial(_calibrations, collections=calibrations), _tables):
-        solutions = list(find(butler, candidates, is_wanted))
-        refs = [ref for _, ref in solutions]
-        answers = _read(butler, refs, [places[rows] for rows, _ in solutions], shape, threads)
-        for (rows, ref), answer in zip(solutions, answers, strict=True):
-            if isinstance(answer, Unread):
+    # Tables end half a pixel beyond the centre of the last pixel.
+    places = np.clip(pixels, 0, FRAME_SIDE - 1)
+    for solutions in (functools.partial(_calibrations, collections=calibrations), _tables):
+        rows_and_refs = list(solutions(butler, candidates, is_wanted))
+        answers, unread = _read(
+            butler, [ref for _, ref in rows_and_refs], [places[rows] for rows, _ in rows_and_refs], threads
+        )
+        for number, (rows, ref) in enumerate(rows_and_refs):
+            if number in unread:
                 name, detector = ref.datasetType.name, ref.dataId["detector"]
-                problems.append(f"{name} of detector {detector} in {ref.run} is left out: {answer}")
+                problems.append(f"{name} of detector {detector} in {ref.run} is left out: {unread[number]}")
             else:
-                values[:, rows] = answer
+                values[:, rows] = answers[number]
                 is_wanted[rows] = False
-    if with_files and is_wanted.any():
+    if with_images and is_wanted.any():
         rows = np.flatnonzero(is_wanted)
-        addresses = candidates.take(rows).addresses(butler)
-        for row, answer in zip(rows, read_files(_own, addresses, list(places[rows]), threads=threads), strict=True):
-            if isinstance(answer, Unread):
-                problems.append(answer)
-            elif answer is not None:
-                values[:, row] = answer
+        uris = candidates.take(rows).uris(butler)
+        found, unread = read_files(_read_image, uris, places[rows], threads=threads)
+        problems += unread.values()
+        for number, answer in found.items():
+            if answer is not None:
+                values[:, rows[number]] = answer
     return values[0], values[1], problems
 
 
@@ -224,7 +163,7 @@ def _calibrations(
     butler: Butler, candidates: Candidates, is_wanted: NDArray[np.bool_], collections: Sequence[str]
 ) -> Iterator[tuple[NDArray[np.intp], DatasetRef]]:
     """Yield the rows of images that have the same calibration, and the calibration; each image once."""
-    index = CalibrationIndex(butler.registry, CALIBRATION, collections)
+    index = CalibrationIndex(butler.registry, SPECTRAL_WCS_TYPE, collections)
     rows = np.flatnonzero(is_wanted & candidates.has_time)
     numbers = index.find_all(candidates.instrument, candidates.detector[rows], candidates.middle[rows])
     for number in np.unique(numbers[numbers >= 0]).tolist():
@@ -234,7 +173,7 @@ def _calibrations(
 def _tables(
     butler: Butler, candidates: Candidates, is_wanted: NDArray[np.bool_]
 ) -> Iterator[tuple[NDArray[np.intp], DatasetRef]]:
-    """Yield images that have the same wavelength table, with that; each image once."""
+    """Yield the rows of images that have the same wavelength table, and the table; each image once."""
     runs = tuple(dict.fromkeys(candidates.runs[is_wanted].tolist()))
     if not runs:
         return
@@ -251,54 +190,49 @@ def _tables(
 
 
 def _read(
-    butler: Butler,
-    refs: Sequence[DatasetRef],
-    places: Sequence[NDArray[np.float64]],
-    shape: tuple[int, int],
-    threads: int,
-) -> list[Any]:
-    """Return central wavelengths and bandwidths that each solution has at its places, or why it cannot be read."""
+    butler: Butler, refs: Sequence[DatasetRef], places: Sequence[NDArray[np.float64]], threads: int
+) -> tuple[dict[int, Any], dict[int, str]]:
+    """Return central wavelengths and bandwidths that datasets have at places, and why datasets cannot be read."""
     found = butler.get_many_uris(refs, predict=True)
-    addresses = [found[ref].primaryURI for ref in refs]
-    answers: list[Any] = [None] * len(refs)
-    plain = [n for n, ref in enumerate(refs) if ref.datasetType.name == CALIBRATION and _has_ranges(addresses[n])]
-    _fill(answers, plain, read_pixels, addresses, places, [shape] * len(refs), threads=threads)
-    others = [n for n, answer in enumerate(answers) if answer is None]
-    get = functools.partial(_get, butler)
-    # The Butler is not made for several threads.
-    _fill(answers, others, get, addresses, places, [shape] * len(refs), refs, threads=1)
-    return answers
+    uris: list[Any] = [found[ref].primaryURI for ref in refs]
+    answers: dict[int, Any] = {}
+    problems: dict[int, str] = {}
+
+    def read(numbers: list[int], function: Any, threads: int, *arguments: Sequence[Any]) -> None:
+        chosen = [[values[number] for number in numbers] for values in (uris, *arguments)]
+        new_answers, new_problems = read_files(function, *chosen, threads=threads)
+        answers.update({numbers[place]: answer for place, answer in new_answers.items() if answer is not None})
+        problems.update({numbers[place]: problem for place, problem in new_problems.items()})
+
+    in_parts = [n for n, ref in enumerate(refs) if ref.datasetType.name == SPECTRAL_WCS_TYPE and _has_ranges(uris[n])]
+    read(in_parts, read_planes, threads, places)
+    rest = [n for n in range(len(refs)) if n not in answers and n not in problems]
+    # A Butler may be used by one thread at a time.
+    read(rest, functools.partial(_get, butler), 1, places, refs)
+    return answers, problems
 
 
-def _has_ranges(address: ResourcePath | None) -> bool:
-    """Return whether parts of a file can be read, which is better than the Butler's copy of all of it."""
+def _has_ranges(uri: ResourcePath | None) -> bool:
+    """Return whether parts of a file can be read, which is faster than the Butler's copy of the whole file."""
     # Fragments are files in an archive.
-    return address is not None and not (address.fragment or address.getExtension().endswith(".gz"))
-
-
-def _fill(answers: list[Any], which: list[int], read: Any, *arguments: Sequence[Any], threads: int) -> None:
-    """Enter what is read of some of the files into the answers."""
-    chosen = [[argument[n] for n in which] for argument in arguments]
-    for n, answer in zip(which, read_files(read, *chosen, threads=threads), strict=True):
-        answers[n] = answer
+    return uri is not None and not (uri.fragment or uri.getExtension().endswith(".gz"))
 
 
 def _get(
-    butler: Butler, _: ResourcePath, places: NDArray[np.float64], shape: tuple[int, int], ref: DatasetRef
+    butler: Butler, _: ResourcePath | None, places: NDArray[np.float64], ref: DatasetRef
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    hdus = butler.get(ref)
-    values = pixels_of(hdus, places, shape)
-    if values is not None:
-        return values
-    if WCS_WAVE not in hdus:
-        raise ProductError(f"it has no wavelengths, neither planes {CWAVE} and {CBAND} nor a table {WCS_WAVE}")
-    central, width = Wavelength.from_table(hdus[WCS_WAVE]).at(*places.T)
+    """Return central wavelengths and bandwidths (um) that a dataset has at places."""
+    solution = wavelengths_in(butler.get(ref))
+    if isinstance(solution, PlaneWavelengths):
+        central, width = solution.of_pixels(*_nearest(places))
+    else:
+        central, width = solution.at(*places.T)
     return central.to_value(units.um), width.to_value(units.um)
 
 
-def _own(address: ResourcePath, place: NDArray[np.float64]) -> tuple[float, float] | None:
-    """Return central wavelength and bandwidth that an image has at a pixel of the frame, None if it does not tell."""
-    with open_source(address, sparse=True) as source:
+def _read_image(uri: ResourcePath, place: NDArray[np.float64]) -> tuple[float, float] | None:
+    """Read central wavelength and bandwidth (um) of an image at a pixel of the frame; `None` if it has none."""
+    with open_source(uri, sparse=True) as source:
         image = ProductFile(source)
         if wavelength_plane(image.header()) is None:
             return None

@@ -1,4 +1,8 @@
-"""Spectra of targets: from the measurements in single images to tables and pictures."""
+"""Spectra of targets: measurements in single images, tables, channels and plots.
+
+A row of a catalogue becomes a flux in `spherex.spectra.measuring`, rows of
+many images become a spectrum in `spherex.spectra.tables`.
+"""
 
 from __future__ import annotations
 
@@ -13,31 +17,41 @@ __all__ = [
     "MICROJANSKY",
     "MeasureSettings",
     "OFF_FRAME",
-    "PixelMap",
-    "PlaneWavelengths",
     "SpectrumColumn",
     "UNPLACED",
     "add_spectrum",
+    "catalog_of",
     "channels_of_product",
     "combine_channels",
     "design_channels",
-    "draw_spectrum",
+    "plot_spectrum",
     "failed_table",
     "find_misfits",
     "gather_spectrum",
+    "image_source",
     "make_plain_table",
     "make_table",
     "measure_targets",
     "positions_at",
+    "read_map",
+    "read_profiles",
     "unmasked",
     "values_of",
 ]
 
 from .channels import CHANNEL_COLUMNS, Channels, channels_of_product, combine_channels, design_channels, find_misfits
-from .inputs import Calibration, Calibrations, ImageSource, MeasureSettings, PixelMap, PlaneWavelengths
+from .inputs import (
+    Calibration,
+    Calibrations,
+    ImageSource,
+    MeasureSettings,
+    read_map,
+    read_profiles,
+)
 from .measuring import MICROJANSKY, failed_table, measure_targets
 from .placing import positions_at
-from .plot import DOUBTFUL_FLAGS, add_spectrum, draw_spectrum
+from .plot import DOUBTFUL_FLAGS, add_spectrum, plot_spectrum
+from .sources import catalog_of, image_source
 from .tables import (
     COLUMNS,
     OFF_FRAME,

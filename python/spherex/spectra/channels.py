@@ -205,7 +205,7 @@ def channels_of_product(hdus: HDUList, source: str) -> Channels:
 
 
 def combine_channels(
-    spectrum: QTable, channels: Channels, most_masked: float = 0.5, worst_fit: float = WORST_FIT
+    spectrum: QTable, channels: Channels | None = None, most_masked: float = 0.5, worst_fit: float = WORST_FIT
 ) -> QTable:
     """Average the measurements of each channel.
 
@@ -219,7 +219,7 @@ def combine_channels(
     spectrum
         The measurements, as `gather_spectrum` returns them.
     channels
-        Channels.
+        Channels; by default those of `design_channels`.
     most_masked
         Measurements with more of the PSF on masked pixels are left out.
     worst_fit
@@ -230,7 +230,20 @@ def combine_channels(
     channel_spectrum
         A row for each channel with a measurement, by wavelength. If none of
         them could be used the flux is NaN, and the wavelength is the nominal one.
+
+    Examples
+    --------
+    >>> from astropy.coordinates import SkyCoord
+    >>> import spherex
+    >>> star = SkyCoord(310.1, 40.16, unit="deg")
+    >>> spectrum = spherex.gather_spectrum([spherex.measure_targets("image.fits", star)])
+    >>> channels = spherex.combine_channels(spectrum)
+    >>> channels["detector", "channel", "visits"].pprint()
+    detector channel visits
+    -------- ------- ------
+           1       1      1
     """
+    channels = design_channels() if channels is None else channels
     rows = unmasked(spectrum)
     # So that the last bits of the sums do not depend on the order of the measurements.
     rows = rows[np.lexsort([rows[name] for name in ("image_id", "exposure", "detector")])]

@@ -3,192 +3,110 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from astropy import units
-from astropy.units import Quantity
 
-from spherex.image import Box
-from spherex.photometry import FluxSettings
+from spherex.detectors import FRAME_SHAPE
+from spherex.errors import ProductError
+from spherex.headers import version_of
+from spherex.image import Psf
+from spherex.photometry import FluxSettings, Profiles
 
 if TYPE_CHECKING:
-    from astropy.io.fits import Header
-    from astropy.wcs import WCS
+    from astropy.io.fits import HDUList, Header
+    from astropy.nddata import CCDData
     from numpy.typing import NDArray
 
-    from spherex.image import SPHERExImage, Wavelength
-    from spherex.photometry import Profiles
+    from spherex.image import Box, SPHERExImage, Wavelength
 
 
-_AIRGLOW = 1.0833
-"""Wavelength of the line of He I in the air above the telescope (um)."""
-
-_AIRGLOW_REACH = 0.06
-"""Distance from it beyond which it does not matter (um): more than twice the bandwidth there."""
-
-_STEP = 5.0
-"""Pixels over which the change of the wavelength is taken."""
-
-_GAIN_RANGE = (0.5, 2.0)
-"""Gains outside of it are errors (spectrophotometry.md, C2)."""
-
-_MEDIAN_SOLID_ANGLE = "OMEGA_MEDIAN"
-
-WavelengthAt = Callable[["NDArray[np.float64]", "NDArray[np.float64]"], tuple[Quantity, Quantity]]
-"""Central wavelength and bandwidth at pixels of the whole frame, from 0."""
-
-
-class PixelMap(Protocol):
-    """A calibration with one number for each pixel of the frame."""
-
-    def read(self, box: Box) -> NDArray[np.floating]:
-        """Return a part of it."""
-
-
-class PlaneWavelengths:
-    """Wavelengths from the planes of the calibration ``spectral_wcs``.
-
-    Parameters
-    ----------
-    central, bandwidth
-        Of all pixels of the frame, of shape (rows, columns), with units.
-    """
-
-    def __init__(self, central: Quantity, bandwidth: Quantity) -> None:
-        # Of planes in another order of bytes scipy makes a copy at every call.
-        self._planes = tuple(plane.astype(plane.dtype.newbyteorder("="), copy=False) for plane in (central, bandwidth))
-
-    def at(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[Quantity, Quantity]:
-        """Return wavelength and bandwidth at places of the frame, linearly between the centres of pixels."""
-        from scipy.ndimage import map_coordinates
-
-        central, bandwidth = (
-            Quantity(map_coordinates(plane.value, [y, x], order=1, mode="nearest", output=float), plane.unit)
-            for plane in self._planes
-        )
-        return central.to(units.um), bandwidth.to(units.um)
-
-
-def airglow_slopes(
-    at: WavelengthAt, central: Quantity, x: NDArray[np.float64], y: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return along which direction the background changes with the wavelength.
-
-    The line of the airglow is, within the few pixels around a target, a slope
-    along the direction in which the wavelength changes.
-
-    Parameters
-    ----------
-    at
-        Wavelengths of the frame.
-    central
-        Those of the targets.
-    x, y
-        Where these are, pixels of the frame.
-
-    Returns
-    -------
-    slopes
-        Changes of the wavelength along x and y, of shape (n, 2); NaN for
-        targets far from the line.
-    """
-    slopes = np.full((len(x), 2), np.nan)
-    near = np.flatnonzero(np.abs(central.to_value(units.um) - _AIRGLOW) < _AIRGLOW_REACH)
-    if not len(near):
-        return slopes
-    for axis, (dx, dy) in enumerate(((_STEP, 0.0), (0.0, _STEP))):
-        upper, lower = (at(x[near] + sign * dx, y[near] + sign * dy)[0].to_value(units.um) for sign in (1, -1))
-        slopes[near, axis] = upper - lower
-    # At the edge of the frame one of the two may be unknown.
-    lost = near[~np.isfinite(slopes[near]).all(axis=1)]
-    slopes[lost] = (0.0, 1.0)
-    return slopes
-
-
-def gains_in(gains: PixelMap, box: Box, width: int) -> NDArray[np.floating]:
-    """Return factors for the pixels of a part of the frame.
-
-    Parameters
-    ----------
-    gains
-        The calibration l3_flux_corrections.
-    box
-        The part, in pixels of the frame.
-    width
-        Columns of the frame. What is no gain is replaced by the median of
-        its row, of which all is read for that.
-    """
-    rows = gains.read(Box(0, width, box.y0, box.y1)).astype(np.float64)
-    least, most = _GAIN_RANGE
-    rows[~((rows > least) & (rows < most))] = np.nan
-    has_any = np.isfinite(rows).any(axis=1)
-    medians = np.ones(len(rows))
-    medians[has_any] = np.nanmedian(rows[has_any], axis=1)
-    part = rows[:, box.x0 : box.x1]
-    return np.where(np.isfinite(part), part, medians[:, None])
-
-
-def solid_angles(
-    header: Header, wcs: WCS, number: int, gained: NDArray[np.floating] | None
-) -> tuple[NDArray[np.float64], NDArray[np.object_]]:
-    """Return the solid angles of pixels (arcsec2) and where each comes from.
-
-    Parameters
-    ----------
-    header
-        Header of the image.
-    wcs
-        Its coordinates.
-    number
-        Number of pixels.
-    gained
-        Those of the calibration solid_angle_pixel_map (arcsec2), if there is
-        one. What is no solid angle there is taken from the image.
-    """
-    if _MEDIAN_SOLID_ANGLE in header:
-        angle, source = float(header[_MEDIAN_SOLID_ANGLE]), f"{_MEDIAN_SOLID_ANGLE} of the image"
-    else:
-        angle, source = float(wcs.proj_plane_pixel_area().to_value(units.arcsec**2)), "scale of the image's WCS"
-    angles, sources = np.full(number, angle), np.full(number, source, object)
-    if gained is not None:
-        is_known = np.isfinite(gained) & (gained > 0)
-        angles[is_known], sources[is_known] = gained[is_known], "solid_angle_pixel_map"
-    return angles, sources
-
-
+@runtime_checkable
 class ImageSource(Protocol):
-    """An image of which parts can be read.
+    """Image whose parts can be read.
 
-    Each method raises a `spherex.fits.ProductError` if the file is damaged or
-    lacks what is asked for. Other errors are none of the file: it may be read
-    another time.
+    Each method raises `spherex.errors.ProductError` if the file is damaged or
+    lacks the part. Any other error may pass, such as one of the network.
     """
 
     def header(self) -> Header:
-        """Return the header of the whole."""
+        """Return the header of the whole image."""
 
     def read(self, box: Box) -> SPHERExImage:
-        """Return a part, without further planes."""
+        """Return a part of the image, without further planes."""
 
     def profiles(self) -> tuple[Profiles, str]:
-        """Return the PSF, and where it comes from."""
+        """Return the PSF, and its origin."""
 
     def wavelength(self) -> Wavelength:
-        """Return the wavelength solution of the whole."""
+        """Return the wavelength solution of the whole image."""
+
+
+def read_map(image: CCDData, name: str, unit: units.UnitBase) -> NDArray[np.floating]:
+    """Return the values of a calibration with one number for each pixel of the frame.
+
+    Parameters
+    ----------
+    image
+        The calibration.
+    name
+        Its dataset type, for the message.
+    unit
+        Unit of the result, and of a calibration without a unit.
+
+    Returns
+    -------
+    values
+        Shape (rows, columns).
+
+    Raises
+    ------
+    spherex.errors.ProductError
+        If the calibration has another shape, or a unit that cannot be
+        converted.
+    """
+    if image.shape != FRAME_SHAPE:
+        raise ProductError(f"the calibration {name} has shape {image.shape}, not {FRAME_SHAPE}")
+    values = np.asarray(image.data)
+    if image.unit in (None, units.dimensionless_unscaled) or image.unit == unit:
+        return values
+    if not image.unit.is_equivalent(unit):
+        raise ProductError(f"the calibration {name} is in {image.unit}, not in {unit or 'numbers without unit'}")
+    return values * image.unit.to(unit)
+
+
+def read_profiles(hdus: HDUList, name: str) -> Profiles:
+    """Return the PSF in a calibration ``epsf`` or ``average_psf``.
+
+    Parameters
+    ----------
+    hdus
+        The calibration.
+    name
+        Its dataset type, for the message.
+
+    Raises
+    ------
+    spherex.errors.ProductError
+        If no HDU has a PSF in a form of the archive.
+    """
+    hdu = next((hdu for hdu in hdus if Psf.is_in(hdu)), None)
+    if hdu is None:
+        raise ProductError(f"the calibration {name} has no PSF in a form of the archive")
+    return Profiles(Psf.from_hdu(hdu, version_of(hdus[0].header)))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Calibration:
-    """A calibration and which one it is.
+    """Calibration and its dataset ID.
 
     Parameters
     ----------
     id
         UUID of the dataset.
     value
-        What it is.
+        See `Calibrations`.
     """
 
     id: str
@@ -197,18 +115,21 @@ class Calibration:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Calibrations:
-    """The calibrations that there are.
+    """Calibrations of a measurement; `None` where there is none.
 
     Parameters
     ----------
     wavelengths
-        `PlaneWavelengths`, instead of the image's own solution.
+        `spherex.image.PlaneWavelengths` or `spherex.image.Wavelength` of the
+        frame, in place of the solution of the image.
     solid_angles
-        `PixelMap` in arcsec2, instead of the median that the image tells.
+        Solid angles of all pixels of the frame (arcsec2), shape (rows,
+        columns), in place of the median in the header of the image.
     psf
-        `spherex.photometry.Profiles`, instead of those of the image.
+        `spherex.photometry.Profiles`, in place of the PSF of the image.
     gains
-        `PixelMap` of factors for images of the pipeline before version 7.
+        Factors for images with old gains (`spherex.headers.has_old_gains`),
+        shape (rows, columns).
     """
 
     wavelengths: Calibration | None = None
@@ -219,19 +140,19 @@ class Calibrations:
 
 @dataclasses.dataclass(frozen=True)
 class MeasureSettings:
-    """How targets are measured.
+    """Settings of a measurement.
 
     Parameters
     ----------
     fluxes
-        How fluxes are measured.
+        Settings of the photometry.
     bad_flags
-        Presets and names of flags of pixels that are not used; those that an
-        image does not have are passed over.
+        Presets and names of the flags of pixels that are not used. Flags that
+        the image does not have are ignored.
     doubtful_flags
-        The same of pixels that are no background.
+        The same for pixels that are not used for the background.
     is_barycentric
-        Whether times at the barycentre are wanted.
+        Whether to add times at the barycentre of the solar system.
     """
 
     fluxes: FluxSettings = dataclasses.field(default_factory=FluxSettings)

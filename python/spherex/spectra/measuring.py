@@ -1,50 +1,88 @@
-"""Measurement of all targets in one image."""
+"""Measurement of all targets in one image: where a target becomes a row with a flux.
+
+`measure_targets` places the targets on the image and reads the pixels around
+them. `TargetRows` fills in the columns; the flux itself comes from
+`spherex.photometry.measure_fluxes`, which fits all targets of a window.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from astropy.units import Unit, UnitBase, UnitConversionError
+from astropy.units import Quantity, Unit, UnitBase, UnitConversionError, arcsec
 
-from spherex.detectors import FRAME_SIDE
+from spherex.detectors import SOLID_ANGLE_TYPE, SPECTRAL_WCS_TYPE
 from spherex.errors import HeaderError, ProductError
-from spherex.headers import exposure_middle, has_old_gains
-from spherex.image import BAD_PIXEL_PRESETS, celestial_wcs, frame_origin
+from spherex.headers import exposure_middle, has_old_gains, number_of
+from spherex.image import BAD_PIXEL_PRESETS, Box, celestial_wcs, frame_origin
 from spherex.photometry import Pixels, measure_brightness, measure_fluxes
 
-from .inputs import Calibrations, MeasureSettings, airglow_slopes, gains_in, solid_angles
+from .inputs import Calibrations, MeasureSettings
 from .placing import barycentric_time, place_targets, plan_windows, positions_at
+from .sources import catalog_of, identity_of, image_source
 from .tables import make_plain_table
 
 if TYPE_CHECKING:
+    from astropy.coordinates import SkyCoord
     from astropy.io.fits import Header
     from astropy.table import Table
-    from astropy.time import Time
-    from astropy.units import Quantity
     from astropy.wcs import WCS
     from numpy.typing import NDArray
 
     from spherex.image import FlagTable, SPHERExImage
     from spherex.photometry import Profiles
 
-    from .inputs import Calibration, ImageSource, WavelengthAt
+    from .inputs import Calibration, ImageSource
     from .placing import Placed, Window
+    from .sources import AnyImage
 
 
 MICROJANSKY = 1e12 * math.radians(1 / 3600) ** 2
-"""uJy in a pixel of 1 arcsec2 under a surface brightness of 1 MJy/sr: 23.50443."""
+"""Flux density (uJy) of 1 arcsec2 with a surface brightness of 1 MJy/sr: 23.50443."""
 
 _UNIT: UnitBase = Unit("MJy / sr")
 
-_FLUXES = ("flux", "flux_error", "aperture_flux", "aperture_flux_error")
-_MEASURED = (*_FLUXES, "background", "background_error", "enclosed_fraction", "chi2", "masked_fraction")
-_KNOWN_ANYHOW = ("wavelength", "bandwidth", "surface_brightness", "gain_correction", "solid_angle")
-_COUNTED = ("dof", "flags", "neighbours", "psf_zone")
-_TOLD = (
+_REACH = 8.0
+"""Distance beyond which a source has no light (pixels): PSFs of the archive end at 3 to 5 pixels."""
+
+_AIRGLOW = 1.0833
+"""Wavelength of the He I line in the atmosphere above the telescope (um)."""
+
+_AIRGLOW_REACH = 0.06
+"""Distance from the line beyond which it has no effect (um): more than twice the bandwidth there."""
+
+_STEP = 5.0
+"""Half of the distance for the change of the wavelength (pixels)."""
+
+_GAIN_RANGE = (0.5, 2.0)
+"""Gains outside of this range are errors (spectrophotometry.md, C2)."""
+
+_MEDIAN_SOLID_ANGLE = "OMEGA_MEDIAN"
+
+_FLUX_COLUMNS = ("flux", "flux_error", "aperture_flux", "aperture_flux_error")
+_FITTED_COLUMNS = (
+    *_FLUX_COLUMNS,
+    "background",
+    "background_error",
+    "enclosed_fraction",
+    "chi2",
+    "masked_fraction",
+)
+_FLOAT_COLUMNS = (
+    *_FITTED_COLUMNS,
+    "wavelength",
+    "bandwidth",
+    "surface_brightness",
+    "gain_correction",
+    "solid_angle",
+)
+_INTEGER_COLUMNS = ("dof", "flags", "neighbours", "psf_zone")
+_TEXT_COLUMNS = (
     "flag_names",
     "background_method",
     "reason",
@@ -54,25 +92,134 @@ _TOLD = (
     "solid_angle_source",
 )
 
-_Read = TypeVar("_Read")
+WavelengthAt = Callable[["NDArray[np.float64]", "NDArray[np.float64]"], tuple[Quantity, Quantity]]
+"""Central wavelength and bandwidth at positions (x, y) in the frame."""
 
 
-class Rows:
-    """The rows of the targets on an image.
+def measure_targets(
+    image: AnyImage,
+    targets: Table | SkyCoord,
+    image_ids: Mapping[str, Any] | None = None,
+    calibrations: Calibrations | None = None,
+    settings: MeasureSettings | None = None,
+) -> Table | None:
+    """Measure all targets of a catalogue that are in an image.
+
+    If the image lacks a part, such as the PSF, the fluxes are missing and the
+    column ``reason`` names the part. Time, position, wavelength and surface
+    brightness are measured all the same.
+
+    Parameters
+    ----------
+    image
+        Image in memory, path or URI of a file, or an `ImageSource`. Only the
+        pixels around the targets are read.
+    targets
+        Positions, or a catalogue with the columns name, ra and dec, and
+        optionally pmra, pmdec and ref_epoch.
+    image_ids
+        Values of the columns that identify the image, the same in all rows. By
+        default detector and exposure, from the header.
+    calibrations
+        Calibrations; by default none.
+    settings
+        Settings of the measurement.
+
+    Returns
+    -------
+    table
+        With the columns of `COLUMNS`, a row for each target on the image in
+        the order of the catalogue; `None` if no target is on the image.
+
+    Raises
+    ------
+    spherex.errors.ProductError
+        If the header cannot be read, or has no valid WCS or time.
+    spherex.errors.CatalogError
+        If the catalogue lacks a column, or a column has a wrong unit.
+
+    Examples
+    --------
+    >>> from astropy.coordinates import SkyCoord
+    >>> import spherex
+    >>> star = SkyCoord(310.1, 40.16, unit="deg")
+    >>> table = spherex.measure_targets("image.fits", star)
+    >>> round(float(table["wavelength"][0]), 3), table["flux"].unit
+    (0.755, Unit("uJy"))
+    """
+    with image_source(image) as source:
+        return _measure(source, catalog_of(targets), image_ids, calibrations, settings)
+
+
+def _measure(
+    source: ImageSource,
+    targets: Table,
+    image_ids: Mapping[str, Any] | None,
+    calibrations: Calibrations | None,
+    settings: MeasureSettings | None,
+) -> Table | None:
+    calibrations = calibrations or Calibrations()
+    settings = settings or MeasureSettings()
+    header = source.header()
+    try:
+        wcs, time = celestial_wcs(header), exposure_middle(header)
+    except ValueError as error:
+        raise ProductError(f"the header has no valid celestial coordinates or no time: {error}") from error
+    if wcs is None:
+        raise ProductError("the image has no celestial coordinates")
+    if time is None:
+        raise ProductError("the header has no time (MJD-AVG, or MJD-BEG and MJD-END, or the same with DATE)")
+    sky = positions_at(targets, time)
+    shape = (int(header["NAXIS2"]), int(header["NAXIS1"]))
+    placed = place_targets(wcs, sky, shape, settings.fluxes.side / 2 + _REACH)
+    on_image = np.flatnonzero(placed.is_on_image)
+    if not len(on_image):
+        return None
+    rows = TargetRows(source, header, placed, calibrations, settings)
+    for window in plan_windows(placed.x[on_image], placed.y[on_image], shape, settings.fluxes.side // 2):
+        rows.measure(window, wcs)
+    values = rows.values
+    index = placed.index[on_image]
+    values["target"] = np.asarray(targets["name"], dtype=str)[index]
+    values["time"] = time.utc.mjd
+    if settings.is_barycentric:
+        values["time_barycentric"] = barycentric_time(time, sky[index])
+    if image_ids is None:
+        image_ids = identity_of(header)
+    return make_plain_table({**values, **image_ids}, len(index))
+
+
+def failed_table(names: NDArray[Any], image_ids: Mapping[str, Any], reason: str) -> Table:
+    """Return the rows of targets in an image that could not be measured.
+
+    Parameters
+    ----------
+    names
+        Names of the targets.
+    image_ids
+        See `measure_targets`.
+    reason
+        Reason of the failure.
+    """
+    return make_plain_table({**image_ids, "target": names, "reason": reason}, len(names))
+
+
+class TargetRows:
+    """Rows of the targets on an image.
 
     Parameters
     ----------
     source, header
         The image.
     placed
-        The targets in and near it.
+        The targets in and near the image.
     calibrations, settings
-        As of `spherex.spectra.measure_targets`.
+        See `measure_targets`.
 
     Attributes
     ----------
     values
-        Values of the columns by name, numbers in the column's unit.
+        Values of the columns by name, numbers in the unit of the column.
     """
 
     def __init__(
@@ -86,10 +233,12 @@ class Rows:
         self._source, self._header = source, header
         self._calibrations, self._settings = calibrations, settings
         self._origin = (round(frame_origin(header)[0]), round(frame_origin(header)[1]))
+        # From here on positions are those in the whole frame. Targets beside
+        # the image are neighbours, and have no row.
         self._x, self._y = placed.x + self._origin[0], placed.y + self._origin[1]
-        self._rows = np.flatnonzero(placed.is_on_image)
-        number = len(self._rows)
-        x, y = self._x[self._rows], self._y[self._rows]
+        self._on_image = np.flatnonzero(placed.is_on_image)
+        number = len(self._on_image)
+        x, y = self._x[self._on_image], self._y[self._on_image]
         self.values: dict[str, Any] = {
             "x": x,
             "y": y,
@@ -97,35 +246,37 @@ class Rows:
             "solid_angle_id": _id(calibrations.solid_angles),
             "psf_id": _id(calibrations.psf),
             "obsid": str(header.get("OBSID", "")),
-            **{name: np.full(number, np.nan) for name in (*_MEASURED, *_KNOWN_ANYHOW)},
-            **{name: np.full(number, -1, np.int64) for name in _COUNTED},
-            **{name: np.full(number, "", object) for name in _TOLD},
+            **{name: np.full(number, np.nan) for name in _FLOAT_COLUMNS},
+            **{name: np.full(number, -1, np.int64) for name in _INTEGER_COLUMNS},
+            **{name: np.full(number, "", object) for name in _TEXT_COLUMNS},
         }
         self._slopes = np.full((number, 2), np.nan)
         self._profiles: Profiles | None = None
-        self._find_wavelengths(x, y)
-        self._find_psf(x, y)
+        with self._failing("no wavelength"):
+            self._measure_wavelengths(x, y)
+        with self._failing("no PSF"):
+            self._profiles, self.values["psf_source"] = self._read_profiles()
+            self.values["psf_zone"] = self._profiles.nearest_zone(x, y)
 
-    def _attempt(self, what: str, read: Callable[[], _Read], some: Any = slice(None)) -> _Read | None:
-        """Return what is read of the image; if it cannot be read, `None`, and rows that say why."""
+    @contextlib.contextmanager
+    def _failing(self, failure: str, rows: Any = slice(None)) -> Iterator[None]:
+        """Write an error of the image into the column ``reason`` instead of raising it."""
         try:
-            return read()
-        except ProductError as error:
-            self._fail(f"{what}: {' '.join(str(error).split())}", some)
-            return None
+            yield
+        except (HeaderError, ProductError) as error:
+            self._add_reason(f"{failure}: {' '.join(str(error).split())}", rows)
 
-    def _fail(self, reason: str, some: Any) -> None:
-        reasons = self.values["reason"][some]
-        self.values["reason"][some] = np.where(reasons == "", reason, reasons)
+    def _add_reason(self, reason: str, rows: Any) -> None:
+        # The first reason of a row stays.
+        reasons = self.values["reason"][rows]
+        self.values["reason"][rows] = np.where(reasons == "", reason, reasons)
 
-    def _find_wavelengths(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
+    def _measure_wavelengths(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
         if self._calibrations.wavelengths is not None:
             at: WavelengthAt = self._calibrations.wavelengths.value.at
-            origin = "spectral_wcs"
+            origin = SPECTRAL_WCS_TYPE
         else:
-            solution, (x0, y0) = self._attempt("no wavelength", self._source.wavelength), self._origin
-            if solution is None:
-                return
+            solution, (x0, y0) = self._source.wavelength(), self._origin
             origin = "WCS W of the image"
 
             def at(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[Quantity, Quantity]:
@@ -135,72 +286,70 @@ class Rows:
         self._slopes = airglow_slopes(at, central, x, y)
         self.values["wavelength"], self.values["bandwidth"] = central.to_value("um"), bandwidth.to_value("um")
         self.values["wavelength_source"] = origin
-        self._fail("no wavelength at this pixel", ~np.isfinite(self.values["wavelength"]))
+        self._add_reason("no wavelength at this pixel", ~np.isfinite(self.values["wavelength"]))
 
-    def _find_psf(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
-        found: tuple[Profiles, str] | None
+    def _read_profiles(self) -> tuple[Profiles, str]:
         if self._calibrations.psf is not None:
-            found = (self._calibrations.psf.value, "calibration")
-        else:
-            found = self._attempt("no PSF", self._source.profiles)
-        if found is not None:
-            self._profiles, self.values["psf_source"] = found
-            self.values["psf_zone"] = self._profiles.nearest_zone(x, y)
+            return self._calibrations.psf.value, "calibration"
+        return self._source.profiles()
 
     def measure(self, window: Window, wcs: WCS) -> None:
-        """Fill in the rows of the targets in a part of the image."""
-        some, values = window.members, self.values
-        image = self._attempt("no pixels", lambda: self._source.read(window.box), some)
-        if image is None:
-            return
-        rows = self._rows[some]
-        box = window.box.shifted(*self._origin)
-        place = (np.rint(self._y[rows]).astype(int) - box.y0, np.rint(self._x[rows]).astype(int) - box.x0)
-        known = self._calibrations.solid_angles
-        values["solid_angle"][some], values["solid_angle_source"][some] = solid_angles(
-            self._header, wcs, len(rows), None if known is None else known.value.read(box)[place]
+        """Fill in the rows of the targets in a window of the image.
+
+        Parameters
+        ----------
+        window
+            The window.
+        wcs
+            Celestial WCS of the image.
+        """
+        with self._failing("no pixels", window.members):
+            image = self._source.read(window.box)
+            self._measure_image(image, window.box.shifted(*self._origin), window.members, wcs)
+
+    def _measure_image(self, image: SPHERExImage, box: Box, rows: NDArray[np.intp], wcs: WCS) -> None:
+        """Fill in rows from a part of the image, whose box is that in the frame."""
+        values, calibrations = self.values, self._calibrations
+        on_image = self._on_image[rows]
+        x, y = self._x[on_image], self._y[on_image]
+        column, line = np.rint(x).astype(int), np.rint(y).astype(int)
+        angles = calibrations.solid_angles
+        values["solid_angle"][rows], values["solid_angle_source"][rows] = solid_angles(
+            self._header, wcs, len(rows), None if angles is None else angles.value[line, column]
         )
-        pixels = self._attempt("no pixels", lambda: _pixels(image, (box.x0, box.y0), self._settings), some)
-        if pixels is None:
-            return
-        values["version"][some] = image.version or ""
-        values["gain_correction"][some] = 1.0
-        gains = self._calibrations.gains if has_old_gains(image.version) else None
+        pixels = _pixels(image, (box.x0, box.y0), self._settings)
+        values["version"][rows] = image.version or ""
+        values["gain_correction"][rows] = 1.0
+        gains = calibrations.gains if has_old_gains(image.version) else None
         values["flux_correction_id"] = _id(gains)
         if gains is not None:
-            gain = gains_in(gains.value, box, FRAME_SIDE)
+            gain = gains_in(gains.value, box)
             pixels = dataclasses.replace(pixels, data=pixels.data * gain, variance=pixels.variance * gain**2)
-            values["gain_correction"][some] = gain[place]
-        values["surface_brightness"][some] = measure_brightness(
-            pixels, self._x[rows], self._y[rows], self._settings.fluxes.side
-        )
+            values["gain_correction"][rows] = gain[line - box.y0, column - box.x0]
+        values["surface_brightness"][rows] = measure_brightness(pixels, x, y, self._settings.fluxes.side)
         if image.variance is None:
-            self._fail("the image has no variance, so that fluxes would have no errors", some)
+            self._add_reason("the image has no variance, which the errors of fluxes need", rows)
         if image.flag_plane is None:
-            self._fail("the image has no flags that could tell bad pixels", some)
-        some = some[values["reason"][some] == ""]
-        if self._profiles is not None and len(some):
-            self._measure_fluxes(pixels, some, self._profiles, image.flag_table)
+            self._add_reason("the image has no flags, which mark bad pixels", rows)
+        rows = rows[values["reason"][rows] == ""]
+        if self._profiles is not None and len(rows):
+            with self._failing("no PSF", rows):
+                self._measure_fluxes(pixels, rows, self._profiles, image.flag_table)
 
     def _measure_fluxes(
-        self, pixels: Pixels, some: NDArray[np.intp], profiles: Profiles, flag_table: FlagTable
+        self, pixels: Pixels, rows: NDArray[np.intp], profiles: Profiles, flag_table: FlagTable
     ) -> None:
-        values, slopes = self.values, self._slopes[some]
-        fluxes = self._attempt(
-            "no PSF",
-            lambda: measure_fluxes(pixels, self._x, self._y, self._rows[some], profiles, self._settings.fluxes, slopes),
-            some,
-        )
-        if fluxes is None:
-            return
-        for name in (*_MEASURED, "dof", "flags", "neighbours", "reason"):
-            values[name][some] = getattr(fluxes, name)
-        for name in _FLUXES:
-            values[name][some] *= values["solid_angle"][some] * MICROJANSKY
-        values["flag_names"][some] = _names(fluxes.flags, flag_table)
+        values, slopes = self.values, self._slopes[rows]
+        fluxes = measure_fluxes(pixels, self._x, self._y, self._on_image[rows], profiles, self._settings.fluxes, slopes)
+        for name in (*_FITTED_COLUMNS, "dof", "flags", "neighbours", "reason"):
+            values[name][rows] = getattr(fluxes, name)
+        # From MJy/sr summed over pixels to uJy.
+        for name in _FLUX_COLUMNS:
+            values[name][rows] *= values["solid_angle"][rows] * MICROJANSKY
+        values["flag_names"][rows] = _flag_names(fluxes.flags, flag_table)
         is_sloping = np.isfinite(slopes).all(axis=1) & slopes.any(axis=1)
         method = np.where(is_sloping, "constant + slope along wavelength", "constant")
-        values["background_method"][some] = np.char.add(method, np.where(fluxes.is_clipped, ", clipped", ""))
+        values["background_method"][rows] = np.char.add(method, np.where(fluxes.is_clipped, ", clipped", ""))
 
 
 def _id(calibration: Calibration | None) -> str:
@@ -208,13 +357,15 @@ def _id(calibration: Calibration | None) -> str:
 
 
 def _pixels(image: SPHERExImage, origin: tuple[int, int], settings: MeasureSettings) -> Pixels:
-    """Return the pixels of an image in MJy/sr; without flags all are good, without variance all weigh the same."""
+    """Return the pixels of an image in MJy/sr.
+
+    Without flags all pixels are good, without variance all weights are equal.
+    """
     try:
         factor = 1.0 if image.unit == _UNIT else image.unit.to(_UNIT)
     except (AttributeError, UnitConversionError):
         raise ProductError(f"the image is in {image.unit or 'no unit'}, not in {_UNIT}") from None
-    nothing = np.zeros(image.shape, bool)
-    is_bad = is_doubtful = flags = nothing
+    is_bad = is_doubtful = flags = np.zeros(image.shape, bool)
     if image.flag_plane is not None:
         is_bad, is_doubtful = (_mask(image, names) for names in (settings.bad_flags, settings.doubtful_flags))
         flags = image.flag_plane.array
@@ -236,113 +387,93 @@ def _mask(image: SPHERExImage, names: tuple[str, ...]) -> NDArray[np.bool_]:
     return mask
 
 
-def _names(flags: NDArray[np.int64], table: FlagTable) -> list[str]:
-    """Return the names of the flags of each target, of which many have the same."""
+def _flag_names(flags: NDArray[np.int64], table: FlagTable) -> list[str]:
+    # Many targets have the same flags.
     names = {value: " ".join(name for name in table if value >> table[name] & 1) for value in set(flags.tolist())}
     return [names[value] for value in flags.tolist()]
 
 
-_REACH = 8.0
-"""Pixels; the light of no source reaches farther: PSFs of the archive end 3 to 5 pixels away."""
+def airglow_slopes(
+    at: WavelengthAt, central: Quantity, x: NDArray[np.float64], y: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the direction in which the background of targets changes with the wavelength.
 
-
-def measure_targets(
-    source: ImageSource,
-    targets: Table,
-    facts: Mapping[str, Any],
-    calibrations: Calibrations | None = None,
-    settings: MeasureSettings | None = None,
-) -> Table | None:
-    """Measure all targets of a catalogue that are in an image.
-
-    What is missing in the image costs the fluxes, for the reason that the
-    rows tell, but not time, place, wavelength and brightness.
+    Within the few pixels around a target, the background from the airglow line
+    is a slope along the gradient of the wavelength.
 
     Parameters
     ----------
-    source
-        The image.
-    targets
-        The catalogue: name, ra, dec, perhaps pmra, pmdec and ref_epoch.
-    facts
-        Values of columns that hold for all rows: what identifies the image.
-    calibrations
-        The calibrations that there are.
-    settings
-        How to measure.
+    at
+        Wavelengths of the frame.
+    central
+        Central wavelengths at the targets, shape (n,).
+    x, y
+        Positions of the targets in the frame (pixels), shape (n,).
 
     Returns
     -------
-    table
-        With the columns of `COLUMNS`, a row for each target on the image in
-        the order of the catalogue; `None` if there is none.
-
-    Raises
-    ------
-    spherex.fits.ProductError
-        If it is not known where and when the image was taken, or its header
-        cannot be read; the message says why.
+    slopes
+        Changes of the wavelength along x and y (um in 10 pixels), shape (n, 2);
+        NaN for targets far from the line.
     """
-    calibrations = calibrations or Calibrations()
-    settings = settings or MeasureSettings()
-    header = source.header()
-    wcs = _wcs_of(header)
-    time = time_of(header)
-    sky = positions_at(targets, time)
-    shape = (int(header["NAXIS2"]), int(header["NAXIS1"]))
-    placed = place_targets(wcs, sky, shape, settings.fluxes.side / 2 + _REACH)
-    rows = np.flatnonzero(placed.is_on_image)
-    if not len(rows):
-        return None
-    found = Rows(source, header, placed, calibrations, settings)
-    for window in plan_windows(placed.x[rows], placed.y[rows], shape, settings.fluxes.side // 2):
-        found.measure(window, wcs)
-    values = found.values
-    chosen = placed.index[rows]
-    values["target"] = np.asarray(targets["name"], dtype=str)[chosen]
-    values["time"] = time.utc.mjd
-    if settings.is_barycentric:
-        values["time_barycentric"] = barycentric_time(time, sky[chosen])
-    return make_plain_table({**values, **facts}, len(rows))
+    slopes = np.full((len(x), 2), np.nan)
+    near = np.flatnonzero(np.abs(central.to_value("um") - _AIRGLOW) < _AIRGLOW_REACH)
+    if not len(near):
+        return slopes
+    for axis, (dx, dy) in enumerate(((_STEP, 0.0), (0.0, _STEP))):
+        upper, lower = (at(x[near] + sign * dx, y[near] + sign * dy)[0].to_value("um") for sign in (1, -1))
+        slopes[near, axis] = upper - lower
+    # At the edge of the frame one of the two wavelengths may be unknown.
+    unknown = near[~np.isfinite(slopes[near]).all(axis=1)]
+    slopes[unknown] = (0.0, 1.0)
+    return slopes
 
 
-def _wcs_of(header: Header) -> WCS:
-    try:
-        wcs = celestial_wcs(header)
-    except ValueError as error:
-        raise ProductError(f"the celestial coordinates of the image are wrong: {error}") from error
-    if wcs is None:
-        raise ProductError("the image has no celestial coordinates")
-    return wcs
-
-
-def failed_table(names: NDArray[Any], facts: Mapping[str, Any], reason: str) -> Table:
-    """Return rows of targets in an image that could not be measured.
+def gains_in(gains: NDArray[np.floating], box: Box) -> NDArray[np.floating]:
+    """Return the gain factors of the pixels in a box.
 
     Parameters
     ----------
-    names
-        Names of the targets.
-    facts
-        As of `measure_targets`.
-    reason
-        Why.
+    gains
+        The calibration l3_flux_corrections, shape (rows, columns) of the
+        frame. Values that are not gains are replaced by the median of the
+        gains in their row of the frame.
+    box
+        The box in the frame.
     """
-    return make_plain_table({**facts, "target": names, "reason": reason}, len(names))
+    rows = gains[box.y0 : box.y1].astype(np.float64)
+    least, most = _GAIN_RANGE
+    rows[~((rows > least) & (rows < most))] = np.nan
+    has_gain = np.isfinite(rows).any(axis=1)
+    medians = np.ones(len(rows))
+    medians[has_gain] = np.nanmedian(rows[has_gain], axis=1)
+    part = rows[:, box.x0 : box.x1]
+    return np.where(np.isfinite(part), part, medians[:, None])
 
 
-def time_of(header: Header) -> Time:
-    """Return the middle of an exposure.
+def solid_angles(
+    header: Header, wcs: WCS, number: int, calibrated: NDArray[np.floating] | None
+) -> tuple[NDArray[np.float64], NDArray[np.object_]]:
+    """Return the solid angles of pixels (arcsec2), and the source of each.
 
-    Raises
-    ------
-    spherex.fits.ProductError
-        If the header does not tell it.
+    Parameters
+    ----------
+    header
+        Header of the image.
+    wcs
+        Its celestial WCS.
+    number
+        Number of pixels.
+    calibrated
+        Values of the calibration solid_angle_pixel_map at the pixels
+        (arcsec2). Values that are not positive are replaced by that of the
+        image.
     """
-    try:
-        middle = exposure_middle(header)
-    except HeaderError as error:
-        raise ProductError(f"the header has no time: {error}") from error
-    if middle is None:
-        raise ProductError("the header has no time (MJD-AVG, or MJD-BEG and MJD-END, or the same with DATE)")
-    return middle
+    angle, source = number_of(header, _MEDIAN_SOLID_ANGLE), f"{_MEDIAN_SOLID_ANGLE} of the image"
+    if angle is None:
+        angle, source = float(wcs.proj_plane_pixel_area().to_value(arcsec**2)), "scale of the image's WCS"
+    angles, sources = np.full(number, angle), np.full(number, source, object)
+    if calibrated is not None:
+        is_known = np.isfinite(calibrated) & (calibrated > 0)
+        angles[is_known], sources[is_known] = calibrated[is_known], SOLID_ANGLE_TYPE
+    return angles, sources

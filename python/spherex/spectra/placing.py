@@ -1,4 +1,4 @@
-"""Positions of targets on the sky and in an image, and the parts of it that are read for them."""
+"""Positions of targets on the sky and in an image, and the windows of the image around them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 _DISTORTION = 60
-"""How far the SIP polynomials may move a source (pixels); in the headers of Quick Release 2 they do by up to 20."""
+"""Largest shift by the SIP polynomials (pixels); in the headers of Quick Release 2 it is 20."""
 
 _PER_READ = 100
-"""Rows of three planes that take about as long as one more read: of a local
-file that is the reading of headers, of a remote one the way to the server.
+"""Number of rows of three planes that take as long as one more read: the time
+for the headers of a local file, or for the way to a server.
 """
 
 
@@ -34,11 +34,12 @@ class Placed:
     Parameters
     ----------
     index
-        Their rows in the catalogue, ascending, of shape (n,).
+        Rows of the targets in the catalogue, ascending, shape (n,).
     x, y
-        Column and row in the image, from 0.
+        Positions in the image (pixels, from 0), shape (n,).
     is_on_image
-        Whether the image has the pixel; the others are neighbours.
+        Whether the image has the pixel, shape (n,). Targets beside the image
+        are only neighbours.
     """
 
     index: NDArray[np.intp]
@@ -49,12 +50,12 @@ class Placed:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Window:
-    """A part of an image and the targets in it.
+    """Part of an image, and the targets in it.
 
     Parameters
     ----------
     box
-        The part.
+        Box of the part in the image.
     members
         Indices of the targets.
     """
@@ -64,26 +65,26 @@ class Window:
 
 
 def place_targets(wcs: WCS, sky: SkyCoord, shape: Sequence[int], reach: float) -> Placed:
-    """Find the targets that are in an image or next to it.
+    """Return the targets that are in an image or near it.
 
     Parameters
     ----------
     wcs
-        Full coordinates of the image, SIP included.
+        Celestial WCS of the image, with SIP.
     sky
         Positions of all targets.
     shape
-        Rows and columns of the image.
+        Shape of the image, (rows, columns).
     reach
-        Distance from the image up to which targets count (pixels).
+        Largest distance of a target from the image (pixels).
     """
     height, width = shape
 
     def is_near(x: NDArray[np.float64], y: NDArray[np.float64], margin: float) -> NDArray[np.bool_]:
         return (x >= -0.5 - margin) & (x < width - 0.5 + margin) & (y >= -0.5 - margin) & (y < height - 0.5 + margin)
 
-    # Far away the polynomials lead anywhere: first without them. Behind the
-    # tangential plane there are no pixels at all, that gives NaN.
+    # Far from the image the polynomials are meaningless, so that the first
+    # selection is without them. Positions behind the tangent plane are NaN.
     x, y = wcs.wcs_world2pix(sky.ra.deg, sky.dec.deg, 0)
     index = np.flatnonzero(is_near(x, y, reach + _DISTORTION))
     if len(index):
@@ -96,25 +97,25 @@ def place_targets(wcs: WCS, sky: SkyCoord, shape: Sequence[int], reach: float) -
 
 
 def plan_windows(x: NDArray[np.float64], y: NDArray[np.float64], shape: Sequence[int], half: int) -> list[Window]:
-    """Return the parts of an image to read, so that no row is read twice.
+    """Return the windows of an image to read, so that no row is read twice.
 
-    Files are read by rows, so that only these matter. Rows in between are
-    read where that is faster than reading twice, up to all.
+    Files are read by rows. Two windows become one if the rows between them
+    take less time than one more read.
 
     Parameters
     ----------
     x, y
-        Places in the image, at least one.
+        Positions in the image (pixels), shape (n,), at least one.
     shape
-        Rows and columns of the image.
+        Shape of the image, (rows, columns).
     half
-        Pixels that are wanted on each side of a place.
+        Number of pixels to read on each side of a position.
     """
     height, width = shape
     order = np.argsort(y, kind="stable")
     bottom = np.maximum(np.rint(y[order]).astype(np.int64) - half, 0)
     top = np.minimum(np.rint(y[order]).astype(np.int64) + half + 1, height)
-    # Sorted by row, a gap begins where one starts beyond the end of all before.
+    # Sorted by row, a new window begins where a square starts beyond the end of all squares before.
     breaks = np.flatnonzero(bottom[1:] > np.maximum.accumulate(top)[:-1] + _PER_READ) + 1
     groups = np.split(np.arange(len(order)), breaks)
     windows = []
@@ -132,12 +133,25 @@ def plan_windows(x: NDArray[np.float64], y: NDArray[np.float64], shape: Sequence
 
 
 def barycentric_time(time: Time, sky: SkyCoord) -> NDArray[np.float64]:
-    """Return a time at the barycentre of the solar system, TDB as MJD, for each position.
+    """Return the time at which light from each position reaches the barycentre of the solar system.
 
-    The observer is taken for one at the centre of the Earth, from which
-    SPHEREx is 0.02 light seconds away. So no rotation of the Earth is needed,
-    for which `astropy.time.Time.light_travel_time` would want a table of the
-    last weeks.
+    The time is t + r . n / c, with the position r of the Earth from the
+    barycentre and the direction n of the target (Eastman, Siverd and Gaudi
+    2010, PASP 122, 935, section 2). SPHEREx is 0.02 light seconds from the
+    centre of the Earth, which is neglected: so no rotation of the Earth is
+    needed, for which `astropy.time.Time.light_travel_time` needs a recent table.
+
+    Parameters
+    ----------
+    time
+        Time of the exposure at the Earth.
+    sky
+        Positions of the targets, shape (n,).
+
+    Returns
+    -------
+    times
+        TDB as MJD (d), shape (n,).
     """
     from astropy import constants
     from astropy.coordinates import get_body_barycentric
@@ -149,15 +163,15 @@ def barycentric_time(time: Time, sky: SkyCoord) -> NDArray[np.float64]:
 
 
 def positions_at(targets: Table, time: Time) -> SkyCoord:
-    """Return the positions of targets, proper motion applied where it is known.
+    """Return the positions of targets at a time, with their proper motions where these are known.
 
     Parameters
     ----------
     targets
-        Columns ra and dec (ICRS, deg), and perhaps pmra (that on the sky,
-        cos(dec) included) and pmdec (mas/yr) with ref_epoch (Julian year).
+        Columns ra and dec (ICRS, deg), and optionally pmra (with the factor
+        cos(dec)) and pmdec (mas/yr) with ref_epoch (Julian year).
     time
-        One instant.
+        The time.
 
     Returns
     -------
@@ -177,10 +191,10 @@ def positions_at(targets: Table, time: Time) -> SkyCoord:
         return position
     ra, dec = position.ra.deg.copy(), position.dec.deg.copy()
     unit = units.mas / units.yr
-    # Without a distance astropy would assume one at which fast stars outrun
-    # light, and remark on it; without radial velocity it does not matter. TDB
-    # is within a minute of TCB, and is what astropy uses: others it converts by
-    # UTC, with remarks on early and late years.
+    # Without a distance astropy assumes one at which fast stars are faster than
+    # light, and warns. Without radial velocity the distance has no effect. The
+    # epochs of catalogues are TCB, within a minute of TDB, which astropy uses
+    # itself: it converts other scales by UTC, and warns of early and late years.
     moved = SkyCoord(
         position[moves],
         pm_ra_cosdec=pmra[moves] * unit,

@@ -40,7 +40,7 @@ _SURE = 5.0
 """Signal to noise of channels that a picture shows even so."""
 
 
-def draw_spectrum(
+def plot_spectrum(
     spectrum: QTable,
     channel_spectrum: QTable | None = None,
     title: str | None = None,
@@ -64,6 +64,15 @@ def draw_spectrum(
         So are those with more of the PSF on masked pixels,
     worst_fit
         and those that `find_misfits` finds.
+
+    Examples
+    --------
+    >>> from astropy.coordinates import SkyCoord
+    >>> import spherex
+    >>> star = SkyCoord(310.1, 40.16, unit="deg")
+    >>> spectrum = spherex.gather_spectrum([spherex.measure_targets("image.fits", star)])
+    >>> figure = spherex.plot_spectrum(spectrum, spherex.combine_channels(spectrum))
+    >>> figure.savefig("spectrum.png")
     """
     from matplotlib.figure import Figure
 
@@ -93,7 +102,7 @@ def add_spectrum(
     axes
         Where to draw, in um and uJy.
     spectrum, channel_spectrum, flags, most_masked, worst_fit
-        As for `draw_spectrum`.
+        As for `plot_spectrum`.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Tables of measurements and spectra: their columns, and how one target's rows are joined."""
+"""Tables of measurements and spectra: their columns, and the join of the rows of one target."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class SpectrumColumn:
-    """A column of a table of measurements.
+    """Column of a table of measurements.
 
     Parameters
     ----------
     name
         Name of the column.
     dtype
-        Type of its values: float, int (64 bits, or what a subclass of it says), or str.
+        Type of its values: float, int (64 bits), or str.
     ucd
-        Unified Content Descriptor of the IVOA (UCD1+ 1.5), empty for texts that have none.
+        Unified Content Descriptor of the IVOA (UCD1+ 1.5); may be empty.
     description
-        What the values are.
+        Meaning of the values.
     unit
-        Unit by the name that astropy has for it; `None` if there is none.
+        Name of the unit in astropy; `None` without a unit.
     """
 
     name: str
@@ -39,7 +39,7 @@ class SpectrumColumn:
 
     @property
     def blank(self) -> Any:
-        """What stands where there is no value."""
+        """Placeholder for a missing value."""
         return {float: np.nan, int: -1, str: ""}[self.dtype]
 
 
@@ -127,25 +127,25 @@ def make_table(
     meta: Mapping[str, Any] | None = None,
     columns: Sequence[SpectrumColumn] = COLUMNS,
 ) -> QTable:
-    """Return a table with all columns, those with units as quantities.
+    """Return a table with all columns; columns with a unit are quantities.
 
     Parameters
     ----------
     values
-        Values by name of the column, numbers in the column's unit; one number
-        or text stands for all rows. Columns that are not given are blank:
-        NaN, -1 or the empty text.
+        Values by name of the column, numbers in the unit of the column. A
+        single number or text is the value of all rows. Other columns are
+        blank: NaN, -1 or the empty text.
     length
         Number of rows.
     meta
-        What holds for the table as a whole.
+        Metadata of the table.
     columns
-        The columns of the table, in their order.
+        Columns of the table, in their order.
 
     Raises
     ------
     KeyError
-        If there is no such column.
+        If a name is not that of a column.
     """
     from astropy.table import QTable
 
@@ -153,14 +153,14 @@ def make_table(
 
 
 def make_plain_table(values: Mapping[str, ArrayLike], length: int) -> Table:
-    """Return a table with `COLUMNS` that tell their units, which is what parquet can hold; see `make_table`."""
+    """Return a table with `COLUMNS`, units as attributes of the columns, as parquet needs; see `make_table`."""
     from astropy.table import Table
 
     return Table(_filled(values, length, COLUMNS), copy=False)
 
 
 def _filled(values: Mapping[str, ArrayLike], length: int, columns: Sequence[SpectrumColumn]) -> list[Column]:
-    # Made together: one after the other a table would take twice as long.
+    # All columns at once: a table to which columns are added takes twice as long.
     from astropy.table import Column
 
     if unknown := values.keys() - {column.name for column in columns}:
@@ -169,20 +169,20 @@ def _filled(values: Mapping[str, ArrayLike], length: int, columns: Sequence[Spec
     for column in columns:
         given = np.broadcast_to(np.asarray(values.get(column.name, column.blank)), (length,))
         array: NDArray[Any] = given.astype(np.int64 if column.dtype is int else column.dtype)
-        about = {"unit": column.unit, "description": column.description, "meta": {"ucd": column.ucd}}
-        made.append(Column(array, column.name, **about))
+        attributes = {"unit": column.unit, "description": column.description, "meta": {"ucd": column.ucd}}
+        made.append(Column(array, column.name, **attributes))
     return made
 
 
 def values_of(table: Table, column: SpectrumColumn) -> NDArray[Any]:
-    """Return the values of a column, in its unit and type, without mask.
+    """Return the values of a column in its unit and type, without a mask.
 
     Parameters
     ----------
     table
-        Any table; a column that it lacks is blank.
+        Any table. A missing column has blank values.
     column
-        Which one.
+        The column.
     """
     dtype = np.int64 if column.dtype is int else column.dtype
     if column.name not in table.colnames:
@@ -194,16 +194,16 @@ def values_of(table: Table, column: SpectrumColumn) -> NDArray[Any]:
 
 
 def unmasked(table: Table, columns: Sequence[SpectrumColumn] = COLUMNS) -> QTable:
-    """Return a table as `make_table` made it, whatever format it went through.
+    """Return a table that was read from a file in the form of `make_table`.
 
-    Empty texts come back from ECSV as masked values.
+    ECSV has masked values in place of empty texts.
 
     Parameters
     ----------
     table
-        The table as it was read.
+        Table from a file.
     columns
-        Its columns.
+        Columns of the result.
     """
     values = {column.name: values_of(table, column) for column in columns}
     return make_table(values, len(table), table.meta, columns)
@@ -213,50 +213,63 @@ FAILED = "failed"
 """Key in the metadata of a spectrum: number of images without a flux."""
 
 OFF_FRAME = "off_frame"
-"""Key in the metadata of a spectrum: exposures and detectors whose image has
-the target in its region, but not on its frame.
+"""Key in the metadata of a spectrum: exposures and detectors of images whose
+region contains the target, but whose frame does not.
 """
 
 UNPLACED = "unplaced"
 """Key in the metadata of a spectrum: failed measurements without wavelength."""
 
-_TOLD_OF_UNPLACED = ("exposure", "detector", "obsid", "image_id", "image_run", "reason")
+_UNPLACED_COLUMNS = ("exposure", "detector", "obsid", "image_id", "image_run", "reason")
 _ORDER = ("image_id", "exposure", "detector", "wavelength")
-"""Columns that sort the rows, the last one first. Images have one row each, so
-that the order does not depend on that of the inputs.
+"""Columns that sort the rows, the last one first. An image has one row, so that
+the order does not depend on the order of the inputs.
 """
 
 
-def gather_spectrum(tables: Sequence[Table], meta: Mapping[str, Any] | None = None) -> QTable:
-    """Join the measurements of one target, by wavelength.
+def gather_spectrum(tables: Sequence[Table | None], meta: Mapping[str, Any] | None = None) -> QTable:
+    """Join the measurements of one target, sorted by wavelength.
 
-    Rows that failed stay, if their wavelength is known. Without it they have
-    no place on the axis of a spectrum, and readers such as specutils refuse
-    the whole of it; they are told in the metadata, under `UNPLACED`.
+    Failed measurements without a wavelength are in the metadata, under
+    `UNPLACED`: readers such as specutils reject a spectral axis with NaN.
 
     Parameters
     ----------
     tables
-        Rows of the target in the tables of single images, of the columns
-        that `make_table` makes. Columns that are missing are blank.
+        Rows of the target from the tables of single images, with the columns
+        of `make_table`. Missing columns are blank. `None`, the result for an
+        image without the target, is ignored.
     meta
-        What else holds for the spectrum as a whole.
+        Further metadata of the spectrum.
 
     Returns
     -------
     spectrum
-        A row for each image; metadata with the numbers of images and of
-        those that failed.
+        A row for each image; metadata with the number of images and of
+        failed measurements.
+
+    Examples
+    --------
+    >>> from astropy.coordinates import SkyCoord
+    >>> import spherex
+    >>> star = SkyCoord(310.1, 40.16, unit="deg")
+    >>> found = spherex.find_images("REPO", star)
+    >>> spectrum = spherex.gather_spectrum(
+    ...     [spherex.measure_targets(uri, star) for uri in found.table["address"]]
+    ... )
+    >>> len(spectrum), spectrum["flux"].unit
+    (4, Unit("uJy"))
     """
+    tables = [table for table in tables if table is not None]
     values = {column.name: _joined(tables, column) for column in COLUMNS}
     length = len(values["wavelength"])
     has_failed = values["reason"] != ""
     is_placed = np.isfinite(values["wavelength"])
     order = np.lexsort([values[name] for name in _ORDER])
-    unplaced = [{name: values[name][row].item() for name in _TOLD_OF_UNPLACED} for row in order if not is_placed[row]]
+    unplaced = [{name: values[name][row].item() for name in _UNPLACED_COLUMNS} for row in order if not is_placed[row]]
     order = order[is_placed[order]]
-    facts = {"images": length, FAILED: int(np.count_nonzero(has_failed)), UNPLACED: unplaced}
-    return make_table({name: column[order] for name, column in values.items()}, len(order), {**(meta or {}), **facts})
+    counts = {"images": length, FAILED: int(np.count_nonzero(has_failed)), UNPLACED: unplaced}
+    return make_table({name: column[order] for name, column in values.items()}, len(order), {**(meta or {}), **counts})
 
 
 def _joined(tables: Sequence[Table], column: SpectrumColumn) -> NDArray[Any]:

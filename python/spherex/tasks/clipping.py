@@ -1,4 +1,4 @@
-"""Clipped means of many images, and the deviant pixels in them."""
+"""Clipped means of stacks of images, and pixels that deviate from their column."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ import warnings
 import numpy as np
 
 ROBUST_BELOW = 30
-"""Number of images from which the plain standard deviation is good enough.
+"""Number of images from which the standard deviation about the mean is good enough.
 
-One value of n, however far off, lies at most (n - 1) / sqrt(n) standard
-deviations from the mean, k equal ones at most sqrt((n - k) / k): of ten
-images none can be clipped at 3 sigma, of thirty up to three can.
+One outlier among n values lies at most (n - 1) / sqrt(n) standard deviations
+from the mean, k equal outliers at most sqrt((n - k) / k) (Samuelson 1968,
+JASA 63, 1522): at 3 sigma none of ten images can be clipped, of thirty images
+up to three.
 """
 
-# Pixels and what astropy makes of them should stay in the processor's cache.
 _TILE = 2**19
+"""Values that are clipped at a time, so that they stay in the processor's cache."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,9 +27,9 @@ class Clipped:
     Parameters
     ----------
     mean
-        Mean of the values that are left, float64; NaN where there are none.
+        Mean of the values that are left, float64; NaN without values.
     number
-        How many are left, int16.
+        Number of values that are left, int16.
     squares
         Sum of the squares of their deviations from the mean, float64.
     """
@@ -52,24 +53,24 @@ def is_robust(spread: str, images: int) -> bool:
 
 
 def clip(pixels: np.ndarray, sigma: float, iterations: int, robust: bool, grain: float = 0.0) -> Clipped:
-    """Clip and average.
+    """Clip the values of each pixel, and average the others.
 
     Parameters
     ----------
     pixels
-        Values, shape (images, rows, columns), NaN where there is none. Those
-        that are clipped become NaN.
+        Values, shape (images, rows, columns), NaN where missing. Clipped
+        values become NaN.
     sigma
         Standard deviations from the centre beyond which values are clipped.
     iterations
-        Greatest number of times that this is done, where it is not robust.
+        Largest number of iterations if ``robust`` is not set.
     robust
-        Whether centre and standard deviation are median and median absolute
-        deviation, else mean and standard deviation.
+        Whether centre and standard deviation are median and scaled median
+        absolute deviation. By default they are mean and standard deviation.
     grain
-        Distance of the values that there can be, 0 if they are not rounded.
-        A robust standard deviation counts as at least that: where more than
-        half of the values are equal it is 0, and all others would be clipped.
+        Distance between neighbouring values if they are rounded, else 0. It
+        is the least robust standard deviation: if more than half of the
+        values are equal the deviation is 0, and all others would be clipped.
     """
     images, rows, columns = pixels.shape
     shape = rows, columns
@@ -100,13 +101,13 @@ class _Columns:
 
         before = values.copy() if self.robust and self.grain else None
         with warnings.catch_warnings():
-            # Pixels without a value are part of the plan.
+            # Pixels without any value are allowed.
             warnings.simplefilter("ignore", AstropyUserWarning)
             sigma_clip(
                 values,
                 sigma=self.sigma,
-                # Once is enough with a median, which hardly feels what is far
-                # off; again and again would eat up the good ones of a few.
+                # Outliers hardly change a median, so that one iteration is
+                # enough. More would clip the good values of a few images.
                 maxiters=1 if self.robust else self.iterations,
                 cenfunc="median" if self.robust else "mean",
                 stdfunc="mad_std" if self.robust else "std",
@@ -115,7 +116,7 @@ class _Columns:
                 copy=False,
             )
         if before is not None:
-            self._spare_rounded(values, before)
+            self._restore_rounded(values, before)
         good = np.isfinite(values)
         number = np.count_nonzero(good, axis=0)
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -123,23 +124,23 @@ class _Columns:
         deviation = np.where(good, values - mean.astype(values.dtype), 0)
         return mean, number, np.einsum("i...,i...->...", deviation, deviation)
 
-    def _spare_rounded(self, values: np.ndarray, before: np.ndarray) -> None:
-        """Bring back, in place, what was clipped for no more than rounding."""
+    def _restore_rounded(self, values: np.ndarray, before: np.ndarray) -> None:
+        """Restore, in place, clipped values with ``abs(value - median) <= sigma * grain``."""
         clipped = np.isfinite(before) & ~np.isfinite(values)
-        some = clipped.any(axis=0)
-        centre = np.nanmedian(before[:, some], axis=0)
-        near = clipped[:, some] & (np.abs(before[:, some] - centre) <= self.sigma * self.grain)
-        values[:, some] = np.where(near, before[:, some], values[:, some])
+        changed = clipped.any(axis=0)
+        centre = np.nanmedian(before[:, changed], axis=0)
+        near = clipped[:, changed] & (np.abs(before[:, changed] - centre) <= self.sigma * self.grain)
+        values[:, changed] = np.where(near, before[:, changed], values[:, changed])
 
     def clip_suspects(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Do the same by mean and standard deviation, which tell at once where nothing will be clipped."""
+        """Do the same by mean and standard deviation, only for pixels with a value beyond sigma."""
         number = np.full(values.shape[1:], len(values))
         mean = np.add.reduce(values, axis=0, dtype=np.float64) / len(values)
         deviation = values - mean.astype(values.dtype)
         squares = np.einsum("i...,i...->...", deviation, deviation)
         farthest = np.maximum(deviation.max(axis=0), -deviation.min(axis=0))
-        # Where a value is missing, nothing compares. The margin makes up for
-        # rounding: who is suspected for nothing is not clipped.
+        # Pixels with a missing value have NaN here and are suspects, too. The
+        # margin allows for rounding; a suspect without an outlier stays as it is.
         suspects = ~(farthest**2 <= (0.999 * self.sigma) ** 2 * squares / len(values))
         if suspects.any():
             chosen = values[:, suspects]
@@ -148,14 +149,11 @@ class _Columns:
         return mean, number, squares
 
 
-_NORMAL = 1.4826
-"""Standard deviation of normal noise over its median absolute deviation."""
-
 _PIECE = 64
 """Rows that are filtered at a time, so that little memory is needed."""
 
 _SAMPLED = 8
-"""Pieces of the frame, spread over it, that the scatter is estimated from."""
+"""Number of pieces, spread over the frame, for the estimate of the scatter."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,28 +175,29 @@ class DeviantPixels:
 
 
 def find_deviant_pixels(image: np.ndarray, hot: float, cold: float, window: int) -> DeviantPixels:
-    """Find pixels far above or below the others.
+    """Find pixels far above or below their neighbours.
 
-    Each pixel is compared with the median of those above and below it in its
-    column. So neither the glow of the electronics nor the steps between readout
-    channels, which run along the columns, are taken for hot pixels.
+    Each pixel is compared with the median of the pixels above and below it in
+    its column. Neither the glow of the electronics nor the steps between
+    readout channels, which are parallel to the columns, change this difference.
 
     Parameters
     ----------
     image
-        Pixels, shape (rows, columns); those that are not finite are neither
+        Pixels, shape (rows, columns). Pixels that are not finite are neither
         hot nor cold.
     hot, cold
         Thresholds in robust standard deviations.
     window
-        Number of pixels of a column that the median is taken of.
+        Number of pixels of a column in each median.
     """
+    from astropy.stats import mad_std
+
     pieces = range(0, len(image), _PIECE)
     parts = [_residual(image, begin, window) for begin in pieces[:: max(1, len(pieces) // _SAMPLED)]]
-    # A pixel that is itself the median says nothing about the scatter.
-    telling = [np.abs(part[np.isfinite(part) & (part != 0)]) for part in parts]
-    scatter = np.concatenate(telling)
-    sigma = _NORMAL * float(np.median(scatter)) if scatter.size else 0.0
+    # The residual of a pixel that is the median itself is 0, whatever the scatter.
+    sample = np.concatenate([part[np.isfinite(part) & (part != 0)] for part in parts])
+    sigma = float(mad_std(sample)) if sample.size else 0.0
     found = DeviantPixels(np.empty(image.shape, bool), np.empty(image.shape, bool), sigma)
     for begin in pieces:
         rows = slice(begin, begin + _PIECE)
@@ -209,13 +208,13 @@ def find_deviant_pixels(image: np.ndarray, hot: float, cold: float, window: int)
 
 
 def _residual(image: np.ndarray, begin: int, window: int) -> np.ndarray:
-    """Return some rows of an image less the medians of their columns there; NaN where the image is not finite."""
+    """Return rows of an image minus the running median of their columns; NaN where the image is not finite."""
     from scipy.ndimage import median_filter
 
     first = max(begin - window // 2, 0)
     part = image[first : begin + _PIECE + window // 2]
     good = np.isfinite(part)
-    # The filter knows no NaN: the median of the column stands in for it.
+    # The filter does not support NaN: the median of the column replaces it.
     mixed = good.any(axis=0) & ~good.all(axis=0)
     medians = np.zeros(part.shape[1], part.dtype)
     medians[mixed] = np.nanmedian(np.where(good, part, np.nan)[:, mixed], axis=0)

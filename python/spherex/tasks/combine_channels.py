@@ -1,16 +1,17 @@
-"""Spectra in the channels of the mission."""
+"""Mean spectra of targets in the channels of the mission."""
 
 from __future__ import annotations
 
 import dataclasses
-import uuid
 from typing import TYPE_CHECKING, Any
 
 import lsst.pex.config as pexConfig
 import lsst.pipe.base as pipeBase
 import lsst.pipe.base.connectionTypes as cT  # noqa: N812
+from cachetools import LRUCache, cached
 
 from spherex.calibrations import NewestCalibrationLookup
+from spherex.detectors import CHANNEL_SPECTRUM_TYPE, SPECTRAL_CHANNELS_TYPE, SPECTRUM_TYPE
 
 if TYPE_CHECKING:
     from astropy.table import QTable
@@ -18,22 +19,18 @@ if TYPE_CHECKING:
     from spherex.spectra import Channels
 
 
-_KNOWN: dict[uuid.UUID, Channels] = {}
-"""The channels that this process has read last."""
-
-
 class CombineChannelsConnections(pipeBase.PipelineTaskConnections, dimensions=("catalog", "target")):
-    """What `CombineChannelsTask` reads and writes."""
+    """Inputs and outputs of `CombineChannelsTask`."""
 
     spectrum = cT.Input(
         doc="All measurements of one target.",
-        name="spectrum",
+        name=SPECTRUM_TYPE,
         storageClass="AstropyQTable",
         dimensions=("catalog", "target"),
     )
     channels = cT.PrerequisiteInput(
-        doc="Which channel each pixel belongs to; without it, measurements go to the nearest channel by wavelength.",
-        name="spectral_channels",
+        doc="Channel of each pixel; without it, measurements go to the nearest channel by wavelength.",
+        name=SPECTRAL_CHANNELS_TYPE,
         storageClass="AstropyHDUList",
         dimensions=("instrument",),
         isCalibration=True,
@@ -43,7 +40,7 @@ class CombineChannelsConnections(pipeBase.PipelineTaskConnections, dimensions=("
     )
     channelSpectrum = cT.Output(
         doc="Means of the measurements of each channel.",
-        name="channel_spectrum",
+        name=CHANNEL_SPECTRUM_TYPE,
         storageClass="AstropyQTable",
         dimensions=("catalog", "target"),
     )
@@ -73,7 +70,7 @@ class CombineChannelsConfig(pipeBase.PipelineTaskConfig, pipelineConnections=Com
         default=10.0,
         min=1.0,
         doc="Measurements whose chi2 is greater than this, in units of the median for target and detector, are left "
-        "out: a particle has hit the detector there, or the like.",
+        "out, such as after the hit of a particle.",
     )
 
 
@@ -95,18 +92,18 @@ class CombineChannelsTask(pipeBase.PipelineTask):
         channels = None
         for ref in inputRefs.channels:
             if ref.dataId["instrument"] in spectrum.meta.get("instruments", ()):
-                channels = _channels_of(butlerQC.get(ref))
+                channels = _read_channels(butlerQC.get(ref))
         butlerQC.put(self.run(spectrum, channels), outputRefs)
 
     def run(self, spectrum: QTable, channels: Channels | None = None) -> pipeBase.Struct:
-        """Combine.
+        """Average the measurements of each channel.
 
         Parameters
         ----------
         spectrum
             Measurements, as `spherex.spectra.gather_spectrum` returns them.
         channels
-            The channels; by default those of the instrument's design.
+            The channels; by default `spherex.spectra.design_channels`.
 
         Returns
         -------
@@ -120,12 +117,9 @@ class CombineChannelsTask(pipeBase.PipelineTask):
         return pipeBase.Struct(channelSpectrum=combine_channels(spectrum, known, config.mostMasked, config.worstFit))
 
 
-def _channels_of(handle: Any) -> Channels:
-    """Read channels, once for all targets of a process."""
+@cached(LRUCache(1), key=lambda handle: handle.ref.id)
+def _read_channels(handle: Any) -> Channels:
+    """Read the channels once for all targets of a process."""
     from spherex.spectra import channels_of_product
 
-    ref = handle.ref
-    if ref.id not in _KNOWN:
-        _KNOWN.clear()
-        _KNOWN[ref.id] = channels_of_product(handle.get(), f"{ref.datasetType.name} {ref.id}")
-    return _KNOWN[ref.id]
+    return channels_of_product(handle.get(), f"{handle.ref.datasetType.name} {handle.ref.id}")

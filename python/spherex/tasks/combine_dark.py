@@ -1,4 +1,4 @@
-"""Combination of many darks into one."""
+"""Combination of many darks into one dark."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ import lsst.pipe.base as pipeBase
 import lsst.pipe.base.connectionTypes as cT  # noqa: N812
 import numpy as np
 
+from spherex.detectors import COMBINED_DARK_TYPE, DARK_TYPE
+
 from .clipping import Clipped, clip, find_deviant_pixels, is_robust
+from .compatibility import EXPOSURE_TIME, exposure_time_of, is_rate
 from .stack import ImageHandle, Stack, open_stack
-from .subtract import EXPOSURE_TIME, exposure_time_of, is_rate
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header
 
-    from spherex.image import SPHERExImage
+    from spherex.image import FlagPlane, SPHERExImage
 
 
 _COMMENTARY = ("HISTORY", "COMMENT", "")
@@ -25,11 +27,11 @@ _BEGIN, _END = ("DATE-BEG", "MJD-BEG"), ("DATE-END", "MJD-END")
 
 
 def merged_header(headers: Sequence[Header]) -> Header:
-    """Return the cards that all headers agree on.
+    """Return the cards that all headers share.
 
-    Cards of a place on the sky are left away: the result has none. Times of
-    begin and end become those of the first and the last image, so that the
-    range that a calibration was taken in can be read from it.
+    Cards of the celestial WCS are removed, because the result has none. Begin
+    and end become those of the first and the last image: the time range of
+    the inputs.
 
     Parameters
     ----------
@@ -56,19 +58,19 @@ _NUMBER_PLANE = "NINPUT"
 
 
 class CombineDarkConnections(pipeBase.PipelineTaskConnections, dimensions=("instrument", "detector")):
-    """What `CombineDarkTask` reads and writes."""
+    """Inputs and outputs of `CombineDarkTask`."""
 
     inputDarks = cT.Input(
         doc="Darks of one detector.",
-        name="dark",
+        name=DARK_TYPE,
         storageClass="SPHERExImage",
         dimensions=("instrument", "exposure", "detector"),
         multiple=True,
         deferLoad=True,
     )
     outputDark = cT.Output(
-        doc="Their mean, to be certified for a range of time.",
-        name="combined_dark",
+        doc="Mean of the darks, to be certified for a timespan.",
+        name=COMBINED_DARK_TYPE,
         storageClass="SPHERExImage",
         dimensions=("instrument", "detector"),
         isCalibration=True,
@@ -85,13 +87,15 @@ class CombineDarkConfig(pipeBase.PipelineTaskConfig, pipelineConnections=Combine
         inclusiveMin=False,
         doc="Values farther from the centre than this are left out (standard deviations of the values of a pixel).",
     )
-    clipIterations = pexConfig.RangeField(dtype=int, default=5, min=1, doc="Greatest number of times to clip by std.")
+    clipIterations = pexConfig.RangeField(
+        dtype=int, default=5, min=1, doc="Largest number of iterations when clipping by std."
+    )
     clipSpread = pexConfig.ChoiceField[str](
-        doc="What the standard deviation is estimated from when clipping.",
+        doc="Estimate of the standard deviation for the clipping.",
         default="auto",
         allowed={
-            "std": "Mean and standard deviation; blind to outliers of few images.",
-            "mad_std": "Median and median absolute deviation, once; takes three times as long.",
+            "std": "Mean and standard deviation; misses outliers in few images.",
+            "mad_std": "Median and median absolute deviation, one iteration; takes three times as long.",
             "auto": "mad_std for fewer than 30 images, else std.",
         },
     )
@@ -100,17 +104,17 @@ class CombineDarkConfig(pipeBase.PipelineTaskConfig, pipelineConnections=Combine
         default=["TRANSIENT", "OVERFLOW", "SUR_ERROR", "NONFUNC", "MISSING_DATA", "PERSIST", "OUTLIER"],
     )
     varianceFrom = pexConfig.ChoiceField[str](
-        doc="Where the variance of the result comes from.",
+        doc="Source of the variance of the result.",
         default="inputs",
         allowed={
             "inputs": "The variances of the values that were averaged.",
-            "spread": "The scatter of these values; pixels with a single one have none and are flagged.",
+            "spread": "The scatter of these values; pixels with a single value have no variance and are flagged.",
         },
     )
     scaleCounts = pexConfig.Field[bool](
         default=True,
-        doc="Scale images that count since the exposure began to their median exposure time (XPOSURE). Rates, such as "
-        "electron/s, are never scaled.",
+        doc="Scale images in counts since the begin of the exposure to their median exposure time (XPOSURE). Rates, "
+        "such as electron/s, are never scaled.",
     )
     hotThreshold = pexConfig.RangeField(
         dtype=float, default=6.0, min=0.0, doc="Pixels so many robust standard deviations above their column are HOT."
@@ -125,8 +129,7 @@ class CombineDarkConfig(pipeBase.PipelineTaskConfig, pipelineConnections=Combine
         dtype=int,
         default=40,
         min=1,
-        doc="Memory for the pixels of all inputs that are read at a time (MB). With more of it there are fewer and "
-        "larger reads.",
+        doc="Memory for the pixels of one block of rows of all inputs (MB). More memory makes fewer and larger reads.",
     )
 
 
@@ -134,10 +137,10 @@ class CombineDarkTask(pipeBase.PipelineTask):
     """Combine darks of one detector by a clipped mean.
 
     The inputs are read in blocks of rows, each once, so that the memory does
-    not grow with their number. Flags of the result are those that all
-    inputs share, HOT and COLD pixels found in the result, and MISSING_DATA
-    where no input was good; there image and variance are NaN. The plane
-    NINPUT counts how many inputs were averaged.
+    not grow with their number. Flags of the result are the flags that all
+    inputs share, HOT and COLD of pixels that differ from their column, and
+    MISSING_DATA of pixels without a good input, whose value and variance are
+    NaN. The plane NINPUT has the number of inputs of each mean.
     """
 
     ConfigClass = CombineDarkConfig
@@ -158,7 +161,7 @@ class CombineDarkTask(pipeBase.PipelineTask):
         butlerQC.put(outputs, outputRefs)
 
     def run(self, inputDarks: Sequence[ImageHandle]) -> pipeBase.Struct:  # noqa: N803
-        """Combine.
+        """Combine darks.
 
         Parameters
         ----------
@@ -175,7 +178,7 @@ class CombineDarkTask(pipeBase.PipelineTask):
         ------
         ValueError
             If there are no images, if they differ in shape, unit or detector,
-            or if variances or exposure times are wanted that they lack.
+            or if a variance or exposure time is needed and missing.
         """
         stack = open_stack(inputDarks, (_HOT, _COLD, _MISSING))
         self._check_variance(stack)
@@ -184,20 +187,17 @@ class CombineDarkTask(pipeBase.PipelineTask):
         reference = float(np.median(times)) if times else None
         scales = [1.0] * len(stack) if reference is None else [reference / time for time in times]
         header = self._header(headers, reference)
-        output = self._combine(stack, scales, header)
-        self._flag_deviant_pixels(output)
-        self._record_statistics(output, len(stack))
-        return pipeBase.Struct(outputDark=output)
+        return pipeBase.Struct(outputDark=self._combine(stack, scales, header))
 
     def _check_variance(self, stack: Stack) -> None:
         if self.config.varianceFrom == "spread":
             if len(stack) == 1:
                 raise ValueError(f"One image ({stack.names[0]}) has no spread: set varianceFrom='inputs'.")
-        elif lacking := stack.without_variance():
-            raise ValueError(f"These images have no variance: {'; '.join(lacking)}. Set varianceFrom='spread'.")
+        elif names := stack.without_variance():
+            raise ValueError(f"These images have no variance: {'; '.join(names)}. Set varianceFrom='spread'.")
 
     def _exposure_times(self, stack: Stack, headers: Sequence[Header]) -> list[float]:
-        """Return the exposure times to scale by; none if there is nothing to scale."""
+        """Return the exposure times to scale by; an empty list if the images are not scaled."""
         if is_rate(stack.unit) or not self.config.scaleCounts:
             return []
         return [exposure_time_of(header, f"image {name}") for header, name in zip(headers, stack.names, strict=True)]
@@ -223,16 +223,19 @@ class CombineDarkTask(pipeBase.PipelineTask):
                 variance[rows] = _variance_of_spread(clipped)
             else:
                 variance[rows] = _variance_of_inputs(stack, scales, pixels, clipped, begin, end)
-            # The next block is read before this name gets a new value.
+            # Frees the memory before the next block is read.
             del pixels
         unknown = ~(np.isfinite(data) & np.isfinite(variance))
         data[number == 0] = np.nan
         flags[unknown] |= missing
+        plane = FlagPlane(flags, stack.table)
+        self._flag_deviant_pixels(data, plane)
+        self._record_statistics(number, plane, len(stack))
         return SPHERExImage(
             data,
             unit=stack.unit,
             variance=variance,
-            flags=FlagPlane(flags, stack.table),
+            flags=plane,
             header=header,
             planes={_NUMBER_PLANE: Plane(fits.ImageHDU(number, name=_NUMBER_PLANE))},
         )
@@ -251,21 +254,17 @@ class CombineDarkTask(pipeBase.PipelineTask):
         header.add_history(f"Clipped mean of {len(headers)} images, spherex CombineDarkTask")
         return header
 
-    def _flag_deviant_pixels(self, image: SPHERExImage) -> None:
+    def _flag_deviant_pixels(self, data: np.ndarray, flags: FlagPlane) -> None:
         config = self.config
-        assert image.flags is not None
-        found = find_deviant_pixels(image.data, config.hotThreshold, config.coldThreshold, config.deviationWindow)
-        image.flags[found.hot] |= image.flag_table.bits(_HOT)
-        image.flags[found.cold] |= image.flag_table.bits(_COLD)
+        found = find_deviant_pixels(data, config.hotThreshold, config.coldThreshold, config.deviationWindow)
+        flags.array[found.hot] |= flags.table.bits(_HOT)
+        flags.array[found.cold] |= flags.table.bits(_COLD)
         self.metadata["hot_pixels"] = int(np.count_nonzero(found.hot))
         self.metadata["cold_pixels"] = int(np.count_nonzero(found.cold))
         self.metadata["robust_sigma"] = found.sigma
 
-    def _record_statistics(self, image: SPHERExImage, inputs: int) -> None:
-        number = image.planes[_NUMBER_PLANE].data
-        plane = image.flag_plane
-        assert plane is not None
-        missing = int(np.count_nonzero(plane.has(_MISSING)))
+    def _record_statistics(self, number: np.ndarray, flags: FlagPlane, inputs: int) -> None:
+        missing = int(np.count_nonzero(flags.has(_MISSING)))
         self.metadata["inputs"] = inputs
         self.metadata["left_out"] = inputs * number.size - int(number.sum(dtype=np.int64))
         self.metadata["missing_pixels"] = missing
@@ -280,6 +279,7 @@ class CombineDarkTask(pipeBase.PipelineTask):
 
 
 def _variance_of_spread(clipped: Clipped) -> np.ndarray:
+    """Return the variance of the mean of n values from their scatter: sum((value - mean)^2) / (n - 1) / n."""
     number = clipped.number.astype(float)
     with np.errstate(invalid="ignore", divide="ignore"):
         variance = clipped.squares / (number - 1) / number
@@ -290,13 +290,16 @@ def _variance_of_spread(clipped: Clipped) -> np.ndarray:
 def _variance_of_inputs(
     stack: Stack, scales: Sequence[float], pixels: np.ndarray, clipped: Clipped, begin: int, end: int
 ) -> np.ndarray:
-    """Return the variance of the mean from those of the values that were averaged."""
+    """Return the variance of the mean of n values from their variances: sum(variance) / n^2.
+
+    An unknown variance counts as the mean of the known ones, so that with m of
+    them known the result is sum(variance) / m / n.
+    """
     total = np.zeros(clipped.mean.shape)
     known = clipped.number.astype(float)
     for values, scale, variance in zip(pixels, scales, stack.read_variances(begin, end), strict=True):
         variance = np.where(np.isfinite(values), variance, 0)
         if not (variance.min() >= 0 and np.isfinite(variance.max())):
-            # Such a value counts with the mean variance of the others.
             unknown = ~(np.isfinite(variance) & (variance >= 0))
             variance[unknown] = 0
             known -= unknown

@@ -1,44 +1,44 @@
-"""Spectra of targets from the measurements in single images."""
+"""Spectra of targets: joined rows of the measurements in single images.
+
+`spherex.tasks.measure_targets` writes the rows, `spherex.spectra.tables` joins
+them.
+"""
 
 from __future__ import annotations
 
-import collections
-import uuid
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import lsst.pipe.base as pipeBase
 import lsst.pipe.base.connectionTypes as cT  # noqa: N812
+from cachetools import LRUCache
 
 import spherex
+from spherex.detectors import SPECTRUM_TYPE
 
 if TYPE_CHECKING:
+    import uuid
+
     import pyarrow as pa
     from astropy.table import Table
 
 
-_KEY = "target"
-_MOST_BYTES = 256 * 2**20
-
-
 class TableRows:
-    """Picks the rows of targets from tables, and remembers the tables.
+    """Rows of targets in measurement tables, with a cache of the tables.
 
-    Targets that lie close together are in the same images: one process
-    would read each table once for each of them. Where the tables of a target
-    need more memory than there is, the first ones stay, and the rest is read
-    again for each target.
+    Targets that lie close together are in the same images, so that a process
+    needs each table once for each of them. If the tables of one target exceed
+    the memory, the first ones stay in the cache, and the others are read again
+    for each target.
 
     Parameters
     ----------
-    most_bytes
-        Memory for tables.
+    max_bytes
+        Memory for tables (bytes).
     """
 
-    def __init__(self, most_bytes: int = _MOST_BYTES) -> None:
-        self._most_bytes = most_bytes
-        self._bytes = 0
-        self._tables: collections.OrderedDict[uuid.UUID, pa.Table] = collections.OrderedDict()
+    def __init__(self, max_bytes: int = 256 * 2**20) -> None:
+        self._tables: LRUCache[uuid.UUID, pa.Table] = LRUCache(max_bytes, getsizeof=lambda table: table.nbytes)
 
     def of(self, target: str, handles: Sequence[Any]) -> tuple[list[Table], list[Any]]:
         """Return the rows of a target.
@@ -46,14 +46,14 @@ class TableRows:
         Parameters
         ----------
         target
-            Its name.
+            Name of the target.
         handles
             Handles of tables in parquet, such as `lsst.daf.butler.DeferredDatasetHandle`.
 
         Returns
         -------
         rows
-            One table with all rows; none if there are no rows.
+            One table with all rows; an empty list if there are no rows.
         without
             Handles of tables without the target.
         """
@@ -61,46 +61,36 @@ class TableRows:
         import pyarrow.compute as pc
         from lsst.daf.butler.formatters.parquet import arrow_to_astropy
 
-        parts, without = [], []
-        wanted = {handle.ref.id for handle in handles}
+        parts, without, nbytes = [], [], 0
         for handle in handles:
-            table = self._read(handle, wanted)
-            rows = table.filter(pc.equal(table[_KEY], target))
+            table = self._tables.get(handle.ref.id)
+            if table is None:
+                table = handle.get(storageClass="ArrowParquet")
+            # The next target needs the same tables in the same order: if the
+            # last ones replaced the first ones, none would be found again.
+            if nbytes + table.nbytes <= self._tables.maxsize:
+                self._tables[handle.ref.id] = table
+                nbytes += table.nbytes
+            rows = table.filter(pc.equal(table["target"], target))
             if len(rows):
                 parts.append(rows)
             else:
                 without.append(handle)
         if not parts:
             return [], without
-        # The conversion costs more than all of the rest: it is done once. The
-        # metadata of the first table would cut all texts to the length of its own.
-        joined = [arrow_to_astropy(pa.concat_tables(parts, promote_options="default").replace_schema_metadata())]
-        return joined, without
-
-    def _read(self, handle: Any, wanted: Set[uuid.UUID]) -> pa.Table:
-        known = self._tables.get(handle.ref.id)
-        if known is not None:
-            self._tables.move_to_end(handle.ref.id)
-            return known
-        table = handle.get(storageClass="ArrowParquet")
-        # The next target asks for the same tables in the same order: if one
-        # gave way to the next, none would be there any more when it is its turn.
-        while self._bytes + table.nbytes > self._most_bytes:
-            oldest = next((one for one in self._tables if one not in wanted), None)
-            if oldest is None:
-                return table
-            self._bytes -= self._tables.pop(oldest).nbytes
-        self._tables[handle.ref.id] = table
-        self._bytes += table.nbytes
-        return table
+        # The conversion takes longer than everything else, so that it is done
+        # once. The metadata of the first table would cut the texts of all to
+        # the length of its own.
+        rows = pa.concat_tables(parts, promote_options="default").replace_schema_metadata()
+        return [arrow_to_astropy(rows)], without
 
 
 _ROWS = TableRows()
-"""Tables that this process has read, for all of its quanta."""
+"""Rows for all quanta of this process."""
 
 
 class GatherSpectraConnections(pipeBase.PipelineTaskConnections, dimensions=("catalog", "target")):
-    """What `GatherSpectraTask` reads and writes."""
+    """Inputs and outputs of `GatherSpectraTask`."""
 
     measurements = cT.Input(
         doc="Measurements of the targets of a catalogue in one image.",
@@ -113,7 +103,7 @@ class GatherSpectraConnections(pipeBase.PipelineTaskConnections, dimensions=("ca
     )
     spectrum = cT.Output(
         doc="All measurements of one target, by wavelength.",
-        name="spectrum",
+        name=SPECTRUM_TYPE,
         storageClass="AstropyQTable",
         dimensions=("catalog", "target"),
     )
@@ -126,9 +116,9 @@ class GatherSpectraConfig(pipeBase.PipelineTaskConfig, pipelineConnections=Gathe
 class GatherSpectraTask(pipeBase.PipelineTask):
     """Join the measurements of a target in all images into its spectrum.
 
-    Images that have no measurement, because their quantum failed or the
-    target is not on their frame, do not matter as long as one has. The
-    metadata name the latter.
+    One image with a measurement is enough. Other images may lack one, because
+    their quantum failed or because the target is outside of their frame; the
+    metadata of the spectrum list the latter.
     """
 
     ConfigClass = GatherSpectraConfig
@@ -159,17 +149,17 @@ class GatherSpectraTask(pipeBase.PipelineTask):
         target: str,
         meta: Mapping[str, Any] | None = None,
     ) -> pipeBase.Struct:
-        """Gather.
+        """Join the measurements of a target.
 
         Parameters
         ----------
         measurements
-            Handles of tables, as `lsst.daf.butler.DeferredDatasetHandle`,
+            Handles of tables, such as `lsst.daf.butler.DeferredDatasetHandle`,
             with data IDs of instrument, exposure and detector.
         target
             Name of the target.
         meta
-            What else is known of it.
+            Further metadata of the spectrum.
 
         Returns
         -------
@@ -187,12 +177,12 @@ class GatherSpectraTask(pipeBase.PipelineTask):
         if not rows:
             raise pipeBase.NoWorkFound(
                 # The executor adds a full stop.
-                f"None of {len(measurements)} images whose region has {target} has a measurement of it: it is on none "
-                "of their frames, or not in the catalogue that they were measured with"
+                f"None of {len(measurements)} images whose region has {target} has a measurement of it: the target is "
+                "outside of their frames, or missing in the catalogue that they were measured with"
             )
-        facts = {
+        provenance = {
             "instruments": sorted({handle.dataId["instrument"] for handle in measurements}),
             "code": {"spherex-butler": spherex.__version__, "lsst-pipe-base": pipeBase.__version__},
             OFF_FRAME: sorted([handle.dataId["exposure"], handle.dataId["detector"]] for handle in without),
         }
-        return pipeBase.Struct(spectrum=gather_spectrum(rows, {**(meta or {}), **facts}))
+        return pipeBase.Struct(spectrum=gather_spectrum(rows, {**(meta or {}), **provenance}))

@@ -1,262 +1,161 @@
-"""Fluxes of the targets of a catalogue in one image."""
+"""Fluxes of the targets of a catalogue in one image.
+
+The task reads the image and the calibrations through handles of the Butler.
+`spherex.spectra.measure_targets` makes the rows.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import lsst.pex.config as pexConfig
 import lsst.pipe.base as pipeBase
 import lsst.pipe.base.connectionTypes as cT  # noqa: N812
 import numpy as np
-from astropy import units
+from cachetools import LRUCache, cached
 from lsst.daf.butler import FileIntegrityError
 
 from spherex.calibrations import CalibrationLookup
-from spherex.errors import ProductError
+from spherex.detectors import (
+    AVERAGE_PSF_TYPE,
+    CATALOG_TYPE,
+    DETECTORS,
+    EPSF_TYPE,
+    FLUX_CORRECTIONS_TYPE,
+    LEVEL2_TYPE,
+    SOLID_ANGLE_TYPE,
+    SPECTRAL_WCS_TYPE,
+)
+from spherex.errors import ProductError, UserError
 
 if TYPE_CHECKING:
-    from astropy.io.fits import HDUList, Header
-    from astropy.nddata import CCDData
+    from astropy.io.fits import Header
     from astropy.table import Table
+    from astropy.units import UnitBase
     from lsst.daf.butler import DataCoordinate
     from lsst.sphgeom import Region
     from numpy.typing import NDArray
 
-    from spherex.image import Box, SPHERExImage, Wavelength
+    from spherex.image import Box, PlaneWavelengths, SPHERExImage, Wavelength
     from spherex.photometry import Profiles
-    from spherex.spectra import Calibrations, MeasureSettings, PlaneWavelengths
+    from spherex.spectra import Calibrations, MeasureSettings
 
 
-_Value = TypeVar("_Value")
+_LOG = logging.getLogger(__name__)
+_DIMENSIONS = ("instrument", "exposure", "detector")
+_PSF_TYPES = (EPSF_TYPE, AVERAGE_PSF_TYPE)
 
 
-class Kept(Generic[_Value]):
-    """The last few values of something that takes long to read.
-
-    Parameters
-    ----------
-    most
-        How many are kept.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._values: OrderedDict[Hashable, _Value] = OrderedDict()
-
-    def get(self, key: Hashable, read: Callable[[], _Value]) -> _Value:
-        """Return a value, and read it if it is not here.
-
-        Parameters
-        ----------
-        key
-            What identifies it for good, such as the UUID of a dataset.
-        read
-            Reads it.
-        """
-        if key not in self._values:
-            self._values[key] = read()
-            if len(self._values) > self._most:
-                self._values.popitem(last=False)
-        self._values.move_to_end(key)
-        return self._values[key]
-
-
-_PSF_KINDS = ("epsf", "average_psf")
-_DETECTORS = 6
-
-_CATALOGS: Kept[Table] = Kept(2)
-_PROFILES: Kept[Profiles] = Kept(2 * _DETECTORS)
-_MAPS: Kept[WholeMap] = Kept(2 * _DETECTORS)
-_WAVELENGTHS: Kept[PlaneWavelengths | Wavelength] = Kept(_DETECTORS)
-
-
-class HandledImage:
-    """An image of which parts are read through a handle.
+class DeferredImage:
+    """Image whose parts are read through a handle.
 
     Parameters
     ----------
     handle
-        As `lsst.daf.butler.DeferredDatasetHandle`.
+        Handle such as `lsst.daf.butler.DeferredDatasetHandle`.
     """
 
     def __init__(self, handle: Any) -> None:
         self._handle = handle
         self._header: Header | None = None
 
-    def _get(self, **what: Any) -> Any:
-        """Read something; the Butler hides what is wrong with a file in an error of its own."""
+    def _get(self, **arguments: Any) -> Any:
+        """Read a part; raise `ProductError` if the file is missing or damaged."""
         try:
-            return self._handle.get(**what)
+            return self._handle.get(**arguments)
         except (FileNotFoundError, FileIntegrityError) as error:
             raise ProductError(str(error)) from error
         except ValueError as error:
-            if isinstance(error.__cause__, ProductError):
-                raise error.__cause__ from None
+            # The Butler wraps the errors of a formatter.
+            if isinstance(error.__cause__, UserError):
+                raise ProductError(str(error.__cause__)) from error
             raise
 
     def header(self) -> Header:
-        """Return the header of the whole."""
+        """Return the header of the whole image."""
         if self._header is None:
             self._header = self._get(component="header")
         return self._header
 
     def read(self, box: Box) -> SPHERExImage:
-        """Return a part, without further planes."""
+        """Return a part of the image, without further planes."""
         image: SPHERExImage = self._get(parameters={"box": box, "planes": []})
         return image
 
     def wavelength(self) -> Wavelength:
-        """Return the wavelength solution of the whole."""
+        """Return the wavelength solution of the whole image."""
         solution: Wavelength = self._get(component="wavelength")
         return solution
 
     def profiles(self) -> tuple[Profiles, str]:
-        """Return the PSF of the image, and which one it is.
+        """Return the PSF of the image, and its origin.
 
-        The same PSF stands in each image of a detector. The header names the
-        calibration that it was copied from, so that it is read only once.
+        All images of a detector have the same PSF. The header names the
+        calibration that it was copied from, so that it is read once for all.
         """
         from spherex.archive import calibration_references
+
+        references = {
+            reference.type: reference.id for reference in calibration_references(self.header().get("HISTORY", ()))
+        }
+        for name in _PSF_TYPES:
+            if name in references:
+                return self._shared_profiles(references[name]), f"image, {name} {references[name]}"
+        return self._read_profiles(), "image"
+
+    @cached(LRUCache(2 * len(DETECTORS)), key=lambda self, calibration_id: calibration_id)
+    def _shared_profiles(self, calibration_id: Any) -> Profiles:
+        return self._read_profiles()
+
+    def _read_profiles(self) -> Profiles:
         from spherex.photometry import Profiles
 
-        known = {one.type: one.id for one in calibration_references(self.header().get("HISTORY", ()))}
-        kind = next((kind for kind in _PSF_KINDS if kind in known), None)
-
-        def read() -> Profiles:
-            try:
-                return Profiles(self._get(component="psf"))
-            except ProductError:
+        try:
+            return Profiles(self._get(component="psf"))
+        except ProductError:
+            raise
+        except ValueError as error:
+            if isinstance(error.__cause__, OSError):
                 raise
-            except ValueError as error:
-                raise ProductError(f"the PSF of the image cannot be used: {error}") from error
-
-        if kind is None:
-            return read(), "image"
-        return _PROFILES.get(known[kind], read), f"image, {kind} {known[kind]}"
+            raise ProductError(f"the PSF of the image cannot be used: {error}") from error
 
 
-class WholeMap:
-    """A calibration with one number for each pixel of the frame, in memory.
-
-    Parameters
-    ----------
-    values
-        Of shape (rows, columns).
-    """
-
-    def __init__(self, values: NDArray[np.floating]) -> None:
-        self._values = values
-
-    def read(self, box: Box) -> NDArray[np.floating]:
-        """Return a part of the map."""
-        return self._values[box.slices]
+def _dataset_id(handle: Any, *_: Any) -> Any:
+    return handle.ref.id
 
 
-def catalog_of(handle: Any) -> Table:
-    """Return a catalogue of targets, which is the same for all images.
+# A process reads each catalogue and calibration once. The sizes are enough for
+# two catalogues, and for two periods of validity of all detectors.
 
-    Parameters
-    ----------
-    handle
-        Of the table.
-    """
-    catalog: Table = _CATALOGS.get(handle.ref.id, handle.get)
+
+@cached(LRUCache(2), key=_dataset_id)
+def _read_catalog(handle: Any) -> Table:
+    catalog: Table = handle.get()
     return catalog
 
 
-def map_of(handle: Any, unit: units.UnitBase) -> WholeMap:
-    """Return a map of the frame from a calibration that is an image.
+@cached(LRUCache(2 * len(DETECTORS)), key=_dataset_id)
+def _read_map(handle: Any, unit: UnitBase) -> NDArray[np.floating]:
+    from spherex.spectra import read_map
 
-    Parameters
-    ----------
-    handle
-        Of a `astropy.nddata.CCDData`.
-    unit
-        Unit that is wanted; taken for granted where the calibration has none.
-
-    Raises
-    ------
-    ValueError
-        If it is not of the shape of the frame, or in another unit.
-    """
-    return _MAPS.get(handle.ref.id, lambda: _read_map(handle.get(), handle.ref.datasetType.name, unit))
+    return read_map(handle.get(), handle.ref.datasetType.name, unit)
 
 
-def _read_map(image: CCDData, name: str, unit: units.UnitBase) -> WholeMap:
-    from spherex.detectors import FRAME_SIDE
+@cached(LRUCache(len(DETECTORS)), key=_dataset_id)
+def _read_wavelengths(handle: Any) -> PlaneWavelengths | Wavelength:
+    from spherex.image import wavelengths_in
 
-    if image.shape != (FRAME_SIDE, FRAME_SIDE):
-        raise ValueError(f"the calibration {name} has shape {image.shape}, not that of the frame")
-    values = np.asarray(image.data)
-    given = image.unit
-    if given in (None, units.dimensionless_unscaled) or given == unit:
-        return WholeMap(values)
-    if not given.is_equivalent(unit):
-        raise ValueError(f"the calibration {name} is in {given}, not in {unit or 'numbers without unit'}")
-    return WholeMap(values * given.to(unit))
+    return wavelengths_in(handle.get())
 
 
-def wavelengths_of(handle: Any) -> PlaneWavelengths | Wavelength:
-    """Return the wavelengths of the frame from the calibration ``spectral_wcs``.
+@cached(LRUCache(2 * len(DETECTORS)), key=_dataset_id)
+def _read_psf(handle: Any) -> Profiles:
+    from spherex.spectra import read_profiles
 
-    Raises
-    ------
-    ValueError
-        If it holds none for the frame.
-    """
-    return _WAVELENGTHS.get(handle.ref.id, lambda: _read_wavelengths(handle.get()))
-
-
-def _read_wavelengths(hdus: HDUList) -> PlaneWavelengths | Wavelength:
-    from spherex.archive import CBAND, CWAVE
-    from spherex.detectors import FRAME_SIDE
-    from spherex.fits import WCS_WAVE
-    from spherex.headers import bunit_of
-    from spherex.image import Wavelength
-    from spherex.spectra import PlaneWavelengths
-
-    if CWAVE in hdus and CBAND in hdus:
-        planes = []
-        for name in (CWAVE, CBAND):
-            plane = hdus[name]
-            if plane.shape != (FRAME_SIDE, FRAME_SIDE):
-                raise ValueError(f"the plane {name} of spectral_wcs has shape {plane.shape}, not that of the frame")
-            unit = bunit_of(plane.header)
-            planes.append(units.Quantity(plane.data, units.um if unit is None else unit, copy=False, dtype=None))
-        return PlaneWavelengths(*planes)
-    if WCS_WAVE in hdus:
-        return Wavelength.from_table(hdus[WCS_WAVE])
-    raise ValueError(f"spectral_wcs has neither the planes {CWAVE} and {CBAND} nor the table {WCS_WAVE}")
-
-
-def profiles_of(handle: Any) -> Profiles:
-    """Return the PSF from a calibration ``epsf`` or ``average_psf``.
-
-    Raises
-    ------
-    ValueError
-        If it holds none.
-    """
-    return _PROFILES.get(handle.ref.id, lambda: _read_profiles(handle.get(), handle.ref.datasetType.name))
-
-
-def _read_profiles(hdus: HDUList, name: str) -> Profiles:
-    from spherex.headers import version_of
-    from spherex.image import Psf
-    from spherex.photometry import Profiles
-
-    hdu = next((one for one in hdus if Psf.is_in(one)), None)
-    if hdu is None:
-        raise ValueError(f"the calibration {name} holds no PSF in one of the archive's forms")
-    return Profiles(Psf.from_hdu(hdu, version_of(hdus[0].header)))
-
-
-_LOG = logging.getLogger(__name__)
-_DIMENSIONS = ("instrument", "exposure", "detector")
+    return read_profiles(handle.get(), handle.ref.datasetType.name)
 
 
 def _calibration(name: str, storage_class: str, doc: str) -> cT.PrerequisiteInput:
@@ -272,29 +171,29 @@ def _calibration(name: str, storage_class: str, doc: str) -> cT.PrerequisiteInpu
 
 
 class MeasureTargetsConnections(pipeBase.PipelineTaskConnections, dimensions=(*_DIMENSIONS, "catalog")):
-    """What `MeasureTargetsTask` reads and writes."""
+    """Inputs and outputs of `MeasureTargetsTask`."""
 
     image = cT.Input(
-        doc="Image to measure.", name="level2", storageClass="SPHERExImage", dimensions=_DIMENSIONS, deferLoad=True
+        doc="Image to measure.", name=LEVEL2_TYPE, storageClass="SPHERExImage", dimensions=_DIMENSIONS, deferLoad=True
     )
     targets = cT.Input(
         doc="Targets with their positions and proper motions.",
-        name="target_catalog",
+        name=CATALOG_TYPE,
         storageClass="AstropyParquet",
         dimensions=("catalog",),
         deferLoad=True,
     )
     spectralWcs = _calibration(
-        "spectral_wcs", "AstropyHDUList", "Wavelengths of all pixels; without it those of the image are used."
+        SPECTRAL_WCS_TYPE, "AstropyHDUList", "Wavelengths of all pixels; without it, those of the image are used."
     )
     solidAngles = _calibration(
-        "solid_angle_pixel_map", "CCDData", "Solid angles of all pixels; without it the median of the image."
+        SOLID_ANGLE_TYPE, "CCDData", "Solid angles of all pixels; without it, the median of the image is used."
     )
     psf = _calibration(
-        "epsf", "AstropyHDUList", "PSF that takes the place of the image's own; without it that of the image."
+        EPSF_TYPE, "AstropyHDUList", "PSF in place of that of the image; without it, that of the image is used."
     )
     fluxCorrections = _calibration(
-        "l3_flux_corrections", "CCDData", "Factors for images of the mission's pipeline before version 7."
+        FLUX_CORRECTIONS_TYPE, "CCDData", "Factors for images of the mission's pipeline before version 7."
     )
     measurements = cT.Output(
         doc="A row for each target on the image.",
@@ -314,7 +213,7 @@ class MeasureTargetsConnections(pipeBase.PipelineTaskConnections, dimensions=(*_
             setattr(self, name, dataclasses.replace(getattr(self, name), lookupFunction=lookup))
 
     def adjustQuantum(self, inputs: Any, outputs: Any, label: str, data_id: DataCoordinate) -> Any:  # noqa: N802
-        """Say which image is left out because its file is gone.
+        """Warn of an image that is left out because its file is gone.
 
         See `lsst.pipe.base.PipelineTaskConnections.adjustQuantum`.
         """
@@ -329,7 +228,7 @@ class MeasureTargetsConnections(pipeBase.PipelineTaskConnections, dimensions=(*_
         return super().adjustQuantum(inputs, outputs, label, data_id)
 
     def adjust_all_quanta(self, adjuster: pipeBase.QuantaAdjuster) -> None:
-        """Say which calibrations there are not.
+        """Warn of missing calibrations.
 
         See `lsst.pipe.base.PipelineTaskConnections.adjust_all_quanta`.
         """
@@ -343,14 +242,14 @@ class MeasureTargetsConfig(pipeBase.PipelineTaskConfig, pipelineConnections=Meas
     """Configuration of `MeasureTargetsTask`."""
 
     psfSource = pexConfig.ChoiceField[str](
-        doc="Which PSF is used.",
-        allowed={"image": "That of the image.", "calibration": "The calibration of connection psf."},
+        doc="Source of the PSF.",
+        allowed={"image": "The image.", "calibration": "The calibration of connection psf."},
         default="image",
     )
     correctGains = pexConfig.Field[bool](
         default=False,
         doc="Multiply images of the mission's pipeline before version 7 by the calibration of connection "
-        "fluxCorrections, without which they are not to be averaged with later ones.",
+        "fluxCorrections. Uncorrected fluxes must not be averaged with those of later versions.",
     )
     side = pexConfig.RangeField(
         dtype=int, default=15, min=7, max=101, doc="Side of the square of pixels around a target (pixels), odd."
@@ -366,20 +265,22 @@ class MeasureTargetsConfig(pipeBase.PipelineTaskConfig, pipelineConnections=Meas
         default=0.5,
         min=0.0,
         max=1.0,
-        doc="Largest fraction of the PSF on unusable pixels with which there is a flux.",
+        doc="Largest fraction of the PSF on bad pixels; with a larger fraction there is no flux.",
     )
     leastBackground = pexConfig.RangeField(
         dtype=int,
         default=20,
         min=1,
-        doc="Number of undoubtful pixels below which doubtful ones are background, too, after clipping.",
+        doc="Least number of pixels for the background; with fewer, doubtful pixels are used, too, after clipping.",
     )
     badFlags = pexConfig.ListField[str](
         default=["fit"],
         doc="Pixels with one of these flags are not used: names of flags and of presets. Flags that an image does not "
-        "have are passed over.",
+        "have are ignored.",
     )
-    doubtfulFlags = pexConfig.ListField[str](default=["background"], doc="The same for pixels that are no background.")
+    doubtfulFlags = pexConfig.ListField[str](
+        default=["background"], doc="The same for pixels that are not used for the background."
+    )
     barycentric = pexConfig.Field[bool](default=False, doc="Add times at the barycentre of the solar system.")
 
     def validate(self) -> None:
@@ -405,8 +306,8 @@ class MeasureTargetsConfig(pipeBase.PipelineTaskConfig, pipelineConnections=Meas
 class MeasureTargetsTask(pipeBase.PipelineTask):
     """Measure all targets of a catalogue in one image.
 
-    An image that cannot be read or measured gives rows that say why, so that
-    it does not cost the spectra of its targets.
+    An image that cannot be read or measured has rows with the reason, so that
+    the spectra of its targets lack no more than this image.
     """
 
     ConfigClass = MeasureTargetsConfig
@@ -421,7 +322,7 @@ class MeasureTargetsTask(pipeBase.PipelineTask):
     ) -> None:
         """Run on datasets; see `lsst.pipe.base.PipelineTask.runQuantum`."""
         data_id = inputRefs.image.dataId
-        facts = {
+        image_ids = {
             "exposure": data_id["exposure"],
             "detector": data_id["detector"],
             "image_id": str(inputRefs.image.id),
@@ -429,8 +330,8 @@ class MeasureTargetsTask(pipeBase.PipelineTask):
             "catalog_id": str(inputRefs.targets.id),
         }
         inputs = butlerQC.get(inputRefs)
-        inputs["targets"] = catalog_of(inputs["targets"])
-        outputs = self.run(**inputs, facts=facts, region=data_id.region)
+        inputs["targets"] = _read_catalog(inputs["targets"])
+        outputs = self.run(**inputs, image_ids=image_ids, region=data_id.region)
         butlerQC.put(outputs, outputRefs)
 
     def run(
@@ -438,28 +339,28 @@ class MeasureTargetsTask(pipeBase.PipelineTask):
         image: Any,
         targets: Table,
         *,
-        facts: Mapping[str, Any],
+        image_ids: Mapping[str, Any],
         region: Region | None = None,
         spectralWcs: Any = None,  # noqa: N803
         solidAngles: Any = None,  # noqa: N803
         psf: Any = None,
         fluxCorrections: Any = None,  # noqa: N803
     ) -> pipeBase.Struct:
-        """Measure.
+        """Measure the targets in an image.
 
         Parameters
         ----------
         image
-            Handle of the image, as `lsst.daf.butler.DeferredDatasetHandle`.
+            Handle of the image, such as `lsst.daf.butler.DeferredDatasetHandle`.
         targets
             The catalogue.
-        facts
-            Values of columns that identify the image.
+        image_ids
+            Values of the columns that identify the image.
         region
-            Where the image is on the sky, which tells its targets if it
-            cannot be read.
+            Region of the image on the sky. It selects the targets if the image
+            cannot be read; by default all.
         spectralWcs, solidAngles, psf, fluxCorrections
-            Handles of calibrations; `None` if there are none.
+            Handles of calibrations; `None` without a calibration.
 
         Returns
         -------
@@ -467,24 +368,26 @@ class MeasureTargetsTask(pipeBase.PipelineTask):
             ``measurements``, an `astropy.table.Table`; without rows if no
             target is on the image.
         """
-        from spherex.errors import ProductError
         from spherex.spectra import make_plain_table, measure_targets
 
-        # A bad calibration, or none to be had now, is no bad image: it fails the quantum.
+        # A calibration that cannot be read fails the quantum: the image is not bad.
         calibrations = _calibrations(spectralWcs, solidAngles, psf, fluxCorrections)
         try:
-            table = measure_targets(HandledImage(image), targets, facts, calibrations, self._settings())
+            table = measure_targets(DeferredImage(image), targets, image_ids, calibrations, self._settings())
         except ProductError as error:
-            table = self._failed(targets, facts, region, " ".join(str(error).split()))
+            table = self._failed(targets, image_ids, region, " ".join(str(error).split()))
         if table is None:
-            # Written as well: spectra have to know that the image was looked at.
+            # An empty table is written, too, so that spectra know of the image.
             table = make_plain_table({}, 0)
         failed = int(np.count_nonzero(table["reason"] != ""))
         self.metadata["targets"] = len(table)
         self.metadata["failed"] = failed
         if failed == len(table) > 0:
             self.log.warning(
-                "Exposure %s, detector %s gives no flux: %s", facts["exposure"], facts["detector"], table["reason"][0]
+                "Exposure %s, detector %s has no flux: %s",
+                image_ids["exposure"],
+                image_ids["detector"],
+                table["reason"][0],
             )
         self.log.info("Measured %d targets, %d of them without a flux.", len(table), failed)
         return pipeBase.Struct(measurements=table)
@@ -501,33 +404,33 @@ class MeasureTargetsTask(pipeBase.PipelineTask):
             is_barycentric=config.barycentric,
         )
 
-    def _failed(self, targets: Table, facts: Mapping[str, Any], region: Region | None, reason: str) -> Table | None:
+    def _failed(self, targets: Table, image_ids: Mapping[str, Any], region: Region | None, reason: str) -> Table | None:
         from spherex.spectra import failed_table
 
         names = np.asarray(targets["name"], dtype=str)[_in_region(targets, region)]
-        return failed_table(names, facts, reason) if len(names) else None
+        return failed_table(names, image_ids, reason) if len(names) else None
 
 
 def _calibrations(spectral_wcs: Any, solid_angles: Any, psf: Any, gains: Any) -> Calibrations:
-    from astropy import units
+    from astropy.units import arcsec, dimensionless_unscaled
 
     from spherex.spectra import Calibration, Calibrations
 
-    def named(handle: Any, value: Any) -> Calibration | None:
-        return None if handle is None else Calibration(str(handle.ref.id), value(handle))
+    def read(handle: Any, reader: Any, *arguments: Any) -> Calibration | None:
+        return None if handle is None else Calibration(str(handle.ref.id), reader(handle, *arguments))
 
     return Calibrations(
-        wavelengths=named(spectral_wcs, wavelengths_of),
-        solid_angles=named(solid_angles, lambda handle: map_of(handle, units.arcsec**2)),
-        psf=named(psf, profiles_of),
-        gains=named(gains, lambda handle: map_of(handle, units.dimensionless_unscaled)),
+        wavelengths=read(spectral_wcs, _read_wavelengths),
+        solid_angles=read(solid_angles, _read_map, arcsec**2),
+        psf=read(psf, _read_psf),
+        gains=read(gains, _read_map, dimensionless_unscaled),
     )
 
 
 def _in_region(targets: Table, region: Region | None) -> NDArray[np.bool_]:
-    """Return which targets are in a region; all if it is not known."""
+    """Return which targets are in a region; all without a region."""
     if region is None:
         return np.ones(len(targets), bool)
     ra, dec = (np.radians(np.asarray(targets[name], dtype=float)) for name in ("ra", "dec"))
-    is_in: NDArray[np.bool_] = np.asarray(region.contains(ra, dec))
-    return is_in
+    is_inside: NDArray[np.bool_] = np.asarray(region.contains(ra, dec))
+    return is_inside

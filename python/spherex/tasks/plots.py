@@ -9,6 +9,8 @@ import lsst.pipe.base as pipeBase
 import lsst.pipe.base.connectionTypes as cT  # noqa: N812
 import numpy as np
 
+from spherex.detectors import CHANNEL_SPECTRUM_TYPE, SPECTRUM_TYPE
+
 if TYPE_CHECKING:
     from astropy.table import QTable
 
@@ -16,21 +18,25 @@ if TYPE_CHECKING:
 
 
 _TARGET_DIMENSIONS = ("catalog", "target")
+_IMAGE_DIMENSIONS = ("instrument", "exposure", "detector")
 
 
 class DrawSpectrumConnections(pipeBase.PipelineTaskConnections, dimensions=_TARGET_DIMENSIONS):
-    """What `DrawSpectrumTask` reads and writes."""
+    """Inputs and outputs of `DrawSpectrumTask`."""
 
     spectrum = cT.Input(
         doc="All measurements of one target.",
-        name="spectrum",
+        name=SPECTRUM_TYPE,
         storageClass="AstropyQTable",
         dimensions=_TARGET_DIMENSIONS,
     )
     channelSpectrum = cT.Input(
-        doc="Their means.", name="channel_spectrum", storageClass="AstropyQTable", dimensions=_TARGET_DIMENSIONS
+        doc="Means of the measurements in each channel.",
+        name=CHANNEL_SPECTRUM_TYPE,
+        storageClass="AstropyQTable",
+        dimensions=_TARGET_DIMENSIONS,
     )
-    plot = cT.Output(doc="The picture.", name="spectrum_plot", storageClass="Plot", dimensions=_TARGET_DIMENSIONS)
+    plot = cT.Output(doc="The plot.", name="spectrum_plot", storageClass="Plot", dimensions=_TARGET_DIMENSIONS)
 
 
 class DrawSpectrumConfig(pipeBase.PipelineTaskConfig, pipelineConnections=DrawSpectrumConnections):
@@ -56,29 +62,29 @@ class DrawSpectrumConfig(pipeBase.PipelineTaskConfig, pipelineConnections=DrawSp
 
 
 class DrawSpectrumTask(pipeBase.PipelineTask):
-    """Draw the spectrum of a target and its channels."""
+    """Plot the spectrum of a target and its channels."""
 
     ConfigClass = DrawSpectrumConfig
     _DefaultName = "drawSpectrum"
     config: DrawSpectrumConfig
 
     def run(self, spectrum: QTable, channelSpectrum: QTable | None = None) -> pipeBase.Struct:  # noqa: N803
-        """Draw.
+        """Plot a spectrum.
 
         Parameters
         ----------
         spectrum, channelSpectrum
-            What `spherex.spectra.gather_spectrum` and `spherex.spectra.combine_channels` return.
+            Tables from `spherex.spectra.gather_spectrum` and `spherex.spectra.combine_channels`.
 
         Returns
         -------
         struct : `lsst.pipe.base.Struct`
             ``plot``, a `matplotlib.figure.Figure`.
         """
-        from spherex.spectra import draw_spectrum
+        from spherex.spectra import plot_spectrum
 
         return pipeBase.Struct(
-            plot=draw_spectrum(
+            plot=plot_spectrum(
                 spectrum,
                 channelSpectrum,
                 flags=self.config.markedFlags,
@@ -88,14 +94,11 @@ class DrawSpectrumTask(pipeBase.PipelineTask):
         )
 
 
-_DIMENSIONS = ("instrument", "exposure", "detector")
+class QuickLookConnections(pipeBase.PipelineTaskConnections, dimensions=_IMAGE_DIMENSIONS):
+    """Inputs and outputs of `QuickLookTask`."""
 
-
-class QuickLookConnections(pipeBase.PipelineTaskConnections, dimensions=_DIMENSIONS):
-    """What `QuickLookTask` reads and writes."""
-
-    image = cT.Input(doc="Image to show.", name="postDark", storageClass="SPHERExImage", dimensions=_DIMENSIONS)
-    plot = cT.Output(doc="The picture.", name="postDark_plot", storageClass="Plot", dimensions=_DIMENSIONS)
+    image = cT.Input(doc="Image to show.", name="postDark", storageClass="SPHERExImage", dimensions=_IMAGE_DIMENSIONS)
+    plot = cT.Output(doc="The plot.", name="postDark_plot", storageClass="Plot", dimensions=_IMAGE_DIMENSIONS)
 
 
 class QuickLookConfig(pipeBase.PipelineTaskConfig, pipelineConnections=QuickLookConnections):
@@ -106,12 +109,12 @@ class QuickLookConfig(pipeBase.PipelineTaskConfig, pipelineConnections=QuickLook
     )
     colormap = pexConfig.Field[str](default="inferno", doc="Name of the matplotlib colour map.")
     hiddenFlags = pexConfig.ListField[str](
-        default=["NONFUNC"], doc="Pixels with one of these flags are left out of the picture."
+        default=["NONFUNC"], doc="Pixels with one of these flags are left out of the plot."
     )
 
 
 class QuickLookTask(pipeBase.PipelineTask):
-    """Draw an image, with its colour scale."""
+    """Plot an image with its colour scale."""
 
     ConfigClass = QuickLookConfig
     _DefaultName = "quickLook"
@@ -132,14 +135,14 @@ class QuickLookTask(pipeBase.PipelineTask):
         butlerQC.put(self.run(butlerQC.get(ref), title), outputRefs)
 
     def run(self, image: SPHERExImage, title: str = "") -> pipeBase.Struct:
-        """Draw.
+        """Plot an image.
 
         Parameters
         ----------
         image
             Image to show.
         title
-            Text above the picture.
+            Text above the plot.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""Frames of a stack, of which only some rows are in memory at a time."""
+"""Stacks of images, read in blocks of rows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from .subtract import DETECTOR, detector_of
+from .compatibility import check_unit_and_detector
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header
@@ -22,7 +22,7 @@ _ALL_COLUMNS = 2**31
 
 
 class ImageHandle(Protocol):
-    """What is asked of a deferred image, on disk or in memory."""
+    """Deferred image, on disk or in memory."""
 
     dataId: Any
 
@@ -41,16 +41,16 @@ class _Frame:
         The image.
     name
         Its data ID as text.
-    edge
+    last_row
         Its last row, with header, unit and names of flags.
     """
 
     handle: ImageHandle
     name: str
-    edge: SPHERExImage
+    last_row: SPHERExImage
 
     def rows(self, component: str, begin: int, end: int) -> Any:
-        """Return some rows of a component."""
+        """Read rows of a component."""
         return self.handle.get(component=component, parameters={"box": (0, _ALL_COLUMNS, begin, end)})
 
 
@@ -78,7 +78,7 @@ class Stack:
     @property
     def unit(self) -> UnitBase:
         """Unit of the pixels."""
-        return self.frames[0].edge.unit
+        return self.frames[0].last_row.unit
 
     @property
     def names(self) -> list[str]:
@@ -92,19 +92,19 @@ class Stack:
     @property
     def dtype(self) -> np.dtype:
         """Floating type that holds the pixels of all images."""
-        return np.result_type(np.float32, *(frame.edge.data.dtype for frame in self.frames))
+        return np.result_type(np.float32, *(frame.last_row.data.dtype for frame in self.frames))
 
     @property
     def is_whole(self) -> bool:
         """Whether all pixels are whole numbers by their type."""
-        return all(np.issubdtype(frame.edge.data.dtype, np.integer) for frame in self.frames)
+        return all(np.issubdtype(frame.last_row.data.dtype, np.integer) for frame in self.frames)
 
     def without_variance(self) -> list[str]:
         """Return the names of images that have no variance."""
-        return [frame.name for frame in self.frames if frame.edge.variance is None]
+        return [frame.name for frame in self.frames if frame.last_row.variance is None]
 
     def blocks(self, nbytes: int) -> Iterator[tuple[int, int]]:
-        """Divide the rows so that the pixels of all images fit into some memory.
+        """Divide the rows into blocks whose pixels of all images fit into the memory.
 
         Parameters
         ----------
@@ -118,7 +118,7 @@ class Stack:
         """
         rows, columns = self.shape
         step = max(1, nbytes // (len(self) * columns * self.dtype.itemsize))
-        # Blocks of one size: a short last one would cost as much to open.
+        # Blocks of one size: a short last block takes as long to open.
         step = -(-rows // -(-rows // step))
         for begin in range(0, rows, step):
             yield begin, min(begin + step, rows)
@@ -131,30 +131,30 @@ class Stack:
         Parameters
         ----------
         begin, end
-            First row, and first row that is no longer wanted.
+            First row, and first row after the last one.
         scales
             Factor of each image.
         spoiling
-            Names of flags that make a pixel worthless.
+            Names of the flags of pixels to leave out.
 
         Returns
         -------
         pixels, common
-            Pixels, shape (images, rows, columns), NaN where flagged so, and
-            the flags that they have in all images, int32.
+            Pixels, shape (images, rows, columns), NaN where left out, and
+            the flags that all images share, int32.
         """
         shape = end - begin, self.shape[1]
         pixels = np.empty((len(self), *shape), self.dtype)
-        common = np.full(shape, -1 if all(frame.edge.flags is not None for frame in self.frames) else 0, np.int32)
+        common = np.full(shape, -1 if all(frame.last_row.flags is not None for frame in self.frames) else 0, np.int32)
         bits = self.table.bits(*(name for name in spoiling if name in self.table))
-        for frame, scale, room in zip(self.frames, scales, pixels, strict=True):
-            room[...] = frame.rows("image", begin, end).value
+        for frame, scale, block in zip(self.frames, scales, pixels, strict=True):
+            block[...] = frame.rows("image", begin, end).value
             if scale != 1.0:
-                room *= scale
-            if frame.edge.flags is not None:
+                block *= scale
+            if frame.last_row.flags is not None:
                 flags = self._flags(frame.rows("flags", begin, end))
                 common &= flags
-                np.copyto(room, np.nan, where=(flags & bits) != 0)
+                np.copyto(block, np.nan, where=(flags & bits) != 0)
         return pixels, common
 
     def _flags(self, plane: FlagPlane) -> np.ndarray:
@@ -165,17 +165,17 @@ class Stack:
         return FlagPlane(np.zeros(plane.shape, np.int32), self.table).combined(plane).array
 
     def read_variances(self, begin: int, end: int) -> Iterator[np.ndarray]:
-        """Read rows of the variance of each image, one after the other, in the square of `unit`."""
+        """Yield rows of the variance of each image, in the square of `unit`."""
         from astropy.units import dimensionless_unscaled
 
         for frame in self.frames:
             variance = frame.rows("variance", begin, end)
-            # A file need not tell the unit of its variance.
+            # A file may lack the unit of its variance.
             yield variance.value if variance.unit == dimensionless_unscaled else variance.to_value(self.unit**2)
 
 
 def open_stack(handles: Sequence[ImageHandle], further_flags: Collection[str]) -> Stack:
-    """Look at images that are to be combined.
+    """Check images that are to be combined, and return them as a stack.
 
     Parameters
     ----------
@@ -188,7 +188,7 @@ def open_stack(handles: Sequence[ImageHandle], further_flags: Collection[str]) -
     ------
     ValueError
         If there are none, or if they differ in shape, unit or detector; the
-        message names two that do.
+        message names two images that differ.
     """
     from spherex.image import SPHEREX_FLAGS, FlagTable
 
@@ -199,44 +199,34 @@ def open_stack(handles: Sequence[ImageHandle], further_flags: Collection[str]) -
     for handle in handles:
         frame = _Frame(handle, str(handle.dataId), _last_row(handle, shape, handles[0]))
         frames.append(frame)
-        _check(frames[0], frame)
+        check_unit_and_detector(frames[0].last_row, frame.last_row, frames[0].name, frame.name)
     table = FlagTable({})
     for frame in frames:
-        if frame.edge.flags is not None:
-            table = table.merged(frame.edge.flag_table)
+        if frame.last_row.flags is not None:
+            table = table.merged(frame.last_row.flag_table)
     return Stack(
         frames, (shape[0], shape[1]), table.merged(FlagTable({name: SPHEREX_FLAGS[name] for name in further_flags}))
     )
 
 
 def _last_row(handle: ImageHandle, shape: tuple[int, ...], first: ImageHandle) -> SPHERExImage:
-    """Return the last row of an image, which also proves that it has so many rows."""
+    """Return the last row of an image with the given shape.
+
+    The box reaches one row beyond the shape, so that images with more rows are
+    noticed, too.
+    """
     beyond = {"box": (0, _ALL_COLUMNS, shape[0] - 1, shape[0] + 1), "planes": []}
     failure = None
     try:
-        edge = handle.get(parameters=beyond)
-        if edge.shape == (1, shape[1]):
-            return edge
+        row = handle.get(parameters=beyond)
+        if row.shape == (1, shape[1]):
+            return row
     except ValueError as error:
         failure = error
-    # The whole is only read to tell what is wrong.
+    # The whole image is read only for the message.
     other = tuple(handle.get(component="image").shape)
     if other == shape and failure is not None:
         raise failure
     raise ValueError(
         f"Images of different shapes cannot be combined: {first.dataId} has {shape}, {handle.dataId} has {other}."
     )
-
-
-def _check(first: _Frame, frame: _Frame) -> None:
-    if frame.edge.unit != first.edge.unit:
-        raise ValueError(
-            f"Images of different units cannot be combined: {first.name} is in {first.edge.unit}, "
-            f"{frame.name} in {frame.edge.unit}."
-        )
-    detectors = [detector_of(one.edge.header) for one in (first, frame)]
-    if None not in detectors and detectors[0] != detectors[1]:
-        raise ValueError(
-            f"Images of different detectors cannot be combined: {first.name} is of detector {detectors[0]}, "
-            f"{frame.name} of detector {detectors[1]} ({DETECTOR} in their headers)."
-        )

@@ -139,7 +139,7 @@ def simulate_level2(settings: Level2Settings, exposure: int, detector: int) -> L
         flags=flag_plane,
         header=headers["IMAGE"],
         planes={"ZODI": Plane(model), psf.name: Plane(psf), WCS_WAVE: Plane(wavelengths.hdu())},
-        side_cards={name: header_bytes(headers[name]) for name in ("PRIMARY", "FLAGS", "VARIANCE")},
+        extra_headers={name: header_bytes(headers[name]) for name in ("PRIMARY", "FLAGS", "VARIANCE")},
     )
     sources = vstack(tables, metadata_conflicts="silent") if tables else source_table()
     sources["solid_angle"] = Column(

@@ -8,13 +8,13 @@ import click
 from lsst.daf.butler import Butler, DatasetRef, InvalidQueryError, MissingCollectionError, MissingDatasetTypeError
 
 from spherex.archive import time_of_uuid
+from spherex.detectors import LEVEL2_COLLECTION
 from spherex.errors import Remark, counted
 from spherex.provenance import OriginReport, check_origins
 from spherex.repository import open_repository
 
 from . import user_errors
 
-_COLLECTIONS = ("SPHEREx/level2",)
 _UNNAMED = Remark("names no calibration", "name no calibration")
 
 
@@ -45,7 +45,7 @@ def check_provenance(
         Whether all images could be read and are what they say.
     """
     with open_repository(repo, writeable=False) as butler:
-        refs = _find(butler, dataset_type, tuple(collections) or _COLLECTIONS, instrument, where)
+        refs = _find(butler, dataset_type, tuple(collections) or (LEVEL2_COLLECTION,), instrument, where)
         if not refs:
             raise click.ClickException(
                 f"{repo} has no {dataset_type} of {instrument} there: check --instrument, --collections and --where."

@@ -126,7 +126,7 @@ def find_images(
             criteria,
             exact=exact,
             flags=flags,
-            addresses=show_uri or not (path is None or FORMATS[path.suffix] == FORMATS[".txt"]),
+            uris=show_uri or not (path is None or FORMATS[path.suffix] == FORMATS[".txt"]),
             sort=sort,
             threads=processes,
         )
@@ -217,7 +217,7 @@ def _nothing(butler: Butler, criteria: Criteria, found: FoundImages, exact: bool
     if exact:
         given.append("--exact")
     where = {name: getattr(criteria, name) for name in ("radius", "instrument", "dataset_type", "collections")}
-    count = len(search(butler, Criteria(criteria.ra, criteria.dec, **where), addresses=False).table) if given else 0
+    count = len(search(butler, Criteria(criteria.ra, criteria.dec, **where), uris=False).table) if given else 0
     these, meet = some(count)
     if count == 1:
         return f"{these} {meet}, but does not meet {' and '.join(given)}."

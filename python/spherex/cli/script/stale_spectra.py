@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 from lsst.daf.butler import InvalidQueryError, MissingCollectionError, MissingDatasetTypeError
 
-from spherex.instrument import SPHEREx
+from spherex.detectors import CALIBRATION_COLLECTION
 from spherex.repository import open_repository
 
 from . import user_errors
@@ -72,7 +72,7 @@ def stale_spectra(
             refs = butler.query_datasets(dataset_type, collections=collection, limit=None, explain=False)
             if not refs:
                 raise click.ClickException(f"{repo} has no {dataset_type} in {collection}.")
-            chosen = tuple(calibrations) or (SPHEREx.calibration_collection,)
+            chosen = tuple(calibrations) or (CALIBRATION_COLLECTION,)
             found = find_stale_spectra(butler, refs, images, chosen, where, catalogs=catalogs, failure=failure)
             stale = list(found)
             if print_query is not None:

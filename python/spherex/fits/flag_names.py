@@ -1,4 +1,4 @@
-"""Names of flags in the cards of a FLAGS header."""
+"""Names of the FLAGS bits: read from the header of the HDU FLAGS, and written into it."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ _DESCRIBING = re.compile(rb"MSK[MD]\d{4}")
 
 
 def flag_table_of(cards: bytes) -> FlagTable:
-    """Read which bit means what.
+    """Read the names of the flags and their bits.
 
     Parameters
     ----------
     cards
-        Cards of the FLAGS header.
+        Cards of the FLAGS header, without END.
 
     Returns
     -------
     table : `~spherex.image.FlagTable`
-        Empty if the header names no flags.
+        Empty if the header does not name flags.
 
     Raises
     ------
     ProductError
         If the cards contradict each other.
     """
-    # Most files have the same names, whatever else their headers say.
+    # The naming cards alone are the cache key: they are the same in most files.
     return _parse(b"".join(card for card in card_images(cards) if _NAMING.match(card)))
 
 
@@ -65,10 +65,11 @@ def _parse(cards: bytes) -> FlagTable:
 
 
 def with_flag_table(cards: bytes, table: FlagTable) -> bytes:
-    """Return the cards of a FLAGS header that say which bit means what.
+    """Return the cards of a FLAGS header with the names of a table.
 
-    Cards that say so already stay as they are, in either convention. Others
-    are replaced by ``MP_<NAME>`` cards, which Firefly and ds9 show.
+    Cards that already have these names and bits stay as they are, in either
+    convention. Others are replaced by ``MP_<NAME>`` cards, which Firefly and
+    ds9 show.
     """
     if "EXTTYPE" not in Cards(cards):
         cards = with_card(cards, "EXTTYPE", "MASK", "each bit of a pixel is a flag")

@@ -1,4 +1,4 @@
-"""Bytes of a file, wherever it is."""
+"""Byte sources: read ranges of bytes of a local file (pread, mmap) or of a remote one (S3, HTTP, WebDAV)."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _WAITING = 8
 
 
 class ByteSource(Protocol):
-    """A file that can be read at any place."""
+    """File that is read by ranges of bytes."""
 
     size: int | None
-    """Size of the file in bytes, `None` if it is not known."""
+    """Size of the file in bytes, `None` if unknown."""
 
     is_local: bool
-    """Whether many small reads are as good as one large one."""
+    """Whether many small reads are as fast as a large one."""
 
     def read_at(self, offset: int, nbytes: int) -> bytes:
         """Return up to ``nbytes`` bytes; fewer only at the end of the file."""
@@ -43,34 +43,33 @@ class ByteSource(Protocol):
         Raises
         ------
         ProductError
-            If the file ends before.
+            If the file is cut short.
         """
         ...
 
 
 class _LocalSource:
-    """A file of the local file system."""
+    """File of the local file system."""
 
     is_local = True
 
     def __init__(self, path: str, sparse: bool) -> None:
-        # A pipe would keep us waiting for somebody who writes to it.
+        # Without O_NONBLOCK, to open a pipe waits for its writer.
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         status = os.fstat(self._fd)
         if not stat.S_ISREG(status.st_mode):
             os.close(self._fd)
             if stat.S_ISDIR(status.st_mode):
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-            raise ProductError("it is no regular file, but a pipe, a socket or a device")
+            raise ProductError("it is not a regular file but a pipe, a socket or a device")
         if sparse and hasattr(os, "posix_fadvise"):
-            # Else the system reads 128 kB ahead of each header.
+            # Otherwise the system reads 128 kB ahead of each header.
             os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_RANDOM)
         self.size: int | None = status.st_size
         self._map: mmap.mmap | None = None
 
     def close(self) -> None:
-        # The map itself is closed when the last array that looks into it
-        # goes, so that nothing can be left pointing nowhere.
+        # The map is closed with the last array that uses its memory.
         os.close(self._fd)
 
     def read_at(self, offset: int, nbytes: int) -> bytes:
@@ -86,7 +85,7 @@ class _LocalSource:
 
 
 class _RemoteSource:
-    """An open handle of lsst.resources, which reads by byte ranges."""
+    """Remote file: the handle of lsst.resources sends one range request for each read."""
 
     is_local = False
 
@@ -116,16 +115,16 @@ def open_source(location: str | os.PathLike[str] | ResourcePath, *, sparse: bool
     Parameters
     ----------
     location
-        Local path, or anything that `lsst.resources.ResourcePath` reads.
+        Local path, or any URI that `lsst.resources.ResourcePath` reads.
     sparse
-        Whether only a little will be read here and there, such as headers.
+        Whether only small separate parts will be read, such as headers.
 
     Raises
     ------
     OSError
         If the file does not exist or may not be read.
     ProductError
-        If it is no regular file.
+        If it is not a regular file.
     """
     if isinstance(location, str | os.PathLike) and "://" not in str(location):
         source = _LocalSource(os.fspath(location), sparse)

@@ -1,0 +1,189 @@
+"""Images and targets in the forms that users have, for the measurement."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from astropy import units
+from astropy.coordinates import SkyCoord
+from astropy.table import Table
+
+from spherex.errors import CatalogError, ProductError
+from spherex.fits import open_product
+from spherex.image import SPHERExImage
+from spherex.photometry import Profiles
+
+from .inputs import ImageSource
+
+if TYPE_CHECKING:
+    from astropy.io.fits import Header
+    from lsst.resources import ResourcePath
+
+    from spherex.fits import ProductFile
+    from spherex.image import Box, Wavelength
+
+    AnyImage: TypeAlias = ImageSource | SPHERExImage | str | os.PathLike[str] | ResourcePath
+
+_PSF_SOURCE = "image"
+_UNITS = {"ra": units.deg, "dec": units.deg, "pmra": units.mas / units.yr, "pmdec": units.mas / units.yr}
+
+
+class ProductSource:
+    """An open file as an `ImageSource`.
+
+    Parameters
+    ----------
+    product
+        The file.
+    """
+
+    def __init__(self, product: ProductFile) -> None:
+        self._product = product
+
+    def header(self) -> Header:
+        """Return the header of the whole."""
+        return self._product.header()
+
+    def read(self, box: Box) -> SPHERExImage:
+        """Return a part, without further planes."""
+        return self._product.read(box, planes=())
+
+    def profiles(self) -> tuple[Profiles, str]:
+        """Return the PSF of the image."""
+        return Profiles(self._product.psf()), _PSF_SOURCE
+
+    def wavelength(self) -> Wavelength:
+        """Return the wavelength solution of the whole."""
+        return self._product.wavelength()
+
+
+class MemorySource:
+    """An image in memory as an `ImageSource`.
+
+    Parameters
+    ----------
+    image
+        The image.
+    """
+
+    def __init__(self, image: SPHERExImage) -> None:
+        self._image = image
+
+    def header(self) -> Header:
+        """Return the header of the whole, with its shape."""
+        header = self._image.header.copy()
+        header["NAXIS1"], header["NAXIS2"] = self._image.shape[::-1]
+        return header
+
+    def read(self, box: Box) -> SPHERExImage:
+        """Return a part."""
+        return self._image[box.slices]
+
+    def profiles(self) -> tuple[Profiles, str]:
+        """Return the PSF of the image."""
+        psf = self._image.psf_model
+        if psf is None:
+            raise ProductError("the image has no PSF")
+        return Profiles(psf), _PSF_SOURCE
+
+    def wavelength(self) -> Wavelength:
+        """Return the wavelength solution of the whole."""
+        wavelength = self._image.wavelength
+        if wavelength is None:
+            raise ProductError("the image has no wavelength solution")
+        return wavelength
+
+
+@contextlib.contextmanager
+def image_source(image: AnyImage) -> Iterator[ImageSource]:
+    """Open an image for the measurement.
+
+    Parameters
+    ----------
+    image
+        Image in memory, path or URI of a file, or an `ImageSource`, which is
+        returned as it is.
+
+    Raises
+    ------
+    ProductError
+        If the file is damaged; the message names it.
+    OSError
+        If the file does not exist or may not be read.
+    """
+    if isinstance(image, SPHERExImage):
+        yield MemorySource(image)
+    elif isinstance(image, ImageSource):
+        yield image
+    else:
+        with open_product(image) as product:
+            yield ProductSource(product)
+
+
+def identity_of(header: Header) -> dict[str, Any]:
+    """Return the columns that identify an image of the archive by its header.
+
+    Parameters
+    ----------
+    header
+        Header of the image. Values that it lacks are left out.
+    """
+    facts = {"detector": header.get("DETECTOR")}
+    if isinstance(header.get("EXPIDN"), int):
+        # The last digit of EXPIDN is the detector.
+        facts["exposure"] = header["EXPIDN"] // 10
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def catalog_of(targets: Table | SkyCoord) -> Table:
+    """Return targets as a catalogue.
+
+    Parameters
+    ----------
+    targets
+        Table with the columns name, ra and dec, and perhaps pmra, pmdec and
+        ref_epoch, in these units where a column has none. Or positions, which
+        get the numbers from 1 as names; their proper motions count if they
+        have an obstime.
+
+    Returns
+    -------
+    catalogue
+        Columns name, ra and dec (deg), and perhaps pmra and pmdec (mas/yr)
+        and ref_epoch (yr).
+
+    Raises
+    ------
+    CatalogError
+        If the table lacks a column, or one has the wrong unit.
+    """
+    if isinstance(targets, SkyCoord):
+        return _catalog_of_positions(targets)
+    missing = [name for name in ("name", "ra", "dec") if name not in targets.colnames]
+    if missing:
+        raise CatalogError(f"the table of targets has no column {', '.join(missing)}; it needs name, ra and dec")
+    given = {name: targets[name].unit for name in _UNITS if name in targets.colnames}
+    others = {name: unit for name, unit in given.items() if unit not in (None, _UNITS[name])}
+    if not others:
+        return targets
+    catalog = Table(targets)
+    for name, unit in others.items():
+        if not unit.is_equivalent(_UNITS[name]):
+            raise CatalogError(f"column {name} of the targets is in {unit}; give it in {_UNITS[name]}")
+        catalog[name] = np.ma.asarray(targets[name], dtype=float) * unit.to(_UNITS[name])
+    return catalog
+
+
+def _catalog_of_positions(positions: SkyCoord) -> Table:
+    positions = positions.reshape(-1).icrs
+    catalog = Table({"name": np.arange(1, len(positions) + 1).astype(str)})
+    catalog["ra"], catalog["dec"] = positions.ra.deg, positions.dec.deg
+    if "s" in positions.data.differentials and positions.obstime is not None:
+        catalog["pmra"] = positions.pm_ra_cosdec.to_value("mas/yr")
+        catalog["pmdec"] = positions.pm_dec.to_value("mas/yr")
+        catalog["ref_epoch"] = positions.obstime.tdb.jyear
+    return catalog
