@@ -9,7 +9,7 @@ from astropy.io.votable.ucd import parse_ucd
 from astropy.table import QTable
 
 from spherex.detectors import DETECTORS
-from spherex.spectra import CHANNEL_COLUMNS, Channels, channels_of_product, combine_channels, design_channels
+from spherex.spectra import CHANNEL_COLUMNS, Channels, combine_channels, design_channels, read_channels
 
 from .spectra_helpers import measurements
 
@@ -147,7 +147,7 @@ def product(**change: object) -> fits.HDUList:
 
 
 def test_the_product_of_the_archive_tells_channels_by_pixel():
-    channels = channels_of_product(product(), "spectral_channels 1")
+    channels = read_channels(product(), "spectral_channels 1")
     x, y = np.array([0, 5.4, 2, 2, 0, -0.6, np.nan, 2]), np.array([1.5, 3.4, 1, 1, 0, 1, 1, 3])
     place = channels.of([1, 1, 1, 2, 1, 1, 1, 2], np.full(8, 4.0), x, y)
     # No channel: pixel without one, off the frame on two sides, of a channel that the detector has not.
@@ -163,8 +163,8 @@ def test_the_product_of_the_archive_tells_channels_by_pixel():
 def test_another_product_is_refused(lost):
     hdus = product()
     del hdus[lost]
-    with pytest.raises(ValueError, match="spectral_channels 1 is no table of channels"):
-        channels_of_product(hdus, "spectral_channels 1")
+    with pytest.raises(ValueError, match="spectral_channels 1 is not a table of channels"):
+        read_channels(hdus, "spectral_channels 1")
 
 
 def test_no_measurement_makes_no_channel():

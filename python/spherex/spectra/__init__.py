@@ -21,33 +21,26 @@ __all__ = [
     "UNPLACED",
     "add_spectrum",
     "catalog_of",
-    "channels_of_product",
     "combine_channels",
     "design_channels",
-    "plot_spectrum",
     "failed_table",
-    "find_misfits",
+    "find_outliers",
     "gather_spectrum",
     "image_source",
     "make_plain_table",
     "make_table",
     "measure_targets",
+    "plot_spectrum",
     "positions_at",
+    "read_channels",
     "read_map",
     "read_profiles",
     "unmasked",
     "values_of",
 ]
 
-from .channels import CHANNEL_COLUMNS, Channels, channels_of_product, combine_channels, design_channels, find_misfits
-from .inputs import (
-    Calibration,
-    Calibrations,
-    ImageSource,
-    MeasureSettings,
-    read_map,
-    read_profiles,
-)
+from .channels import CHANNEL_COLUMNS, Channels, combine_channels, design_channels, find_outliers, read_channels
+from .inputs import Calibration, Calibrations, ImageSource, MeasureSettings, read_map, read_profiles
 from .measuring import MICROJANSKY, failed_table, measure_targets
 from .placing import positions_at
 from .plot import DOUBTFUL_FLAGS, add_spectrum, plot_spectrum

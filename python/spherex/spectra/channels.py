@@ -1,4 +1,4 @@
-"""From the single measurements of a spectrum to the 102 channels of the mission."""
+"""Means of the measurements of a spectrum in the 102 channels of the mission."""
 
 from __future__ import annotations
 
@@ -19,42 +19,42 @@ if TYPE_CHECKING:
 
 
 WORST_FIT = 10.0
-"""Greatest chi2 of a fit, in units of what is usual for the target (spectrophotometry.md, C8)."""
+"""Largest chi2 of a fit, in units of the median for the target and detector (spectrophotometry.md, C8)."""
 
-_ENOUGH = 5
-"""Measurements of a detector that tell what is usual there."""
+_MIN_FITS = 5
+"""Least number of measurements for a median of one detector."""
 
 
-def find_misfits(spectrum: QTable, worst_fit: float = WORST_FIT) -> NDArray[np.bool_]:
+def find_outliers(spectrum: QTable, worst_fit: float = WORST_FIT) -> NDArray[np.bool_]:
     """Return which measurements of one target have a far worse fit than the others.
 
-    A particle that hits the detector beside the source is one. Errors of the
-    PSF grow with the flux, so that chi2 is compared with the median of the
-    same detector; nothing is concluded from the flux itself.
+    An example is the hit of a particle beside the source. Errors of the PSF
+    grow with the flux, so that chi2 is compared with the median of the same
+    target and detector. The flux itself is not compared.
 
     Parameters
     ----------
     spectrum
         Measurements without masked values, with the columns of `gather_spectrum`.
     worst_fit
-        Greatest chi2 per degree of freedom, in units of the median, or of 1
-        if that is less: below it, noise alone makes the difference.
+        Largest chi2 per degree of freedom, in units of the median, or of 1 if
+        the median is below 1, which is noise alone.
     """
     chi2, dof = np.asarray(spectrum["chi2"], float), np.asarray(spectrum["dof"], float)
     is_known = np.isfinite(chi2) & (dof > 0) & (np.asarray(spectrum["reason"]) == "")
     reduced = np.full(len(chi2), np.nan)
     reduced[is_known] = chi2[is_known] / dof[is_known]
     detectors = np.asarray(spectrum["detector"])
-    usual = np.full(len(chi2), np.nanmedian(reduced) if is_known.any() else np.nan)
+    median = np.full(len(chi2), np.nanmedian(reduced) if is_known.any() else np.nan)
     for detector in np.unique(detectors):
         here = is_known & (detectors == detector)
-        if here.sum() >= _ENOUGH:
-            usual[detectors == detector] = np.median(reduced[here])
-    return reduced > worst_fit * np.maximum(usual, 1.0)
+        if here.sum() >= _MIN_FITS:
+            median[detectors == detector] = np.median(reduced[here])
+    return reduced > worst_fit * np.maximum(median, 1.0)
 
 
 _IN_DETECTOR = 17
-"""Channels of each detector: 102 in all (archive documentation, data products)."""
+"""Number of channels of a detector: 102 in all (archive documentation, data products)."""
 
 CHANNEL_COLUMNS = (
     SpectrumColumn("target", str, "meta.id;meta.main", "Name of the target in its catalogue"),
@@ -102,18 +102,19 @@ CHANNEL_COLUMNS = (
 
 @dataclasses.dataclass(frozen=True)
 class Channels:
-    """The channels of all detectors.
+    """Channels of all detectors.
 
     Parameters
     ----------
     detector, number, wavelength
         Detector, number in the detector from 1, and nominal wavelength (um)
-        of each channel, of shape (n,).
+        of each channel, shape (n,).
     source
-        Where they come from.
+        Origin of the channels, for the metadata of spectra.
     pixels
         Number of the channel of each pixel of the frame, the same for all
-        detectors; `None` if channels are to be told by wavelength.
+        detectors, shape (rows, columns). By default measurements belong to the
+        nearest channel by wavelength.
     """
 
     detector: NDArray[np.int64]
@@ -123,83 +124,82 @@ class Channels:
     pixels: NDArray[Any] | None = None
 
     def of(self, detector: ArrayLike, wavelength: ArrayLike, x: ArrayLike, y: ArrayLike) -> NDArray[np.int64]:
-        """Find the channels of measurements.
+        """Return the channels of measurements.
 
         Parameters
         ----------
         detector, wavelength, x, y
-            Detectors, wavelengths (um) and 0-based columns and rows in the
-            whole frame, of shape (m,).
+            Detectors, wavelengths (um) and positions in the whole frame
+            (pixels, from 0), shape (m,).
 
         Returns
         -------
-        place
-            Places in the arrays of this object; -1 for a measurement at a
-            pixel without channel, or of a detector without channels.
+        index
+            Indices of the channels, shape (m,); -1 at a pixel without channel,
+            or for a detector without channels.
         """
         detector, wavelength = np.asarray(detector), np.asarray(wavelength, float)
         if self.pixels is not None:
-            fits_to = self._number_at(np.asarray(x, float), np.asarray(y, float))[:, np.newaxis] == self.number
-            distance = np.where(fits_to, 0.0, np.inf)
+            number = _value_at(self.pixels, np.asarray(x, float), np.asarray(y, float))
+            distance = np.where(number[:, np.newaxis] == self.number, 0.0, np.inf)
         else:
             distance = np.abs(wavelength[:, np.newaxis] - self.wavelength)
         distance = np.where(detector[:, np.newaxis] == self.detector, distance, np.inf)
-        place = np.argmin(distance, axis=1)
-        return np.where(np.isfinite(distance[np.arange(len(place)), place]), place, -1)
+        index = np.argmin(distance, axis=1)
+        return np.where(np.isfinite(distance[np.arange(len(index)), index]), index, -1)
 
-    def _number_at(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.int64]:
-        assert self.pixels is not None
-        rows, columns = self.pixels.shape
-        # NaN compares as false, and is off the frame.
-        on_frame = (x >= -0.5) & (y >= -0.5) & (x < columns - 0.5) & (y < rows - 0.5)
-        number = np.full(len(x), -1)
-        row, column = (np.floor(axis[on_frame] + 0.5).astype(int) for axis in (y, x))
-        number[on_frame] = self.pixels[row, column]
-        return number
+
+def _value_at(pixels: NDArray[Any], x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the values of the pixels at positions; -1 outside of the frame and for NaN."""
+    rows, columns = pixels.shape
+    on_frame = (x >= -0.5) & (y >= -0.5) & (x < columns - 0.5) & (y < rows - 0.5)
+    values = np.full(len(x), -1)
+    row, column = (np.floor(axis[on_frame] + 0.5).astype(int) for axis in (y, x))
+    values[on_frame] = pixels[row, column]
+    return values
 
 
 def design_channels() -> Channels:
-    """Return channels by the design of the instrument.
+    """Return the channels of the design of the instrument.
 
-    Each detector has 17, and one resolving power throughout, so that its
-    channels are equally wide in the logarithm of the wavelength; they are
-    laid between the design limits of the filter (archive documentation, data
-    products).
+    A detector has 17 channels and a constant resolving power. So its channels
+    have the same width in log(wavelength), between the design limits of the
+    filter (archive documentation, data products).
     """
-    edges = [np.geomspace(one.lmin, one.lmax, _IN_DETECTOR + 1) for one in DETECTORS]
+    edges = [np.geomspace(detector.lmin, detector.lmax, _IN_DETECTOR + 1) for detector in DETECTORS]
     return Channels(
-        np.repeat([one.id for one in DETECTORS], _IN_DETECTOR),
+        np.repeat([detector.id for detector in DETECTORS], _IN_DETECTOR),
         np.tile(np.arange(1, _IN_DETECTOR + 1), len(DETECTORS)),
         np.concatenate([np.sqrt(limits[:-1] * limits[1:]) for limits in edges]),
         "17 channels a detector, equally wide in log(wavelength) between its design limits",
     )
 
 
-def channels_of_product(hdus: HDUList, source: str) -> Channels:
-    """Return the channels of the archive's product ``spectral_channels``.
+def read_channels(hdus: HDUList, source: str) -> Channels:
+    """Return the channels in the product ``spectral_channels`` of the archive.
 
     Parameters
     ----------
     hdus
         The product: an image CHANNEL_MAP with the number of the channel of
         each pixel, and a table SPECTRAL_CHANNELS with the columns DETECTOR,
-        SUBCHAN and WAVELENGTH in um, as its users read it
-        (WenkeRen/spxquery, drizzle3d/spectral.py).
+        SUBCHAN and WAVELENGTH (um), as read by its users (WenkeRen/spxquery,
+        drizzle3d/spectral.py).
     source
-        Name for it.
+        Name of the product.
 
     Raises
     ------
     ValueError
-        If it has another form.
+        If the product has another form.
     """
     try:
         table, pixels = hdus["SPECTRAL_CHANNELS"].data, hdus["CHANNEL_MAP"].data
         columns = [np.asarray(table[name]) for name in ("DETECTOR", "SUBCHAN", "WAVELENGTH")]
     except KeyError as error:
-        raise ValueError(f"{source} is no table of channels: {error.args[0]}") from None
+        raise ValueError(f"{source} is not a table of channels: {error.args[0]}") from None
     if pixels is None or pixels.ndim != 2:
-        raise ValueError(f"{source} is no table of channels: its CHANNEL_MAP is no image")
+        raise ValueError(f"{source} is not a table of channels: its CHANNEL_MAP is not an image")
     detector, number, wavelength = columns
     return Channels(detector.astype(np.int64), number.astype(np.int64), wavelength.astype(float), source, pixels)
 
@@ -209,27 +209,30 @@ def combine_channels(
 ) -> QTable:
     """Average the measurements of each channel.
 
-    The mean is weighted by 1 / variance. Its error is the formal one,
-    1 / sqrt(sum of weights), or that times sqrt(chi2 / dof) if this is larger.
-    Detectors are never mixed. Measurements with older gains (VERSION below 7)
-    that were not corrected are left out of a channel that has other ones.
+    With the weights w = 1 / error^2, the mean is sum(w flux) / sum(w). Its
+    formal error is 1 / sqrt(sum(w)), and the error is that times
+    sqrt(max(1, chi2 / dof)). Measurements of different detectors are never
+    averaged. Measurements with old gains that were not corrected are left out
+    of a channel that has measurements with new gains.
 
     Parameters
     ----------
     spectrum
-        The measurements, as `gather_spectrum` returns them.
+        Measurements, as returned by `gather_spectrum`.
     channels
         Channels; by default those of `design_channels`.
     most_masked
-        Measurements with more of the PSF on masked pixels are left out.
+        Measurements with a larger fraction of the PSF on masked pixels are
+        left out.
     worst_fit
-        So are those that `find_misfits` finds.
+        Measurements with a worse fit are left out, see `find_outliers`.
 
     Returns
     -------
     channel_spectrum
-        A row for each channel with a measurement, by wavelength. If none of
-        them could be used the flux is NaN, and the wavelength is the nominal one.
+        A row for each channel with a measurement, sorted by wavelength. If all
+        measurements of a channel are left out, its flux is NaN and its
+        wavelength the nominal one.
 
     Examples
     --------
@@ -245,26 +248,26 @@ def combine_channels(
     """
     channels = design_channels() if channels is None else channels
     rows = unmasked(spectrum)
-    # So that the last bits of the sums do not depend on the order of the measurements.
+    # A fixed order, so that the last bits of the sums do not depend on the order of the inputs.
     rows = rows[np.lexsort([rows[name] for name in ("image_id", "exposure", "detector")])]
     flux, error = rows["flux"].to_value("uJy"), rows["flux_error"].to_value("uJy")
     is_good = (rows["reason"] == "") & np.isfinite(flux) & np.isfinite(error) & (error > 0)
-    # A fraction that is not known is none that is too large.
-    is_good &= ~(np.asarray(rows["masked_fraction"]) > most_masked) & ~find_misfits(rows, worst_fit)
+    # An unknown fraction, NaN, is not too large.
+    is_good &= ~(np.asarray(rows["masked_fraction"]) > most_masked) & ~find_outliers(rows, worst_fit)
     wavelength = rows["wavelength"].to_value("um")
-    place = channels.of(rows["detector"], wavelength, rows["x"].value, rows["y"].value)
+    index = channels.of(rows["detector"], wavelength, rows["x"].value, rows["y"].value)
     is_old = _has_older_gains(rows)
-    found: dict[str, list[Any]] = {column.name: [] for column in CHANNEL_COLUMNS}
-    for channel in np.unique(place[place >= 0]):
-        here = place == channel
+    columns: dict[str, list[Any]] = {column.name: [] for column in CHANNEL_COLUMNS}
+    for channel in np.unique(index[index >= 0]):
+        here = index == channel
         used = here & is_good
         older = used & is_old
         if (used & ~is_old).any():
             used &= ~is_old
         else:
             older[:] = False
-        one = _mean(flux[used], error[used], wavelength[used], rows["bandwidth"].to_value("um")[used])
-        one |= {
+        row = _mean(flux[used], error[used], wavelength[used], rows["bandwidth"].to_value("um")[used])
+        row |= {
             "target": rows["target"][here][0],
             "flags": int(np.bitwise_or.reduce(np.asarray(rows["flags"])[used])),
             "flag_names": _names(rows["flag_names"][used]),
@@ -276,20 +279,20 @@ def combine_channels(
             "channel_wavelength": channels.wavelength[channel],
         }
         if not used.any():
-            one["wavelength"] = channels.wavelength[channel]
-        for name, value in one.items():
-            found[name].append(value)
-    order = np.argsort(found["wavelength"], kind="stable")
+            row["wavelength"] = channels.wavelength[channel]
+        for name, value in row.items():
+            columns[name].append(value)
+    order = np.argsort(columns["wavelength"], kind="stable")
     meta = {name: value for name, value in spectrum.meta.items() if name not in (FAILED, UNPLACED)}
     meta |= {
         "channels": channels.source,
         "most_masked": most_masked,
         "worst_fit": worst_fit,
-        "left_out": sum(found["left_out"]),
-        "left_out_older": sum(found["left_out_older"]),
-        "without_channel": int(np.count_nonzero(place < 0)),
+        "left_out": sum(columns["left_out"]),
+        "left_out_older": sum(columns["left_out_older"]),
+        "without_channel": int(np.count_nonzero(index < 0)),
     }
-    values = {name: np.asarray(column)[order] for name, column in found.items() if column}
+    values = {name: np.asarray(column)[order] for name, column in columns.items() if column}
     return make_table(values, len(order), meta, CHANNEL_COLUMNS)
 
 
@@ -299,7 +302,7 @@ def _mean(
     wavelength: NDArray[np.float64],
     bandwidth: NDArray[np.float64],
 ) -> dict[str, Any]:
-    """Return what the mean of some measurements is."""
+    """Return the columns of the mean of measurements; see `combine_channels` for the formulas."""
     visits = len(flux)
     blank = {column.name: column.blank for column in CHANNEL_COLUMNS}
     if not visits:
@@ -323,8 +326,8 @@ def _mean(
 
 
 def _has_older_gains(rows: QTable) -> NDArray[np.bool_]:
-    """Tell which measurements have gains from before version 7, uncorrected."""
-    # A pixel may have been corrected by exactly 1.
+    """Return which measurements have old gains that were not corrected."""
+    # The correction of a pixel may be exactly 1.
     is_corrected = (np.asarray(rows["gain_correction"]) != 1) | (np.asarray(rows["flux_correction_id"]) != "")
     return np.array([has_old_gains(text) for text in rows["version"].tolist()], bool) & ~is_corrected
 

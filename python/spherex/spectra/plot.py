@@ -9,7 +9,7 @@ import numpy as np
 
 from spherex.detectors import DETECTORS
 
-from .channels import CHANNEL_COLUMNS, WORST_FIT, find_misfits
+from .channels import CHANNEL_COLUMNS, WORST_FIT, find_outliers
 from .tables import unmasked
 
 if TYPE_CHECKING:
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
 
 
 _COLOURS = ("#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7")
-"""Colours of the detectors, which the colour-blind can tell apart (Okabe and
-Ito 2008, Color Universal Design).
+"""Colours of the detectors, distinct for colour-blind readers, too (Okabe and Ito
+2008, Color Universal Design).
 """
 
 DOUBTFUL_FLAGS = ("SUR_ERROR", "NONFUNC", "MISSING_DATA", "HOT", "COLD", "NONLINEAR", "PERSIST")
-"""Flags of measurements that a picture marks."""
+"""Flags of measurements that are marked."""
 
 _MARKERS = {1: "^", -1: "v"}
-"""Of what lies above and below."""
+"""Markers of measurements above and below the limits."""
 
 _STRONGLY_MASKED = 0.5
 _CORE = (2.0, 98.0)
-"""Percentiles of the fluxes between which a picture shows all."""
+"""Percentiles of the fluxes that are inside the limits."""
 _MARGIN = 0.15
-"""Room above and below, as a fraction of the range."""
-_SURE = 5.0
-"""Signal to noise of channels that a picture shows even so."""
+"""Margin above and below, as a fraction of the range."""
+_SIGNIFICANT = 5.0
+"""Least signal to noise of channels that widen the limits."""
 
 
 def plot_spectrum(
@@ -48,22 +48,23 @@ def plot_spectrum(
     most_masked: float = _STRONGLY_MASKED,
     worst_fit: float = WORST_FIT,
 ) -> Figure:
-    """Draw flux against wavelength.
+    """Return a figure of flux against wavelength.
 
     Parameters
     ----------
     spectrum
-        Measurements, as `gather_spectrum` returns them.
+        Measurements, as returned by `gather_spectrum`.
     channel_spectrum
-        Their means, as `combine_channels` returns them.
+        Means of the measurements, as returned by `combine_channels`.
     title
-        Text above; by default what the metadata of the spectrum tell.
+        Title; by default name, position and number of images from the metadata.
     flags
         Measurements with one of these flags are crosses.
     most_masked
-        So are those with more of the PSF on masked pixels,
+        Measurements with a larger fraction of the PSF on masked pixels are
+        crosses.
     worst_fit
-        and those that `find_misfits` finds.
+        Measurements with a worse fit are crosses, see `find_outliers`.
 
     Examples
     --------
@@ -95,19 +96,19 @@ def add_spectrum(
     most_masked: float = _STRONGLY_MASKED,
     worst_fit: float = WORST_FIT,
 ) -> list[Line2D]:
-    """Draw flux against wavelength into axes, and set their limits of flux.
+    """Plot flux against wavelength into axes, and set the limits of the flux.
 
     Parameters
     ----------
     axes
-        Where to draw, in um and uJy.
+        Axes, in um and uJy.
     spectrum, channel_spectrum, flags, most_masked, worst_fit
-        As for `plot_spectrum`.
+        See `plot_spectrum`.
 
     Returns
     -------
     handles
-        Signs for a legend with their labels; none if there is no measurement with a flux.
+        Handles of a legend with their labels; an empty list without fluxes.
     """
     from matplotlib.lines import Line2D
 
@@ -118,24 +119,27 @@ def add_spectrum(
     axes.axhline(0.0, color="0.4", linewidth=0.8, zorder=1)
     shown = spectrum[(spectrum["reason"] == "") & np.isfinite(spectrum["flux"].value)]
     is_doubtful = _has_flag(shown, flags) | (np.asarray(shown["masked_fraction"]) > most_masked)
-    is_doubtful |= find_misfits(shown, worst_fit)
+    is_doubtful |= find_outliers(shown, worst_fit)
     limits = flux_limits(shown, is_doubtful, channel_spectrum)
     if limits is None:
         axes.text(0.5, 0.5, "no measurement with a flux", transform=axes.transAxes, ha="center", va="center")
         return []
     axes.set_ylim(*limits)
     above = below = 0
-    for description, colour in zip(DETECTORS, _COLOURS, strict=True):
-        here = np.asarray(shown["detector"]) == description.id
+    for detector, colour in zip(DETECTORS, _COLOURS, strict=True):
+        here = np.asarray(shown["detector"]) == detector.id
         _draw_points(axes, shown[here & ~is_doubtful], colour, "o")
         _draw_points(axes, shown[here & is_doubtful], colour, "x")
         above += _draw_outside(axes, shown[here], colour, limits[1], 1)
         below += _draw_outside(axes, shown[here], colour, limits[0], -1)
         if channel_spectrum is not None:
-            means = channel_spectrum[np.asarray(channel_spectrum["detector"]) == description.id]
+            means = channel_spectrum[np.asarray(channel_spectrum["detector"]) == detector.id]
             _draw_channels(axes, means, colour, limits)
-    detectors = [one for one in zip(DETECTORS, _COLOURS, strict=True) if one[0].id in shown["detector"]]
-    signs = [(f"D{description.id}", "o", colour, colour) for description, colour in detectors]
+    signs = [
+        (f"D{detector.id}", "o", colour, colour)
+        for detector, colour in zip(DETECTORS, _COLOURS, strict=True)
+        if detector.id in shown["detector"]
+    ]
     signs += [("channel mean", "s", "black", "none")] * (channel_spectrum is not None)
     signs += [("flagged, masked or bad fit", "x", "0.3", "none")] * bool(is_doubtful.any())
     signs += [(f"above the picture ({above})", _MARKERS[1], "0.3", "none")] * (above > 0)
@@ -149,25 +153,25 @@ def add_spectrum(
 def flux_limits(
     shown: QTable, is_doubtful: NDArray[np.bool_], channel_spectrum: QTable | None = None
 ) -> tuple[float, float] | None:
-    """Return the least and the greatest flux (uJy) of a picture.
+    """Return the limits of the flux (uJy) in a plot.
 
-    They follow from all but the outermost two per cent of the good
-    measurements on each side, and from channels whose mean several
-    measurements agree on: a wild one does not matter, a line does.
+    The limits contain the good measurements without the lowest and highest two
+    per cent, and the significant means of several measurements: a single
+    outlier does not change them, an emission line does.
 
     Parameters
     ----------
     shown
         Measurements with a flux.
     is_doubtful
-        Which of them do not count, unless there are no others.
+        Which measurements are ignored, unless all are.
     channel_spectrum
-        Means.
+        Means of the measurements.
 
     Returns
     -------
     limits
-        `None` if there is no measurement.
+        `None` without measurements.
     """
     flux = shown["flux"].to_value("uJy")
     good = flux if is_doubtful.all() else flux[~is_doubtful]
@@ -179,8 +183,8 @@ def flux_limits(
     values = [core]
     if channel_spectrum is not None:
         mean, error = (channel_spectrum[name].to_value("uJy") for name in ("flux", "flux_error"))
-        is_sure = (np.asarray(channel_spectrum["visits"]) > 1) & (np.abs(mean) > _SURE * error)
-        values.append(mean[is_sure])
+        is_significant = (np.asarray(channel_spectrum["visits"]) > 1) & (np.abs(mean) > _SIGNIFICANT * error)
+        values.append(mean[is_significant])
     low, high = np.min(np.concatenate(values)), np.max(np.concatenate(values))
     error = shown["flux_error"].to_value("uJy")
     error = error[np.isfinite(error)]
@@ -219,21 +223,21 @@ def _draw_points(axes: Axes, rows: QTable, colour: str, marker: str) -> None:
 
 
 def _draw_outside(axes: Axes, rows: QTable, colour: str, limit: float, side: int) -> int:
-    """Show by triangles at the edge what lies above (side 1) or below (side -1) it; return how many there are."""
+    """Plot triangles for the fluxes above (side 1) or below (side -1) a limit; return their number."""
     flux, wavelength = rows["flux"].to_value("uJy"), rows["wavelength"].to_value("um")
-    is_there = side * (flux - limit) > 0
-    number = int(np.count_nonzero(is_there))
+    is_outside = side * (flux - limit) > 0
+    number = int(np.count_nonzero(is_outside))
     low, high = axes.get_ylim()
     heights = np.full(number, limit - side * 0.015 * (high - low))
     axes.scatter(
-        wavelength[is_there], heights, marker=_MARKERS[side], s=28, facecolor="none", edgecolor=colour, zorder=4
+        wavelength[is_outside], heights, marker=_MARKERS[side], s=28, facecolor="none", edgecolor=colour, zorder=4
     )
     return number
 
 
 def _draw_channels(axes: Axes, means: QTable, colour: str, limits: tuple[float, float]) -> None:
     flux = means["flux"].to_value("uJy")
-    # A line to a mean beyond the edge would cross the picture.
+    # A line to a mean outside of the limits would cross the plot.
     flux = np.where((flux >= limits[0]) & (flux <= limits[1]), flux, np.nan)
     axes.errorbar(
         means["wavelength"].to_value("um"),

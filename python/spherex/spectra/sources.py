@@ -1,4 +1,4 @@
-"""Images and targets in the forms that users have, for the measurement."""
+"""Images and targets from users: paths, URIs, images in memory, positions, tables."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _UNITS = {"ra": units.deg, "dec": units.deg, "pmra": units.mas / units.yr, "pmde
 
 
 class ProductSource:
-    """An open file as an `ImageSource`.
+    """Open file as an `ImageSource`.
 
     Parameters
     ----------
@@ -45,24 +45,24 @@ class ProductSource:
         self._product = product
 
     def header(self) -> Header:
-        """Return the header of the whole."""
+        """Return the header of the whole image."""
         return self._product.header()
 
     def read(self, box: Box) -> SPHERExImage:
-        """Return a part, without further planes."""
+        """Return a part of the image, without further planes."""
         return self._product.read(box, planes=())
 
     def profiles(self) -> tuple[Profiles, str]:
-        """Return the PSF of the image."""
+        """Return the PSF of the image, and its origin."""
         return Profiles(self._product.psf()), _PSF_SOURCE
 
     def wavelength(self) -> Wavelength:
-        """Return the wavelength solution of the whole."""
+        """Return the wavelength solution of the whole image."""
         return self._product.wavelength()
 
 
 class MemorySource:
-    """An image in memory as an `ImageSource`.
+    """Image in memory as an `ImageSource`.
 
     Parameters
     ----------
@@ -74,24 +74,24 @@ class MemorySource:
         self._image = image
 
     def header(self) -> Header:
-        """Return the header of the whole, with its shape."""
+        """Return the header of the whole image, with NAXIS1 and NAXIS2."""
         header = self._image.header.copy()
         header["NAXIS1"], header["NAXIS2"] = self._image.shape[::-1]
         return header
 
     def read(self, box: Box) -> SPHERExImage:
-        """Return a part."""
+        """Return a part of the image."""
         return self._image[box.slices]
 
     def profiles(self) -> tuple[Profiles, str]:
-        """Return the PSF of the image."""
+        """Return the PSF of the image, and its origin."""
         psf = self._image.psf_model
         if psf is None:
             raise ProductError("the image has no PSF")
         return Profiles(psf), _PSF_SOURCE
 
     def wavelength(self) -> Wavelength:
-        """Return the wavelength solution of the whole."""
+        """Return the wavelength solution of the whole image."""
         wavelength = self._image.wavelength
         if wavelength is None:
             raise ProductError("the image has no wavelength solution")
@@ -130,13 +130,13 @@ def identity_of(header: Header) -> dict[str, Any]:
     Parameters
     ----------
     header
-        Header of the image. Values that it lacks are left out.
+        Header of the image. Columns without a header keyword are left out.
     """
-    facts = {"detector": header.get("DETECTOR")}
+    columns = {"detector": header.get("DETECTOR")}
     if isinstance(header.get("EXPIDN"), int):
         # The last digit of EXPIDN is the detector.
-        facts["exposure"] = header["EXPIDN"] // 10
-    return {name: value for name, value in facts.items() if value is not None}
+        columns["exposure"] = header["EXPIDN"] // 10
+    return {name: value for name, value in columns.items() if value is not None}
 
 
 def catalog_of(targets: Table | SkyCoord) -> Table:
@@ -145,33 +145,33 @@ def catalog_of(targets: Table | SkyCoord) -> Table:
     Parameters
     ----------
     targets
-        Table with the columns name, ra and dec, and perhaps pmra, pmdec and
-        ref_epoch, in these units where a column has none. Or positions, which
-        get the numbers from 1 as names; their proper motions count if they
-        have an obstime.
+        Table with the columns name, ra and dec, and optionally pmra, pmdec and
+        ref_epoch; columns without a unit are in the units below. Or positions:
+        their names are the numbers from 1, and their proper motions are used
+        if they have an obstime.
 
     Returns
     -------
     catalogue
-        Columns name, ra and dec (deg), and perhaps pmra and pmdec (mas/yr)
+        Columns name, ra and dec (deg), and optionally pmra and pmdec (mas/yr)
         and ref_epoch (yr).
 
     Raises
     ------
     CatalogError
-        If the table lacks a column, or one has the wrong unit.
+        If the table lacks a column, or a column has a wrong unit.
     """
     if isinstance(targets, SkyCoord):
         return _catalog_of_positions(targets)
     missing = [name for name in ("name", "ra", "dec") if name not in targets.colnames]
     if missing:
         raise CatalogError(f"the table of targets has no column {', '.join(missing)}; it needs name, ra and dec")
-    given = {name: targets[name].unit for name in _UNITS if name in targets.colnames}
-    others = {name: unit for name, unit in given.items() if unit not in (None, _UNITS[name])}
-    if not others:
+    found = {name: targets[name].unit for name in _UNITS if name in targets.colnames}
+    other_units = {name: unit for name, unit in found.items() if unit not in (None, _UNITS[name])}
+    if not other_units:
         return targets
     catalog = Table(targets)
-    for name, unit in others.items():
+    for name, unit in other_units.items():
         if not unit.is_equivalent(_UNITS[name]):
             raise CatalogError(f"column {name} of the targets is in {unit}; give it in {_UNITS[name]}")
         catalog[name] = np.ma.asarray(targets[name], dtype=float) * unit.to(_UNITS[name])

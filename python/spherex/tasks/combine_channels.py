@@ -110,16 +110,15 @@ class CombineChannelsTask(pipeBase.PipelineTask):
         struct : `lsst.pipe.base.Struct`
             ``channelSpectrum``, an `astropy.table.QTable`.
         """
-        from spherex.spectra import combine_channels, design_channels
+        from spherex.spectra import combine_channels
 
-        known = design_channels() if channels is None else channels
         config = self.config
-        return pipeBase.Struct(channelSpectrum=combine_channels(spectrum, known, config.mostMasked, config.worstFit))
+        return pipeBase.Struct(channelSpectrum=combine_channels(spectrum, channels, config.mostMasked, config.worstFit))
 
 
 @cached(LRUCache(1), key=lambda handle: handle.ref.id)
 def _read_channels(handle: Any) -> Channels:
     """Read the channels once for all targets of a process."""
-    from spherex.spectra import channels_of_product
+    from spherex.spectra import read_channels
 
-    return channels_of_product(handle.get(), f"{handle.ref.datasetType.name} {handle.ref.id}")
+    return read_channels(handle.get(), f"{handle.ref.datasetType.name} {handle.ref.id}")

@@ -220,7 +220,7 @@ class MeasureTargetsConnections(pipeBase.PipelineTaskConnections, dimensions=(*_
         if not inputs["image"][1]:
             _LOG.warning(
                 "The file of %s of exposure %s, detector %s is gone: it is left out. With --qgraph-datastore-records "
-                "its targets get a row that says so.",
+                "its targets have rows with this reason.",
                 self.image.name,
                 data_id["exposure"],
                 data_id["detector"],

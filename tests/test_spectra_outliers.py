@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spherex.spectra import combine_channels, design_channels, find_misfits
+from spherex.spectra import combine_channels, design_channels, find_outliers
 
 from .spectra_helpers import measurements
 
 
 def found(**given):
-    return np.flatnonzero(find_misfits(measurements(len(given["chi2"]), **given))).tolist()
+    return np.flatnonzero(find_outliers(measurements(len(given["chi2"]), **given))).tolist()
 
 
 def test_a_fit_far_worse_than_the_others_of_its_detector_is_found():
