@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from spherex.archive import CALIBRATION_KINDS, CalibrationContent, CalibrationHDU, CalibrationName, Level2Name, kind_of
-from spherex.detectors import DETECTORS
+from spherex.detectors import DETECTOR_IDS
 from spherex.errors import ArchiveNameError, DescriptionError
 from spherex.fits import open_source
 from spherex.instrument import SPHEREx
@@ -169,7 +169,7 @@ def _misnamed(name: str) -> str:
         Level2Name.parse(name)
     except ArchiveNameError:
         detector = _NUMBER.search(name)
-        if detector is not None and int(detector[1]) not in {one.id for one in DETECTORS}:
+        if detector is not None and int(detector[1]) not in DETECTOR_IDS:
             return f"there is no detector {detector[1]}, only 1 to 6; rename it, or leave it out with --regex"
         return f"its name is not {_FORM}; rename it, or leave it out with --regex"
     return "it is a Level 2 image; use butler ingest-level2"
