@@ -2,74 +2,65 @@
 # Sourced by spherex-demo, spherex-test and .ci/run: the Python environment they run in.
 # Licence: BSD 3-clause, see LICENSE.
 #
-# It must do with bash 3.2 (macOS) and the standard library of Python.
+# It runs with bash 3.2 (macOS) and the standard library of Python; uv, from PyPI, installs the packages.
 
 spherex_root=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
+
+# The tested versions of Python, newest first.
+spherex_versions="3.13 3.12 3.11"
 
 spherex_fail() {
     printf '%s: %s\n' "$(basename -- "$0")" "$*" >&2
     exit 1
 }
 
-# Whether the command $1 is a Python that can make a virtual environment; $2 is
-# an exact version such as 3.12, or "any" for all that the project runs on. A
-# shim of a version manager may stand on PATH and yet run nothing.
-spherex_is_usable() {
-    "$1" - "$2" >/dev/null 2>&1 <<'PYTHON'
+# Print the path of the interpreter $1, if its version is one of $2 (default: 3.11 and later)
+# and it can make a virtual environment. The shim of a version manager may stand on PATH and fail.
+spherex_check_python() {
+    "$1" - "${2:-}" 2>/dev/null <<'PYTHON'
 import ensurepip, sqlite3, ssl, sys, venv
 
-version = ".".join(map(str, sys.version_info[:2]))
-sys.exit(not (sys.version_info >= (3, 11) if sys.argv[1] == "any" else version == sys.argv[1]))
+version = "{}.{}".format(*sys.version_info)
+if sys.version_info < (3, 11) or (sys.argv[1] and version not in sys.argv[1].split()):
+    sys.exit(1)
+print(sys.executable)
 PYTHON
 }
 
-# Print the path of an interpreter of version $1 (3.11, 3.12, ...).
+# Print the path of an interpreter of one of the versions $1: python3, or else the first version
+# that is on PATH or installed by pyenv.
 spherex_find_version() {
-    local candidate
-    for candidate in "python$1" python3 "${PYENV_ROOT:-${HOME:-}/.pyenv}/versions/$1".*/bin/python3; do
-        if spherex_is_usable "$candidate" "$1"; then
-            "$candidate" -c 'import sys; print(sys.executable)'
-            return
-        fi
+    local version candidate candidates=(python3)
+    for version in $1; do
+        candidates+=("python$version" "${PYENV_ROOT:-${HOME:-}/.pyenv}/versions/$version".*/bin/python3)
+    done
+    for candidate in "${candidates[@]}"; do
+        spherex_check_python "$candidate" "$1" && return
     done
     return 1
 }
 
-# Print the path of the interpreter to use: $PYTHON, else python3 if that is one
-# of the tested versions, else the newest tested version, else a later one.
+# Print the path of the interpreter to use: $PYTHON, a tested version, or a later one.
 spherex_find_python() {
-    local version tested="3.13 3.12 3.11"
     if [ -n "${PYTHON:-}" ]; then
-        spherex_is_usable "$PYTHON" any ||
+        spherex_check_python "$PYTHON" ||
             spherex_fail "PYTHON=$PYTHON is not a Python 3.11 or later with the modules venv and ensurepip." \
                 "Name another one, or unset PYTHON."
-        "$PYTHON" -c 'import sys; print(sys.executable)'
         return
     fi
-    for version in $tested; do
-        if spherex_is_usable python3 "$version"; then
-            python3 -c 'import sys; print(sys.executable)'
-            return
-        fi
-    done
-    for version in $tested; do
-        spherex_find_version "$version" && return
-    done
-    if spherex_is_usable python3 any; then
-        python3 -c 'import sys; print(sys.executable)'
-        return
-    fi
-    spherex_fail "no Python 3.11 or later with the modules venv and ensurepip was found" \
-        "(python3 is $(python3 --version 2>&1 | tail -n 1 || true))." \
-        "Install one (Debian, Ubuntu: apt-get install python3 python3-venv), or name it:" \
-        "PYTHON=/path/to/python3.12 $0"
+    spherex_find_version "$spherex_versions" || spherex_check_python python3 ||
+        spherex_fail "no Python 3.11 or later with the modules venv and ensurepip was found" \
+            "(python3 is $(python3 --version 2>&1 | tail -n 1 || true))." \
+            "Install one (Debian, Ubuntu: apt-get install python3 python3-venv), or name it:" \
+            "PYTHON=/path/to/python3.12 $0"
 }
 
-# Keep the caches and temporary files of pip, pytest, matplotlib and astropy in
-# the clone; temporary files in a folder that is removed when the script ends.
+# Keep the caches and temporary files of pip, uv, pytest, matplotlib and astropy
+# in the clone; temporary files in a folder that is removed when the script ends.
 spherex_stay_inside() {
     local cache="$spherex_root/.cache"
     export PIP_CACHE_DIR="$cache/pip" PIP_DISABLE_PIP_VERSION_CHECK=1
+    export UV_CACHE_DIR="$cache/uv" UV_COMPILE_BYTECODE=1 UV_SYSTEM_CERTS=1
     export XDG_CACHE_HOME="$cache" MPLCONFIGDIR="$cache/matplotlib"
     # Not XDG_CONFIG_HOME: pip may have its index from there.
     export ASTROPY_CACHE_DIR="$cache/astropy" ASTROPY_CONFIG_DIR="$cache/astropy-config"
@@ -114,31 +105,41 @@ for requirement in map(Requirement, lines):
 PYTHON
 }
 
-# Print what an installation depends on: the clone's place (scripts and the
-# editable install hold it) and the packaging tables of pyproject.toml.
+# Print what an installation in $1 depends on: the location, which scripts and the editable
+# install contain, and pyproject.toml.
 spherex_fingerprint() {
-    "$1" - "$spherex_root" <<'PYTHON'
-import hashlib
-import sys
-import tomllib
-
-with open(f"{sys.argv[1]}/pyproject.toml", "rb") as stream:
-    toml = tomllib.load(stream)
-tables = [toml["build-system"], toml["project"], toml["tool"]["setuptools"]]
-print(sys.version.split()[0], sys.argv[1], hashlib.sha256(repr(tables).encode()).hexdigest())
-PYTHON
+    printf '%s %s\n' "$1" "$(cksum <"$spherex_root/pyproject.toml")"
 }
 
-# Put an environment with what pyproject.toml names first on PATH; $1 is an extra
-# (test) or empty. An active environment that has it all is used as it is, and
-# nothing is written there; else it is .venv-VERSION in the clone. Sets
-# spherex_activate to the command that gives the user the same environment.
+# Run the uv of the environment $1, with the package index of its pip, whose settings uv does not read.
+spherex_uv() {
+    local venv=$1 index
+    shift
+    index=$("$venv/bin/python" -m pip config list | sed -nE "s/^(:env:|global)\.index-url='(.*)'$/\2/p" | head -n 1)
+    UV_DEFAULT_INDEX="${UV_DEFAULT_INDEX:-$index}" "$venv/bin/uv" "$@"
+}
+
+# Make the environment $1 with the interpreter $2, and install the clone with the versions $3
+# (highest or lowest-direct). A killed installation has no fingerprint, and is made anew.
+spherex_install() {
+    "$2" -m venv --clear "$1" &&
+        "$1/bin/python" -m pip install --quiet uv &&
+        (cd -- "$spherex_root" &&
+            spherex_uv "$1" pip install --quiet --python "$1" --resolution "$3" --editable '.[test]') &&
+        spherex_fingerprint "$1" >"$1/spherex-installed"
+}
+
+# Put an environment with what pyproject.toml names first on PATH. An active environment that has
+# it, and the extra $1 if that is not empty, is used as it is, and nothing is written there; else it
+# is .venv-VERSION in the clone, with the extra test. With $2 = lowest-direct it is one with the lowest
+# versions allowed. Sets spherex_activate to the command that gives the user the same environment.
 spherex_use_environment() {
-    local extra=$1 python version venv fingerprint variable
+    local extra=$1 resolution=${2:-highest} python version venv variable
     for variable in "${!DAF_BUTLER_@}"; do
         unset "$variable"
     done
-    if [ -z "${PYTHON:-}" ] && [ -n "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}${EUPS_PATH:-}" ]; then
+    if [ -z "${PYTHON:-}" ] && [ "$resolution" = highest ] &&
+        [ -n "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}${EUPS_PATH:-}" ]; then
         if spherex_has_requirements python "$extra"; then
             export PYTHONPATH="$spherex_root/python${PYTHONPATH:+:$PYTHONPATH}"
             export PATH="$spherex_root/bin:$PATH"
@@ -152,25 +153,16 @@ spherex_use_environment() {
 
     python=$(spherex_find_python) || exit 1
     version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-    fingerprint=$(spherex_fingerprint "$python")
-    venv="$spherex_root/.venv-$version"
+    venv="$spherex_root/.venv-$version${2:+-$2}"
     # shellcheck disable=SC2034 # for the scripts that source this file
     spherex_activate="source $(printf '%q' "$venv/bin/activate")"
     unset PYTHONHOME PYTHONPATH
-
-    # The stamps of all extras also say that the plain requirements are there.
-    if ! grep -qsxF -- "$fingerprint" "$venv/spherex-installed"${extra:+"-$extra"}*; then
-        if ! "$venv/bin/python" -c '' 2>/dev/null || ! grep -qsF -- "$venv" "$venv/bin/activate"; then
-            echo "Making the virtual environment $venv"
-            "$python" -m venv --clear "$venv" || spherex_fail "could not make $venv with $python"
-        fi
-        echo "Installing what pyproject.toml names into it (needs the network; minutes, once)"
-        rm -f -- "$venv"/spherex-installed*
-        "$venv/bin/python" -m pip install --quiet --editable "$spherex_root${extra:+[$extra]}" ||
-            spherex_fail "pip could not install what pyproject.toml names (see above). Is the network there?"
-        echo "$fingerprint" >"$venv/spherex-installed${extra:+-$extra}"
+    if ! spherex_fingerprint "$venv" | cmp -s - "$venv/spherex-installed" || ! "$venv/bin/python" -c '' 2>/dev/null; then
+        echo "Installing what pyproject.toml names in $venv (needs the network; a minute, once)"
+        spherex_install "$venv" "$python" "$resolution" ||
+            spherex_fail "could not make $venv with $python (see above). Is the network there?"
     fi
-    # The clone's own bin first: pip writes a script that cannot run if there is a space in the path.
+    # The clone's own bin first: its scripts run with a space in the path.
     export VIRTUAL_ENV="$venv" PATH="$spherex_root/bin:$venv/bin:$PATH"
     echo "Python $version of $venv"
 }

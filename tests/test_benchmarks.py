@@ -120,6 +120,7 @@ def part(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("benchmarks.report")
 
 
+@pytest.mark.slow
 def test_quick_benchmarks_print_their_rows(tmp_path: Path) -> None:
     result = run(*QUICK, "--tiny", "--scratch", str(tmp_path))
     assert result.returncode == 0, result.stderr

@@ -316,6 +316,7 @@ def test_the_default_collection_is_that_of_register_targets():
     assert option.default == catalog_collection("{catalog}")
 
 
+@pytest.mark.slow
 def test_failed_measurements_are_listed_on_demand_and_made_again(repo):
     lost = [
         repo.add_image(3, flux=float("nan"), reason="no pixels: timeout"),
@@ -392,6 +393,7 @@ def test_the_query_of_targets_remakes_only_their_quanta(repo):
     assert reasons(repo) == {}
 
 
+@pytest.mark.slow
 def test_the_query_of_images_measures_only_what_changed(repo):
     before = spectrum_id(repo, "east")
     repo.add_image(1, run="v2", flux=99.0)
@@ -418,6 +420,7 @@ def test_the_query_of_many_images_finds_these_alone(repo):
         assert set(found.data_ids(["exposure", "detector"])) == new
 
 
+@pytest.mark.slow
 def test_an_image_that_fails_costs_a_second_command_and_no_spectrum(repo):
     repo.add_image(3, broken=True)
     repo.add_image(4)

@@ -270,6 +270,7 @@ def test_limit_of_file_sizes(repo_root: Path, tmp_path: Path) -> None:
     assert (again.counts["ingested"], again.counts["already there"]) == (6, 12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("remedy", ["dry run", "as documented"])
 def test_after_a_kill(repo_root: Path, tmp_path: Path, remedy: str) -> None:
     """SQLite has to undo a transaction first, for which it must write."""

@@ -99,7 +99,22 @@ def test_requirements_of_an_empty_environment(tmp_path):
     assert result.returncode == 1
 
 
+@pytest.mark.parametrize("index", ["https://example.org/simple", ""])
+def test_uv_takes_the_package_index_of_pip(index, tmp_path):
+    pytest.importorskip("pip", reason="this environment has no pip to take the index from")
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    (folder / "uv").write_text('#!/bin/sh\necho "$UV_DEFAULT_INDEX" "$@"\n')
+    for path in folder.iterdir():
+        path.chmod(0o755)
+    result = run_helper(
+        f"spherex_uv '{tmp_path}' pip list", PIP_INDEX_URL=index, PIP_CONFIG_FILE="/dev/null", UV_DEFAULT_INDEX=""
+    )
+    assert result.stdout == f"{index} pip list\n"
+
+
 def test_fingerprint_is_one_line_and_tells_places_apart():
-    result = run_helper(f"spherex_fingerprint '{sys.executable}'")
+    result = run_helper('spherex_fingerprint "$spherex_root/.venv"')
     assert result.stdout.count("\n") == 1
     assert str(ROOT) in result.stdout

@@ -98,6 +98,7 @@ def many_darks(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["inputs", "spread"])
 def test_the_combined_dark_is_the_simulated_one(many_darks, make_repo, tmp_path, source):
     root = make_repo(tmp_path / "repo")
@@ -145,6 +146,7 @@ def test_the_example_pipeline_subtracts_what_was_ingested(ingested):
         assert metadata["subtractDark"]["pixels"] == raw.data.size
 
 
+@pytest.mark.slow
 def test_a_run_is_replaced(ingested):
     pipeline = "resource://spherex/pipelines/ExamplePipeline.yaml"
     run_well("pipetask", "run", "-p", pipeline, "-b", ingested, "--register-dataset-types", "-i", "rawexpr,darkr",

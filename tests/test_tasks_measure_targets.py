@@ -157,6 +157,7 @@ def test_measurements_are_those_of_the_image(measured: Path, archive: Path):
             np.testing.assert_allclose(both["wavelength"], both["wavelengthtrue"], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_one_bad_image_costs_rows_with_a_reason_not_the_spectra(archive: Path, repo: Path, tmp_path: Path):
     with Butler.from_config(str(repo), collections="SPHEREx/level2") as butler:
         refs = butler.query_datasets("level2", where="detector = 4", bind=None)
@@ -180,6 +181,7 @@ def test_one_bad_image_costs_rows_with_a_reason_not_the_spectra(archive: Path, r
     assert set(rows["target"]) >= set(SOURCES[:2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("--qgraph-datastore-records",)])
 def test_an_image_whose_file_is_gone_is_named(repo: Path, options: tuple[str, ...]):
     with Butler.from_config(str(repo), collections="SPHEREx/level2") as butler:
@@ -202,6 +204,7 @@ def test_an_image_whose_file_is_gone_is_named(repo: Path, options: tuple[str, ..
         assert f"The file of level2 of exposure {ref.dataId['exposure']}, detector 4 is gone: it is left out." in log
 
 
+@pytest.mark.slow
 def test_without_calibrations_the_images_are_enough_and_the_log_says_so(repo: Path):
     done = run_well(
         "pipetask", "--log-level", "WARNING", "run", "-b", repo, "-p", f"{PIPELINE}#measurement",
@@ -215,6 +218,7 @@ def test_without_calibrations_the_images_are_enough_and_the_log_says_so(repo: Pa
     assert set(table["wavelength_source"]) == {"WCS W of the image"}
 
 
+@pytest.mark.slow
 def test_the_psf_of_a_calibration(repo: Path):
     run_pipeline(repo, "epsf", "-c", "measureTargets:psfSource=calibration", "-c", "measureTargets:barycentric=True")
     with Butler.from_config(str(repo), collections=["epsf", "SPHEREx/calib"]) as butler:
@@ -236,6 +240,7 @@ def test_no_target_on_the_image_is_a_table_without_rows(repo: Path):
     assert (task.metadata["targets"], task.metadata["failed"]) == (0, 0)
 
 
+@pytest.mark.slow
 def test_a_target_beside_some_frames_is_not_measured_again_for_ever(tmp_path: Path):
     """One target alone, near the edge of the first exposure and 7 pixels beside the second."""
     root, files = tmp_path / "repo", tmp_path / "files"
