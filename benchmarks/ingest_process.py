@@ -28,8 +28,7 @@ from lsst.resources import ResourcePath
 
 import spherex.formatters  # noqa: F401
 from spherex.cli.script.ingest import ingest_level2, ingest_simulated
-from spherex.ingest import Describer, Level2Describer, SimulatedDescriber
-from spherex.ingest.reader import FileStructure, read_structure
+from spherex.ingest import FileTranslator, Level2Translator, SimulatedTranslator, read_structure
 
 from .measure import cost_of
 
@@ -75,9 +74,9 @@ COMMANDS: dict[str, Callable[..., bool]] = {
     ),
 }
 
-DESCRIBERS: dict[str, Callable[[], Describer]] = {
-    "simulated": lambda: SimulatedDescriber("rawexp", "rawexpr"),
-    "level2": lambda: Level2Describer("level2"),
+TRANSLATORS: dict[str, Callable[[], FileTranslator]] = {
+    "simulated": lambda: SimulatedTranslator("rawexp", "rawexpr"),
+    "level2": lambda: Level2Translator("level2"),
 }
 
 
@@ -123,8 +122,8 @@ class Prepared:
 def prepare(kind: str, repo: str, folders: list[str]) -> Prepared:
     """Read all that has to be known of the files, and register what they belong to."""
     butler = Butler.from_config(repo, writeable=True)
-    describer = DESCRIBERS[kind]()
-    describer.instrument().register(butler.registry)
+    translator = TRANSLATORS[kind]()
+    translator.instrument().register(butler.registry)
     name = "rawexp" if kind == "simulated" else "level2"
     dataset_type = DatasetType(name, ("instrument", "exposure", "detector"), "SPHERExImage", universe=butler.dimensions)
     butler.registry.registerDatasetType(dataset_type)
@@ -132,10 +131,9 @@ def prepare(kind: str, repo: str, folders: list[str]) -> Prepared:
     datasets = []
     for path in paths_of(folders):
         structure = read_structure(path)
-        assert isinstance(structure, FileStructure)
-        key = describer.identify(path)
+        key = translator.identify(path)
         assert key is not None
-        description = describer.describe(key, structure)
+        description = translator.describe(key, structure)
         butler.collections.register(description.dataset.run)
         for record in description.records:
             element = butler.dimensions[record.element]

@@ -8,8 +8,7 @@ from types import ModuleType
 import pytest
 
 from spherex.fits import open_source, scan_hdus
-from spherex.ingest import SimulatedDescriber
-from spherex.ingest.reader import FileStructure, read_structure
+from spherex.ingest import SimulatedTranslator, read_structure
 
 ROOT = Path(__file__).parents[1]
 
@@ -185,12 +184,11 @@ def test_raw_files_are_told_apart_and_take_no_room(part: ModuleType, tmp_path: P
     folders = files.make_raw_files(tmp_path, 12, 6, 1024)
     paths = sorted(path for folder in folders for path in folder.iterdir())
     assert [len(list(folder.iterdir())) for folder in folders] == [6, 6]
-    describer = SimulatedDescriber("rawexp", "rawexpr")
+    translator = SimulatedTranslator("rawexp", "rawexpr")
     regions, times = set(), set()
     for path in paths:
         structure = read_structure(str(path))
-        assert isinstance(structure, FileStructure)
-        exposure, place = describer.describe(describer.identify(path.name), structure).records
+        exposure, place = translator.describe(translator.identify(path.name), structure).records
         times.add(exposure.values["timespan"])
         regions.add(place.values["region"].encode())
         assert path.stat().st_size > 12 * 1024**2 > 100 * path.stat().st_blocks * 512 // 2

@@ -102,7 +102,7 @@ def test_an_id_of_another_dataset_is_refused(
     outcome = ingest(repo_root, path, "--id", f"{name}={ID}", *options, *dry)
     assert outcome.code == 1
     (line,) = outcome.failures
-    assert f"it is given the id {ID}, but that is the id of spectral_wcs@" in line
+    assert f"its id {ID} is the id of spectral_wcs@" in line
     assert "becomes valid" not in outcome.output
     assert rows_of(repo_root) == before
 
@@ -132,21 +132,21 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "cut": (lambda folder: written(write_wcs(folder), write_wcs(folder / "x").read_bytes()[:5800]), "is cut short"),
     "other detector": (
         lambda folder: write_wcs(folder, in_header=5),
-        "DETECTOR in its header is 5, but its name says 4",
+        "DETECTOR in the header is 5, but the file name has 4",
     ),
     "no image": (
         lambda folder: written(folder / DARK, fits.PrimaryHDU().header.tostring().encode()),
-        "it holds no image",
+        "no image in the file; replace it with an intact copy",
     ),
     "no HDUs": (
         lambda folder: written(
             folder / f"spectral_wcs_D4_spx_{OLD}.fits", fits.PrimaryHDU().header.tostring().encode()
         ),
-        "it holds no image CWAVE",
+        "no image CWAVE in the file; replace it with an intact copy",
     ),
     "one HDU of two": (
         lambda folder: write_maps(folder / f"spectral_wcs_D4_spx_{OLD}.fits", {"CWAVE": 1.0}),
-        "it holds no image CBAND",
+        "no image CBAND in the file; replace it with an intact copy",
     ),
     "small image": (
         lambda folder: write_maps(folder / "abs_gain_matrix_D1_spx_cal-agm-v7-2025-218.fits", {"X": 1.0}, shape=(5, 6)),
@@ -160,7 +160,7 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "no table": (
         lambda folder: write_maps(folder / "epsf_D1_spx_cal-epsf-v1-2026-191.fits", {"EPSF": 1.0}, shape=(33, 33)),
-        "it holds no table EPSF",
+        "no table EPSF in the file; replace it with an intact copy",
     ),
     "other PSF": (
         lambda folder: write_maps(
@@ -176,14 +176,14 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
         lambda folder: write_maps(folder / "gain_factors_spx_base-2025-158.fits", {"X": 1.0}),
         "a gain_factors of the archive is YAML, not fits",
     ),
-    "no YAML": (lambda folder: written(folder / "gain_factors_spx_base-2025-158.yaml", b"a: [1"), "it is not YAML"),
+    "no YAML": (lambda folder: written(folder / "gain_factors_spx_base-2025-158.yaml", b"a: [1"), "not YAML ("),
     "object in YAML": (
         lambda folder: written(folder / "gain_factors_spx_base-2025-158.yaml", b"!!python/object/apply:os.getcwd []"),
-        "it is not YAML",
+        "not YAML (",
     ),
     "empty YAML": (
         lambda folder: written(folder / "gain_factors_spx_base-2025-158.yaml", b""),
-        "it is not a YAML mapping",
+        "not a YAML mapping, or empty",
     ),
     "missing": (lambda folder: folder / "missing.fits", "there is no such file"),
 }

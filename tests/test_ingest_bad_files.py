@@ -11,7 +11,7 @@ import pytest
 from lsst.daf.butler import Butler
 
 from spherex.fits import read_product
-from spherex.ingest import SimulatedDescriber
+from spherex.ingest import SimulatedTranslator
 
 from .damages import cut, dangling, empty, grow, not_fits
 from .ingest_helpers import (
@@ -38,13 +38,13 @@ def directory(path: Path) -> None:
 
 
 DAMAGES = [
-    (not_fits, "not FITS.*good copy"),
-    (empty, "the file is empty.*good copy"),
-    (cut(1000), "cut short.*good copy"),
-    (cut(4000), "cut short or damaged.*good copy"),
-    (cut(12000), "cut short.*good copy"),
-    (cut(7 * 2880 + 500), "cut short.*good copy"),
-    (cut(6 * 2880), "no image in an HDU VARIANCE.*good copy"),
+    (not_fits, "not FITS.*intact copy"),
+    (empty, "the file is empty.*intact copy"),
+    (cut(1000), "cut short.*intact copy"),
+    (cut(4000), "cut short or damaged.*intact copy"),
+    (cut(12000), "cut short.*intact copy"),
+    (cut(7 * 2880 + 500), "cut short.*intact copy"),
+    (cut(6 * 2880), "no 2-D image in HDU VARIANCE.*intact copy"),
     (dangling, "does not exist; check its name"),
     (directory, "no detector 0"),
 ]
@@ -64,8 +64,8 @@ def test_damaged_file(repo_root: Path, tmp_path: Path, damage: Callable[[Path], 
 
 
 BAD_CARDS = [
-    ({"EXPOSURE": 7}, "EXPOSURE in the header is 7, but its name says 0"),
-    ({"DETECTOR": 6}, "DETECTOR in the header is 6, but its name says 3"),
+    ({"EXPOSURE": 7}, "EXPOSURE in the header is 7, but the file name has 0"),
+    ({"DETECTOR": 6}, "DETECTOR in the header is 6, but the file name has 3"),
     ({"MJD-BEG": Bare("NaN")}, "nan"),
     ({"MJD-END": None}, "MJD-END is missing"),
     ({"CRVAL1": Bare("NaN")}, "CRVAL1 of the WCS is not a number: nan"),
@@ -85,7 +85,7 @@ def test_bad_header(repo_root: Path, tmp_path: Path, change: dict, message: str)
     assert outcome.counts["ingested"] == 5
     assert outcome.failures[0].startswith(f"failed: {path}: ")
     assert message in outcome.failures[0]
-    assert re.search("mend (the header of HDU IMAGE|it) or leave the file out", outcome.failures[0])
+    assert re.search("fix (the header of HDU IMAGE|it) or leave the file out", outcome.failures[0])
     with Butler.from_config(str(repo_root)) as butler:
         regions = butler.query_dimension_records("exposure_detector_region", instrument="simulator")
         assert {record.detector for record in regions} == {1, 2, 4, 5, 6}
@@ -287,20 +287,20 @@ def test_fail_fast(repo_root: Path, tmp_path: Path) -> None:
     assert datasets_or_none(repo_root) == {}
 
 
-@pytest.mark.parametrize("damage", ["header", "contradiction", "name", "twin"])
+@pytest.mark.parametrize("damage", ["header", "contradiction", "name", "duplicate"])
 def test_fail_fast_writes_what_comes_before(repo_root: Path, tmp_path: Path, damage: str) -> None:
     write_files(tmp_path / "in", 4)
     change = {
         "header": {"XPOSURE": "long"},
         "contradiction": {"XPOSURE": 50.0},
         "name": {"OBSID": "sim_000000"},
-        "twin": {},
+        "duplicate": {},
     }
-    path = write_file(tmp_path / ("b" if damage == "twin" else "in"), 2, 3, seed=9, change=change[damage])
+    path = write_file(tmp_path / ("b" if damage == "duplicate" else "in"), 2, 3, seed=9, change=change[damage])
     if damage == "name":
         for detector in range(1, 7):
             write_file(tmp_path / "in", 2, detector, change=change[damage])
-    outcome = ingest(repo_root, "--fail-fast", tmp_path / "in", *([path] if damage == "twin" else []))
+    outcome = ingest(repo_root, "--fail-fast", tmp_path / "in", *([path] if damage == "duplicate" else []))
     assert outcome.code == 1
     assert outcome.counts["ingested"] == 12
     assert outcome.counts["not tried"] >= 6
@@ -323,7 +323,7 @@ def damage_text(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("damage", "message"),
-    [(damage_zimage, "ZNAXIS.*good copy"), (damage_text, "IMAGETYP.*mend it or leave the file out")],
+    [(damage_zimage, "ZNAXIS.*intact copy"), (damage_text, "IMAGETYP.*fix it or leave the file out")],
 )
 def test_damage_of_one_header(repo_root: Path, tmp_path: Path, damage: Callable[[Path], None], message: str) -> None:
     paths = write_files(tmp_path / "in", 1)
@@ -360,12 +360,14 @@ def pixels_in_front(path: Path) -> None:
     [
         (
             other_shape,
-            "its HDU VARIANCE has shape (16, 10), its HDU IMAGE (16, 16) (rows, columns); replace it by a good copy",
+            "its HDU VARIANCE has shape (16, 10), its HDU IMAGE (16, 16) (rows, columns); replace the file with an "
+            "intact copy",
         ),
-        (two_images, "it has two HDUs IMAGE; replace it by a good copy"),
+        (two_images, "it has two HDUs IMAGE; replace the file with an intact copy"),
         (
             pixels_in_front,
-            "its primary HDU contains pixels (those of a product are in HDU IMAGE); replace it by a good copy",
+            "its primary HDU contains pixels (those of a product are in HDU IMAGE); replace the file with an intact "
+            "copy",
         ),
     ],
 )
@@ -396,22 +398,22 @@ def test_names_that_cannot_be_printed(repo_root: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("step", ["identify", "describe"])
-def test_describer_that_errs(repo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+def test_translator_that_errs(repo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     """A case that its author did not think of is no reason to give up all files."""
     paths = write_files(tmp_path / "in", 1)
-    original = getattr(SimulatedDescriber, step)
+    original = getattr(SimulatedTranslator, step)
 
-    def err(self: SimulatedDescriber, *args: Any) -> Any:
+    def err(self: SimulatedTranslator, *args: Any) -> Any:
         result = original(self, *args)
         key = result if step == "identify" else args[0]
         return {}["nothing"] if key.member == 3 else result
 
-    monkeypatch.setattr(SimulatedDescriber, step, err)
+    monkeypatch.setattr(SimulatedTranslator, step, err)
     outcome = ingest(repo_root, tmp_path / "in")
     assert outcome.code == 1
     assert outcome.counts["ingested"] == 5
     (failure,) = outcome.failures
-    assert failure.startswith(f"failed: {paths[2]}: its header cannot be understood (KeyError: 'nothing'); mend it")
+    assert failure.startswith(f"failed: {paths[2]}: its header cannot be understood (KeyError: 'nothing'); fix it")
 
 
 def datasets_or_none(repo: Path) -> dict:
@@ -423,16 +425,18 @@ def datasets_or_none(repo: Path) -> dict:
 
 def test_vanishing_file(repo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file goes between the reading of its header and the transfer."""
-    from spherex.ingest import reader as describing
+    from spherex.ingest import reader
 
     paths = write_files(tmp_path / "in", 2)
-    read = describing.read_structures
+    read = reader.read_many
 
-    def read_and_remove(*args: object) -> object:
-        yield from read(*args)  # type: ignore[arg-type]
-        paths[3].unlink(missing_ok=True)
+    def read_and_remove(*args: Any, **choices: Any) -> Any:
+        futures = list(read(*args, **choices))
+        yield from futures
+        if futures:
+            paths[3].unlink(missing_ok=True)
 
-    monkeypatch.setattr(describing, "read_structures", read_and_remove)
+    monkeypatch.setattr(reader, "read_many", read_and_remove)
     outcome = ingest(repo_root, "--transfer", "copy", tmp_path / "in")
     assert outcome.code == 1
     assert outcome.counts["ingested"] == 11
@@ -459,13 +463,3 @@ def test_directory_without_permission(repo_root: Path, tmp_path: Path) -> None:
     assert outcome.code == 1
     assert outcome.counts["ingested"] == 6
     assert f"{tmp_path / 'in' / 'closed'}: the directory cannot be searched (Permission denied)" in outcome.failures[0]
-
-
-def test_move_out_of_a_protected_directory(repo_root: Path, tmp_path: Path) -> None:
-    paths = write_files(tmp_path / "in", 1)
-    os.chmod(tmp_path / "in", 0o555)
-    outcome = ingest_bound(repo_root, "--transfer", "move", tmp_path / "in")
-    os.chmod(tmp_path / "in", 0o755)
-    assert outcome.code == 1
-    assert "its directory is write-protected, so it cannot be moved; use --transfer copy" in outcome.failures[0]
-    assert all(path.exists() for path in paths)

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from lsst.daf.butler import Butler, CollectionType
 
-from spherex.ingest import RunChain
 from spherex.ingest.registrar import link_run
 
 
@@ -15,7 +14,8 @@ def age_of(name: str) -> int | None:
     return int(name[1:]) if name.startswith("r") else None
 
 
-CHAIN = RunChain("chain", age_of)
+def link(butler: Butler, run: str) -> None:
+    link_run(butler, "chain", run, age_of)
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def children(butler: Butler) -> list[str]:
 @pytest.mark.parametrize("order", list(itertools.permutations(["r1", "r2", "r3", "r4"]))[::3])
 def test_newest_is_first_in_every_order(writer: Butler, order: list[str]) -> None:
     for run in order:
-        link_run(writer, CHAIN, run)
+        link(writer, run)
     assert children(writer) == ["r4", "r3", "r2", "r1"]
 
 
@@ -53,13 +53,13 @@ def test_newest_is_first_in_every_order(writer: Butler, order: list[str]) -> Non
 def test_children_of_the_user_stay(writer: Butler, before: list[str], run: str, after: list[str]) -> None:
     writer.collections.register("chain", CollectionType.CHAINED)
     writer.collections.redefine_chain("chain", before)
-    link_run(writer, CHAIN, run)
+    link(writer, run)
     assert children(writer) == after
 
 
 def test_another_process_at_the_same_time(repo_root: Path, writer: Butler, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the look at the chain and its change, somebody adds a newer run."""
-    link_run(writer, CHAIN, "r1")
+    link(writer, "r1")
     prepend = type(writer.collections).prepend_chain
     calls = []
 
@@ -71,14 +71,14 @@ def test_another_process_at_the_same_time(repo_root: Path, writer: Butler, monke
         prepend(self, parent, names)
 
     monkeypatch.setattr(type(writer.collections), "prepend_chain", prepend_late)
-    link_run(writer, CHAIN, "r3")
+    link(writer, "r3")
     assert children(writer) == ["r4", "r3", "r1"]
 
 
 def test_run_that_lost_its_place_is_linked_again(writer: Butler) -> None:
     """As after a process that died between the two steps."""
-    link_run(writer, CHAIN, "r3")
-    link_run(writer, CHAIN, "r1")
+    link(writer, "r3")
+    link(writer, "r1")
     assert children(writer) == ["r3", "r1"]
-    link_run(writer, CHAIN, "r2")
+    link(writer, "r2")
     assert children(writer) == ["r3", "r2", "r1"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from lsst.daf.butler import Butler
 
-from spherex.ingest import RAW_REGEX, IngestOptions, SimulatedDescriber, engine
+from spherex.ingest import RAW_REGEX, IngestOptions, SimulatedTranslator, engine
 from spherex.ingest import reader as grouping
 
 from .ingest_helpers import (
@@ -78,8 +78,8 @@ def test_uuids_are_repeatable(tmp_path: Path, make_repo: Callable[..., Path]) ->
 
 
 def test_batches_hold_whole_exposures() -> None:
-    describer = SimulatedDescriber("rawexp", "rawexpr")
-    found = [(describer.identify(f"sim_exposure_{e:06d}_array_{d}.fits"), "") for e in range(7) for d in range(1, 7)]
+    translator = SimulatedTranslator("rawexp", "rawexpr")
+    found = [(translator.identify(f"sim_exposure_{e:06d}_array_{d}.fits"), "") for e in range(7) for d in range(1, 7)]
     batches = list(grouping.batches(found, 20))
     assert [len(batch) for batch in batches] == [18, 18, 6]
     assert all({key.group for key, _ in batch} for batch in batches)
@@ -121,12 +121,12 @@ def test_other_names(repo_root: Path, tmp_path: Path) -> None:
 def test_stop_between_exposures(repo_root: Path, tmp_path: Path) -> None:
     write_files(tmp_path / "in", 3)
     answers = itertools.chain([False] * 20, itertools.repeat(True))
-    describer = SimulatedDescriber("rawexp", "rawexpr")
+    translator = SimulatedTranslator("rawexp", "rawexpr")
     with Butler.from_config(str(repo_root), writeable=True) as butler:
-        describer.instrument().register(butler.registry)
+        translator.instrument().register(butler.registry)
         report = engine.ingest(
             butler,
-            describer,
+            translator,
             [str(tmp_path / "in")],
             re.compile(RAW_REGEX),
             IngestOptions(batch_size=6),

@@ -30,12 +30,12 @@ FILES = 6 * EXPOSURES
 PROGRAM = """
 import sys
 from spherex.cli.script.ingest import run_ingest
-from spherex.ingest.level2 import FITS_REGEX, Level2Describer
-from spherex.ingest.simulated import SimulatedDescriber
+from spherex.ingest.level2 import FITS_REGEX, Level2Translator
+from spherex.ingest.simulated import SimulatedTranslator
 
 repo, source, mode, kind = sys.argv[1:]
-describer = Level2Describer("level2") if kind == "level2" else SimulatedDescriber("rawexp", "rawexpr")
-sys.exit(not run_ingest(repo, describer, [source], FITS_REGEX, transfer=mode, batch_size=12))
+translator = Level2Translator("level2") if kind == "level2" else SimulatedTranslator("rawexp", "rawexpr")
+sys.exit(not run_ingest(repo, translator, [source], FITS_REGEX, transfer=mode, batch_size=12))
 """
 
 

@@ -34,14 +34,14 @@ from .level2_helpers import (
     write_many,
 )
 
-CUTOUT = "are cutouts, smaller than the frame of 2040 x 2040 pixels"
+CUTOUT = "cutout, smaller than the frame of 2040 x 2040 pixels"
 
 
 def test_all_samples(repo_root: Path, archive_samples: list[Path]) -> None:
     outcome = ingest_level2(repo_root, "--transfer", "direct", archive_samples[0].parent)
     assert outcome.code == 0
     assert outcome.counts["ingested"] == 24
-    assert f"24 of them {CUTOUT}" in outcome.output
+    assert f"24 of them: {CUTOUT}" in outcome.output
     assert [child.rpartition("/")[2] for child in chain_of(repo_root)] == [
         "l2b-v12-2025-176",
         "l2b-v12-2025-175",
@@ -179,7 +179,7 @@ def test_a_second_of_difference_is_a_conflict(repo_root: Path, tmp_path: Path) -
     assert outcome.code == 1
     for failure, one, other in zip(outcome.failures, (first, late), (late, first), strict=True):
         assert failure.startswith(f"failed: {one}: timespan of exposure")
-        assert f"in {other}; mend or leave out the one that is wrong" in failure
+        assert f"in {other}; fix or leave out the wrong one" in failure
 
 
 def test_astrometry_that_moves_far_is_a_conflict(repo_root: Path, tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_cutout_and_whole_frame_have_one_region(repo_root: Path, tmp_path: Path)
     cutout = write_level2(tmp_path / "cut")
     outcome = ingest_level2(repo_root, "--dataset-type", "cutout", cutout)
     assert outcome.code == 0
-    assert "1 of them is a cutout, smaller than the frame of 2040 x 2040 pixels" in outcome.output
+    assert "1 of them: cutout, smaller than the frame of 2040 x 2040 pixels" in outcome.output
     for one, other in zip(region.getVertices(), level2_region(repo_root).getVertices(), strict=True):
         assert (one - other).getNorm() < 1e-12
     assert level2_datasets(repo_root, "cutout").keys() == level2_datasets(repo_root).keys() == {(0, 1)}
@@ -225,7 +225,7 @@ def test_whole_frame_without_planes_is_counted(repo_root: Path, tmp_path: Path) 
     path = write_level2(tmp_path, origin=(0, 0), shape=(SIDE, SIDE), planes=[])
     outcome = ingest_level2(repo_root, path)
     assert outcome.code == 0
-    assert "1 of them is a whole frame without FLAGS or VARIANCE: was it cut short?" in outcome.output
+    assert "1 of them: whole frame without FLAGS or VARIANCE, perhaps cut short" in outcome.output
 
 
 def test_two_cutouts_of_one_image(repo_root: Path, tmp_path: Path) -> None:
@@ -366,9 +366,9 @@ def test_nameless_files_of_one_exposure_are_in_one_batch(
     sizes = []
     write = batch.BatchWriter.write
 
-    def record(self: object, files: list, rehearse: bool = False) -> object:
+    def record(self: object, files: list, trial: bool = False) -> object:
         sizes.append([file.group for file in files])
-        return write(self, files, rehearse)  # type: ignore[arg-type]
+        return write(self, files, trial)  # type: ignore[arg-type]
 
     monkeypatch.setattr(batch.BatchWriter, "write", record)
     for number, (exposure, detector) in enumerate(itertools.product(range(2), range(1, 7))):
@@ -387,7 +387,7 @@ def test_bad_dataset_type(repo_root: Path, tmp_path: Path) -> None:
 def test_bad_processing_run(repo_root: Path, tmp_path: Path) -> None:
     outcome = ingest_level2(repo_root, "--processing-run", "v20", tmp_path)
     assert outcome.code == 2
-    assert "'v20' is not a processing run of the form l2b-v20-2025-299" in outcome.output
+    assert "'v20' is no processing run of the form l2b-v20-2025-299" in outcome.output
 
 
 def test_registered_by_the_stock_command(repo_root: Path, tmp_path: Path) -> None:

@@ -28,14 +28,14 @@ from .level2_helpers import (
 )
 
 DAMAGES = [
-    (not_fits, "not FITS.*good copy"),
-    (empty, "the file is empty.*good copy"),
-    (cut(1000), "cut short.*good copy"),
-    (cut(4000), "cut short or damaged.*good copy"),
-    (cut(11600), "cut short.*good copy"),
-    (cut(6 * 2880 + 500), "cut short.*good copy"),
-    (cut(4 * 2880 - 1), r"cut short: it ends at byte 11519, HDU 1 \(IMAGE\) at byte 11520.*good copy"),
-    (cut(2880), "no image in an HDU IMAGE.*good copy"),
+    (not_fits, "not FITS.*intact copy"),
+    (empty, "the file is empty.*intact copy"),
+    (cut(1000), "cut short.*intact copy"),
+    (cut(4000), "cut short or damaged.*intact copy"),
+    (cut(11600), "cut short.*intact copy"),
+    (cut(6 * 2880 + 500), "cut short.*intact copy"),
+    (cut(4 * 2880 - 1), r"cut short: it ends at byte 11519, HDU 1 \(IMAGE\) at byte 11520.*intact copy"),
+    (cut(2880), "no 2-D image in HDU IMAGE.*intact copy"),
     (dangling, "does not exist; check its name"),
 ]
 
@@ -61,19 +61,22 @@ BAD_CARDS = [
     ({"OBSID": None}, "OBSID is missing in the header"),
     ({"EXPIDN": None}, "EXPIDN is missing in the header"),
     ({"DETECTOR": None}, "DETECTOR is missing in the header"),
-    ({"OBSID": "2025W43"}, "OBSID in the header: '2025W43' is not an observation ID"),
+    ({"OBSID": "2025W43"}, "OBSID in the header: '2025W43' is no observation ID"),
     ({"EXPIDN": 7}, "EXPIDN in the header is 7, but OBSID 2025W43_1A_0000_1 and DETECTOR 3 make 202543101000013"),
     ({"EXPIDN": "202543101000013"}, "EXPIDN in the header is '202543101000013'"),
     ({"DETECTOR": 7}, "DETECTOR in the header is 7, not 1 to 6"),
     ({"DETECTOR": 3.0}, "DETECTOR in the header is 3.0, not 1 to 6"),
-    ({"DETECTOR": 6, "EXPIDN": 202543101000016}, ": DETECTOR in the header is 6, but its name says 3; rename the file"),
+    (
+        {"DETECTOR": 6, "EXPIDN": 202543101000016},
+        ": DETECTOR in the header is 6, but the file name has 3; rename the file",
+    ),
     (
         {"OBSID": "2025W43_1A_0000_2", "EXPIDN": 202543101000023},
-        ": OBSID in the header is 2025W43_1A_0000_2, but its name says 2025W43_1A_0000_1; rename the file, ",
+        ": OBSID in the header is 2025W43_1A_0000_2, but the file name has 2025W43_1A_0000_1; rename the file, ",
     ),
     ({"MJD-BEG": Bare("NaN")}, "nan"),
     ({"MJD-END": None}, "MJD-END is missing"),
-    ({"MJD-BEG": None, "MJD-END": None}, "it tells no time"),
+    ({"MJD-BEG": None, "MJD-END": None}, "it has no time"),
     ({"MJD-BEG": 60972.0}, "is not after the begin"),
     ({"DATE-BEG": "2025-10-23T01:00:00.000"}, "DATE-BEG in the header is 2025-10-23T01:00:00.000, but MJD-BEG is"),
     ({"TIMESYS": "TDB"}, "the time scale 'TDB' is neither UTC nor TAI"),
@@ -84,7 +87,7 @@ BAD_CARDS = [
     ({"CRVAL1": Bare("NaN")}, "CRVAL1 of the WCS is not a number: nan"),
     ({"CRVAL2": None}, "the WCS is incomplete: CRVAL2 is missing"),
     ({"CTYPE1": None, "CTYPE2": None, "CRVAL1": None, "CRVAL2": None}, "it has no celestial WCS"),
-    ({"CRPIX1A": None}, "it is a cutout, but CRPIX1A, which tells where in the frame it was, is missing"),
+    ({"CRPIX1A": None}, "it is a cutout, but CRPIX1A, its position in the frame, is missing"),
     ({"CRPIX2A": -2036.0}, r"by WCS A (CRPIX2A is -2036) its 6 pixels on axis 2 begin at pixel 2037 of the frame"),
     ({"CRPIX1A": 5.0}, "by WCS A (CRPIX1A is 5) its 6 pixels on axis 1 begin at pixel -4 of the frame"),
     ({"CRPIX1A": -3.5}, "by WCS A (CRPIX1A is -3.5)"),
@@ -101,7 +104,7 @@ def test_bad_header(repo_root: Path, tmp_path: Path, change: dict, message: str)
     (failure,) = outcome.failures
     assert failure.startswith(f"failed: {path}: ")
     assert message in failure
-    assert "mend the header" in failure
+    assert "fix the header" in failure
     with Butler.from_config(str(repo_root)) as butler:
         regions = butler.query_dimension_records("exposure_detector_region", instrument="SPHEREx")
         assert {record.detector for record in regions} == {1, 2}
@@ -136,7 +139,10 @@ def test_planes_of_another_shape(repo_root: Path, tmp_path: Path) -> None:
     path.write_bytes(content[:at] + b"NAXIS2  =                    5" + content[at + 30 :])
     outcome = ingest_level2(repo_root, path)
     assert outcome.code == 1
-    assert "its HDU VARIANCE has 6 x 5 pixels, its HDU IMAGE 6 x 6; replace it by a good copy" in outcome.failures[0]
+    assert (
+        "its HDU VARIANCE has shape (5, 6), its HDU IMAGE (6, 6) (rows, columns); replace the file with an intact copy"
+        in outcome.failures[0]
+    )
 
 
 OPTIONAL = ["SPS_TARGET", "SPS_FLAGS", "SPS_ELON", "SPS_ELAT", "SPS_EPA", "XPOSURE", "TIMESYS", "L2 N_SOURCE", "BUNIT"]
@@ -192,7 +198,7 @@ def test_directory_of_another_detector(repo_root: Path, tmp_path: Path) -> None:
     path = write_level2(tmp_path / RUN / "4", 0, 3, name="m31.fits")
     outcome = ingest_level2(repo_root, path)
     assert outcome.code == 1
-    assert "DETECTOR in the header is 3, but it lies in a directory 4" in outcome.failures[0]
+    assert "DETECTOR in the header is 3, but its directory is 4" in outcome.failures[0]
 
 
 def test_the_same_file_by_two_names(repo_root: Path, tmp_path: Path) -> None:

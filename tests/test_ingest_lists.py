@@ -29,9 +29,9 @@ def write_votable(path: Path, column: str, values: Sequence[Any]) -> None:
     Table({"number": list(range(len(values))), column: list(values)}).write(path, format="votable")
 
 
-def addresses_of(path: Path) -> list[str]:
-    """Return the addresses of a list."""
-    return [one.address for one in read_list(str(path))]
+def uris_of(path: Path) -> list[str]:
+    """Return the URIs of a list."""
+    return [item.uri for item in read_list(str(path))]
 
 
 KINDS = [("a.txt", write_text), ("a.lst", write_text), ("a.parquet", write_parquet), ("a.xml", write_votable)]
@@ -41,7 +41,7 @@ KINDS = [("a.txt", write_text), ("a.lst", write_text), ("a.parquet", write_parqu
 def test_list_of_each_kind(tmp_path: Path, name: str, write: Callable[..., None]) -> None:
     write(tmp_path / name, "access_url", [URL, "s3://bucket/b.fits", "/abs/c.fits", "below/d.fits"])
     expected = [URL, "s3://bucket/b.fits", "/abs/c.fits", str(tmp_path / "below/d.fits")]
-    assert addresses_of(tmp_path / name) == expected
+    assert uris_of(tmp_path / name) == expected
 
 
 @pytest.mark.parametrize(("write", "name"), [(write_parquet, "a.parquet"), (write_votable, "a.vot")])
@@ -51,22 +51,22 @@ def test_columns(tmp_path: Path, write: Callable[..., None], name: str, column: 
     if column == "cloud_access":
         values, expected = [CLOUD], ["s3://nasa-irsa-spherex/qr2/level2/a%20b.fits"]
     write(tmp_path / name, column, values)
-    assert addresses_of(tmp_path / name) == expected
+    assert uris_of(tmp_path / name) == expected
 
 
 def test_first_known_column_counts(tmp_path: Path) -> None:
     table = pyarrow.table({"cloud_access": [CLOUD], "access_url": [URL]})
     pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
-    assert addresses_of(tmp_path / "a.parquet") == [URL]
+    assert uris_of(tmp_path / "a.parquet") == [URL]
 
 
 @pytest.mark.parametrize(
     ("name", "write", "column", "values", "message"),
     [
-        ("a.txt", write_text, "", [], "there is no address in it"),
+        ("a.txt", write_text, "", [], "it contains no URI"),
         ("a.parquet", write_parquet, "place", [URL], r"none of its columns \(number, place\) is one of address, uri"),
-        ("a.parquet", write_parquet, "url", [URL, None], "row 2 of 2 has no address"),
-        ("a.xml", write_votable, "url", [URL, ""], "row 2 of 2 has no address"),
+        ("a.parquet", write_parquet, "url", [URL, None], "row 2 of 2 has no URI"),
+        ("a.xml", write_votable, "url", [URL, ""], "row 2 of 2 has no URI"),
         ("a.xml", write_text, "", [URL], ""),
         ("a.parquet", write_text, "", [URL], ""),
     ],
@@ -79,7 +79,7 @@ def test_bad_list(
     assert list(find_files([str(tmp_path / name)], re.compile("."), report)) == []
     ((address, reason),) = report.failures
     assert address == str(tmp_path / name)
-    assert re.search(rf"it is no list of addresses \(.*{message}", reason)
+    assert re.search(rf"it is not a list of URIs \(.*{message}", reason)
 
 
 def test_missing_list(tmp_path: Path) -> None:

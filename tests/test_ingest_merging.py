@@ -8,10 +8,10 @@ import pytest
 from lsst.daf.butler import Timespan
 from lsst.sphgeom import ConvexPolygon, LonLat, UnitVector3d
 
-from spherex.ingest import IngestPolicy
+from spherex.ingest import Tolerances
 from spherex.ingest.records import merge
 
-POLICY = IngestPolicy("--dataset-type", same_time=5_000_000, same_place=3e-4)
+TOLERANCES = Tolerances(time=5_000_000, place=3e-4)
 
 
 def span(begin: int, end: int) -> Timespan:
@@ -33,16 +33,16 @@ FAMILIES = [
 @pytest.mark.parametrize("family", FAMILIES, ids=["timespans", "regions", "numbers"])
 def test_every_order_gives_the_same(family: list[Any]) -> None:
     results = [
-        functools.reduce(lambda one, other: merge(one, other, POLICY), order)
+        functools.reduce(lambda one, other: merge(one, other, TOLERANCES), order)
         for order in itertools.permutations(family)
     ]
     assert all(result == results[0] for result in results)
-    assert all(merge(results[0], one, POLICY) is results[0] for one in family), "what is known already is no news"
+    assert all(merge(results[0], one, TOLERANCES) is results[0] for one in family), "what is known already is no news"
 
 
 def test_union_of_timespans() -> None:
-    assert merge(span(0, 0), span(-1_000_000, 2_000_000), POLICY) == span(-1_000_000, 2_000_000)
-    assert merge(span(0, 2_000_000), span(-1_000_000, 0), POLICY) == span(-1_000_000, 2_000_000)
+    assert merge(span(0, 0), span(-1_000_000, 2_000_000), TOLERANCES) == span(-1_000_000, 2_000_000)
+    assert merge(span(0, 2_000_000), span(-1_000_000, 0), TOLERANCES) == span(-1_000_000, 2_000_000)
 
 
 @pytest.mark.parametrize(
@@ -58,5 +58,5 @@ def test_union_of_timespans() -> None:
     ],
 )
 def test_contradictions(one: Any, other: Any) -> None:
-    assert merge(one, other, POLICY) is None
-    assert merge(other, one, POLICY) is None
+    assert merge(one, other, TOLERANCES) is None
+    assert merge(other, one, TOLERANCES) is None

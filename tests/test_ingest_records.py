@@ -144,8 +144,8 @@ def test_files_of_one_exposure_must_agree(repo_root: Path, tmp_path: Path) -> No
     assert outcome.counts["ingested"] == 1
     assert datasets(repo_root).keys() == {(1, 1)}, other
     lines = "\n".join(outcome.failures)
-    assert f"{first}: exposure_time of exposure (id 0) is 113.58, but 99.0 in {second}; mend or leave out" in lines
-    assert f"{second}: exposure_time of exposure (id 0) is 99.0, but 113.58 in {first}; mend or leave out" in lines
+    assert f"{first}: exposure_time of exposure (id 0) is 113.58, but 99.0 in {second}; fix or leave out" in lines
+    assert f"{second}: exposure_time of exposure (id 0) is 99.0, but 113.58 in {first}; fix or leave out" in lines
 
 
 @pytest.mark.parametrize("mode", ["auto", "copy", "link"])

@@ -219,7 +219,7 @@ def assert_stopped_between_exposures(repo: Path, outcome: Outcome, total: int) -
     assert counts["ingested"] % 6 == 0
     assert counts["failed"] == 6
     assert counts["ingested"] + counts["failed"] + counts.get("not tried", 0) == total
-    assert all("no space left; make room and give the same command again" in line for line in outcome.failures)
+    assert all("no space left; make room and run the same command again" in line for line in outcome.failures)
     with Butler.from_config(str(repo)) as butler:
         assert list(butler.collections.query("*"))
     stored = datasets(repo)
@@ -249,7 +249,7 @@ def test_disk_full_for_the_database(small_disk: Path, tmp_path: Path, make_repo:
         except OSError:
             pass
     outcome = ingest(repo, "--transfer", "direct", tmp_path / "in")
-    assert_one_line(outcome, "no space left", "give the same command again")
+    assert_one_line(outcome, "no space left", "run the same command again")
     (small_disk / "ballast").unlink()
     assert ingest(repo, "--transfer", "direct", tmp_path / "in").counts["ingested"] == 12
 

@@ -73,39 +73,39 @@ class CatalogError(UserError):
 
 
 class Remark(NamedTuple):
-    """Predicate about files in the summary of a command.
+    """What is to be said of files, after their number and "of them".
 
     Parameters
     ----------
-    singular
-        Predicate of one file, such as "is a cutout".
-    plural
-        Predicate of several files, such as "are cutouts".
+    one
+        Of one file.
+    many
+        Of several.
     """
 
-    singular: str
-    plural: str
+    one: str
+    many: str
 
     def of(self, number: int) -> str:
-        """Return the predicate with its subject, such as "3 of them are cutouts".
+        """Return it with their number.
 
         Parameters
         ----------
         number
-            Number of files.
+            How many they are.
         """
-        return f"{number} of them {self.singular if number == 1 else self.plural}"
+        return f"{number} of them {self.one if number == 1 else self.many}"
 
 
 def counted(number: int, noun: str) -> str:
-    """Return a number with its noun, such as "2 files".
+    """Return a number with its noun.
 
     Parameters
     ----------
     number
-        Number.
+        How many they are.
     noun
-        Noun in the singular, whose plural ends with s.
+        Word for one of them, of which the plural ends with s.
     """
     return f"{number} {noun}{'' if number == 1 else 's'}"
 

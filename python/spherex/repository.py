@@ -34,7 +34,6 @@ from lsst.daf.butler.registry import ConflictingDefinitionError, RegistryConfig
 from lsst.utils.introspection import get_full_type_name
 
 from spherex.errors import DescriptionError, IngestError
-from spherex.instrument import CREATE_COMMAND, NAMESPACE
 
 if TYPE_CHECKING:
     import uuid
@@ -174,19 +173,19 @@ def _database_url(config: ButlerConfig) -> URL:
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 _BY_ERRNO = {
-    **dict.fromkeys(_NO_SPACE, "there is no space left; make room and give the same command again"),
+    **dict.fromkeys(_NO_SPACE, "there is no space left; make room and run the same command again"),
     errno.EROFS: "the file system of the repository is read-only; ask its owner",
     errno.EXDEV: "it is on another file system than the repository, where no hard link reaches; use --transfer copy",
     errno.EPERM: "the file system does not allow it; use --transfer copy",
     errno.EACCES: "no permission; ask the owner of the file or of the repository",
-    errno.ENOENT: "it has vanished since its header was read; check it and give the same command again",
+    errno.ENOENT: "it has vanished since its header was read; check it and run the same command again",
 }
 
 _BY_DATABASE_TEXT = {
     "disk is full": _BY_ERRNO[errno.ENOSPC],
-    "disk I/O error": "the disk of the database does not work or is full; check it and give the same command again",
+    "disk I/O error": "the disk of the database does not work or is full; check it and run the same command again",
     "readonly database": "the database of the repository is read-only; ask its owner",
-    "database is locked": "another process writes to the repository; give the same command again when it is done",
+    "database is locked": "another process writes to the repository; run the same command again when it is done",
     "UNIQUE constraint": "another record has the same name or number; check the names and ids in the header",
 }
 
@@ -253,6 +252,13 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
+_NAMESPACE = "spherex"
+_CREATE = (
+    "butler create --override --seed-config resource://spherex/configs/butler.yaml "
+    "--dimension-config resource://spherex/configs/dimensions.yaml"
+)
+
+
 @contextlib.contextmanager
 def open_repository(repo: str, writeable: bool, fields: Mapping[str, frozenset[str]] | None = None) -> Iterator[Butler]:
     """Open a repository that is fit for files of SPHEREx.
@@ -287,7 +293,7 @@ def open_repository(repo: str, writeable: bool, fields: Mapping[str, frozenset[s
         raise
     except FileNotFoundError as error:
         raise IngestError(
-            f"{repo} is not a repository of the Butler ({_first_line(error)}). Make one by: {CREATE_COMMAND} {repo}"
+            f"{repo} is not a repository of the Butler ({_first_line(error)}). Make one by: {_CREATE} {repo}"
         ) from error
     except Exception as error:
         reason = explain(error) if is_fatal(error) else f"{_first_line(error)}; ask its owner"
@@ -300,10 +306,10 @@ def open_repository(repo: str, writeable: bool, fields: Mapping[str, frozenset[s
 def _check_universe(butler: Butler, repo: str, fields: Mapping[str, frozenset[str]]) -> None:
     universe = butler.dimensions
     name = f"{universe.namespace!r} version {universe.version}"
-    if universe.namespace != NAMESPACE:
+    if universe.namespace != _NAMESPACE:
         raise IngestError(
-            f"{repo} was made with the dimension universe {name}, not {NAMESPACE!r}. "
-            f"Make another repository by: {CREATE_COMMAND} NEW_REPO"
+            f"{repo} was made with the dimension universe {name}, not {_NAMESPACE!r}. "
+            f"Make another repository by: {_CREATE} NEW_REPO"
         )
     for element, wanted in fields.items():
         have = universe[element].schema.names if element in universe.elements.names else ()
@@ -312,7 +318,7 @@ def _check_universe(butler: Butler, repo: str, fields: Mapping[str, frozenset[st
             raise IngestError(
                 f"{repo} was made with the dimension universe {name}, which lacks "
                 f"{', '.join(f'{element}.{field}' for field in missing) or element}. "
-                f"Make another repository by: {CREATE_COMMAND} NEW_REPO"
+                f"Make another repository by: {_CREATE} NEW_REPO"
             )
 
 
@@ -325,7 +331,7 @@ def _check_writeable(config: ButlerConfig, repo: str) -> None:
     if path is not None:
         raise IngestError(f"{repo} is read-only for you ({path}): ask its owner, or use --dry-run.")
     if not has_room(config):
-        raise IngestError(f"{repo} has no space left for its database: make room and give the same command again.")
+        raise IngestError(f"{repo} has no space left for its database: make room and run the same command again.")
 
 
 def register_instrument(butler: Butler, repo: str, instrument: type[Instrument]) -> None:

@@ -1,9 +1,10 @@
-"""Names, identifiers and calibration products of the public SPHEREx archive."""
+"""Names and identifiers of the public SPHEREx archive, and what they say."""
 
 from __future__ import annotations
 
 __all__ = [
     "CALIBRATION_KINDS",
+    "CALIBRATION_REGEX",
     "CBAND",
     "CWAVE",
     "CalibrationContent",
@@ -11,6 +12,7 @@ __all__ = [
     "CalibrationKind",
     "CalibrationName",
     "CalibrationReference",
+    "LEVEL2_REGEX",
     "Level2Name",
     "ObservationId",
     "ProcessingRun",
@@ -19,7 +21,7 @@ __all__ = [
     "time_of_uuid",
 ]
 
-from .names import CalibrationName, Level2Name, ObservationId, ProcessingRun
+from .names import CALIBRATION_REGEX, LEVEL2_REGEX, CalibrationName, Level2Name, ObservationId, ProcessingRun
 from .products import (
     CALIBRATION_KINDS,
     CBAND,

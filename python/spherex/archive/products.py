@@ -1,4 +1,4 @@
-"""Calibration products of the archive, and the references to them in image headers."""
+"""Calibration products of the archive, and the references to them in images."""
 
 from __future__ import annotations
 
@@ -21,14 +21,12 @@ from spherex.detectors import (
 from spherex.errors import ArchiveNameError
 
 CWAVE = "CWAVE"
-"""HDU of the central wavelengths of all pixels, in the calibration spectral_wcs."""
-
 CBAND = "CBAND"
-"""HDU of their bandwidths."""
+"""Central wavelengths and bandwidths of all pixels, in the calibration spectral_wcs."""
 
 
 class CalibrationContent(enum.Enum):
-    """Content of a calibration file."""
+    """What a calibration file holds."""
 
     IMAGE = "one image of the detector"
     PARAMETERS = "several HDUs of parameters or tables"
@@ -37,14 +35,15 @@ class CalibrationContent(enum.Enum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CalibrationHDU:
-    """HDU that a calibration file must contain.
+    """An HDU without which a calibration cannot be used.
 
     Parameters
     ----------
     name
-        EXTNAME in upper case; `None` for the first image or table of any name.
+        EXTNAME in upper case; `None` for the first image or table, whatever
+        its name.
     shape
-        Shape of the image, the slowest axis first; `None` for a table.
+        Shape of the image, slowest axis first; `None` for a table.
     """
 
     name: str | None
@@ -53,17 +52,16 @@ class CalibrationHDU:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CalibrationKind:
-    """Layout of the files of a kind of calibration.
+    """What the files of a kind of calibration hold.
 
     Parameters
     ----------
     content
-        Content.
+        What it is on the whole.
     hdus
-        Required HDUs; a file may contain more.
+        HDUs that have to be there; others may.
     is_per_detector
-        Whether each detector has a file of its own. Otherwise one file may
-        serve all detectors.
+        Whether each detector has its own file; else there may be one for all.
     """
 
     content: CalibrationContent
@@ -99,36 +97,36 @@ CALIBRATION_KINDS = {
     "readnoise_pars": _maps("READNOISE-1", "READNOISE-2"),
     SOLID_ANGLE_TYPE: _IMAGE,
     SPECTRAL_CHANNELS_TYPE: _UNKNOWN,
-    # Its table WCS-WAVE is not required: each Level 2 image contains one.
+    # The table WCS-WAVE of the documentation is in each Level 2 image too.
     SPECTRAL_WCS_TYPE: _maps(CWAVE, CBAND),
 }
-"""Kinds of calibration with a published layout.
+"""Content of the calibration products whose layout is published.
 
 Sources: Caltech-IPAC/spherex-archive-documentation, data products, for Quick
-Release 2; the IRSA tutorials and readers in public programs for ``epsf``,
+Release 2; the IRSA tutorials and users' readers for ``epsf``,
 ``l3_flux_corrections`` and ``spectral_channels``.
 """
 
 
 def kind_of(type_: str, extension: str) -> CalibrationKind:
-    """Return the layout of the files of a kind of calibration.
+    """Return what the files of a kind of calibration hold.
 
     Parameters
     ----------
     type_
-        Kind of calibration.
+        Kind of calibration by the archive's name.
     extension
-        Extension of the file name, ``fits`` or ``yaml``.
+        Extension of the file's name, ``fits`` or ``yaml``.
 
     Returns
     -------
-    kind
-        For an unknown kind, a FITS file of any HDUs or a YAML file.
+    kind : `CalibrationKind`
+        Of kinds that are not known here, all HDUs of a FITS file.
 
     Raises
     ------
     ArchiveNameError
-        If files of that kind have another extension.
+        If files of that kind have the other extension.
     """
     is_yaml = extension == "yaml"
     kind = CALIBRATION_KINDS.get(type_, _YAML if is_yaml else _UNKNOWN)
@@ -143,14 +141,14 @@ _VERSION_WITH_TIME = 7
 
 @dataclasses.dataclass(frozen=True, order=True, slots=True)
 class CalibrationReference:
-    """Calibration that the mission's pipeline used for an image.
+    """One calibration that the mission's pipeline used for an image.
 
     Parameters
     ----------
     type
-        Kind of calibration, such as spectral_wcs.
+        Kind of calibration by the archive's name, such as spectral_wcs.
     id
-        Dataset id in the repository of that pipeline.
+        Its dataset id in the repository of that pipeline.
     """
 
     type: str
@@ -161,36 +159,36 @@ class CalibrationReference:
 
 
 def calibration_references(history: Iterable[str]) -> tuple[CalibrationReference, ...]:
-    """Return the calibrations in the HISTORY lines of an image.
+    """Find the calibrations among the HISTORY lines of an image.
 
     Parameters
     ----------
     history
-        Texts of the HISTORY cards.
+        Texts of the HISTORY cards, in their order.
 
     Returns
     -------
-    references
-        Each calibration once, in the order of the header. Several steps of the
-        pipeline list the same one.
+    references : `tuple` [`CalibrationReference`]
+        Each once, in the order of the header: several steps of the pipeline
+        use and list the same calibration.
     """
     matches = filter(None, map(_LINE.match, history))
     return tuple(dict.fromkeys(CalibrationReference(match["type"], uuid.UUID(match["id"])) for match in matches))
 
 
 def time_of_uuid(id_: uuid.UUID) -> datetime.datetime | None:
-    """Return the time in a dataset id.
+    """Return when a dataset id was made.
 
     Parameters
     ----------
     id_
-        Dataset id. A UUID of version 7 begins with the milliseconds since 1970
-        (RFC 9562, section 5.7).
+        The id. Those of version 7 begin with the milliseconds since 1970
+        (RFC 9562, section 5.7); the others tell no time.
 
     Returns
     -------
-    time
-        UTC; `None` for UUIDs of other versions.
+    time : `datetime.datetime` or `None`
+        UTC.
     """
     if id_.version != _VERSION_WITH_TIME:
         return None

@@ -13,6 +13,7 @@ __all__ = [
     "decertify",
     "explain_missing",
     "gaps_of",
+    "limits_of",
     "instant_of",
     "middle_of",
     "newest_last",
@@ -34,6 +35,7 @@ from .validity import (
     certify_newest,
     decertify,
     gaps_of,
+    limits_of,
     newest_last,
     timespan_between,
 )

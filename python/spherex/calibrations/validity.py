@@ -49,6 +49,26 @@ def timespan_between(begin: str | None, end: str | None) -> Timespan:
     return Timespan(first, last)
 
 
+def limits_of(timespan: Timespan) -> tuple[str, str]:
+    """Return begin and end of a validity range as texts for `timespan_between`.
+
+    Parameters
+    ----------
+    timespan
+        Validity range.
+
+    Returns
+    -------
+    begin, end
+        Dates in ISO 8601, TAI; a dash for no limit.
+    """
+
+    def text(limit: Any) -> str:
+        return "-" if limit is None else str(limit.tai.isot).rstrip("0").rstrip(".")
+
+    return text(timespan.begin), text(timespan.end)
+
+
 _Validity: TypeAlias = "tuple[DatasetRef, Timespan]"
 AgeOf = Callable[[str], Any]
 """Returns something that sorts runs from the oldest to the newest; `None` for

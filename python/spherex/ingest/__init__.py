@@ -1,44 +1,43 @@
-"""Files into a Butler repository: one engine, a describer for each kind."""
+"""Ingest of files into a Butler repository: one engine, and a translator for each kind of file."""
 
 from __future__ import annotations
 
 __all__ = [
-    "BatchHook",
-    "CalibrationDescriber",
+    "CalibrationTranslator",
     "DatasetKey",
     "DatasetKind",
     "DerivedDataset",
-    "Describer",
     "FILE_REGEX",
     "FITS_REGEX",
     "FileDescription",
     "FileKey",
+    "FileStructure",
+    "FileTranslator",
     "IngestOptions",
-    "IngestPolicy",
     "IngestReport",
-    "Level2Describer",
-    "MOVE_REMEDY",
+    "Level2Translator",
     "RAW_REGEX",
     "RecordDescription",
-    "RunChain",
-    "SimulatedDescriber",
+    "SimulatedTranslator",
+    "Tolerances",
     "ingest",
+    "read_structure",
 ]
 
-from .calibrations import FILE_REGEX, CalibrationDescriber
+from .calibrations import FILE_REGEX, CalibrationTranslator
 from .descriptions import (
     DatasetKey,
     DatasetKind,
     DerivedDataset,
-    Describer,
     FileDescription,
     FileKey,
-    IngestPolicy,
+    FileStructure,
+    FileTranslator,
     RecordDescription,
-    RunChain,
+    Tolerances,
+    read_structure,
 )
-from .engine import MOVE_REMEDY, IngestOptions, ingest
-from .level2 import FITS_REGEX, Level2Describer
+from .engine import IngestOptions, ingest
+from .level2 import FITS_REGEX, Level2Translator
 from .report import IngestReport
-from .simulated import RAW_REGEX, SimulatedDescriber
-from .writer import BatchHook
+from .simulated import RAW_REGEX, SimulatedTranslator

@@ -1,29 +1,41 @@
-"""Calibration products of the public archive: names, contents, dataset types."""
+"""Translator of the calibration products of the public archive, which certifies them."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import re
 import uuid
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import yaml
+from lsst.daf.butler import CollectionType, MissingCollectionError, Timespan
 
 from spherex.archive import CALIBRATION_KINDS, CalibrationContent, CalibrationHDU, CalibrationName, Level2Name, kind_of
-from spherex.detectors import DETECTOR_IDS
-from spherex.errors import ArchiveNameError, DescriptionError
+from spherex.calibrations import CertifiedChange, CertifyRehearsal, certify_newest, gaps_of, limits_of, newest_last
+from spherex.detectors import DETECTORS
+from spherex.errors import ArchiveNameError, DescriptionError, IngestError
 from spherex.fits import open_source
 from spherex.instrument import SPHEREx
 
-from .descriptions import DatasetKey, DatasetKind, FileDescription, FileKey, IngestPolicy
+from .descriptions import (
+    DatasetKey,
+    DatasetKind,
+    FileDescription,
+    FileKey,
+    FileStructure,
+    FileTranslator,
+    age_of_run,
+    read_structure,
+)
 from .locations import name_of
-from .reader import FileStructure, attempt, read_structure
+
+if TYPE_CHECKING:
+    from lsst.daf.butler import Butler, DatasetRef
 
 FILE_REGEX = r"^(?!level2_).*_spx_.*\.(fits|yaml)$"
-"""Names of files that are looked at in directories: products of the archive,
-but not images.
+"""Regular expression for the names of files in directories: products of the
+archive except images.
 """
 
 _STORAGE_CLASSES = {
@@ -33,76 +45,107 @@ _STORAGE_CLASSES = {
 }
 _FORM = "<type>_D<detector>_spx_<run>.fits, as in spectral_wcs_D4_spx_cal-wcs-v4-2025-254.fits"
 _NUMBER = re.compile(r"_D(\d+)_spx_")
-_DETECTOR_CARD = "DETECTOR"
+_DETECTOR_KEYWORD = "DETECTOR"
 _YAML_EXTENSION = ".yaml"
 
 
-def read_calibration(address: str) -> FileStructure | DescriptionError:
+def read_calibration(uri: str) -> FileStructure:
     """Read the headers of a FITS file, or all of a YAML file.
 
     Parameters
     ----------
-    address
-        Local path or URI.
+    uri
+        URI or local path.
 
     Returns
     -------
-    FileStructure or DescriptionError
-        The structure, without HDUs for YAML, or why there is none.
+    FileStructure
+        The structure, without HDUs for YAML.
+
+    Raises
+    ------
+    ProductError
+        Raised if a FITS file is damaged.
+    DescriptionError
+        Raised if a YAML file is not a mapping.
+    OSError
+        Raised if it cannot be read.
     """
-    if not name_of(address).endswith(_YAML_EXTENSION):
-        return read_structure(address)
-    return attempt(functools.partial(_read_yaml, address))
-
-
-def _read_yaml(address: str) -> FileStructure:
-    with open_source(address) as source:
+    if not name_of(uri).endswith(_YAML_EXTENSION):
+        return read_structure(uri)
+    with open_source(uri) as source:
         content = source.read_at(0, -1 if source.size is None else source.size)
     try:
         value = yaml.safe_load(content)
     except yaml.YAMLError as error:
-        raise DescriptionError(f"it is not YAML ({str(error).splitlines()[0]}); replace it by a good copy") from None
+        raise DescriptionError(
+            f"not YAML ({str(error).splitlines()[0]}); replace the file with an intact copy"
+        ) from None
     if not isinstance(value, dict):
-        raise DescriptionError("it is not a YAML mapping, or it is empty; replace it by a good copy")
-    return FileStructure(address, len(content), [])
+        raise DescriptionError("not a YAML mapping, or empty; replace the file with an intact copy")
+    return FileStructure(uri, len(content), [])
 
 
-class CalibrationDescriber:
-    """Describes calibration products.
+class CalibrationTranslator(FileTranslator):
+    """Translator of calibration products.
+
+    In each transaction the new datasets are certified. Existing ones are
+    certified only in a range that the user gives: else a repetition of the
+    command would undo a decertification.
 
     Parameters
     ----------
     collection
-        Name of the CALIBRATION collection, with which those of the runs begin.
+        Name of the CALIBRATION collection, and prefix of those of the runs.
     prefix
-        Put in front of the archive's names of dataset types.
+        Prefix of the names of dataset types.
     ids
         UUIDs of datasets by the names of their files.
+    timespan
+        Validity; None for one without limits that the user did not give.
     """
 
     instrument = SPHEREx
-    policy = IngestPolicy("--dataset-type-prefix", read=read_calibration, has_given_ids=True, has_many_types=True)
-    fields: Mapping[str, frozenset[str]] = SPHEREx.record_fields
-    last_resorts: Mapping[str, Mapping[str, Any]] = {}
+    type_option = "--dataset-type-prefix"
+    has_given_ids = True
+    has_many_types = True
+    fields = SPHEREx.record_fields
 
-    def __init__(self, collection: str, prefix: str = "", ids: Mapping[str, uuid.UUID] | None = None) -> None:
+    def __init__(
+        self,
+        collection: str,
+        prefix: str = "",
+        ids: Mapping[str, uuid.UUID] | None = None,
+        timespan: Timespan | None = None,
+    ) -> None:
         self._collection = collection
         self._prefix = prefix
         self._ids = dict(ids or {})
+        self._timespan = timespan or Timespan(None, None)
+        self._is_given = timespan is not None
+        self._rehearsal: CertifyRehearsal | None = None
         self.identified: set[str] = set()
-        """Names of files to which an id was given."""
+        """Names of files whose ids were used."""
 
-    def identify(self, address: str, structure: FileStructure | None = None) -> FileKey:
-        """Tell type, detector and run, see `Describer`."""
-        name = name_of(address)
+    def read(self, uri: str) -> FileStructure:
+        """Read a FITS or YAML file; see `FileTranslator`."""
+        return read_calibration(uri)
+
+    def age_of(self, collection: str) -> Any:
+        """Return a key that sorts processing runs; see `FileTranslator`."""
+        return age_of_run(collection, self._collection)
+
+    def identify(self, uri: str) -> FileKey:
+        """Return dataset type, detector and run of a file by its name; see `FileTranslator`."""
+        name = name_of(uri)
         try:
             parsed = CalibrationName.parse(name)
         except ArchiveNameError:
-            raise DescriptionError(_misnamed(name)) from None
+            _refuse_name(name)
         try:
             known = kind_of(parsed.type, parsed.extension)
         except ArchiveNameError as error:
-            raise DescriptionError(f"{error}; name it as what it is, or leave it out with --regex") from None
+            raise DescriptionError(f"{error}; correct its name, or leave it out with --regex") from None
         detectors = () if parsed.detector is None else (parsed.detector,)
         if known.is_per_detector and not detectors:
             raise DescriptionError(
@@ -122,54 +165,119 @@ class CalibrationDescriber:
         return FileKey((parsed.type, parsed.detector or 0, parsed.run.age_key), 0, dataset)
 
     def describe(self, key: FileKey, structure: FileStructure) -> FileDescription:
-        """Check the headers against the name, see `Describer`."""
-        assert key.dataset is not None, "identify always tells the dataset"
+        """Check the headers against the name; see `FileTranslator`."""
         type_, expected, _ = key.group
         if type_ in CALIBRATION_KINDS:
             for needed in CALIBRATION_KINDS[type_].hdus:
                 _check_hdu(structure, needed)
         for hdu in structure.hdus:
             try:
-                value = hdu.cards.get(_DETECTOR_CARD)
+                value = hdu.cards.get(_DETECTOR_KEYWORD)
             except ValueError as error:
-                raise DescriptionError(f"{error}; mend the header or leave the file out") from None
+                raise DescriptionError(f"{error}; fix the header or leave the file out") from None
             # Some products have the number as a string.
             if value is not None and expected and str(value).strip() != str(expected):
                 raise DescriptionError(
-                    f"{_DETECTOR_CARD} in its header is {value!r}, but its name says {expected}; "
-                    "rename the file, mend the header or leave it out"
+                    f"{_DETECTOR_KEYWORD} in the header is {value!r}, but the file name has {expected}; "
+                    "rename the file, fix the header or leave it out"
                 )
         return FileDescription(key.dataset)
 
+    def start(self, butler: Butler, dry_run: bool) -> None:
+        """Register the CALIBRATION collection; see `FileTranslator`."""
+        try:
+            type_ = butler.collections.get_info(self._collection).type
+        except MissingCollectionError:
+            type_ = CollectionType.CALIBRATION
+        if type_ is not CollectionType.CALIBRATION:
+            raise IngestError(
+                f"Collection {self._collection!r} of the repository is not of type CALIBRATION: choose another "
+                "--collection."
+            )
+        if dry_run:
+            # It remembers what the batches before would have certified.
+            self._rehearsal = CertifyRehearsal(butler, self._collection, self._timespan, self.age_of)
+        else:
+            butler.collections.register(self._collection, CollectionType.CALIBRATION)
+
+    def finish_batch(
+        self, butler: Butler, new: Sequence[DatasetRef], existing: Sequence[DatasetRef], dry_run: bool
+    ) -> list[str]:
+        """Certify datasets; see `FileTranslator`."""
+        # An older one would have to give way at once to the newest of its data ID.
+        newest = {(ref.datasetType.name, ref.dataId): ref.id for ref in newest_last([*new, *existing], self.age_of)}
+        latest = [ref for ref in existing if newest[ref.datasetType.name, ref.dataId] == ref.id]
+        refs = [*new, *existing] if self._is_given else new
+        # New datasets may fill gaps; existing ones fill them only in a given range.
+        gained = [_gain_line(ref, gap, dry_run) for ref in latest for gap in self._gaps(butler, ref) if self._is_given]
+        if self._rehearsal is not None:
+            changes = self._rehearsal.certify(refs)
+        else:
+            changes = certify_newest(butler, self._collection, refs, self._timespan, self.age_of)
+        left = [_gap_line(ref, gap, dry_run) for ref in latest for gap in self._gaps(butler, ref) if not self._is_given]
+        return [*gained, *left, *(_change_line(change, dry_run) for change in changes)]
+
+    def _gaps(self, butler: Butler, ref: DatasetRef) -> list[Timespan]:
+        """Return where nothing is valid for the data ID of a dataset."""
+        if self._rehearsal is not None:
+            return self._rehearsal.gaps(ref)
+        return gaps_of(butler, self._collection, ref, self._timespan)
+
 
 def _check_hdu(structure: FileStructure, needed: CalibrationHDU) -> None:
-    """Refuse a file without an HDU, or with one of another shape."""
+    """Check that a file has an HDU of the needed name and shape."""
     sort = "table" if needed.shape is None else "image"
-    hdu = next(
-        (
-            one
-            for one in structure.hdus
-            if needed.name in (None, one.name) and (one.kind == "table" if needed.shape is None else one.image_shape)
-        ),
-        None,
-    )
-    if hdu is None:
-        raise DescriptionError(
-            f"it holds no {sort}{f' {needed.name}' if needed.name else ''}; replace it by a good copy"
-        )
+    for hdu in structure.hdus:
+        is_sort = hdu.kind == "table" if needed.shape is None else bool(hdu.image_shape)
+        if is_sort and needed.name in (None, hdu.name):
+            break
+    else:
+        name = f" {needed.name}" if needed.name else ""
+        raise DescriptionError(f"no {sort}{name} in the file; replace it with an intact copy")
     if needed.shape is not None and hdu.image_shape != needed.shape:
         found, expected = (" x ".join(map(str, reversed(shape))) for shape in (hdu.image_shape, needed.shape))
         raise DescriptionError(
-            f"its image {hdu.name or hdu.index} has {found} pixels, not {expected}; replace it by a good copy"
+            f"its image {hdu.name or hdu.index} has {found} pixels, not {expected}; replace the file with an intact "
+            "copy"
         )
 
 
-def _misnamed(name: str) -> str:
+def _refuse_name(name: str) -> NoReturn:
+    """Raise an error that explains why a name is not that of a calibration."""
     try:
         Level2Name.parse(name)
     except ArchiveNameError:
         detector = _NUMBER.search(name)
-        if detector is not None and int(detector[1]) not in DETECTOR_IDS:
-            return f"there is no detector {detector[1]}, only 1 to 6; rename it, or leave it out with --regex"
-        return f"its name is not {_FORM}; rename it, or leave it out with --regex"
-    return "it is a Level 2 image; use butler ingest-level2"
+        if detector is not None and int(detector[1]) not in {detector.id for detector in DETECTORS}:
+            raise DescriptionError(
+                f"there is no detector {detector[1]}, only 1 to 6; rename it, or leave it out with --regex"
+            ) from None
+        raise DescriptionError(f"its name is not {_FORM}; rename it, or leave it out with --regex") from None
+    raise DescriptionError("it is a Level 2 image; use butler ingest-level2")
+
+
+def _change_line(change: CertifiedChange, dry_run: bool) -> str:
+    verb = "replace" if change.is_replaced else "leave"
+    verb = f"would {verb}" if dry_run else f"{verb}s"
+    return f"{_name(change.ref)} {verb} {change.other.run} {_range(change.timespan)}"
+
+
+def _gain_line(ref: DatasetRef, gap: Timespan, dry_run: bool) -> str:
+    return f"{_name(ref)}, already there, {'would become' if dry_run else 'becomes'} valid {_range(gap)}"
+
+
+def _gap_line(ref: DatasetRef, gap: Timespan, dry_run: bool) -> str:
+    return (
+        f"{_name(ref)}, already there, {'would stay' if dry_run else 'stays'} out {_range(gap)}, where nothing is "
+        "valid; use --begin-date or --end-date to certify it"
+    )
+
+
+def _name(ref: DatasetRef) -> str:
+    detector = ref.dataId.get("detector")
+    return f"{ref.datasetType.name}{'' if detector is None else f', detector {detector}'}: {ref.run}"
+
+
+def _range(timespan: Timespan) -> str:
+    begin, end = limits_of(timespan)
+    return f"from {begin} to {end} (TAI)"

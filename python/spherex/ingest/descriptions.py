@@ -1,95 +1,28 @@
-"""Description of a file for the ingest engine, whatever its kind."""
+"""Descriptions of files, and the base class of their translators."""
 
 from __future__ import annotations
 
+import abc
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from spherex.archive import ProcessingRun
+from spherex.errors import ArchiveNameError, DescriptionError
+from spherex.fits import open_source, scan_hdus
 
 if TYPE_CHECKING:
     import uuid
 
-    from lsst.daf.butler import Formatter, FormatterV2
+    from lsst.daf.butler import Butler, DatasetRef, Formatter, FormatterV2
     from lsst.pipe.base import Instrument
 
-    from spherex.errors import DescriptionError, Remark
-
-    from .reader import FileStructure
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class RunChain:
-    """A CHAINED collection that lists runs, the newest first.
-
-    Parameters
-    ----------
-    name
-        Name of the collection.
-    age_key
-        Returns for the name of a collection what sorts it from the oldest to
-        the newest run; None for a collection that is none of the runs, which
-        is left where it is.
-    """
-
-    name: str
-    age_key: Callable[[str], Any]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class IngestPolicy:
-    """How files of one kind are treated.
-
-    Parameters
-    ----------
-    type_option
-        Option by which the user chooses the dataset type.
-    run_option
-        Option by which the user chooses the run; None if the files tell it.
-    same_time
-        Times that differ by less are the same (ns).
-    same_place
-        Corners that differ by less are the same (rad).
-    tolerances
-        Largest difference between equal numbers, by field; 1e-9 by default.
-    optional_fields
-        Fields, by element, that are left out where the universe of the
-        repository lacks them.
-    last_hdu
-        HDU up to which headers of remote files are read; None for all. All
-        headers of local files are read in any case, because a file that was
-        cut short shows it only at its end.
-    chain
-        Collection that lists the runs.
-    read
-        Reads a file of a given address; by default its FITS headers are read.
-    has_given_ids
-        Whether datasets may have UUIDs that do not follow from what they are.
-    has_many_types
-        Whether files tell their dataset types, so that one of which the
-        repository has another definition is no matter of the other files.
-    """
-
-    type_option: str
-    run_option: str | None = None
-    same_time: int = 1_000_000
-    same_place: float = 5e-9
-    tolerances: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    optional_fields: Mapping[str, frozenset[str]] = dataclasses.field(default_factory=dict)
-    last_hdu: str | None = None
-    chain: RunChain | None = None
-    read: Callable[[str], FileStructure | DescriptionError] | None = None
-    has_given_ids: bool = False
-    has_many_types: bool = False
-
-    @property
-    def apart_option(self) -> str:
-        """Option that keeps datasets of equal data ID apart."""
-        return self.run_option or self.type_option
+    from spherex.fits import HDUInfo
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DatasetKind:
-    """A dataset type, not yet bound to a repository.
+    """Dataset type that is not yet bound to a repository.
 
     Parameters
     ----------
@@ -102,8 +35,8 @@ class DatasetKind:
     is_calibration
         Whether its datasets may be certified.
     formatter
-        Class that reads the files; None if that is left to the configuration
-        of the repository, which costs more time for each file.
+        Class that reads the files. With None the Butler looks it up in the
+        configuration of the repository, which costs more time for each file.
     """
 
     name: str
@@ -115,19 +48,18 @@ class DatasetKind:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DatasetKey:
-    """The dataset that a file becomes.
+    """Dataset type, run and data ID of the dataset that a file becomes.
 
     Parameters
     ----------
     kind
-        Its dataset type.
+        Dataset type.
     run
-        Name of its RUN collection.
+        Name of the RUN collection.
     values
         Values of the required dimensions, in the order of ``kind.dimensions``.
     id
-        Its UUID if that was given to it elsewhere; by default it follows from
-        the rest.
+        UUID that was assigned elsewhere; by default it follows from the rest.
     """
 
     kind: DatasetKind
@@ -137,23 +69,22 @@ class DatasetKey:
 
     @property
     def removal(self) -> str:
-        """Command by which a user removes it."""
+        """Command that removes the dataset."""
         where = " AND ".join(f"{name}={value!r}" for name, value in zip(self.kind.dimensions, self.values, strict=True))
         return f'butler prune-datasets REPO --purge {self.run} --datasets {self.kind.name} --where "{where}"'
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DerivedDataset:
-    """A dataset made from the contents of a file, once for many files.
+    """Dataset that is made from the content of one file and serves many.
 
     Parameters
     ----------
     dataset
-        The dataset. It is made from the first file that is ingested and can
-        serve for it.
+        The dataset. The first file with the content provides it.
     load
-        Reads the file and returns what is to be put; None if the file cannot
-        serve. Raises `DescriptionError` if the file is damaged.
+        Reads the file and returns the content; None if the file lacks it.
+        Raises `DescriptionError` if the file is damaged.
     """
 
     dataset: DatasetKey
@@ -162,7 +93,7 @@ class DerivedDataset:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FileKey:
-    """Where a file belongs.
+    """Exposure and dataset of a file.
 
     Parameters
     ----------
@@ -172,17 +103,17 @@ class FileKey:
     member
         Order of the file in its group.
     dataset
-        Dataset that the file becomes, if that is known already.
+        Dataset that the file becomes.
     """
 
     group: Any
     member: Any
-    dataset: DatasetKey | None = None
+    dataset: DatasetKey
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RecordDescription:
-    """A dimension record as far as one file knows it.
+    """Values that one file has for a dimension record.
 
     Parameters
     ----------
@@ -190,101 +121,277 @@ class RecordDescription:
         Name of the dimension element.
     values
         Values of its fields, the required dimensions first and in their
-        order. Fields that the file does not know are None or absent.
+        order. Fields that the file lacks are None or absent.
     defaults
-        Values for fields that belong together, if neither the repository nor
-        ``values`` know any of them.
-    emptied
-        Fields that have no value beside ``values``: if those overwrite others,
-        these become None.
+        Values of fields that belong together, for a record that has none of
+        them in the repository or in ``values``.
+    cleared
+        Fields that become None if ``values`` overwrite others.
     """
 
     element: str
     values: Mapping[str, Any]
     defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    emptied: tuple[str, ...] = ()
+    cleared: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FileDescription:
-    """All that has to be known of a file to ingest it.
+    """Dataset and dimension records of a file.
 
     Parameters
     ----------
     dataset
         Dataset that the file becomes.
     records
-        Dimension records that the file knows something of. An element that
-        others depend on stands before them.
+        Dimension records that the file has values for. An element that others
+        depend on comes before them.
     unknown
-        What the file should tell but does not, such as ``WCS``: counted in the
-        report.
+        Properties that the file lacks, such as ``WCS``: counted in the report.
     remarks
-        What else is to be counted in the report, such as that it is a cutout.
+        Properties to be counted in the report, such as that it is a cutout.
     derived
-        Datasets that its contents can make.
+        Dataset that its content can make.
     """
 
     dataset: DatasetKey
     records: tuple[RecordDescription, ...] = ()
     unknown: tuple[str, ...] = ()
-    remarks: tuple[Remark, ...] = ()
-    derived: tuple[DerivedDataset, ...] = ()
+    remarks: tuple[str, ...] = ()
+    derived: DerivedDataset | None = None
 
 
-class Describer(Protocol):
-    """Knows one kind of file and nothing of repositories."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class FileStructure:
+    """HDUs of a file.
+
+    Parameters
+    ----------
+    uri
+        URI or local path.
+    size
+        Size of the file (bytes); None if its server does not report it.
+    hdus
+        HDUs in the order of the file.
+    """
+
+    uri: str
+    size: int | None
+    hdus: list[HDUInfo]
+
+
+def read_structure(uri: str, last: str | None = None) -> FileStructure:
+    """Read the headers of a file and check that its data are complete.
+
+    Parameters
+    ----------
+    uri
+        URI or local path.
+    last
+        HDU up to which a remote file is read; by default all are.
+
+    Raises
+    ------
+    ProductError
+        Raised if the file is damaged.
+    OSError
+        Raised if it cannot be read.
+    """
+    with open_source(uri, sparse=True) as source:
+        return FileStructure(uri, source.size, scan_hdus(source, last=None if source.is_local else last))
+
+
+def age_of_run(collection: str, parent: str) -> Any:
+    """Return a key that sorts processing runs from the oldest to the newest.
+
+    Parameters
+    ----------
+    collection
+        Name of a collection.
+    parent
+        Name in front of that of the processing run.
+
+    Returns
+    -------
+    key
+        None for a collection that is not a processing run below ``parent``.
+    """
+    prefix, _, run = collection.rpartition("/")
+    try:
+        return ProcessingRun.parse(run).age_key if prefix == parent else None
+    except ArchiveNameError:
+        return None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Tolerances:
+    """Largest differences between values of a field that count as equal.
+
+    Parameters
+    ----------
+    time
+        Of begin and end of a timespan (ns).
+    place
+        Of the corners of a region (rad).
+    numbers
+        Of other numbers, by field; 1e-9 by default.
+    """
+
+    time: int = 1_000_000
+    place: float = 5e-9
+    numbers: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+
+class FileTranslator(abc.ABC):
+    """Translator of the names and headers of one kind of file."""
+
+    instrument: ClassVar[type[Instrument]]
+    """Instrument that the files come from."""
+
+    fields: ClassVar[Mapping[str, frozenset[str]]]
+    """Fields of dimension records that descriptions have, by element."""
+
+    optional_fields: ClassVar[Mapping[str, frozenset[str]]] = {}
+    """Fields, by element, that are left out where the universe of the repository lacks them."""
+
+    type_option: ClassVar[str]
+    """Option that names the dataset type."""
+
+    run_option: ClassVar[str | None] = None
+    """Option that names the run; None if the files determine it."""
+
+    chain: ClassVar[str | None] = None
+    """CHAINED collection that lists the runs, the newest first."""
+
+    tolerances: ClassVar[Tolerances] = Tolerances()
+
+    has_given_ids: ClassVar[bool] = False
+    """Whether datasets may have UUIDs that were assigned elsewhere."""
+
+    has_many_types: ClassVar[bool] = False
+    """Whether files determine their dataset types. A conflict of one dataset type then stops only its own files."""
+
+    fallbacks: Mapping[str, Mapping[str, Any]] = {}
+    """Values for fields of new records that no file has, by element."""
 
     @property
-    def instrument(self) -> type[Instrument]:
-        """Instrument that the files come from."""
+    def distinguishing_option(self) -> str:
+        """Option that keeps datasets of equal data ID apart."""
+        return self.run_option or self.type_option
 
-    @property
-    def policy(self) -> IngestPolicy:
-        """How such files are treated."""
-
-    @property
-    def fields(self) -> Mapping[str, frozenset[str]]:
-        """Fields of dimension records that descriptions give, by element."""
-
-    @property
-    def last_resorts(self) -> Mapping[str, Mapping[str, Any]]:
-        """Values for fields of new records, by element, if no file knows any of them."""
-
-    def identify(self, address: str, structure: FileStructure | None = None) -> FileKey | None:
-        """Tell where a file belongs.
+    def read(self, uri: str) -> FileStructure:
+        """Read the headers of a file.
 
         Parameters
         ----------
-        address
-            Path or URI of the file.
-        structure
-            Its HDUs, when it is asked for the second time.
+        uri
+            URI or local path.
+        """
+        return read_structure(uri)
+
+    @abc.abstractmethod
+    def identify(self, uri: str) -> FileKey | None:
+        """Return exposure and dataset of a file by its name.
+
+        Parameters
+        ----------
+        uri
+            URI or local path.
 
         Returns
         -------
         FileKey or None
-            Where it belongs; None if its name does not tell and its headers
-            have to be read.
+            None if the headers have to be read.
 
         Raises
         ------
         DescriptionError
-            Raised if it is not such a file.
+            Raised if the name is not that of such a file.
         """
 
+    def identify_by_headers(self, structure: FileStructure) -> FileKey:
+        """Return exposure and dataset of a file whose name does not contain them.
+
+        Parameters
+        ----------
+        structure
+            HDUs with their header bytes.
+
+        Raises
+        ------
+        DescriptionError
+            Raised if the headers do not contain them either.
+        """
+        raise DescriptionError("its name does not identify it; rename the file or leave it out")
+
+    @abc.abstractmethod
     def describe(self, key: FileKey, structure: FileStructure) -> FileDescription:
-        """Tell from the headers of a file what to record.
+        """Return dataset and dimension records of a file.
 
         Parameters
         ----------
         key
-            What `identify` told.
+            Exposure and dataset by `identify` or `identify_by_headers`.
         structure
-            Its HDUs with their header bytes.
+            HDUs with their header bytes.
 
         Raises
         ------
         DescriptionError
-            Raised if the file is not what its name promises.
+            Raised if the headers are wrong, or contradict the name.
         """
+
+    def age_of(self, collection: str) -> Any:
+        """Return a key that sorts runs from the oldest to the newest.
+
+        Parameters
+        ----------
+        collection
+            Name of a collection.
+
+        Returns
+        -------
+        key
+            None for a collection that is not such a run.
+        """
+        return None
+
+    def start(self, butler: Butler, dry_run: bool) -> None:  # noqa: B027, not every kind needs it
+        """Prepare the repository before the first file.
+
+        Parameters
+        ----------
+        butler
+            The repository, writeable unless it is a dry run.
+        dry_run
+            Only check.
+
+        Raises
+        ------
+        IngestError
+            Raised if the repository does not fit.
+        """
+
+    def finish_batch(
+        self, butler: Butler, new: Sequence[DatasetRef], existing: Sequence[DatasetRef], dry_run: bool
+    ) -> list[str]:
+        """Do what belongs to the transaction of a batch of files.
+
+        Parameters
+        ----------
+        butler
+            The repository, in the transaction.
+        new
+            Datasets of the batch that were ingested; in a dry run they do not
+            exist.
+        existing
+            Datasets of the batch that existed.
+        dry_run
+            Change nothing.
+
+        Returns
+        -------
+        list [ str ]
+            Lines for the report.
+        """
+        return []

@@ -1,4 +1,4 @@
-"""What the user of an ingest can choose, and why one cannot begin."""
+"""Ingest engine: options, and the way from locations to the report."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import itertools
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from lsst.daf.butler.progress import Progress, ProgressBar
@@ -16,14 +16,13 @@ from spherex.repository import explain, is_fatal
 
 from .locations import find_files
 from .reader import FileReader, batches, portions
-from .report import StopIngest, Tally
-from .writer import BatchHook, BatchWriter, DescribedFile
+from .report import IngestReport, StopIngest
+from .writer import BatchWriter, DescribedFile
 
 if TYPE_CHECKING:
     from lsst.daf.butler import Butler
 
-    from .descriptions import Describer
-    from .report import IngestReport
+    from .descriptions import FileTranslator
 
 
 MOVE_REMEDY = (
@@ -35,7 +34,7 @@ MOVE_REMEDY = (
 
 @dataclasses.dataclass(frozen=True)
 class IngestOptions:
-    """Choices that do not depend on the kind of file.
+    """Choices of the user that do not depend on the kind of file.
 
     Parameters
     ----------
@@ -46,8 +45,7 @@ class IngestOptions:
     threads
         Number of threads that read headers.
     skip_existing
-        Pass over files whose dataset is there already without looking into
-        them.
+        Skip files whose dataset exists, without reading them.
     update_records
         Let headers overwrite dimension records that differ.
     track_file_attrs
@@ -55,7 +53,7 @@ class IngestOptions:
     fail_fast
         Stop at the first file that fails.
     dry_run
-        Do everything but write.
+        Read and compare everything, but write nothing.
     batch_size
         Number of files in a transaction, more only if one exposure has more.
     list_stored
@@ -91,13 +89,11 @@ _PROGRESS = Progress("spherex.ingest", level=30)
 
 def ingest(
     butler: Butler,
-    describer: Describer,
+    translator: FileTranslator,
     locations: Iterable[str],
     pattern: re.Pattern[str],
     options: IngestOptions | None = None,
     is_stopped: Callable[[], bool] = bool,
-    hook: BatchHook | None = None,
-    preview: BatchHook | None = None,
 ) -> IngestReport:
     """Ingest files.
 
@@ -106,29 +102,23 @@ def ingest(
     butler
         The repository, writeable unless it is a dry run. The instrument must
         be registered.
-    describer
-        Knows the kind of file.
+    translator
+        Translator of the kind of file.
     locations
-        Paths or URIs of files and directories.
+        URIs or local paths of files, of directories, and of lists of URIs.
     pattern
-        Searched for in names of files in directories.
+        Regular expression for the names of files in directories.
     options
-        What the user chose.
+        Choices of the user.
     is_stopped
-        Returns true when the ingest is to stop as soon as it conveniently can.
-    hook
-        Called in each transaction with the new datasets of the batch and with
-        those that were there already, and returns lines for the report. Not
-        called in a dry run.
-    preview
-        Called in its place in a dry run, with datasets that may not be in the
-        repository yet.
+        Function that returns whether the ingest is to stop after the exposures
+        at hand.
 
     Returns
     -------
     IngestReport
-        What came of it. Bad files are among its failures; after a full disk,
-        with ``fail_fast`` or if it was stopped some may not have been tried.
+        Counts and failures. After a full disk, with ``fail_fast`` or if it was
+        stopped, some files may not have been tried.
 
     Raises
     ------
@@ -136,35 +126,36 @@ def ingest(
         Raised if the repository does not fit.
     """
     options = options or IngestOptions()
-    tally = Tally(options, is_stopped)
-    run = _Run(butler, describer, options, tally, preview if options.dry_run else hook)
+    report = IngestReport(options.dry_run, options.fail_fast, is_stopped)
+    translator.start(butler, options.dry_run)
+    run = _Run(butler, translator, options, report)
     with contextlib.suppress(StopIngest):
-        run.ingest(find_files(locations, pattern, tally.report))
-    return tally.report
+        run.ingest(find_files(locations, pattern, report))
+    return report
 
 
 class _Run:
-    """One ingest on its way."""
+    """State of one ingest."""
 
     def __init__(
-        self, butler: Butler, describer: Describer, options: IngestOptions, tally: Tally, hook: BatchHook | None
+        self, butler: Butler, translator: FileTranslator, options: IngestOptions, report: IngestReport
     ) -> None:
-        self._policy = describer.policy
+        self._option = translator.distinguishing_option
         self._options = options
-        self._tally = tally
-        self._writer = BatchWriter(butler, describer, options, hook)
-        self._reader = FileReader(describer, options, tally, self._writer.find_present)
+        self._report = report
+        self._writer = BatchWriter(butler, translator, options)
+        self._reader = FileReader(translator, options, report, self._writer.find_existing)
 
-    def ingest(self, addresses: Iterable[str]) -> None:
-        """Ingest the files at these addresses."""
-        found = self._reader.identify(addresses)
+    def ingest(self, uris: Iterable[str]) -> None:
+        """Ingest files, given by URI or local path."""
+        found = self._reader.identify(uris)
         # A file counts when it is read and again when it is written.
         bar: ProgressBar[None]
         with _PROGRESS.bar(desc="Ingesting files", total=2 * len(found)) as bar:
             for batch in batches(found, self._options.batch_size):
                 files = self._reader.describe(batch)
                 bar.update(len(batch))
-                is_over = self._tally.is_over
+                is_over = self._report.is_over
                 for portion in portions(files, self._writer.is_copied):
                     self._write(portion)
                 if is_over:
@@ -172,8 +163,8 @@ class _Run:
                 bar.update(len(batch))
 
     def _write(self, files: list[DescribedFile]) -> None:
-        """Write a portion; if that fails, find out what is to blame."""
-        if self._tally.is_stopped():
+        """Write a portion; if that fails, write its exposures one by one."""
+        if self._report.is_stopped():
             raise StopIngest
         try:
             part = self._writer.write(files)
@@ -183,25 +174,28 @@ class _Run:
             for _, group in itertools.groupby(files, key=lambda file: file.group):
                 self._write_group(list(group))
         else:
-            self._account(part, len(files))
+            self._add(part)
 
     def _write_group(self, files: list[DescribedFile]) -> None:
-        """Write one exposure, without those of its files that are to blame."""
+        """Write one exposure; if that fails, write its good files."""
         try:
             part = self._writer.write(files)
         except Exception as error:
             if is_fatal(error):
-                self._give_up(files, error)
+                # No other file can succeed either.
+                for file in files:
+                    self._report.fail_file(file.uri, explain(error, self._option))
+                raise StopIngest from error
             self._write_good(files)
         else:
-            self._account(part, len(files))
+            self._add(part)
 
     def _write_good(self, files: list[DescribedFile]) -> None:
-        """Try the files of an exposure one by one, then write the good ones together."""
+        """Find the good files of an exposure by trial runs, and write them together."""
         good = []
         for file in files:
             try:
-                self._writer.write([file], rehearse=True)
+                self._writer.write([file], trial=True)
             except Exception as error:
                 self._fail(file, error)
             else:
@@ -214,20 +208,14 @@ class _Run:
             for file in good:
                 self._fail(file, error)
         else:
-            self._account(part, len(good))
+            self._add(part)
 
-    def _account(self, part: IngestReport, count: int) -> None:
-        self._tally.add(part, count)
-        if part.failures and self._tally.is_over:
+    def _add(self, part: IngestReport) -> None:
+        self._report.add(part)
+        if part.failures and self._report.is_over:
             raise StopIngest
 
     def _fail(self, file: DescribedFile, error: Exception) -> None:
-        self._tally.fail(file.address, explain(error, self._policy.apart_option))
-        if self._tally.is_over:
+        self._report.fail_file(file.uri, explain(error, self._option))
+        if self._report.is_over:
             raise StopIngest
-
-    def _give_up(self, files: Sequence[DescribedFile], error: Exception) -> None:
-        """Stop where nothing else can succeed either."""
-        for file in files:
-            self._tally.fail(file.address, explain(error, self._policy.apart_option))
-        raise StopIngest from error

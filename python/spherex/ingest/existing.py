@@ -1,4 +1,4 @@
-"""What the repository holds of the files that are to be ingested."""
+"""Comparison of files with the datasets that exist already."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from lsst.resources import ResourcePath
 
-from spherex.errors import ProductError
+from spherex.errors import DescriptionError, ProductError
 from spherex.fits import open_source, scan_hdus
 from spherex.repository import recorded_files
 
-from .locations import uri_of
+from .locations import resource_path
 
 if TYPE_CHECKING:
     import uuid
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _PIECE = 2880
 _PIECES = 8
-"""Samples of the data of each HDU."""
+"""Number of samples of the data of each HDU."""
 _HEADERS = 15 * _PIECE
 """Bytes that are compared where one of two files is remote: more than the
 headers of a Level 2 image up to its first pixels.
@@ -33,35 +33,35 @@ headers of a Level 2 image up to its first pixels.
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class KnownDataset:
-    """A dataset that the datastore has.
+class ExistingDataset:
+    """File of a dataset in the repository.
 
     Parameters
     ----------
     uri
-        Where its file is.
+        URI of the file.
     size
-        Size of its file as recorded (bytes); negative if it was not recorded.
+        Size of the file as recorded (bytes); negative if it was not recorded.
     """
 
     uri: ResourcePath
     size: int
 
 
-def find_known(butler: Butler, refs: Collection[DatasetRef]) -> dict[uuid.UUID, KnownDataset]:
-    """Find out which datasets are there already, by a few queries for all.
+def find_existing(butler: Butler, refs: Collection[DatasetRef]) -> dict[uuid.UUID, ExistingDataset]:
+    """Find the datasets that are in the repository, by a few queries for all.
 
     Parameters
     ----------
     butler
         The repository.
     refs
-        Datasets that may be there.
+        Datasets to look for.
 
     Returns
     -------
-    dict [ uuid.UUID, KnownDataset ]
-        Those that are, by dataset id. Datasets without a file (``butler
+    dict [ uuid.UUID, ExistingDataset ]
+        Existing datasets by id. Datasets without a file (``butler
         prune-datasets --unstore``) are not among them.
     """
     registered = butler.get_many_datasets([ref.id for ref in refs])
@@ -72,14 +72,14 @@ def find_known(butler: Butler, refs: Collection[DatasetRef]) -> dict[uuid.UUID, 
     # repository merely points to.
     files = recorded_files(butler, list(uris))
     return {
-        ref.id: KnownDataset(uri.primaryURI, files[ref.id][0].size if ref.id in files else -1)
+        ref.id: ExistingDataset(uri.primaryURI, files[ref.id][0].size if ref.id in files else -1)
         for ref, uri in uris.items()
         if uri.primaryURI is not None
     }
 
 
-def change_of(address: str, size: int | None, known: KnownDataset) -> str | None:
-    """Find out whether a file is still the one that was ingested.
+def check_unchanged(uri: str, size: int | None, existing: ExistingDataset) -> None:
+    """Check that a file is the one that was ingested.
 
     Its size is compared with the recorded one. If it is not the very file that
     the repository has, more is compared: of two local files all headers, and
@@ -88,36 +88,45 @@ def change_of(address: str, size: int | None, known: KnownDataset) -> str | None
 
     Parameters
     ----------
-    address
-        Path or URI of the file at hand.
+    uri
+        URI or local path of the file.
     size
-        Its size (bytes), None if its server does not tell.
-    known
-        The dataset of the same data ID.
+        Size of the file (bytes), None if its server does not report it.
+    existing
+        Dataset of the same data ID.
 
-    Returns
-    -------
-    str or None
-        How they differ; None if no difference was found.
+    Raises
+    ------
+    DescriptionError
+        Raised if a difference was found, or if that cannot be excluded.
     """
-    if size is not None and known.size >= 0 and size != known.size:
-        return f"it has {size} bytes, the ingested file had {known.size}"
-    given = uri_of(address)
-    if not (given.isLocal and known.uri.isLocal):
-        return None if given == known.uri else _remote_change(given, known.uri)
-    ours, stored = given.ospath, known.uri.ospath
-    try:
-        if os.path.samefile(ours, stored):
-            return None
-    except OSError:
-        return f"it is ingested, but the repository's file {stored} is gone or out of reach"
-    if not _are_alike(ours, stored):
-        return f"its content is not that of the ingested file {stored}"
-    return None
+    if size is not None and existing.size >= 0 and size != existing.size:
+        raise DescriptionError(f"it has {size} bytes, the ingested file had {existing.size}")
+    given, stored = resource_path(uri), existing.uri
+    if given.isLocal and stored.isLocal:
+        try:
+            is_same = os.path.samefile(given.ospath, stored.ospath)
+        except OSError:
+            raise DescriptionError(
+                f"it is ingested, but the file {stored.ospath} of the repository is gone or out of reach"
+            ) from None
+        if not is_same and not _are_alike(given.ospath, stored.ospath):
+            raise DescriptionError(f"its content is not that of the ingested file {stored.ospath}")
+    elif given != stored:
+        try:
+            (size, beginning), (stored_size, stored_beginning) = _beginning(given), _beginning(stored)
+        except Exception as error:
+            # Remote back ends raise errors of many libraries.
+            text = str(error).strip() or type(error).__name__
+            raise DescriptionError(
+                f"it cannot be compared with the ingested file {stored} ({text.splitlines()[0]})"
+            ) from error
+        if beginning != stored_beginning or (size != stored_size and None not in (size, stored_size)):
+            raise DescriptionError(f"its content is not that of the ingested file {stored}")
 
 
 def _are_alike(path: str, other: str) -> bool:
-    """Whether two local files have the same size, headers and samples of data."""
+    """Return whether two local files have the same size, headers and samples of data."""
     with open_source(path, sparse=True) as ours, open_source(other, sparse=True) as theirs:
         return ours.size == theirs.size and all(
             ours.read_at(offset, size) == theirs.read_at(offset, size) for offset, size in _places(ours)
@@ -125,7 +134,7 @@ def _are_alike(path: str, other: str) -> bool:
 
 
 def _places(source: ByteSource) -> Iterator[tuple[int, int]]:
-    """Offsets and sizes of what is compared."""
+    """Yield offsets and sizes of the parts that are compared."""
     try:
         hdus = scan_hdus(source)
     except ProductError:
@@ -138,7 +147,7 @@ def _places(source: ByteSource) -> Iterator[tuple[int, int]]:
 
 
 def _samples(offset: int, size: int) -> Iterator[tuple[int, int]]:
-    """Evenly spaced blocks, or all if that is less."""
+    """Yield evenly spaced blocks, or all if that is less."""
     if size <= _PIECES * _PIECE:
         yield offset, size
         return
@@ -146,20 +155,7 @@ def _samples(offset: int, size: int) -> Iterator[tuple[int, int]]:
         yield offset + (size - _PIECE) * number // (_PIECES - 1), _PIECE
 
 
-def _remote_change(given: ResourcePath, stored: ResourcePath) -> str | None:
-    """How the headers of two files differ, one of them remote."""
-    try:
-        (size, beginning), (stored_size, stored_beginning) = _beginning(given), _beginning(stored)
-    except Exception as error:
-        # Remote back ends raise errors of many libraries.
-        text = str(error).strip() or type(error).__name__
-        return f"it cannot be compared with the ingested file {stored} ({text.splitlines()[0]})"
-    if beginning == stored_beginning and (size == stored_size or None in (size, stored_size)):
-        return None
-    return f"its content is not that of the ingested file {stored}"
-
-
 def _beginning(uri: ResourcePath) -> tuple[int | None, bytes]:
-    """Size of a file, if its server tells, and its first bytes."""
+    """Return the size of a file, None if its server does not report it, and its first bytes."""
     with open_source(uri, sparse=True) as source:
         return source.size, source.read_at(0, _HEADERS)

@@ -1,4 +1,4 @@
-"""Level 2 images of the public archive: names, headers, records."""
+"""Translator of the Level 2 images of the public archive."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 import posixpath
 import urllib.parse
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from astropy.io import fits
@@ -16,7 +16,7 @@ from lsst.daf.butler import Timespan
 
 from spherex.archive import CalibrationName, Level2Name, ObservationId, ProcessingRun
 from spherex.detectors import DETECTOR_IDS, FRAME_SHAPE, FRAME_SIDE, LEVEL2_COLLECTION, WAVELENGTH_TYPE
-from spherex.errors import ArchiveNameError, DescriptionError, ProductError, Remark
+from spherex.errors import ArchiveNameError, DescriptionError, HeaderError, ProductError
 from spherex.fits import FLAGS, IMAGE, VARIANCE, WCS_WAVE, check_layout, open_source, scan_hdus
 from spherex.geometry import boresight_of, frame_corners, polygon_of
 from spherex.headers import exposure_times, number_of, text_of
@@ -29,16 +29,17 @@ from .descriptions import (
     DerivedDataset,
     FileDescription,
     FileKey,
-    IngestPolicy,
+    FileStructure,
+    FileTranslator,
     RecordDescription,
-    RunChain,
+    Tolerances,
+    age_of_run,
+    read_structure,
 )
 from .locations import is_path, name_of
 
 if TYPE_CHECKING:
     from spherex.fits import ByteSource, HDUInfo
-
-    from .reader import FileStructure
 
 
 _WHOLE = 1e-6
@@ -48,7 +49,7 @@ _POINTING_CARDS = ("SPS_ELON", "SPS_ELAT", "SPS_EPA")
 
 
 def identity_of(cards: Mapping[str, Any]) -> tuple[ObservationId, int]:
-    """Tell which observation and detector an image is from.
+    """Return the observation and the detector of an image.
 
     Parameters
     ----------
@@ -64,20 +65,20 @@ def identity_of(cards: Mapping[str, Any]) -> tuple[ObservationId, int]:
 
     Raises
     ------
-    ValueError
+    HeaderError
         Raised if OBSID, EXPIDN or DETECTOR is missing, or they contradict
         each other.
     """
     missing = [key for key in ("OBSID", "EXPIDN", "DETECTOR") if cards.get(key) is None]
     if missing:
-        raise ValueError(f"{missing[0]} is missing in the header")
+        raise HeaderError(f"{missing[0]} is missing in the header")
     obsid, expidn, detector = cards["OBSID"], cards["EXPIDN"], cards["DETECTOR"]
     observation = _observation(str(obsid))
     # A number with a decimal point would be equal.
     if type(detector) is not int or detector not in DETECTOR_IDS:
-        raise ValueError(f"DETECTOR in the header is {detector!r}, not 1 to 6")
+        raise HeaderError(f"DETECTOR in the header is {detector!r}, not 1 to 6")
     if type(expidn) is not int or expidn != observation.expidn(detector):
-        raise ValueError(
+        raise HeaderError(
             f"EXPIDN in the header is {expidn!r}, but OBSID {obsid} and DETECTOR {detector} "
             f"make {observation.expidn(detector)}"
         )
@@ -90,11 +91,11 @@ def _observation(text: str) -> ObservationId:
     try:
         return ObservationId.parse(text)
     except ArchiveNameError as error:
-        raise ValueError(f"OBSID in the header: {error}") from None
+        raise HeaderError(f"OBSID in the header: {error}") from None
 
 
 def timespan_in(cards: Mapping[str, Any]) -> Timespan:
-    """Tell when an image was taken.
+    """Return the timespan of an exposure.
 
     Parameters
     ----------
@@ -108,17 +109,17 @@ def timespan_in(cards: Mapping[str, Any]) -> Timespan:
 
     Raises
     ------
-    ValueError
-        Raised if the cards are missing, no dates, or contradict each other.
+    HeaderError
+        Raised if the keywords are missing, not dates, or contradict each other.
     """
     times = exposure_times(cards)
     if times is None:
-        raise ValueError("it tells no time: MJD-BEG and MJD-END are missing in the header")
+        raise HeaderError("it has no time: MJD-BEG and MJD-END are missing in the header")
     return Timespan.model_construct(nsec=times)
 
 
 def pointing_of(cards: Mapping[str, Any]) -> dict[str, float | None]:
-    """Tell where the telescope was to point.
+    """Return the planned pointing of the telescope.
 
     Parameters
     ----------
@@ -129,18 +130,18 @@ def pointing_of(cards: Mapping[str, Any]) -> dict[str, float | None]:
     -------
     dict [ str, float ]
         Fields ra_boresight, dec_boresight and roll of an exposure (deg); None
-        if the header does not tell them.
+        if the header lacks them.
 
     Raises
     ------
-    ValueError
+    HeaderError
         Raised if a card is not a number.
     """
     longitude, latitude, angle = (number_of(cards, key) for key in _POINTING_CARDS)
     if longitude is None or latitude is None:
         return dict.fromkeys(("ra_boresight", "dec_boresight", "roll"))
     if abs(latitude) > 90.0:
-        raise ValueError(f"SPS_ELAT in the header is not a latitude: {latitude!r}")
+        raise HeaderError(f"SPS_ELAT in the header is not a latitude: {latitude!r}")
     ra, dec, roll = _boresight(longitude, latitude, angle or 0.0)
     return {"ra_boresight": ra, "dec_boresight": dec, "roll": None if angle is None else roll}
 
@@ -183,7 +184,7 @@ def spacecraft_of(cards: Mapping[str, Any]) -> dict[str, float | None]:
 
     Raises
     ------
-    ValueError
+    HeaderError
         Raised if a card is not a number.
     """
     if any(cards.get(f"{name}_SC_SYSTEM") != _SPACECRAFT_SYSTEM for name in ("XYZ", "VXYZ")):
@@ -192,7 +193,7 @@ def spacecraft_of(cards: Mapping[str, Any]) -> dict[str, float | None]:
 
 
 def shape_of(hdu: HDUInfo) -> tuple[int, int]:
-    """Tell how many pixels an image has.
+    """Return the shape of an image, in the order of FITS axes.
 
     Parameters
     ----------
@@ -206,17 +207,17 @@ def shape_of(hdu: HDUInfo) -> tuple[int, int]:
 
     Raises
     ------
-    ValueError
-        Raised if they are none, or more than the detector has.
+    HeaderError
+        Raised if an axis has no pixels, or more than the detector.
     """
     rows, columns = hdu.image_shape
     if not (0 < rows <= FRAME_SIDE and 0 < columns <= FRAME_SIDE):
-        raise ValueError(f"the image has {columns} x {rows} pixels, the detector {FRAME_SIDE} x {FRAME_SIDE}")
+        raise HeaderError(f"the image has {columns} x {rows} pixels, the detector {FRAME_SIDE} x {FRAME_SIDE}")
     return columns, rows
 
 
 def origin_of(cards: Mapping[str, Any], shape: tuple[int, int]) -> tuple[int, int]:
-    """Tell where in the frame of the detector an image begins.
+    """Return the first pixel of an image in the frame of the detector.
 
     Parameters
     ----------
@@ -233,9 +234,8 @@ def origin_of(cards: Mapping[str, Any], shape: tuple[int, int]) -> tuple[int, in
 
     Raises
     ------
-    ValueError
-        Raised if a cutout does not tell, or the image would not lie in the
-        frame.
+    HeaderError
+        Raised if a cutout has no WCS 'A', or the image would leave the frame.
     """
     keys = [f"{name}{axis}A" for name in ("CRPIX", "CRVAL", "CDELT") for axis in (1, 2)]
     known = {key: value for key in keys if (value := number_of(cards, key)) is not None}
@@ -243,13 +243,13 @@ def origin_of(cards: Mapping[str, Any], shape: tuple[int, int]) -> tuple[int, in
     for axis, (size, start) in enumerate(zip(shape, frame_origin(known), strict=True), start=1):
         key = f"CRPIX{axis}A"
         if key not in known and size != FRAME_SIDE:
-            raise ValueError(f"it is a cutout, but {key}, which tells where in the frame it was, is missing")
+            raise HeaderError(f"it is a cutout, but {key}, its position in the frame, is missing")
         whole = round(start)
         is_scaled = known.get(f"CDELT{axis}A", 1.0) != 1.0
         if abs(start - whole) > _WHOLE or not 0 <= whole <= FRAME_SIDE - size or is_scaled:
-            told = f"{known[key]:g}" if key in known else "missing"
-            raise ValueError(
-                f"by WCS A ({key} is {told}) its {size} pixels on axis {axis} begin at pixel {start:g} of the "
+            text = f"{known[key]:g}" if key in known else "missing"
+            raise HeaderError(
+                f"by WCS A ({key} is {text}) its {size} pixels on axis {axis} begin at pixel {start:g} of the "
                 f"frame, which has {FRAME_SIDE}"
             )
         origin.append(whole)
@@ -259,12 +259,12 @@ def origin_of(cards: Mapping[str, Any], shape: tuple[int, int]) -> tuple[int, in
 _AXES = ("X", "Y")
 
 
-def load_wavelength_table(address: str) -> fits.HDUList | None:
-    """Read the table of wavelengths if it is that of the whole frame.
+def load_wavelength_table(uri: str) -> fits.HDUList | None:
+    """Read the wavelength table of a file if it covers the whole frame.
 
     Parameters
     ----------
-    address
+    uri
         Path or URI of a Level 2 file.
 
     Returns
@@ -277,14 +277,14 @@ def load_wavelength_table(address: str) -> fits.HDUList | None:
     Raises
     ------
     DescriptionError
-        Raised if the file is damaged or out of reach.
+        Raised if the file is damaged or cannot be read.
     """
     try:
-        with open_source(address, sparse=True) as source:
+        with open_source(uri, sparse=True) as source:
             hdu = scan_hdus(source, last=WCS_WAVE)[-1]
             return _table(source, hdu) if hdu.name == WCS_WAVE else None
     except ProductError as error:
-        raise DescriptionError(f"{error}; replace it by a good copy") from None
+        raise DescriptionError(f"{error}; replace the file with an intact copy") from None
     except Exception as error:
         # Damaged tables and remote back ends raise errors of many kinds.
         text = str(error).strip() or type(error).__name__
@@ -302,65 +302,44 @@ def _table(source: ByteSource, hdu: HDUInfo) -> fits.HDUList | None:
 
 
 FITS_REGEX = r"^(level2_.*|(?!.*_spx_).*)\.fits$"
-"""Names of files that are looked at in directories: images, whatever they are
-called, but not other products of the archive.
+"""Regular expression for the names of files in directories: FITS files with
+any name, except other products of the archive.
 """
 
 _STORAGE_CLASS = "SPHERExImage"
 _DIMENSIONS = ("instrument", "exposure", "detector")
 _WAVELENGTH_KIND = DatasetKind(WAVELENGTH_TYPE, ("instrument", "detector"), "AstropyHDUList")
 
-_SMALLER = f"smaller than the frame of {FRAME_SIDE} x {FRAME_SIDE} pixels"
-_CUTOUT = Remark(f"is a cutout, {_SMALLER}", f"are cutouts, {_SMALLER}")
-_WITHOUT = f"without {FLAGS} or {VARIANCE}"
-_PLANES = Remark(
-    f"is a whole frame {_WITHOUT}: was it cut short?", f"are whole frames {_WITHOUT}: were they cut short?"
-)
-
-_SAME_TIME = 5_000_000
-"""Begin and end of an exposure differ by a millisecond between its detectors (ns)."""
-_SAME_PLACE = math.radians(1 / 60)
-"""How far the corners of a frame may move when its astrometry is solved anew:
-about ten pixels.
-"""
+_CUTOUT = f"cutout, smaller than the frame of {FRAME_SIDE} x {FRAME_SIDE} pixels"
+_PLANES = f"whole frame without {FLAGS} or {VARIANCE}, perhaps cut short"
 
 
-def _age_of(collection: str) -> Any:
-    """Sorts collections of processing runs by age."""
-    prefix, _, run = collection.rpartition("/")
-    if prefix != LEVEL2_COLLECTION:
-        return None
-    try:
-        return ProcessingRun.parse(run).age_key
-    except ArchiveNameError:
-        return None
-
-
-class Level2Describer:
-    """Describes Level 2 images, whole frames and cutouts.
+class Level2Translator(FileTranslator):
+    """Translator of Level 2 images, whole frames and cutouts.
 
     Parameters
     ----------
     dataset_type
-        Name of the dataset type that files become.
+        Name of the dataset type of the files.
     processing_run
-        Run of files that tell it neither by their name nor by their directory.
+        Run of files without a run in their names or directories.
     """
 
     instrument = SPHEREx
-    policy = IngestPolicy(
-        "--dataset-type",
-        same_time=_SAME_TIME,
-        same_place=_SAME_PLACE,
-        tolerances={
+    type_option = "--dataset-type"
+    chain = LEVEL2_COLLECTION
+    tolerances = Tolerances(
+        # Begin and end of an exposure differ by a millisecond between its detectors.
+        time=5_000_000,
+        # A new astrometric solution may move the corners by about ten pixels.
+        place=math.radians(1 / 60),
+        numbers={
             field: _SAME_VELOCITY if field.startswith("spacecraft_v") else _SAME_POSITION
             for field in _SPACECRAFT_FIELDS
         },
-        optional_fields={"exposure": frozenset(_SPACECRAFT_FIELDS)},
-        last_hdu=IMAGE,
-        chain=RunChain(LEVEL2_COLLECTION, _age_of),
     )
-    fields: Mapping[str, frozenset[str]] = {
+    optional_fields = {"exposure": frozenset(_SPACECRAFT_FIELDS)}
+    fields = {
         **SPHEREx.record_fields,
         "exposure": frozenset(
             {
@@ -377,7 +356,6 @@ class Level2Describer:
         ),
         "exposure_detector_region": frozenset({"region"}),
     }
-    last_resorts: Mapping[str, Mapping[str, Any]] = {}
 
     def __init__(self, dataset_type: str, processing_run: ProcessingRun | None = None) -> None:
         formatter = self.instrument().getRawFormatter({})
@@ -385,22 +363,35 @@ class Level2Describer:
         self._processing_run = processing_run
         self._fruitless: set[DatasetKey] = set()
 
-    def identify(self, address: str, structure: FileStructure | None = None) -> FileKey | None:
-        """Tell exposure, detector and run, see `Describer`."""
-        name = name_of(address)
+    def read(self, uri: str) -> FileStructure:
+        """Read the headers of a file, of a remote file up to the IMAGE; see `FileTranslator`.
+
+        A local file that was cut short shows it only at its end.
+        """
+        return read_structure(uri, last=IMAGE)
+
+    def age_of(self, collection: str) -> Any:
+        """Return a key that sorts processing runs; see `FileTranslator`."""
+        return age_of_run(collection, LEVEL2_COLLECTION)
+
+    def identify(self, uri: str) -> FileKey | None:
+        """Return exposure, detector and run of a file by its name; see `FileTranslator`."""
+        name = name_of(uri)
         try:
             parsed = Level2Name.parse(name)
         except ArchiveNameError:
-            _refuse_other_products(name)
-        else:
-            return self._key(parsed.observation, parsed.detector, parsed.run)
-        if structure is None:
+            _check_other_name(name)
             return None
+        return self._key(parsed.observation, parsed.detector, parsed.run)
+
+    def identify_by_headers(self, structure: FileStructure) -> FileKey:
+        """Return exposure, detector and run of a file with any name; see `FileTranslator`."""
+        image = _image_of(structure)
         try:
-            observation, detector = identity_of(_image_of(structure).cards)
-            return self._key(observation, detector, self._run_of(address, detector))
-        except ValueError as error:
-            raise DescriptionError(f"{error}; mend the header or leave the file out") from None
+            observation, detector = identity_of(image.cards)
+        except (HeaderError, ProductError) as error:
+            raise DescriptionError(f"{error}; fix the header or leave the file out") from None
+        return self._key(observation, detector, self._run_of(structure.uri, detector))
 
     def _key(self, observation: ObservationId, detector: int, run: ProcessingRun) -> FileKey:
         exposure, name = observation.exposure, str(run)
@@ -408,10 +399,10 @@ class Level2Describer:
         dataset = DatasetKey(self._kind, collection, (self.instrument.name, exposure, detector))
         return FileKey(exposure, (detector, name), dataset)
 
-    def _run_of(self, address: str, detector: int) -> ProcessingRun:
-        """Run of a file by its directory .../{run}/{detector}/, by the collection in its path, or by the user."""
-        path = address if is_path(address) else urllib.parse.urlsplit(address).path
-        # In a repository the collection tells it, whatever comes after.
+    def _run_of(self, uri: str, detector: int) -> ProcessingRun:
+        """Return the run of a file by its directory .../{run}/{detector}/, the collection in its path, or the user."""
+        path = uri if is_path(uri) else urllib.parse.urlsplit(uri).path
+        # The path of a file in a repository contains the collection.
         _, _, below = path.rpartition(f"/{LEVEL2_COLLECTION}/")
         with contextlib.suppress(ArchiveNameError):
             return ProcessingRun.parse(below.partition("/")[0])
@@ -422,38 +413,37 @@ class Level2Describer:
             if self._processing_run is not None:
                 return self._processing_run
             raise DescriptionError(
-                "neither its name nor its directory tells its processing run; "
+                "neither its name nor its directory contains its processing run; "
                 "add --processing-run, such as --processing-run l2b-v20-2025-299"
             ) from None
         if number != str(detector):
-            raise ValueError(f"DETECTOR in the header is {detector}, but it lies in a directory {number}")
+            raise HeaderError(f"DETECTOR in the header is {detector}, but its directory is {number}")
         return run
 
     def describe(self, key: FileKey, structure: FileStructure) -> FileDescription:
-        """Tell records and region from the IMAGE header, see `Describer`."""
-        assert key.dataset is not None, "identify always tells the dataset"
+        """Return records and region from the IMAGE header; see `FileTranslator`."""
         check_layout(structure.hdus)
         hdu = _image_of(structure)
         try:
             observation, detector = identity_of(hdu.cards)
             _, exposure_id, expected = key.dataset.values
             if (observation.exposure, detector) != (exposure_id, expected):
-                raise DescriptionError(_contradiction(observation, detector, exposure_id, expected))
+                _refuse_contradiction(observation, detector, exposure_id, expected)
             shape = shape_of(hdu)
             exposure = self._exposure(observation, hdu.cards)
             place = self._place(observation, detector, hdu, shape)
-        except ValueError as error:
-            raise DescriptionError(f"{error}; mend the header or leave the file out") from None
+        except (HeaderError, ProductError) as error:
+            raise DescriptionError(f"{error}; fix the header or leave the file out") from None
         is_cutout = shape != FRAME_SHAPE
         names = {hdu.name for hdu in structure.hdus}
         remarks = [_CUTOUT] if is_cutout else []
-        if not is_cutout and _is_all_known(structure) and not {FLAGS, VARIANCE} <= names:
+        if not is_cutout and _is_read_to_end(structure) and not {FLAGS, VARIANCE} <= names:
             remarks.append(_PLANES)
         return FileDescription(
             key.dataset,
             (exposure, place),
             remarks=tuple(remarks),
-            derived=self._derived(structure.address, key.dataset, is_cutout),
+            derived=self._derived(structure.uri, key.dataset, is_cutout),
         )
 
     def _exposure(self, observation: ObservationId, cards: Mapping[str, Any]) -> RecordDescription:
@@ -476,7 +466,7 @@ class Level2Describer:
     ) -> RecordDescription:
         corners = frame_corners(hdu.cards, FRAME_SHAPE, origin_of(hdu.cards, shape))
         if corners is None:
-            raise ValueError("it has no celestial WCS")
+            raise HeaderError("it has no celestial WCS")
         return RecordDescription(
             "exposure_detector_region",
             {
@@ -487,19 +477,19 @@ class Level2Describer:
             },
         )
 
-    def _derived(self, address: str, dataset: DatasetKey, is_cutout: bool) -> tuple[DerivedDataset, ...]:
+    def _derived(self, uri: str, dataset: DatasetKey, is_cutout: bool) -> DerivedDataset | None:
         instrument, _, detector = dataset.values
         key = DatasetKey(_WAVELENGTH_KIND, dataset.run, (instrument, detector))
         if is_cutout and key in self._fruitless:
-            return ()
-        return (DerivedDataset(key, functools.partial(self._load_wavelength, address, key, is_cutout)),)
+            return None
+        return DerivedDataset(key, functools.partial(self._load_wavelength, uri, key, is_cutout))
 
-    def _load_wavelength(self, address: str, key: DatasetKey, is_cutout: bool) -> Any:
+    def _load_wavelength(self, uri: str, key: DatasetKey, is_cutout: bool) -> Any:
         # Cutouts of a run are all alike: if the table of one was cut too,
         # there is no need to read those of thousands more.
         if is_cutout and key in self._fruitless:
             return None
-        table = load_wavelength_table(address)
+        table = load_wavelength_table(uri)
         if table is None and is_cutout:
             self._fruitless.add(key)
         return table
@@ -510,28 +500,28 @@ def _image_of(structure: FileStructure) -> HDUInfo:
     for hdu in structure.hdus:
         if hdu.name == IMAGE and len(hdu.image_shape) == 2:
             return hdu
-    raise DescriptionError(f"it has no image in an HDU {IMAGE}; replace it by a good copy")
+    raise DescriptionError(f"no 2-D image in HDU {IMAGE}; replace the file with an intact copy")
 
 
-def _contradiction(observation: ObservationId, detector: int, exposure: int, expected: int) -> str:
-    """Say what the name of a file tells otherwise than its header."""
+def _refuse_contradiction(observation: ObservationId, detector: int, exposure: int, expected: int) -> NoReturn:
+    """Raise an error that lists the differences between header and name."""
     named, _ = ObservationId.from_expidn(exposure * 10 + expected)
     pairs = {"OBSID": (observation, named), "DETECTOR": (detector, expected)}
-    told = [
-        f"{key} in the header is {one}, but its name says {other}"
-        for key, (one, other) in pairs.items()
-        if one != other
+    differences = [
+        f"{key} in the header is {value}, but the file name has {other}"
+        for key, (value, other) in pairs.items()
+        if value != other
     ]
-    return f"{', and '.join(told)}; rename the file, mend the header or leave it out"
+    raise DescriptionError(f"{', and '.join(differences)}; rename the file, fix the header or leave it out")
 
 
-def _is_all_known(structure: FileStructure) -> bool:
-    """Whether headers were read beyond that of the image."""
+def _is_read_to_end(structure: FileStructure) -> bool:
+    """Return whether headers were read beyond that of the image."""
     return structure.hdus[-1].name != IMAGE or structure.size == structure.hdus[-1].end
 
 
-def _refuse_other_products(name: str) -> None:
-    """Raise if a name follows the archive's pattern, but is not that of an image.
+def _check_other_name(name: str) -> None:
+    """Check that a name that is not that of an image is not that of another product of the archive.
 
     Raises
     ------

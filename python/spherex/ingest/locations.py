@@ -1,4 +1,4 @@
-"""Files below the locations that a user names: paths, URIs, directories, lists."""
+"""Locations of files: URIs, local paths, directories and lists."""
 
 from __future__ import annotations
 
@@ -14,85 +14,85 @@ from lsst.resources import ResourcePath
 from .report import IngestReport
 
 
-def is_path(address: str) -> bool:
-    """Whether an address is a path.
+def is_path(uri: str) -> bool:
+    """Return whether a URI is a local path.
 
     Parameters
     ----------
-    address
-        Path or URI.
+    uri
+        URI or local path.
 
     Returns
     -------
     bool
         False for a URI.
     """
-    return "://" not in address
+    return "://" not in uri
 
 
-def name_of(address: str) -> str:
-    """Name of a file without its directory.
+def name_of(uri: str) -> str:
+    """Return the name of a file without its directory.
 
     Parameters
     ----------
-    address
-        Path or URI.
+    uri
+        URI or local path.
 
     Returns
     -------
     str
         The last part.
     """
-    return os.path.basename(address) if is_path(address) else ResourcePath(address).basename()
+    return os.path.basename(uri) if is_path(uri) else ResourcePath(uri).basename()
 
 
-def uri_of(address: str) -> ResourcePath:
-    """URI of a file.
+def resource_path(uri: str) -> ResourcePath:
+    """Return the URI of a file.
 
     Parameters
     ----------
-    address
-        Absolute path or URI.
+    uri
+        URI or absolute path.
 
     Returns
     -------
     lsst.resources.ResourcePath
         The same as a URI.
     """
-    if is_path(address):
-        address = f"file://{urllib.parse.quote(address)}"
-    return ResourcePath(address, forceDirectory=False)
+    if is_path(uri):
+        uri = f"file://{urllib.parse.quote(uri)}"
+    return ResourcePath(uri, forceDirectory=False)
 
 
 _COLUMNS = ("address", "uri", "url", "access_url", "s3_uri", "s3_url", "path", "filename", "cloud_access")
 """Columns that hold addresses, the first one that a table has counts."""
 
 _Cell: TypeAlias = tuple[str, Any]
-"""Place in a list, and what is there."""
+"""Place in a list, and the text there."""
 
 
-class ListedAddress(NamedTuple):
-    """An address and where in the list it is.
+class ListedURI(NamedTuple):
+    """URI and its place in a list.
 
     Parameters
     ----------
-    address
-        Path or URI.
+    uri
+        URI or local path.
     place
         Line or row, both counted from 1.
     """
 
-    address: str
+    uri: str
     place: str
 
 
 def is_list(location: str) -> bool:
-    """Whether a location is a list of addresses, by its extension.
+    """Return whether a location is a list of URIs, by its extension.
 
     Parameters
     ----------
     location
-        Path or URI.
+        URI or local path.
 
     Returns
     -------
@@ -103,38 +103,35 @@ def is_list(location: str) -> bool:
     return _extension(location) in _READERS and not (is_path(location) and os.path.isdir(location))
 
 
-def read_list(location: str) -> list[ListedAddress]:
-    """Read a list of addresses.
+def read_list(location: str) -> list[ListedURI]:
+    """Read a list of URIs.
 
     Parameters
     ----------
     location
-        Path or URI of the list.
+        URI or local path of the list.
 
     Returns
     -------
-    list [ ListedAddress ]
-        The addresses. Those that are relative are taken from the directory of
-        the list.
+    list [ ListedURI ]
+        The URIs. Relative ones are taken from the directory of the list.
 
     Raises
     ------
     ValueError
-        Raised if there are none in it.
+        Raised if it contains none.
     Exception
         Raised if it cannot be read.
     """
     location = location if not is_path(location) else os.path.abspath(location)
-    with uri_of(location).as_local() as local:
-        found = [
-            ListedAddress(_address_of(value), place) for place, value in _READERS[_extension(location)](local.ospath)
-        ]
+    with resource_path(location).as_local() as local:
+        found = [ListedURI(_uri_in(value), place) for place, value in _READERS[_extension(location)](local.ospath)]
     if not found:
-        raise ValueError("there is no address in it")
-    for address, place in found:
-        if not address:
-            raise ValueError(f"{place} of {len(found)} has no address")
-    return [ListedAddress(_resolved(address, location), place) for address, place in found]
+        raise ValueError("it contains no URI")
+    for uri, place in found:
+        if not uri:
+            raise ValueError(f"{place} of {len(found)} has no URI")
+    return [ListedURI(_resolved(uri, location), place) for uri, place in found]
 
 
 def _extension(location: str) -> str:
@@ -161,7 +158,7 @@ def _read_votable(path: str) -> list[_Cell]:
     from astropy.io.votable import parse_single_table
 
     with warnings.catch_warnings():
-        # What a server gets wrong about VOTables is no matter of an ingest.
+        # An ingest reads one column; other faults of a VOTable do not matter.
         warnings.simplefilter("ignore")
         table = parse_single_table(path, verify="ignore").to_table(use_names_over_ids=True)
     return _rows(table[_column(table.colnames)].tolist())
@@ -179,24 +176,24 @@ def _column(names: Sequence[str]) -> str:
     raise ValueError(f"none of its columns ({', '.join(names)}) is one of {', '.join(_COLUMNS)}: rename one")
 
 
-def _address_of(value: Any) -> str:
-    """Address in a cell; empty if there is none."""
+def _uri_in(value: Any) -> str:
+    """Return the URI in a cell; empty if there is none."""
     if isinstance(value, bytes):
         value = value.decode()
     text = "" if value is None else str(value).strip()
     if not text.startswith("{"):
         return text
-    # The archive's table of images says where a copy is by JSON (cloud_access).
+    # The archive's table of images has JSON for copies in the cloud (cloud_access).
     place = json.loads(text)["aws"]
     return f"s3://{place['bucket_name']}/{urllib.parse.quote(place['key'])}"
 
 
-def _resolved(address: str, location: str) -> str:
-    if not is_path(address) or os.path.isabs(address):
-        return address
+def _resolved(uri: str, location: str) -> str:
+    if not is_path(uri) or os.path.isabs(uri):
+        return uri
     if is_path(location):
-        return os.path.join(os.path.dirname(location), address)
-    return str(ResourcePath(location).parent().join(address, forceDirectory=address.endswith("/")))
+        return os.path.join(os.path.dirname(location), uri)
+    return str(ResourcePath(location).parent().join(uri, forceDirectory=uri.endswith("/")))
 
 
 _READERS: dict[str, Callable[[str], Iterable[_Cell]]] = {
@@ -207,89 +204,89 @@ _READERS: dict[str, Callable[[str], Iterable[_Cell]]] = {
 
 
 def find_files(locations: Iterable[str], pattern: re.Pattern[str], report: IngestReport) -> Iterator[str]:
-    """Find files in directories, and pass on those that are named.
+    """Find the files of locations.
 
     Parameters
     ----------
     locations
-        Paths or URIs of files, of directories, and of lists of such addresses.
+        URIs or local paths of files, of directories, and of lists of URIs.
     pattern
-        Searched for in the names of files, without their directories.
+        Regular expression for the names of files, without their directories.
     report
-        Gets a failure for whatever cannot be searched, for named files that do
-        not match, and for locations without a file.
+        Report that gets a failure for a location that cannot be searched, a
+        named file that does not match, and a location without a file.
 
     Yields
     ------
     str
-        Absolute path or URI of a file, each once.
+        URI or absolute path of a file, each once.
     """
     seen: set[str] = set()
     for location, origin in _named(locations, report):
         part = IngestReport()
         found = 0
-        for address in _search(location, pattern, part):
+        for uri in _search(location, pattern, part):
             found += 1
-            if address not in seen:
-                seen.add(address)
-                yield address
+            if uri not in seen:
+                seen.add(uri)
+                yield uri
         if not found and not part.failures:
             part.fail(
                 location,
-                f"no file in it has a name that matches '{pattern.pattern}'; check the directory or give --regex",
+                f"no file in it has a name that matches '{pattern.pattern}'; check the directory or use --regex",
             )
-        for address, reason in part.failures:
-            report.fail(address, f"{reason}{origin}")
+        for uri, reason in part.failures:
+            report.fail(uri, f"{reason}{origin}")
 
 
 def _named(locations: Iterable[str], report: IngestReport) -> Iterator[tuple[str, str]]:
-    """Locations, and those in lists, with words on where in the list they are."""
+    """Yield locations, those in lists too, with a text on their place in the list."""
     for location in locations:
         if not is_list(location):
             yield location, ""
             continue
         try:
-            addresses = read_list(location)
+            uris = read_list(location)
         except FileNotFoundError:
             report.fail(location, "there is no such file; check its name")
         except Exception as error:
             # Readers of tables raise errors of many kinds.
             text = str(error).strip() or type(error).__name__
-            report.fail(location, f"it is no list of addresses ({text.splitlines()[0]}); see the documentation")
+            report.fail(location, f"it is not a list of URIs ({text.splitlines()[0]}); see the documentation")
         else:
-            for address, place in addresses:
-                yield address, f" (it is {place} of {location})"
+            for uri, place in uris:
+                yield uri, f" (it is {place} of {location})"
 
 
 def _search(location: str, pattern: re.Pattern[str], report: IngestReport) -> Iterator[str]:
-    """Files of one location."""
+    """Yield the files of one location."""
     if is_path(location) and not (location.startswith("file:") and not os.path.lexists(location)):
         yield from _search_local(location, pattern, report)
         return
     try:
-        uri = ResourcePath(location)
-        if uri.isLocal:
-            yield from _search_local(uri.ospath, pattern, report)
-        elif uri.isdir():
-            for root, _, names in uri.walk(pattern):
+        resource = ResourcePath(location)
+        if resource.isLocal:
+            yield from _search_local(resource.ospath, pattern, report)
+        elif resource.isdir():
+            for root, _, names in resource.walk(pattern):
                 for name in names:
                     yield str(root.join(name, forceDirectory=False))
-        elif pattern.search(uri.basename()):
-            yield str(uri)
+        elif pattern.search(resource.basename()):
+            yield str(resource)
         else:
             report.fail(
                 location,
-                f"its name does not match '{pattern.pattern}'; if it is a directory, let its address end in /, "
-                "else rename it or give --regex",
+                f"its name does not match '{pattern.pattern}'; if it is a directory, end its URI with /, "
+                "else rename it or use --regex",
             )
     except Exception as error:
         # Remote back ends raise errors of many libraries.
         text = str(error).strip() or type(error).__name__
-        report.fail(location, f"it cannot be searched ({text.splitlines()[0]}); check the address and try again")
+        report.fail(location, f"it cannot be searched ({text.splitlines()[0]}); check the URI and try again")
 
 
 def _search_local(path: str, pattern: re.Pattern[str], report: IngestReport) -> Iterator[str]:
-    """Files of one local location.
+    """Yield the files of one local location.
 
     lsst.resources follows links to directories without noticing loops.
     """
@@ -325,9 +322,9 @@ def _is_directory(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
     except OSError:
-        # A link to itself, for instance: whoever opens it will say so.
+        # A link to itself, for instance, fails when it is opened.
         return False
 
 
 def _mismatch(pattern: re.Pattern[str]) -> str:
-    return f"its name does not match '{pattern.pattern}'; rename it or give --regex"
+    return f"its name does not match '{pattern.pattern}'; rename it or use --regex"

@@ -1,138 +1,32 @@
-"""From locations of files to their descriptions."""
+"""Reader of files: from their URIs to their descriptions."""
 
 from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import dataclasses
 import filecmp
-import functools
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from spherex.errors import DescriptionError, ProductError
-from spherex.fits import open_source, scan_hdus
+from spherex.errors import DescriptionError, HeaderError, ProductError
+from spherex.fits import read_many
 
-from .locations import uri_of
+from .locations import resource_path
 from .writer import DescribedFile
 
 if TYPE_CHECKING:
-    from spherex.fits import HDUInfo
-
-    from .descriptions import DatasetKey, Describer, FileKey
+    from .descriptions import DatasetKey, FileKey, FileStructure, FileTranslator
     from .engine import IngestOptions
-    from .report import Tally
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class FileStructure:
-    """The HDUs of a file.
-
-    Parameters
-    ----------
-    address
-        Path or URI.
-    size
-        Size of the file in bytes, None if its server does not tell.
-    hdus
-        HDUs in the order of the file.
-    """
-
-    address: str
-    size: int | None
-    hdus: list[HDUInfo]
-
-
-def read_structure(address: str, last: str | None = None) -> FileStructure | DescriptionError:
-    """Read the headers of a file and check that its data are all there.
-
-    Parameters
-    ----------
-    address
-        Local path or URI.
-    last
-        HDU up to which a remote file is read; by default all are.
-
-    Returns
-    -------
-    FileStructure or DescriptionError
-        The structure, or why there is none: the reader may be in another
-        thread than the one that has to report it.
-    """
-
-    def read() -> FileStructure:
-        with open_source(address, sparse=True) as source:
-            return FileStructure(address, source.size, scan_hdus(source, last=None if source.is_local else last))
-
-    return attempt(read)
-
-
-def attempt(read: Callable[[], FileStructure]) -> FileStructure | DescriptionError:
-    """Read something, and say what is wrong if that fails.
-
-    Parameters
-    ----------
-    read
-        Reads a file.
-
-    Returns
-    -------
-    FileStructure or DescriptionError
-        What it returns, or why it failed.
-    """
-    try:
-        return read()
-    except DescriptionError as error:
-        return error
-    except ProductError as error:
-        return DescriptionError(f"{error}; replace it by a good copy")
-    except FileNotFoundError:
-        return DescriptionError("the file does not exist; check its name")
-    except PermissionError:
-        return DescriptionError("no permission to read it; ask its owner or use chmod")
-    except IsADirectoryError:
-        return DescriptionError("it is a directory, not a file; name a file")
-    except Exception as error:
-        # Remote back ends raise errors of many libraries.
-        text = str(error).strip() or type(error).__name__
-        return DescriptionError(f"it cannot be read ({text.splitlines()[0]}); check the address and try again")
-
-
-def read_structures(
-    addresses: Iterable[str], threads: int, read: Callable[[str], FileStructure | DescriptionError] = read_structure
-) -> Iterator[FileStructure | DescriptionError]:
-    """Read many files, in their order.
-
-    Parameters
-    ----------
-    addresses
-        Local paths or URIs.
-    threads
-        Number of files that are read at the same time. More than one is
-        slower where files are in memory or on a fast disk, and faster where
-        each of them has to be waited for.
-    read
-        Reads one of them.
-
-    Yields
-    ------
-    FileStructure or DescriptionError
-        What ``read`` returns.
-    """
-    if threads == 1:
-        yield from map(read, addresses)
-        return
-    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-        yield from pool.map(read, addresses)
+    from .report import IngestReport
 
 
 _COPIED_AT_ONCE = 4 * 2**30
 """Bytes that are copied in a transaction, more only if one exposure has more."""
 
 Found = tuple["FileKey", str]
-"""A file that was found: where it belongs, and its address."""
+"""Exposure and dataset of a file, and its URI or local path."""
 
 
 def batches(found: list[Found], size: int) -> Iterator[list[Found]]:
@@ -191,32 +85,13 @@ def portions(
         yield portion
 
 
-def by_dataset(files: Iterable[DescribedFile]) -> dict[DatasetKey, list[DescribedFile]]:
-    """Sort files by the dataset that they become.
-
-    Parameters
-    ----------
-    files
-        The files.
-
-    Returns
-    -------
-    dict [ DatasetKey, list [ DescribedFile ] ]
-        Files of each dataset.
-    """
-    twins: dict[DatasetKey, list[DescribedFile]] = {}
-    for file in files:
-        twins.setdefault(file.description.dataset, []).append(file)
-    return twins
-
-
 def is_same_file(one: str, other: str) -> bool:
-    """Whether two addresses lead to one local file.
+    """Return whether two paths lead to the same local file.
 
     Parameters
     ----------
     one, other
-        Paths or URIs.
+        URIs or local paths.
 
     Returns
     -------
@@ -230,19 +105,19 @@ def is_same_file(one: str, other: str) -> bool:
 
 
 def is_copy(one: str, other: str) -> bool:
-    """Whether two local files have the same bytes.
+    """Return whether two local files have the same bytes.
 
     Parameters
     ----------
     one, other
-        Paths or URIs.
+        URIs or local paths.
 
     Returns
     -------
     bool
         False also if one of them is remote or cannot be read.
     """
-    ours, theirs = uri_of(one), uri_of(other)
+    ours, theirs = resource_path(one), resource_path(other)
     try:
         return ours.isLocal and theirs.isLocal and filecmp.cmp(ours.ospath, theirs.ospath, shallow=False)
     except OSError:
@@ -250,45 +125,44 @@ def is_copy(one: str, other: str) -> bool:
 
 
 class FileReader:
-    """Reads headers and has them described.
+    """Reader of the headers of files, with a translator.
 
     Parameters
     ----------
-    describer
-        Knows the kind of file.
+    translator
+        Translator of the kind of file.
     options
-        What the user chose.
-    tally
-        Gets the failures.
-    find_present
-        Returns which of some datasets are in the repository.
+        Choices of the user.
+    report
+        Report that gets the failures.
+    find_existing
+        Function that returns which datasets are in the repository.
     """
 
     def __init__(
         self,
-        describer: Describer,
+        translator: FileTranslator,
         options: IngestOptions,
-        tally: Tally,
-        find_present: Callable[[Iterable[DatasetKey]], set[DatasetKey]],
+        report: IngestReport,
+        find_existing: Callable[[Iterable[DatasetKey]], set[DatasetKey]],
     ) -> None:
-        self._describer = describer
-        self._policy = describer.policy
+        self._translator = translator
         self._options = options
-        self._tally = tally
-        self._find_present = find_present
+        self._report = report
+        self._find_existing = find_existing
 
-    def identify(self, addresses: Iterable[str]) -> list[Found]:
-        """Sort files by exposure, as far as they can be understood.
+    def identify(self, uris: Iterable[str]) -> list[Found]:
+        """Sort files by exposure.
 
         Parameters
         ----------
-        addresses
-            Paths or URIs.
+        uris
+            URIs or local paths.
 
         Returns
         -------
         list [ tuple [ FileKey, str ] ]
-            Where each file belongs, and its address.
+            Exposure and dataset of each good file, and its URI or local path.
 
         Raises
         ------
@@ -296,54 +170,39 @@ class FileReader:
             Raised if nothing more is to be tried.
         """
         found, nameless = [], []
-        report = self._tally.report
-        for address in addresses:
-            report.found += 1
+        for uri in uris:
+            self._report.found += 1
             try:
-                _check_name(address)
-                with _understanding():
-                    key = self._describer.identify(address)
+                _check_name(uri)
+                with _header_errors():
+                    key = self._translator.identify(uri)
             except DescriptionError as error:
-                report.fail(address, error)
+                self._report.fail_file(uri, error)
                 continue
             if key is None:
-                nameless.append(address)
+                nameless.append(uri)
             else:
-                found.append((key, address))
-        report.not_tried = len(found) + len(nameless)
-        self._tally.check()
-        if nameless:
-            found += self._identify_by_headers(nameless)
+                found.append((key, uri))
+        self._report.check()
+        # The headers of nameless files are read again with their exposure: to
+        # keep them would take memory that grows with the number of files.
+        for uri, future in zip(nameless, self._read(nameless), strict=True):
+            try:
+                with _file_errors():
+                    structure = future.result()
+                with _header_errors():
+                    found.append((self._translator.identify_by_headers(structure), uri))
+            except DescriptionError as error:
+                self._report.fail_file(uri, error)
+            self._report.check()
         found.sort(key=lambda item: (item[0].group, item[0].member, item[1]))
         return found
 
-    def _identify_by_headers(self, addresses: list[str]) -> list[Found]:
-        """Read the headers of files whose names do not tell.
-
-        They are read again with their exposure: to keep what they say would
-        take memory that grows with their number.
-        """
-        found = []
-        for address, structure in zip(addresses, self._read(addresses), strict=True):
-            try:
-                if isinstance(structure, DescriptionError):
-                    raise structure
-                with _understanding():
-                    key = self._describer.identify(address, structure)
-                assert key is not None, "nothing but the headers is left to ask"
-            except DescriptionError as error:
-                self._tally.fail(address, error)
-            else:
-                found.append((key, address))
-            self._tally.check()
-        return found
-
-    def _read(self, addresses: list[str]) -> Iterator[FileStructure | DescriptionError]:
-        read = self._policy.read or functools.partial(read_structure, last=self._policy.last_hdu)
-        return read_structures(addresses, self._options.threads, read)
+    def _read(self, uris: Iterable[str]) -> Iterator[concurrent.futures.Future[FileStructure]]:
+        return read_many(self._translator.read, uris, threads=self._options.threads)
 
     def describe(self, batch: list[Found]) -> list[DescribedFile]:
-        """Read the headers of a batch, and report files that are bad.
+        """Read the headers of a batch, and report bad files.
 
         Parameters
         ----------
@@ -353,97 +212,114 @@ class FileReader:
         Returns
         -------
         list [ DescribedFile ]
-            The good ones. Where a failure ends the ingest, those of the
+            The good files. After a failure that ends the ingest, those of the
             exposures before it.
         """
         if self._options.skip_existing:
-            batch = self._skip_present(batch)
+            existing = self._find_existing({key.dataset for key, _ in batch})
+            self._report.skipped += sum(key.dataset in existing for key, _ in batch)
+            batch = [(key, uri) for key, uri in batch if key.dataset not in existing]
         files: list[DescribedFile] = []
-        structures = self._read([address for _, address in batch])
-        for (key, address), structure in zip(batch, structures, strict=True):
+        for (key, uri), future in zip(batch, self._read([uri for _, uri in batch]), strict=True):
             try:
-                if isinstance(structure, DescriptionError):
-                    raise structure
-                with _understanding():
-                    description = self._describer.describe(key, structure)
+                with _file_errors():
+                    structure = future.result()
+                with _header_errors():
+                    description = self._translator.describe(key, structure)
             except DescriptionError as error:
-                self._tally.fail(address, error)
-                if self._tally.is_over:
+                self._report.fail_file(uri, error)
+                if self._report.is_over:
                     files = [file for file in files if file.group != key.group]
                     break
             else:
-                files.append(DescribedFile(address, structure.size, key.group, description))
-            self._tally.check()
-        return self._drop_twins(files)
+                files.append(DescribedFile(uri, structure.size, key.group, description))
+            self._report.check()
+        return self._without_duplicates(files)
 
-    def _skip_present(self, batch: list[Found]) -> list[Found]:
-        """Leave out files whose dataset is there, without a look into them."""
-        present = self._find_present({key.dataset for key, _ in batch if key.dataset is not None})
-        left = [(key, address) for key, address in batch if key.dataset not in present]
-        self._tally.skip(len(batch) - len(left))
-        return left
-
-    def _drop_twins(self, files: list[DescribedFile]) -> list[DescribedFile]:
+    def _without_duplicates(self, files: list[DescribedFile]) -> list[DescribedFile]:
         """Leave out different files for one dataset, and repetitions of a file."""
-        datasets = by_dataset(files)
+        datasets: dict[DatasetKey, list[DescribedFile]] = {}
+        for file in files:
+            datasets.setdefault(file.description.dataset, []).append(file)
         if len(datasets) == len(files):
             return files
-        # Of a dataset that is there, one of them may be the file.
-        present = self._find_present(key for key, twins in datasets.items() if len(twins) > 1)
+        # Of an existing dataset, one of them may be the file.
+        existing = self._find_existing(key for key, duplicates in datasets.items() if len(duplicates) > 1)
         left: list[DescribedFile] = []
-        for key, twins in datasets.items():
+        for key, duplicates in datasets.items():
             # Copies are compared byte by byte, which may take long.
-            self._tally.check()
-            kept = next((twin for twin in twins if not os.path.islink(twin.address)), twins[0])
-            others = [twin.address for twin in twins if twin is not kept]
-            if all(is_same_file(kept.address, other) for other in others):
+            self._report.check()
+            kept = next((file for file in duplicates if not os.path.islink(file.uri)), duplicates[0])
+            others = [file.uri for file in duplicates if file is not kept]
+            is_one_file = all(is_same_file(kept.uri, other) for other in others)
+            if not is_one_file and key in existing:
+                left += duplicates
+            elif is_one_file or all(is_copy(kept.uri, other) for other in others):
                 left.append(kept)
-                self._tally.skip(len(others))
-            elif key in present:
-                left += twins
-            elif all(is_copy(kept.address, other) for other in others):
-                left.append(kept)
-                self._tally.skip(len(others))
-                for other in others:
-                    self._tally.report.note_skipped(other, f"it is a copy of {kept.address}")
+                self._report.skipped += len(others)
+                for other in others if not is_one_file else ():
+                    self._report.note_duplicate(other, kept.uri)
             else:
-                self._fail_twins(twins)
-                if self._tally.is_over:
-                    left = [file for file in left if file.group != twins[0].group]
+                self._fail_duplicates(duplicates)
+                if self._report.is_over:
+                    left = [file for file in left if file.group != duplicates[0].group]
                     break
         return left
 
-    def _fail_twins(self, twins: list[DescribedFile]) -> None:
-        for twin in twins:
-            other = next(other.address for other in twins if other is not twin)
-            self._tally.fail(
-                twin.address,
-                f"{other} is for the same dataset {twin.description.dataset.values}; "
-                f"name only one of them, or tell them apart by --regex and {self._policy.type_option}",
+    def _fail_duplicates(self, duplicates: list[DescribedFile]) -> None:
+        for file in duplicates:
+            other = next(other.uri for other in duplicates if other is not file)
+            self._report.fail_file(
+                file.uri,
+                f"{other} is for the same dataset {file.description.dataset.values}; "
+                f"name only one of them, or separate them by --regex and {self._translator.type_option}",
             )
 
 
-def _check_name(address: str) -> None:
+def _check_name(uri: str) -> None:
     try:
-        address.encode()
+        uri.encode()
     except UnicodeEncodeError:
         raise DescriptionError("its path is not UTF-8, so no URI can name it; rename the file or directory") from None
 
 
 @contextlib.contextmanager
-def _understanding() -> Iterator[None]:
-    """Turn whatever a describer raises into a `DescriptionError`.
-
-    One file that nobody foresaw must not end the ingest of all the others.
-    """
+def _file_errors() -> Iterator[None]:
+    """Turn the errors of reading a file into `DescriptionError`."""
     try:
         yield
     except DescriptionError:
         raise
     except ProductError as error:
-        raise DescriptionError(f"{error}; replace it by a good copy") from None
+        raise DescriptionError(f"{error}; replace the file with an intact copy") from None
+    except FileNotFoundError:
+        raise DescriptionError("the file does not exist; check its name") from None
+    except PermissionError:
+        raise DescriptionError("no permission to read it; ask its owner or use chmod") from None
+    except IsADirectoryError:
+        raise DescriptionError("it is a directory, not a file; name a file") from None
+    except Exception as error:
+        # Remote back ends raise errors of many libraries.
+        text = str(error).strip() or type(error).__name__
+        raise DescriptionError(f"it cannot be read ({text.splitlines()[0]}); check the URI and try again") from error
+
+
+@contextlib.contextmanager
+def _header_errors() -> Iterator[None]:
+    """Turn the errors of a translator into `DescriptionError`.
+
+    An unforeseen error of one file must not end the ingest of all others.
+    """
+    try:
+        yield
+    except DescriptionError:
+        raise
+    except HeaderError as error:
+        raise DescriptionError(f"{error}; fix the header or leave the file out") from None
+    except ProductError as error:
+        raise DescriptionError(f"{error}; replace the file with an intact copy") from None
     except Exception as error:
         text = (str(error).strip() or "no reason given").splitlines()[0]
         raise DescriptionError(
-            f"its header cannot be understood ({type(error).__name__}: {text}); mend it or leave the file out"
+            f"its header cannot be understood ({type(error).__name__}: {text}); fix it or leave the file out"
         ) from error

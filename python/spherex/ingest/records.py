@@ -13,43 +13,42 @@ from typing import TYPE_CHECKING, Any
 from lsst.daf.butler import Timespan
 from lsst.sphgeom import ConvexPolygon
 
-from .descriptions import FileDescription, RecordDescription
+from spherex.errors import DescriptionError
+
+from .descriptions import FileDescription, FileTranslator, RecordDescription, Tolerances
 
 if TYPE_CHECKING:
     from lsst.daf.butler import Butler, DimensionRecord
 
-    from .descriptions import IngestPolicy
 
-
-def merge(one: Any, other: Any, policy: IngestPolicy, field: str = "") -> Any | None:
-    """Make one value of two that differ by rounding or measurement at most.
+def merge(one: Any, other: Any, tolerances: Tolerances, field: str = "") -> Any | None:
+    """Return one value for two that differ by rounding or measurement at most.
 
     Parameters
     ----------
     one, other
         The values, neither of them None.
-    policy
-        Says how much they may differ.
+    tolerances
+        Largest differences of equal values.
     field
-        Name of the field that they are values of.
+        Name of their field.
 
     Returns
     -------
     value
-        The same whichever is named first, and ``one`` itself where nothing is
-        to be changed: of two numbers the smaller one, the union of two
-        timespans, one of two regions. None if the values contradict each
-        other.
+        The smaller one of two numbers, the union of two timespans, one of two
+        regions, whatever their order; ``one`` itself where nothing changes.
+        None if the values contradict each other.
     """
     if one is other or one == other:
         return one
     if isinstance(one, float) and isinstance(other, float):
-        tolerance = policy.tolerances.get(field, 1e-9)
+        tolerance = tolerances.numbers.get(field, 1e-9)
         return min(one, other) if math.isclose(one, other, rel_tol=1e-9, abs_tol=tolerance) else None
     if isinstance(one, Timespan) and isinstance(other, Timespan):
-        return _merge_times(one, other, policy.same_time)
+        return _merge_times(one, other, tolerances.time)
     if isinstance(one, ConvexPolygon) and isinstance(other, ConvexPolygon):
-        return _merge_places(one, other, policy.same_place)
+        return _merge_places(one, other, tolerances.place)
     return None
 
 
@@ -67,17 +66,17 @@ def _merge_places(one: ConvexPolygon, other: ConvexPolygon, tolerance: float) ->
     if len(ours) != len(theirs) or any((a - b).getNorm() >= tolerance for a, b in zip(ours, theirs, strict=True)):
         return None
     # Any choice is as good, as long as it is the same in every order. A hull
-    # would not do: four corners tell where a pixel is, more do not.
+    # would not do: the place of a pixel follows from four corners only.
     return min(one, other, key=lambda polygon: [tuple(vertex) for vertex in polygon.getVertices()])
 
 
 _Claim = tuple[int, RecordDescription]
-"""Number of a file, and what it knows of a record."""
+"""Number of a file, and the values that it has for a record."""
 
 
 @dataclasses.dataclass(slots=True)
 class _Entry:
-    """What is known of one record."""
+    """Values of one record, and whether it has to be written."""
 
     values: dict[str, Any]
     is_new: bool
@@ -85,43 +84,39 @@ class _Entry:
     defaults: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
-class RecordBook:
-    """Dimension records that the files of a batch know something of.
+class DimensionRecords:
+    """Dimension records that the files of a batch have values for.
 
-    A file completes what is unknown so far, and never replaces what is known
-    by nothing. What it knows differently than the repository or another file
-    is a conflict, unless it differs so little that one value can be made of
-    both. The order of the files never matters.
+    A file fills in unknown values, and never replaces a known value by None.
+    Different values of a file and the repository, or of two files, are a
+    conflict, unless they differ by less than the tolerance. The order of the
+    files never matters.
 
     Parameters
     ----------
     butler
         The repository.
-    last_resorts
-        Values for fields of new records that no file knows, by element.
+    translator
+        Translator of the files, with tolerances, fallbacks and optional fields.
     update
-        Let files overwrite what differs in the repository.
-    policy
-        Says how much values may differ.
+        Let files overwrite values of the repository.
     """
 
-    def __init__(
-        self, butler: Butler, last_resorts: Mapping[str, Mapping[str, Any]], update: bool, policy: IngestPolicy
-    ) -> None:
+    def __init__(self, butler: Butler, translator: FileTranslator, update: bool) -> None:
         self._butler = butler
-        self._policy = policy
-        self._last_resorts = last_resorts
+        self._tolerances = translator.tolerances
+        self._fallbacks = translator.fallbacks
         self._update = update
         self._entries: dict[str, dict[tuple[Any, ...], _Entry]] = {}
         self._key_fields: dict[str, tuple[str, ...]] = {}
         self._lengths: dict[str, dict[str, int]] = {}
         self._lacking = {
             element: fields.difference(butler.dimensions[element].schema.names)
-            for element, fields in policy.optional_fields.items()
+            for element, fields in translator.optional_fields.items()
         }
 
     def load(self, descriptions: Iterable[FileDescription]) -> None:
-        """Get those records that the repository has, by one query an element.
+        """Get the records of the repository, by one query for each element.
 
         Parameters
         ----------
@@ -169,37 +164,38 @@ class RecordBook:
         return tuple([record.values[name] for name in fields])
 
     def add(self, files: Mapping[int, tuple[str, FileDescription]]) -> dict[int, str]:
-        """Take over what files know, of each all or nothing.
+        """Take over the values of files, of each file all or nothing.
 
         Parameters
         ----------
         files
-            Address of each file, and what it knows, by number.
+            URI and description of each file, by number.
 
         Returns
         -------
         dict [ int, str ]
-            Why files are refused, by their numbers: those that contradict the
-            repository, and of the others all that contradict each other,
-            because which one is right is not guessed.
+            Reasons to refuse files, by their numbers. Refused are files that
+            contradict the repository, and of the others all that contradict
+            each other: the right one is not guessed.
         """
         claims: dict[tuple[str, tuple[Any, ...]], list[_Claim]] = {}
         for number, (_, description) in files.items():
             for record in map(self._fitted, description.records):
                 claims.setdefault((record.element, self._key(record)), []).append((number, record))
         refused: dict[int, str] = {}
-        for (element, key), ones in claims.items():
-            for number, record in ones:
-                reason = self._objection(record, self._entries[element].get(key))
-                if reason is not None:
-                    refused.setdefault(number, reason)
+        for (element, key), of_record in claims.items():
+            for number, record in of_record:
+                try:
+                    self._check(record, self._entries[element].get(key))
+                except DescriptionError as error:
+                    refused.setdefault(number, str(error))
         conflicts: dict[int, str] = {}
-        for ones in claims.values():
-            left = [one for one in ones if one[0] not in refused]
+        for of_record in claims.values():
+            left = [claim for claim in of_record if claim[0] not in refused]
             conflicts = self._conflicts(left, files) | conflicts
         refused |= conflicts
-        for (element, key), ones in claims.items():
-            records = [record for number, record in ones if number not in refused]
+        for (element, key), of_record in claims.items():
+            records = [record for number, record in of_record if number not in refused]
             if records:
                 entry = self._entries[element].setdefault(key, _Entry({}, is_new=True))
                 self._take_over(records, entry)
@@ -213,36 +209,35 @@ class RecordBook:
         values = {name: value for name, value in record.values.items() if name not in lacking}
         return dataclasses.replace(record, values=values)
 
-    def _objection(self, record: RecordDescription, entry: _Entry | None) -> str | None:
-        """Why the repository cannot take what a file knows, if it cannot."""
+    def _check(self, record: RecordDescription, entry: _Entry | None) -> None:
+        """Check that the repository can take the values of a file."""
         for name, length in self._lengths_of(record.element).items():
             value = record.values.get(name)
             if value is not None and len(value) > length:
-                return (
+                raise DescriptionError(
                     f"{name} of {record.element} has {len(value)} characters, the repository has room for {length}; "
-                    "mend the header or leave the file out"
+                    "fix the header or leave the file out"
                 )
         if entry is None or self._update:
-            return None
+            return
         for name, value in record.values.items():
             old = entry.values.get(name)
-            if value is None or old is None or value is old or merge(old, value, self._policy, name) is not None:
+            if value is None or old is None or value is old or merge(old, value, self._tolerances, name) is not None:
                 continue
-            return (
+            raise DescriptionError(
                 f"{self._contradiction(record, name, value, old)} in the repository; "
                 "use --update-records if the file is right"
             )
-        return None
 
     def _lengths_of(self, element: str) -> dict[str, int]:
-        """Longest texts that fields of a record can have."""
+        """Return the lengths of the text columns of an element."""
         if element not in self._lengths:
             columns = self._butler.dimensions[element].schema.all
-            self._lengths[element] = {one.name: one.length for one in columns if one.type == "string"}
+            self._lengths[element] = {column.name: column.length for column in columns if column.type == "string"}
         return self._lengths[element]
 
     def _conflicts(self, claims: list[_Claim], files: Mapping[int, tuple[str, FileDescription]]) -> dict[int, str]:
-        """Why files cannot be right, all of them, by their numbers."""
+        """Return the contradictions between files, by their numbers."""
         conflicts: dict[int, str] = {}
         for name in claims[0][1].values if len(claims) > 1 else ():
             owners = [
@@ -253,41 +248,41 @@ class RecordBook:
             if all(value is owners[0][0] or value == owners[0][0] for value, *_ in owners):
                 continue
             for one, other in itertools.combinations(owners, 2):
-                if merge(one[0], other[0], self._policy, name) is None:
+                if merge(one[0], other[0], self._tolerances, name) is None:
                     for (value, number, record), (theirs, their_number, _) in ((one, other), (other, one)):
                         text = self._contradiction(record, name, value, theirs)
                         conflicts.setdefault(
-                            number, f"{text} in {files[their_number][0]}; mend or leave out the one that is wrong"
+                            number, f"{text} in {files[their_number][0]}; fix or leave out the wrong one"
                         )
         return conflicts
 
     def _contradiction(self, record: RecordDescription, name: str, value: Any, other: Any) -> str:
         owner = ", ".join(f"{field} {record.values[field]!r}" for field in self._key_fields[record.element][1:])
         text = f"{name} of {record.element} ({owner}) is"
-        return f"{text} another one than" if name == "region" else f"{text} {value}, but {other}"
+        return f"{text} different from that" if name == "region" else f"{text} {value}, but {other}"
 
     def _take_over(self, records: Sequence[RecordDescription], entry: _Entry) -> None:
-        """Change what is known of a record by what files know, which agree."""
-        known, news = entry.values, {}
+        """Change the values of a record by those of files, which agree."""
+        current, changes = entry.values, {}
         for name in records[0].values:
             values = [record.values[name] for record in records if record.values.get(name) is not None]
-            old = known.get(name)
+            old = current.get(name)
             if not values or all(value is old for value in values):
                 continue
-            if old is not None and all(merge(old, value, self._policy, name) is not None for value in values):
+            if old is not None and all(merge(old, value, self._tolerances, name) is not None for value in values):
                 values.insert(0, old)
-            merged = functools.reduce(functools.partial(merge, policy=self._policy, field=name), values)
+            merged = functools.reduce(functools.partial(merge, tolerances=self._tolerances, field=name), values)
             if merged is not old:
-                news[name] = merged
+                changes[name] = merged
         if self._update and not entry.is_new:
-            news |= {name: None for name in records[0].emptied if known.get(name) is not None}
+            changes |= {name: None for name in records[0].cleared if current.get(name) is not None}
         defaults = next((record.defaults for record in records if record.defaults), {})
         if entry.is_new:
             entry.defaults = dict(defaults)
-        elif all(known.get(name) is None and news.get(name) is None for name in defaults):
-            news |= defaults
-        if news:
-            known.update(news)
+        elif all(current.get(name) is None and changes.get(name) is None for name in defaults):
+            changes |= defaults
+        if changes:
+            current.update(changes)
             entry.is_changed = not entry.is_new
 
     def pending(self) -> Iterator[tuple[str, list[DimensionRecord], list[DimensionRecord]]]:
@@ -304,11 +299,11 @@ class RecordBook:
         """
         for element in self._butler.dimensions.sorted(self._entries):
             entries = self._entries[element.name].values()
-            last_resorts = self._last_resorts.get(element.name, {})
+            fallbacks = self._fallbacks.get(element.name, {})
             new, changed = [], []
             for entry in entries:
                 if entry.is_new:
-                    for defaults in (entry.defaults, last_resorts):
+                    for defaults in (entry.defaults, fallbacks):
                         if all(entry.values.get(name) is None for name in defaults):
                             entry.values.update(defaults)
                     new.append(element.RecordClass(**entry.values))
@@ -318,7 +313,7 @@ class RecordBook:
 
 
 def _is_among(column: Any, values: set[Any]) -> Any:
-    """Expression that is true for these values of a column, and perhaps others."""
+    """Return an expression that is true for these values of a column, and perhaps others."""
     if all(isinstance(value, int) for value in values):
         first, last = min(values), max(values)
         if last - first < 2 * len(values):

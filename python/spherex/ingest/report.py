@@ -1,21 +1,30 @@
-"""Report of an ingest run."""
+"""Report of an ingest: counts, failures, and when to stop."""
 
 from __future__ import annotations
 
 import collections
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-from spherex.errors import Remark, counted
+from spherex.errors import counted
 
-if TYPE_CHECKING:
-    from .engine import IngestOptions
+
+class StopIngest(Exception):  # noqa: N818
+    """Request to end the ingest with the report as it is."""
 
 
 @dataclasses.dataclass
 class IngestReport:
-    """Counts and failures of an ingest."""
+    """Counts and failures of an ingest, or of a part of it."""
+
+    dry_run: bool = False
+    """Whether nothing was written."""
+
+    fail_fast: bool = False
+    """Whether the first failure ends the ingest."""
+
+    is_stopped: Callable[[], bool] = bool
+    """Function that returns whether the user wants the ingest to stop."""
 
     found: int = 0
     """Files that were found."""
@@ -23,14 +32,14 @@ class IngestReport:
     ingested: int = 0
     """Files that became datasets."""
 
-    present: int = 0
-    """Files that were looked at and found in the repository, unchanged."""
+    existing: int = 0
+    """Files that were compared with existing datasets, and are the same."""
 
     skipped: int = 0
-    """Files passed over because their dataset is in the repository."""
+    """Files that were skipped: their dataset exists, or they are duplicates."""
 
-    not_tried: int = 0
-    """Files left alone because the ingest had to stop before."""
+    failed: int = 0
+    """Files that failed. Other failures are locations that cannot be searched."""
 
     new_records: int = 0
     """Dimension records that were inserted."""
@@ -39,11 +48,9 @@ class IngestReport:
     """Dimension records that were completed or updated, by dimension element."""
 
     unknown: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
-    """Files that were ingested although they do not tell something, by what
-    they do not tell.
-    """
+    """Files that were ingested although they lack a property, by property."""
 
-    remarks: collections.Counter[Remark] = dataclasses.field(default_factory=collections.Counter)
+    remarks: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     """Files that were ingested and have a peculiarity, by peculiarity."""
 
     derived: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
@@ -56,123 +63,28 @@ class IngestReport:
     """Originals that have to stay, if they were to be listed, by reason."""
 
     notes: list[str] = dataclasses.field(default_factory=list)
-    """What else the user is to be told, line by line."""
+    """Further lines for the user."""
 
     failures: list[tuple[str, str]] = dataclasses.field(default_factory=list)
-    """Address and reason of each failure."""
+    """URI and reason of each failure."""
 
-    dry_run: bool = False
-    """Whether nothing was written."""
+    @property
+    def not_tried(self) -> int:
+        """Files that were found, but not tried because the ingest stopped."""
+        return self.found - self.ingested - self.existing - self.skipped - self.failed
 
     @property
     def is_success(self) -> bool:
         """Whether all that was found is in the repository now."""
         return not self.failures and not self.not_tried
 
-    def fail(self, address: str, reason: object) -> None:
-        """Note that a file, or a place to look for files, failed.
-
-        Parameters
-        ----------
-        address
-            Path or URI.
-        reason
-            What was wrong and what to do about it.
-        """
-        self.failures.append((address, " ".join(str(reason).split())))
-
-    def add(self, other: IngestReport) -> None:
-        """Add the counts and failures of a part of the ingest.
-
-        Parameters
-        ----------
-        other
-            Report on that part.
-        """
-        for field in ("ingested", "present", "skipped", "not_tried", "new_records"):
-            setattr(self, field, getattr(self, field) + getattr(other, field))
-        self.changed_records.update(other.changed_records)
-        self.unknown.update(other.unknown)
-        self.remarks.update(other.remarks)
-        self.derived.update(other.derived)
-        self.stored.extend(other.stored)
-        self.unsafe.update(other.unsafe)
-        self.notes.extend(other.notes)
-        self.failures.extend(other.failures)
-
-    def note_skipped(self, address: str, reason: str) -> None:
-        """Have a line on a file that was passed over.
-
-        Parameters
-        ----------
-        address
-            Path or URI.
-        reason
-            Why it was.
-        """
-        self.notes.append(f"skipped: {_shown(address)}: {reason}")
-
-    def failure_lines(self) -> list[str]:
-        """Say one line on each failure."""
-        return [f"failed: {_shown(address)}: {reason}" for address, reason in self.failures]
-
-    def summary_lines(self) -> list[str]:
-        """Sum up in a few lines."""
-        counts = [
-            f"{self.ingested} {'would be ingested' if self.dry_run else 'ingested'}",
-            f"{self.present} already there",
-            f"{self.skipped} skipped",
-            f"{len(self.failures)} failed",
-        ]
-        if self.not_tried:
-            counts.append(f"{self.not_tried} not tried")
-        lines = [f"{'dry run, ' if self.dry_run else ''}{counted(self.found, 'file')} found: {', '.join(counts)}"]
-        lines += [
-            f"{count} of them without {name}: left unknown in the repository"
-            for name, count in sorted(self.unknown.items())
-        ]
-        lines += [remark.of(count) for remark, count in sorted(self.remarks.items())]
-        lines += [f"{counted(count, 'dataset')} {name} made from them" for name, count in sorted(self.derived.items())]
-        lines += [f"{counted(count, 'original')} not listed: {reason}" for reason, count in sorted(self.unsafe.items())]
-        verb = "would be changed" if self.dry_run else "changed"
-        lines += [
-            f"{counted(count, f'{element} record')} {verb}" for element, count in sorted(self.changed_records.items())
-        ]
-        return lines + self.notes
-
-
-def _shown(address: str) -> str:
-    """Address without what would break the line, or cannot be printed."""
-    return "".join([char if char.isprintable() else char.encode("unicode_escape").decode() for char in address])
-
-
-class StopIngest(Exception):  # noqa: N818
-    """Nothing more is to be tried."""
-
-
-class Tally:
-    """Keeps the report, and knows when to stop.
-
-    Parameters
-    ----------
-    options
-        What the user chose.
-    is_stopped
-        Returns true when the ingest is to stop as soon as it conveniently can.
-    """
-
-    def __init__(self, options: IngestOptions, is_stopped: Callable[[], bool]) -> None:
-        self.report = IngestReport(dry_run=options.dry_run)
-        self._fail_fast = options.fail_fast
-        self.is_stopped = is_stopped
-
     @property
     def is_over(self) -> bool:
-        """Whether a failure forbids to go on."""
-        return self._fail_fast and bool(self.report.failures)
+        """Whether a failure ends the ingest."""
+        return self.fail_fast and bool(self.failures)
 
     def check(self) -> None:
-        """Stop if a failure or the user wants it.
+        """Stop if a failure or the user requires it.
 
         Raises
         ------
@@ -182,39 +94,75 @@ class Tally:
         if self.is_over or self.is_stopped():
             raise StopIngest
 
-    def fail(self, address: str, reason: object) -> None:
-        """Note that a file failed.
+    def fail(self, uri: str, reason: object) -> None:
+        """Add a failure.
 
         Parameters
         ----------
-        address
-            Path or URI.
+        uri
+            URI or local path of a file or a location.
         reason
-            What was wrong and what to do about it.
+            What is wrong, and what to do.
         """
-        self.report.fail(address, reason)
-        self.report.not_tried -= 1
+        self.failures.append((uri, " ".join(str(reason).split())))
 
-    def skip(self, count: int) -> None:
-        """Note that files were passed over.
+    def fail_file(self, uri: str, reason: object) -> None:
+        """Add a failure of a file that was found, see `fail`."""
+        self.fail(uri, reason)
+        self.failed += 1
+
+    def add(self, other: IngestReport) -> None:
+        """Add the counts and failures of a part of the ingest.
 
         Parameters
         ----------
-        count
-            How many.
+        other
+            Report on that part.
         """
-        self.report.skipped += count
-        self.report.not_tried -= count
+        for field in ("ingested", "existing", "skipped", "failed", "new_records"):
+            setattr(self, field, getattr(self, field) + getattr(other, field))
+        for field in ("changed_records", "unknown", "remarks", "derived", "unsafe"):
+            getattr(self, field).update(getattr(other, field))
+        for field in ("stored", "notes", "failures"):
+            getattr(self, field).extend(getattr(other, field))
 
-    def add(self, part: IngestReport, count: int) -> None:
-        """Add what came of some files.
+    def note_duplicate(self, uri: str, original: str) -> None:
+        """Add a line on a file that was skipped as a copy of another one.
 
         Parameters
         ----------
-        part
-            Report on them.
-        count
-            How many they were.
+        uri, original
+            URIs or local paths of both files.
         """
-        self.report.add(part)
-        self.report.not_tried -= count
+        self.notes.append(f"skipped: {_printable(uri)}: it is a copy of {original}")
+
+    def failure_lines(self) -> list[str]:
+        """Return one line for each failure."""
+        return [f"failed: {_printable(uri)}: {reason}" for uri, reason in self.failures]
+
+    def summary_lines(self) -> list[str]:
+        """Return the counts in a few lines."""
+        counts = [
+            f"{self.ingested} {'would be ingested' if self.dry_run else 'ingested'}",
+            f"{self.existing} already there",
+            f"{self.skipped} skipped",
+            f"{len(self.failures)} failed",
+        ]
+        if self.not_tried:
+            counts.append(f"{self.not_tried} not tried")
+        verb = "would be changed" if self.dry_run else "changed"
+        unknown = sorted(self.unknown.items())
+        return [
+            f"{'dry run, ' if self.dry_run else ''}{counted(self.found, 'file')} found: {', '.join(counts)}",
+            *(f"{n} of them without {name}: left unknown in the repository" for name, n in unknown),
+            *(f"{n} of them: {remark}" for remark, n in sorted(self.remarks.items())),
+            *(f"{counted(n, 'dataset')} {name} made from them" for name, n in sorted(self.derived.items())),
+            *(f"{counted(n, 'original')} not listed: {reason}" for reason, n in sorted(self.unsafe.items())),
+            *(f"{counted(n, f'{name} record')} {verb}" for name, n in sorted(self.changed_records.items())),
+            *self.notes,
+        ]
+
+
+def _printable(uri: str) -> str:
+    """Return a URI without characters that would break the line, or cannot be printed."""
+    return "".join([char if char.isprintable() else char.encode("unicode_escape").decode() for char in uri])

@@ -1,4 +1,4 @@
-"""Files of the SPHEREx simulator: names, headers, records."""
+"""Translator of the files of the SPHEREx simulator."""
 
 from __future__ import annotations
 
@@ -11,27 +11,33 @@ from typing import TYPE_CHECKING, Any
 from lsst.daf.butler import Timespan
 
 from spherex.detectors import DARK_TYPE, DETECTOR_IDS, RAW_TYPE
-from spherex.errors import DescriptionError, ProductError
+from spherex.errors import DescriptionError, HeaderError, ProductError
 from spherex.fits import FLAGS, IMAGE, VARIANCE, check_layout
 from spherex.geometry import frame_corners, polygon_of
 from spherex.headers import exposure_times, number_of, observation_date, text_of
 from spherex.instrument import SimulatorInstrument
 
-from .descriptions import DatasetKey, DatasetKind, FileDescription, FileKey, IngestPolicy, RecordDescription
+from .descriptions import (
+    DatasetKey,
+    DatasetKind,
+    FileDescription,
+    FileKey,
+    FileStructure,
+    FileTranslator,
+    RecordDescription,
+)
 from .locations import name_of
 
 if TYPE_CHECKING:
     from spherex.fits import HDUInfo
 
-    from .reader import FileStructure
-
 
 _STEM = r"^sim_exposure_(?P<exposure>[0-9]+)_array_(?P<detector>[0-9]+)"
 _DARK = r"_dark_current"
 RAW_REGEX = rf"{_STEM}\.fits$"
-"""Names of raw images."""
+"""Regular expression for the names of raw images."""
 DARK_REGEX = rf"{_STEM}{_DARK}\.fits$"
-"""Names of dark current maps."""
+"""Regular expression for the names of dark current maps."""
 _NAME = re.compile(rf"{_STEM}({_DARK})?\.fits\Z")
 
 STORAGE_CLASS = "SPHERExImage"
@@ -49,37 +55,37 @@ _NUMBERS: Mapping[str, tuple[str, float, float]] = {
     "roll": ("ROLL", -360.0, 360.0),
     "gaussian_jitter": ("JITTER", 0.0, math.inf),
 }
-"""Fields of an exposure that are numbers: their cards, least and largest values."""
+"""Keyword, least and largest value of the fields of an exposure that are numbers."""
 
 _TEXTS = {"survey": "SPS_FLAGS", "target_name": "SPS_TARG"}
-"""Fields of an exposure and the cards that hold them, if they are names."""
+"""Keywords of the fields of an exposure that are texts."""
 
 
-class SimulatedDescriber:
-    """Describes simulated raw images and dark current maps.
+class SimulatedTranslator(FileTranslator):
+    """Translator of simulated raw images and dark current maps.
 
     Parameters
     ----------
     dataset_type
-        Name of the dataset type that files become.
+        Name of the dataset type of the files.
     run
-        Name of the RUN collection that they go to.
+        Name of the RUN collection of the files.
     group
-        Name of the group of their exposures. By default it is the date of the
-        observation, or for files that do not tell it ``today``.
+        Name of the group of their exposures. The default is the date of the
+        observation, or ``today`` for files without it.
     today
-        Date of this ingest, YYYYMMDD; by default that of the clock, UTC.
+        Date of this ingest, YYYYMMDD, UTC; the default is the present date.
 
     Raises
     ------
     ValueError
-        Raised if the name of the group is no good.
+        Raised if the name of the group cannot be used.
     """
 
     instrument = SimulatorInstrument
-    policy = IngestPolicy("--ingest-type", "--output-run")
-
-    fields: Mapping[str, frozenset[str]] = {
+    type_option = "--ingest-type"
+    run_option = "--output-run"
+    fields = {
         **SimulatorInstrument.record_fields,
         "exposure": frozenset({"name", "group_name", "group_id", "timespan", *_NUMBERS, *_TEXTS}),
         "exposure_detector_region": frozenset({"region"}),
@@ -90,15 +96,13 @@ class SimulatedDescriber:
         self._kind = DatasetKind(dataset_type, _DIMENSIONS, STORAGE_CLASS, formatter=formatter)
         self._run = run
         self._group = None if group is None else _group_fields(group)
-        self.last_resorts: Mapping[str, Mapping[str, Any]] = {
-            "exposure": _group_fields(today or f"{datetime.datetime.now(datetime.UTC):%Y%m%d}")
-        }
-        if self._group is not None:
-            self.last_resorts = {}
+        if self._group is None:
+            today = today or f"{datetime.datetime.now(datetime.UTC):%Y%m%d}"
+            self.fallbacks = {"exposure": _group_fields(today)}
 
-    def identify(self, address: str, structure: FileStructure | None = None) -> FileKey:
-        """Tell exposure, detector and dataset from a name; see `Describer`."""
-        match = _NAME.search(name_of(address))
+    def identify(self, uri: str) -> FileKey:
+        """Return exposure, detector and dataset of a file by its name; see `FileTranslator`."""
+        match = _NAME.search(name_of(uri))
         if match is None:
             raise DescriptionError(
                 "its name is not sim_exposure_<exposure>_array_<detector>.fits or the same with _dark_current; "
@@ -115,22 +119,23 @@ class SimulatedDescriber:
         return FileKey(exposure, detector, dataset)
 
     def describe(self, key: FileKey, structure: FileStructure) -> FileDescription:
-        """Tell records and region from the IMAGE header; see `Describer`."""
+        """Return records and region from the IMAGE header; see `FileTranslator`."""
         check_layout(structure.hdus)
         hdus = {hdu.name: hdu for hdu in structure.hdus}
         try:
             for name in (IMAGE, FLAGS, VARIANCE):
                 # A file that was cut between two HDUs has no other sign of it.
                 if name not in hdus or len(hdus[name].image_shape) != 2:
-                    raise DescriptionError(f"it has no image in an HDU {name}; replace it by a good copy")
+                    raise DescriptionError(f"no 2-D image in HDU {name}; replace the file with an intact copy")
             hdu = hdus[IMAGE]
             self._check_kind(hdu.cards)
             self._check_identity(key, hdu.cards)
             exposure = self._exposure(key, hdu.cards)
             region = self._region(hdu)
-        except ValueError as error:
-            damaged = "it" if type(error) is ProductError else f"the header of HDU {IMAGE}"
-            raise DescriptionError(f"{error}; mend {damaged} or leave the file out") from None
+        except ProductError as error:
+            raise DescriptionError(f"{error}; fix it or leave the file out") from None
+        except HeaderError as error:
+            raise DescriptionError(f"{error}; fix the header of HDU {IMAGE} or leave the file out") from None
         unknown = [name for name, value in (("WCS", region), ("time", exposure.values["timespan"])) if value is None]
         place = RecordDescription(
             "exposure_detector_region",
@@ -141,11 +146,10 @@ class SimulatedDescriber:
                 "region": region,
             },
         )
-        assert key.dataset is not None, "identify always tells the dataset"
         return FileDescription(key.dataset, (exposure, place), tuple(unknown))
 
     def _check_kind(self, cards: Mapping[str, Any]) -> None:
-        """Refuse to take a raw image for a dark, or a dark for a raw image."""
+        """Check that a raw image is not ingested as a dark, or a dark as a raw image."""
         is_dark = {"DARK": True, "SCIENCE": False}.get(str(cards.get(_KIND_CARD, "")).strip())
         wants_dark = {DARK_TYPE: True, RAW_TYPE: False}.get(self._kind.name)
         if is_dark is None or wants_dark is None or is_dark is wants_dark:
@@ -164,7 +168,7 @@ class SimulatedDescriber:
         ):
             value = cards.get(card)
             if value is not None and value != expected:
-                raise ValueError(f"{card} in the header is {value!r}, but its name says {expected!r}")
+                raise HeaderError(f"{card} in the header is {value!r}, but the file name has {expected!r}")
 
     def _exposure(self, key: FileKey, cards: Mapping[str, Any]) -> RecordDescription:
         values: dict[str, Any] = {
@@ -187,8 +191,8 @@ class SimulatedDescriber:
             defaults = _group_fields(observation_date(times[0]))
         if self._group is None:
             return RecordDescription("exposure", values, defaults)
-        emptied = tuple(name for name, value in self._group.items() if value is None)
-        return RecordDescription("exposure", values | self._group, emptied=emptied)
+        cleared = tuple(name for name, value in self._group.items() if value is None)
+        return RecordDescription("exposure", values | self._group, cleared=cleared)
 
     def _region(self, hdu: HDUInfo) -> Any:
         rows, columns = hdu.image_shape
@@ -199,7 +203,7 @@ class SimulatedDescriber:
 def _group_fields(name: str) -> dict[str, Any]:
     # It becomes a directory of the datastore.
     if not 0 < len(name) <= _LONGEST_GROUP or name in (".", "..") or "/" in name or name.strip() != name:
-        raise ValueError(f"{name!r} is no name of 1 to {_LONGEST_GROUP} characters without '/' and blanks around it")
+        raise ValueError(f"{name!r} is not a name of 1 to {_LONGEST_GROUP} characters without '/' and outer blanks")
     if not name.isprintable():
         raise ValueError(f"{name!r} has characters that cannot be printed")
     number = int(name) if name.isascii() and name.isdigit() else None

@@ -15,7 +15,7 @@ from lsst.resources import ResourcePath
 from spherex.errors import DescriptionError
 from spherex.repository import RecordedFile, owners_of, recorded_files
 
-from .locations import uri_of
+from .locations import resource_path
 
 if TYPE_CHECKING:
     import uuid
@@ -75,7 +75,7 @@ class StoredOriginals:
                 for place in _places(uri):
                     self._users[place].add(dataset_id)
         # Datasets of other data IDs are found by the URI that they record.
-        uris = {name: uri_of(location) for location, _ in originals for name in _names(uri_of(location))}
+        uris = {name: resource_path(location) for location, _ in originals for name in _names(resource_path(location))}
         for name, owners in owners_of(self._butler, uris).items():
             self._users[_place(uris[name])] |= owners
 
@@ -96,7 +96,7 @@ class StoredOriginals:
         DescriptionError
             Raised if the stored content is another one.
         """
-        original = uri_of(location)
+        original = resource_path(location)
         if not location.isprintable():
             raise UnsafeOriginalError("its name contains characters that a list cannot show")
         try:
@@ -174,7 +174,7 @@ def _names(uri: ResourcePath) -> set[str]:
     if not uri.isLocal:
         return {str(uri)}
     directory, name = os.path.split(uri.ospath)
-    return {str(uri), str(uri_of(os.path.join(os.path.realpath(directory), name)))}
+    return {str(uri), str(resource_path(os.path.join(os.path.realpath(directory), name)))}
 
 
 def _places(uri: ResourcePath) -> Iterator[_Place]:

@@ -1,21 +1,20 @@
-"""One batch of described files into the repository."""
+"""Writer of batches of files and their dimension records."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from lsst.daf.butler import DatasetRef, FileDataset
 from lsst.resources import ResourcePath
 
 from spherex.errors import DescriptionError
 
-from .derived import DerivedDatasets
-from .existing import KnownDataset, change_of, find_known
-from .locations import uri_of
-from .records import RecordBook
+from .existing import ExistingDataset, check_unchanged, find_existing
+from .locations import resource_path
+from .records import DimensionRecords
 from .registrar import Registrar
 from .report import IngestReport
 from .stored import StoredOriginals, UnsafeOriginalError
@@ -23,30 +22,25 @@ from .stored import StoredOriginals, UnsafeOriginalError
 if TYPE_CHECKING:
     from lsst.daf.butler import Butler
 
-    from .descriptions import DatasetKey, Describer, FileDescription
+    from .descriptions import DatasetKey, DerivedDataset, FileDescription, FileTranslator
     from .engine import IngestOptions
 
 
-def is_copied(butler: Butler, address: str, transfer: str | None) -> bool:
-    """Tell whether a file takes its time to get into the datastore.
+def is_copied(butler: Butler, uri: str, transfer: str | None) -> bool:
+    """Return whether the bytes of a file are copied into the datastore.
 
     Parameters
     ----------
     butler
         The repository.
-    address
-        Path or URI.
+    uri
+        URI or local path.
     transfer
         Transfer mode.
-
-    Returns
-    -------
-    bool
-        Whether its bytes are to be copied.
     """
     if transfer == "copy":
         return True
-    is_local = uri_of(address).isLocal
+    is_local = resource_path(uri).isLocal
     if transfer == "auto" or (transfer is None and is_local):
         roots = butler.get_datastore_roots().values()
         return not (is_local and all(root is not None and root.isLocal for root in roots))
@@ -63,7 +57,7 @@ def store(butler: Butler, datasets: Sequence[FileDataset], transfer: str | None,
     datasets
         The files.
     transfer
-        Transfer mode; None for ``direct`` from afar and ``auto`` nearby.
+        Transfer mode; None for ``direct`` for remote and ``auto`` for local files.
     track_file_attrs
         Record the sizes of the files.
     """
@@ -74,7 +68,7 @@ def store(butler: Butler, datasets: Sequence[FileDataset], transfer: str | None,
 def _parts(
     butler: Butler, datasets: Sequence[FileDataset], transfer: str | None
 ) -> list[tuple[str, list[FileDataset]]]:
-    """Files that can go into one call of `Butler.ingest`, with its mode."""
+    """Return the files that can go into one call of `Butler.ingest`, with its mode."""
     if transfer not in ("auto", None):
         return [(transfer, list(datasets))]
     roots = [root for root in butler.get_datastore_roots().values() if root is not None]
@@ -91,185 +85,189 @@ def _parts(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DescribedFile:
-    """A file with all that has to be known of it.
+    """File with its description.
 
     Parameters
     ----------
-    address
-        Path or URI.
+    uri
+        URI or local path.
     size
-        Its size (bytes), None if its server does not tell.
+        Size of the file (bytes); None if its server does not report it.
     group
         Files of equal group are ingested in one transaction.
     description
-        What its describer says.
+        Dataset and dimension records.
     """
 
-    address: str
+    uri: str
     size: int | None
     group: object
     description: FileDescription
 
 
-BatchHook = Callable[[Sequence[DatasetRef], Sequence[DatasetRef]], Iterable[str]]
-"""Called with the datasets of a batch within its transaction, the new ones and
-those that were there already; returns lines for the report.
-"""
-
-
-class _Rehearsal(Exception):  # noqa: N818
-    """Ends a transaction that was only to show whether it would succeed."""
+class _TrialOver(Exception):  # noqa: N818
+    """Signal that undoes the transaction of a trial run."""
 
 
 class BatchWriter:
-    """Writes batches of files and their dimension records.
+    """Writer of batches of files and their dimension records.
 
     Parameters
     ----------
     butler
         The repository.
-    describer
-        Knows the kind of file.
+    translator
+        Translator of the kind of file.
     options
-        What the user chose.
-    hook
-        What else is to be done in each transaction, or in a dry run told.
+        Choices of the user.
     """
 
-    def __init__(
-        self, butler: Butler, describer: Describer, options: IngestOptions, hook: BatchHook | None = None
-    ) -> None:
+    def __init__(self, butler: Butler, translator: FileTranslator, options: IngestOptions) -> None:
         self._butler = butler
-        self._describer = describer
-        self._policy = describer.policy
+        self._translator = translator
         self._options = options
-        self._hook = hook
-        self._registrar = Registrar(butler, self._policy, options.dry_run)
-        self._derived = DerivedDatasets(butler, self._registrar)
+        self._registrar = Registrar(butler, translator, options.dry_run)
+        self._derived_refs: dict[DatasetKey, DatasetRef] = {}
+        self._derived_existing: set[DatasetKey] = set()
+        self._derived_contents: dict[DatasetKey, Any] = {}
         self._originals = StoredOriginals(butler) if options.list_stored else None
 
     def is_copied(self, file: DescribedFile) -> bool:
-        """Tell whether the transfer of a file takes its time.
+        """Return whether the bytes of a file are copied, see the function `is_copied`."""
+        return is_copied(self._butler, file.uri, self._options.transfer)
 
-        Parameters
-        ----------
-        file
-            The file.
-
-        Returns
-        -------
-        bool
-            Whether its bytes are to be copied.
-        """
-        return is_copied(self._butler, file.address, self._options.transfer)
-
-    def find_present(self, keys: Iterable[DatasetKey]) -> set[DatasetKey]:
-        """Tell which datasets have a file in the repository.
+    def find_existing(self, keys: Iterable[DatasetKey]) -> set[DatasetKey]:
+        """Return the datasets that have a file in the repository.
 
         Parameters
         ----------
         keys
-            Datasets that may be there.
-
-        Returns
-        -------
-        set [ DatasetKey ]
-            Those that are.
+            Datasets to look for.
         """
         refs = {}
         for key in keys:
-            # What is there with another id is not the dataset in question.
+            # A dataset with another id is not the one in question.
             with contextlib.suppress(DescriptionError):
                 refs[key] = self._registrar.ref(key)
-        known = find_known(self._butler, refs.values())
-        return {key for key, ref in refs.items() if ref.id in known}
+        existing = find_existing(self._butler, refs.values())
+        return {key for key, ref in refs.items() if ref.id in existing}
 
-    def write(self, files: Sequence[DescribedFile], rehearse: bool = False) -> IngestReport:
+    def write(self, files: Sequence[DescribedFile], trial: bool = False) -> IngestReport:
         """Ingest files in one transaction.
 
         Parameters
         ----------
         files
             The files, whole groups of them.
-        rehearse
-            Undo all of it at the end.
+        trial
+            Trial run: undo the transaction at the end.
 
         Returns
         -------
         IngestReport
-            What came of these files. Files that contradict what is known are
-            among its failures. If a failure is to end the ingest, those from
-            that exposure on are not tried.
+            Counts and failures of these files. Files that contradict the
+            repository or each other are among the failures. If a failure ends
+            the ingest, the files of that exposure and later are not tried.
 
         Raises
         ------
         Exception
             Raised by the Butler, with nothing ingested.
         """
-        book, batch, failures = self._plan(files)
+        records, batch, failures = self._plan(files)
         if failures and self._options.fail_fast:
-            return self._write_before(files, failures, rehearse)
+            return self._write_before(files, failures, trial)
         report = IngestReport(dry_run=self._options.dry_run)
-        _note(report, files, failures)
-        self._write_all(book, batch, report, rehearse)
-        report.ingested, report.present = len(batch.fresh), len(batch.present)
-        for file, _ in batch.fresh:
+        _add_failures(report, files, failures)
+        self._write_all(records, batch, report, trial)
+        report.ingested, report.existing = len(batch.new), len(batch.existing)
+        for file, _ in batch.new:
             report.unknown.update(file.description.unknown)
             report.remarks.update(file.description.remarks)
-        if self._originals is not None and not rehearse:
+        if self._originals is not None and not trial:
             self._list_stored(self._originals, batch, report)
         return report
 
     def _write_before(
-        self, files: Sequence[DescribedFile], failures: Mapping[int, object], rehearse: bool
+        self, files: Sequence[DescribedFile], failures: Mapping[int, object], trial: bool
     ) -> IngestReport:
-        """Ingest what comes before the exposure that failed first."""
+        """Ingest the exposures before the first that failed."""
         group = files[min(failures)].group
         start = next(number for number, file in enumerate(files) if file.group == group)
-        report = self.write(files[:start], rehearse) if start else IngestReport(dry_run=self._options.dry_run)
+        report = self.write(files[:start], trial) if start else IngestReport(dry_run=self._options.dry_run)
         culprits = {number: reason for number, reason in failures.items() if files[number].group == group}
-        _note(report, files, culprits)
-        report.not_tried = len(files) - start - len(culprits)
+        _add_failures(report, files, culprits)
         return report
 
-    def _plan(self, files: Sequence[DescribedFile]) -> tuple[RecordBook, _Batch, dict[int, object]]:
-        """Compare files with the repository and each other; say which are bad, by their numbers."""
+    def _plan(self, files: Sequence[DescribedFile]) -> tuple[DimensionRecords, _Batch, dict[int, object]]:
+        """Compare files with the repository and each other, and collect failures by number of the file."""
         failures: dict[int, object] = {}
         refs = [self._registrar.ref(file.description.dataset) for file in files]
-        known = find_known(self._butler, refs)
-        book = RecordBook(self._butler, self._describer.last_resorts, self._options.update_records, self._policy)
-        book.load(file.description for file in files)
+        existing = find_existing(self._butler, refs)
+        records = DimensionRecords(self._butler, self._translator, self._options.update_records)
+        records.load(file.description for file in files)
         if not self._options.dry_run:
-            self._derived.look_up(file.description for file in files)
-        derived: dict[int, list[DatasetKey]] = {}
+            self._find_derived(file.description.derived for file in files)
+        derived: dict[int, DatasetKey | None] = {}
         for number, (file, ref) in enumerate(zip(files, refs, strict=True)):
             try:
-                self._check(file, known.get(ref.id))
-                derived[number] = [] if self._options.dry_run else self._derived.load(file.description.derived)
+                self._check(file, existing.get(ref.id))
+                derived[number] = self._load_derived(file.description.derived)
             except DescriptionError as error:
                 failures[number] = error
-        failures |= book.add({number: (files[number].address, files[number].description) for number in derived})
+        failures |= records.add({number: (files[number].uri, files[number].description) for number in derived})
         batch = _Batch()
-        for number, wanted in derived.items():
-            if number not in failures:
-                batch.add(files[number], refs[number], refs[number].id in known, wanted)
-        return book, batch, failures
+        for number, key in derived.items():
+            if number in failures:
+                continue
+            (batch.existing if refs[number].id in existing else batch.new).append((files[number], refs[number]))
+            if key is not None:
+                batch.derived[key] = None
+        return records, batch, failures
 
-    def _check(self, file: DescribedFile, dataset: KnownDataset | None) -> None:
-        """Refuse files that cannot take the place of their dataset."""
+    def _check(self, file: DescribedFile, dataset: ExistingDataset | None) -> None:
+        """Check that a file is the one of its dataset, if that exists."""
         if dataset is None:
             return
-        change = change_of(file.address, file.size, dataset)
-        if change is not None:
+        try:
+            check_unchanged(file.uri, file.size, dataset)
+        except DescriptionError as error:
             raise DescriptionError(
-                f"{change}; if it is the better one, remove the dataset first ({file.description.dataset.removal}) "
-                f"or use another {self._policy.apart_option}"
-            )
+                f"{error}; if it is the better one, remove the dataset first ({file.description.dataset.removal}) "
+                f"or use another {self._translator.distinguishing_option}"
+            ) from None
 
-    def _write_all(self, book: RecordBook, batch: _Batch, report: IngestReport, rehearse: bool) -> None:
+    def _find_derived(self, offers: Iterable[DerivedDataset | None]) -> None:
+        """Find the derived datasets that exist, by one query."""
+        keys = {offer.dataset for offer in offers if offer is not None}
+        new = {key: self._registrar.ref(key) for key in keys if key not in self._derived_refs}
+        self._derived_refs.update(new)
+        existing = find_existing(self._butler, new.values())
+        self._derived_existing.update(key for key, ref in new.items() if ref.id in existing)
+
+    def _load_derived(self, offer: DerivedDataset | None) -> DatasetKey | None:
+        """Read a derived dataset from its first file; return None if there is nothing to put."""
+        if offer is None or self._options.dry_run or offer.dataset in self._derived_existing:
+            return None
+        if offer.dataset not in self._derived_contents:
+            content = offer.load()
+            if content is None:
+                return None
+            self._derived_contents[offer.dataset] = content
+        return offer.dataset
+
+    def _put_derived(self, keys: Iterable[DatasetKey]) -> Iterator[DatasetRef]:
+        """Put derived datasets, within a transaction."""
+        for key in keys:
+            ref = self._derived_refs[key]
+            # File names are made from dimension records.
+            ref = ref.expanded(self._butler.registry.expandDataId(ref.dataId))
+            yield self._butler.put(self._derived_contents[key], ref)
+
+    def _write_all(self, records: DimensionRecords, batch: _Batch, report: IngestReport, trial: bool) -> None:
         """Insert records and files in one transaction."""
-        with contextlib.suppress(_Rehearsal), self._butler.transaction():
-            for element, new, changed in book.pending():
+        with contextlib.suppress(_TrialOver), self._butler.transaction():
+            for element, new, changed in records.pending():
                 report.new_records += len(new)
                 report.changed_records.update({element: len(changed)} if changed else {})
                 if self._options.dry_run:
@@ -280,58 +278,53 @@ class BatchWriter:
                     self._butler.registry.insertDimensionData(element, *changed, replace=True)
             if not self._options.dry_run:
                 self._store(batch, report)
-            # Dry runs undo nothing: a second call would tell another story.
-            if not (self._options.dry_run and rehearse):
-                self._call_hook(batch, report)
-            if rehearse:
-                raise _Rehearsal
-        if not rehearse:
-            self._derived.confirm(batch.derived)
+            # A dry run remembers what it would do: the trial must not count.
+            if not (self._options.dry_run and trial):
+                # Two copies of one file may both exist already.
+                existing = list(dict.fromkeys(ref for _, ref in batch.existing))
+                ingested = [ref for _, ref in batch.new]
+                report.notes += self._translator.finish_batch(self._butler, ingested, existing, self._options.dry_run)
+            if trial:
+                raise _TrialOver
+        if not trial:
+            for key in batch.derived:
+                self._derived_existing.add(key)
+                del self._derived_contents[key]
 
     def _store(self, batch: _Batch, report: IngestReport) -> None:
-        """Ingest files, and what goes with them, within a transaction."""
+        """Ingest files and put derived datasets, within a transaction."""
         datasets = [
-            FileDataset(uri_of(file.address), [ref], formatter=file.description.dataset.kind.formatter)
-            for file, ref in batch.fresh
+            FileDataset(resource_path(file.uri), [ref], formatter=file.description.dataset.kind.formatter)
+            for file, ref in batch.new
         ]
         if datasets:
             store(self._butler, datasets, self._options.transfer, self._options.track_file_attrs)
-        report.derived.update(ref.datasetType.name for ref in self._derived.put(batch.derived))
-
-    def _call_hook(self, batch: _Batch, report: IngestReport) -> None:
-        if self._hook is not None:
-            # Two copies of one file may both be there already.
-            present = list(dict.fromkeys(ref for _, ref in batch.present))
-            report.notes.extend(self._hook([ref for _, ref in batch.fresh], present))
+        report.derived.update(ref.datasetType.name for ref in self._put_derived(batch.derived))
 
     def _list_stored(self, originals: StoredOriginals, batch: _Batch, report: IngestReport) -> None:
         """List the originals that can be removed, and count the others by reason."""
-        files = [(file.address, ref) for file, ref in (*batch.fresh, *batch.present)]
+        files = [(file.uri, ref) for file, ref in (*batch.new, *batch.existing)]
         originals.load(files)
-        for address, ref in files:
+        for uri, ref in files:
             try:
-                originals.check(address, ref)
+                originals.check(uri, ref)
             except UnsafeOriginalError as reason:
                 report.unsafe[str(reason)] += 1
             except DescriptionError as error:
-                report.fail(address, error)
+                report.fail(uri, error)
             else:
-                report.stored.append(address)
+                report.stored.append(uri)
 
 
-def _note(report: IngestReport, files: Sequence[DescribedFile], failures: Mapping[int, object]) -> None:
+def _add_failures(report: IngestReport, files: Sequence[DescribedFile], failures: Mapping[int, object]) -> None:
     for number, reason in sorted(failures.items()):
-        report.fail(files[number].address, reason)
+        report.fail_file(files[number].uri, reason)
 
 
 @dataclasses.dataclass(slots=True)
 class _Batch:
-    """Files that are good, and what is to be made from them."""
+    """Good files of a batch, new and existing, and the derived datasets to put."""
 
-    fresh: list[tuple[DescribedFile, DatasetRef]] = dataclasses.field(default_factory=list)
-    present: list[tuple[DescribedFile, DatasetRef]] = dataclasses.field(default_factory=list)
+    new: list[tuple[DescribedFile, DatasetRef]] = dataclasses.field(default_factory=list)
+    existing: list[tuple[DescribedFile, DatasetRef]] = dataclasses.field(default_factory=list)
     derived: dict[DatasetKey, None] = dataclasses.field(default_factory=dict)
-
-    def add(self, file: DescribedFile, ref: DatasetRef, is_present: bool, derived: Iterable[DatasetKey]) -> None:
-        self.derived.update(dict.fromkeys(derived))
-        (self.present if is_present else self.fresh).append((file, ref))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from lsst.daf.butler import Timespan
 
-from spherex.calibrations import associations_of, decertify, timespan_between
+from spherex.calibrations import associations_of, decertify, limits_of, timespan_between
 from spherex.repository import open_repository
 
 from . import user_errors
@@ -98,15 +98,6 @@ def _row(butler: Butler, one: DatasetAssociation) -> tuple[Any, ...]:
         *limits_of(one.timespan),
         address,
     )
-
-
-def limits_of(timespan: Timespan) -> tuple[str, str]:
-    """Return begin and end as a user gives them, or a dash for no limit."""
-    return _text_of(timespan.begin), _text_of(timespan.end)
-
-
-def _text_of(limit: Any) -> str:
-    return _NONE if limit is None else str(limit.tai.isot).rstrip("0").rstrip(".")
 
 
 @user_errors()

@@ -1,11 +1,11 @@
-"""``butler ingest-simulated`` and ``butler ingest-level2``, and what all ingest commands share."""
+"""``butler ingest-simulated`` and ``butler ingest-level2``, and the common part of the ingest commands."""
 
 from __future__ import annotations
 
 import re
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import click
@@ -17,8 +17,8 @@ from spherex.ingest import (
     RAW_REGEX,
     IngestOptions,
     IngestReport,
-    Level2Describer,
-    SimulatedDescriber,
+    Level2Translator,
+    SimulatedTranslator,
     ingest,
 )
 from spherex.repository import open_repository, refresh_statistics, register_instrument
@@ -26,41 +26,34 @@ from spherex.repository import open_repository, refresh_statistics, register_ins
 from . import user_errors
 
 if TYPE_CHECKING:
-    from lsst.daf.butler import Butler
-
-    from spherex.ingest import BatchHook, Describer
+    from spherex.ingest import FileTranslator
 
 
 _MANY = 1000
-"""Number of new files from which on the database is told to look at itself."""
+"""Number of new files after which the statistics of the database are refreshed."""
 
 
 @user_errors()
 def run_ingest(
     repo: str,
-    describer: Describer,
+    translator: FileTranslator,
     locations: Sequence[str],
     regex: str,
-    begin: Callable[[Butler, bool], BatchHook] | None = None,
     list_stored: str | None = None,
     **choices: Any,
 ) -> bool:
-    """Ingest files and tell the user what came of it.
+    """Ingest files and print the report.
 
     Parameters
     ----------
     repo
         Path, URI or label of the repository.
-    describer
-        Knows the kind of file.
+    translator
+        Translator of the kind of file.
     locations
-        Paths or URIs of files and directories.
+        URIs or local paths of files, of directories, and of lists of URIs.
     regex
-        Searched for in names of files.
-    begin
-        Called before the ingest, with whether it is a dry run. Returns what is
-        to be done with the datasets in each transaction, or in a dry run what
-        tells of it.
+        Regular expression for the names of files.
     list_stored
         Path of a file for the list of the originals that can be removed.
     **choices
@@ -82,12 +75,10 @@ def run_ingest(
     if list_stored is not None:
         # A list of an earlier ingest must not be taken for that of this one.
         _write_list(list_stored, [])
-    with _StopRequest() as stop, open_repository(repo, not options.dry_run, describer.fields) as butler:
+    with _StopRequest() as stop, open_repository(repo, not options.dry_run, translator.fields) as butler:
         if not options.dry_run:
-            register_instrument(butler, repo, describer.instrument)
-        hook = begin(butler, options.dry_run) if begin is not None else None
-        hooks = {"preview" if options.dry_run else "hook": hook}
-        report = ingest(butler, describer, locations, pattern, options, stop, **hooks)
+            register_instrument(butler, repo, translator.instrument)
+        report = ingest(butler, translator, locations, pattern, options, stop)
     if report.ingested >= _MANY and not options.dry_run:
         _try_refresh(repo)
     _print(report)
@@ -111,7 +102,7 @@ def _print(report: IngestReport) -> None:
     for line in report.summary_lines():
         click.echo(line)
     if report.not_tried:
-        click.echo("Give the same command again to go on.")
+        click.echo("Run the same command again to continue.")
 
 
 def _try_refresh(repo: str) -> None:
@@ -124,11 +115,11 @@ def _try_refresh(repo: str) -> None:
 
 
 class _StopRequest:
-    """Notices SIGTERM and SIGINT while it is in force.
+    """Handler of SIGTERM and SIGINT during an ingest.
 
-    An exception out of a signal handler may get lost in the middle of other
-    people's code. So the first signal is a request, to stop when the exposures
-    at hand are done, and a second one ends the process as usual.
+    Code of other packages may swallow an exception from a signal handler. So
+    the first signal is a request to stop after the exposures at hand, and a
+    second one ends the process as usual.
     """
 
     def __init__(self) -> None:
@@ -173,9 +164,10 @@ def ingest_simulated(
     repo
         Path, URI or label of the repository.
     locations
-        Paths or URIs of files, of directories, and of lists of URIs.
+        URIs or local paths of files, of directories, and of lists of URIs.
     regex
-        Searched for in names of files; by default it matches raw images.
+        Regular expression for the names of files; by default it matches raw
+        images.
     ingest_type
         Name of the dataset type.
     output_run
@@ -193,10 +185,10 @@ def ingest_simulated(
         Whether every file is in the repository now.
     """
     try:
-        describer = SimulatedDescriber(ingest_type, output_run or f"{ingest_type}r", group)
+        translator = SimulatedTranslator(ingest_type, output_run or f"{ingest_type}r", group)
     except ValueError as error:
         raise click.BadParameter(f"{error}.", param_hint="--group") from None
-    return run_ingest(repo, describer, locations, regex or RAW_REGEX, threads=processes, **choices)
+    return run_ingest(repo, translator, locations, regex or RAW_REGEX, threads=processes, **choices)
 
 
 def ingest_level2(
@@ -215,13 +207,14 @@ def ingest_level2(
     repo
         Path, URI or label of the repository.
     locations
-        Paths or URIs of files, of directories, and of lists of such addresses.
+        URIs or local paths of files, of directories, and of lists of URIs.
     regex
-        Searched for in names of files; by default it matches FITS files.
+        Regular expression for the names of files; by default it matches FITS
+        files.
     dataset_type
         Name of the dataset type.
     processing_run
-        Run of files that do not tell it.
+        Run of files without a run in their names or directories.
     processes
         Number of threads that read headers.
     **choices
@@ -236,5 +229,5 @@ def ingest_level2(
         run = None if processing_run is None else ProcessingRun.parse(processing_run)
     except ArchiveNameError as error:
         raise click.BadParameter(f"{error}.", param_hint="--processing-run") from None
-    describer = Level2Describer(dataset_type, run)
-    return run_ingest(repo, describer, locations, regex or FITS_REGEX, threads=processes, **choices)
+    translator = Level2Translator(dataset_type, run)
+    return run_ingest(repo, translator, locations, regex or FITS_REGEX, threads=processes, **choices)

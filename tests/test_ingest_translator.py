@@ -8,8 +8,8 @@ import pytest
 from lsst.daf.butler import Timespan
 
 from spherex.errors import DescriptionError
-from spherex.ingest import FileDescription, SimulatedDescriber
-from spherex.ingest.reader import FileStructure, read_structure, read_structures
+from spherex.fits import read_many
+from spherex.ingest import FileDescription, SimulatedTranslator, read_structure
 
 from .ingest_helpers import FIRST_MJD, Bare, write_file
 
@@ -17,11 +17,8 @@ from .ingest_helpers import FIRST_MJD, Bare, write_file
 def describe(path: Path, **options: Any) -> FileDescription:
     """Describe a file, raising what is wrong with it."""
     kind = "dark" if "dark_current" in path.name else "rawexp"
-    describer = SimulatedDescriber(kind, f"{kind}r", **options)
-    structure = read_structure(str(path))
-    if isinstance(structure, DescriptionError):
-        raise structure
-    return describer.describe(describer.identify(path.name), structure)
+    translator = SimulatedTranslator(kind, f"{kind}r", **options)
+    return translator.describe(translator.identify(path.name), read_structure(str(path)))
 
 
 def test_what_a_raw_tells(tmp_path: Path) -> None:
@@ -117,14 +114,14 @@ def test_full_circle(tmp_path: Path) -> None:
 )
 def test_bad_names(name: str, message: str) -> None:
     with pytest.raises(DescriptionError, match=message):
-        SimulatedDescriber("rawexp", "rawexpr").identify(name)
+        SimulatedTranslator("rawexp", "rawexpr").identify(name)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"EXPOSURE": 5}, "EXPOSURE in the header is 5, but its name says 0"),
-        ({"DETECTOR": 2}, "DETECTOR in the header is 2, but its name says 1"),
+        ({"EXPOSURE": 5}, "EXPOSURE in the header is 5, but the file name has 0"),
+        ({"DETECTOR": 2}, "DETECTOR in the header is 2, but the file name has 1"),
         ({"DETECTOR": "one"}, "DETECTOR in the header is 'one'"),
         ({"INSTRUME": "SPHEREx"}, "INSTRUME in the header is 'SPHEREx'"),
         ({"MJD-END": None}, "MJD-END is missing"),
@@ -162,13 +159,13 @@ def test_bad_names(name: str, message: str) -> None:
     ids=str,
 )
 def test_bad_headers(tmp_path: Path, change: dict, message: str) -> None:
-    with pytest.raises(DescriptionError, match=f"({message}).*mend (the header of HDU IMAGE|it) or leave the file out"):
+    with pytest.raises(DescriptionError, match=f"({message}).*fix (the header of HDU IMAGE|it) or leave the file out"):
         describe(write_file(tmp_path, change=change))
 
 
 @pytest.mark.parametrize("extname", ["SCIENCE", ""])
 def test_no_image(tmp_path: Path, extname: str) -> None:
-    with pytest.raises(DescriptionError, match="no image in an HDU IMAGE"):
+    with pytest.raises(DescriptionError, match="no 2-D image in HDU IMAGE"):
         describe(write_file(tmp_path, change={"EXTNAME": extname}))
 
 
@@ -177,8 +174,7 @@ def test_threads_keep_the_order(tmp_path: Path) -> None:
         str(tmp_path / "none")
     ]
     for threads in (1, 4):
-        *structures, last = read_structures(paths, threads)
-        assert [s.hdus[1].shape for s in structures if isinstance(s, FileStructure)] == [
-            (8 + e,) * 2 for e in range(20)
-        ]
-        assert isinstance(last, DescriptionError)
+        *structures, last = read_many(read_structure, paths, threads=threads)
+        assert [future.result().hdus[1].shape for future in structures] == [(8 + e,) * 2 for e in range(20)]
+        with pytest.raises(FileNotFoundError):
+            last.result()
