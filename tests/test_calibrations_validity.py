@@ -10,7 +10,7 @@ import pytest
 from lsst.daf.butler import Butler, CollectionType, DatasetRef, DatasetType, Timespan
 
 from spherex.archive import ProcessingRun
-from spherex.calibrations import CertifyRehearsal, associations_of, certify_newest, decertify, timespan_between
+from spherex.calibrations import CertifyTrial, certified_datasets, certify_newest, decertify, timespan_between
 from spherex.errors import ArchiveNameError
 from spherex.instrument import SimulatorInstrument
 
@@ -92,15 +92,15 @@ def test_the_order_in_one_call_does_not_matter(repository: Butler, put: Callable
 def test_certifying_again_changes_nothing(repository: Butler, put: Callable[..., DatasetRef]) -> None:
     ref = put("gain", "cal-v4-2025-161", detector=2)
     certify_newest(repository, CALIB, [ref], timespan_between("2025-01-01", "2025-06-01"), age_of)
-    before = associations_of(repository, CALIB, "gain")
+    before = certified_datasets(repository, CALIB, "gain")
     assert certify_newest(repository, CALIB, [ref], timespan_between("2025-02-01", "2025-06-01"), age_of) == []
-    assert associations_of(repository, CALIB, "gain") == before
+    assert certified_datasets(repository, CALIB, "gain") == before
     assert certify_newest(repository, CALIB, [ref], timespan_between("2025-05-01", None), age_of) == []
     assert valid(repository, "gain", "2026-01-01", detector=2) == "cal-v4-2025-161"
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
-def test_a_rehearsal_foretells_call_after_call(
+def test_a_trial_foretells_call_after_call(
     repository: Butler, put: Callable[..., DatasetRef], order: tuple[int, ...]
 ) -> None:
     span = timespan_between("2025-08-01", "2025-09-01")
@@ -109,11 +109,11 @@ def test_a_rehearsal_foretells_call_after_call(
     certified = timespan_between("2025-08-10", "2025-08-11")
     decertify(repository, CALIB, "gain", certified, [own.dataId])
     repository.registry.certify(CALIB, [own], certified)
-    before = associations_of(repository, CALIB, "gain")
+    before = certified_datasets(repository, CALIB, "gain")
     refs = [put("gain", run, detector=2) for run in ("cal-v3-2025-100", "cal-v5-2025-200", "cal-v6-2025-300")]
-    rehearsal = CertifyRehearsal(repository, CALIB, span, age_of)
-    foretold = [rehearsal.certify([refs[number]]) for number in order]
-    assert associations_of(repository, CALIB, "gain") == before
+    trial = CertifyTrial(repository, CALIB, span, age_of)
+    foretold = [trial.certify([refs[number]]) for number in order]
+    assert certified_datasets(repository, CALIB, "gain") == before
     done = [certify_newest(repository, CALIB, [refs[number]], span, age_of) for number in order]
     for one, other in zip(foretold, done, strict=True):
         assert sorted(map(str, one)) == sorted(map(str, other))
@@ -151,5 +151,5 @@ def test_what_is_no_range_is_refused(begin: str, end: str | None, match: str) ->
 
 
 def test_a_collection_that_is_not_there_has_nothing_certified(repository: Butler) -> None:
-    assert associations_of(repository, "elsewhere", "gain") == []
-    assert associations_of(repository, CALIB, "no_such_type") == []
+    assert certified_datasets(repository, "elsewhere", "gain") == []
+    assert certified_datasets(repository, CALIB, "no_such_type") == []

@@ -87,9 +87,9 @@ def test_list_calibrations_without_any_says_so(repo: Path, options: list[str]) -
 def test_decertify_splits_the_validity(repo: Path) -> None:
     span = ["--begin-date", "2025-06-01", "--end-date", "2025-07-01T12:00:00"]
     status, text = give("decertify-calibrations", repo, "spectral_wcs", *span, "--dry-run")
-    assert (status, text.startswith("would be taken out: spectral_wcs")) == (0, True)
+    assert (status, text.startswith("would be decertified: spectral_wcs")) == (0, True)
     status, text = give("decertify-calibrations", repo, "spectral_wcs", *span, "--detector", "4")
-    assert (status, text.startswith("taken out: spectral_wcs")) == (0, True)
+    assert (status, text.startswith("decertified: spectral_wcs")) == (0, True)
     _, text = give("list-calibrations", repo, "-d", "spectral_wcs")
     first, second = text.splitlines()[2:]
     assert first.split()[3:5] == ["-", "2025-06-01T00:00:00"]
@@ -191,15 +191,15 @@ def test_check_provenance_finds_images_made_anew(
     add_image(f"[CALIB] spectral_wcs {WCS}", run=run, date=date)
     status, lines = check(repo)
     assert status == 1
-    assert lines[0].startswith("made anew: level2 {'instrument': 'simulator'")
-    assert lines[0].endswith(f"its spectral_wcs {WCS} of 2025-12-16; get a fresh copy if yours is from before")
+    assert lines[0].startswith("replaced: level2 {'instrument': 'simulator'")
+    assert lines[0].endswith(f"its spectral_wcs {WCS} of 2025-12-16; download it again if your copy is older")
 
 
 def test_check_provenance_finds_contradictions(repo: Path, add_image: Callable[..., Path]) -> None:
     add_image(f"[CALIB] dark {GAIN}")
     status, lines = check(repo)
     assert status == 1
-    assert lines[0].endswith(f"was made with dark {GAIN}, which is a gain_factors here")
+    assert lines[0].endswith(f"was made with dark {GAIN}, which is gain_factors in this repository")
 
 
 def test_check_provenance_knows_detectors(repo: Path, add_image: Callable[..., Path]) -> None:
@@ -208,7 +208,7 @@ def test_check_provenance_knows_detectors(repo: Path, add_image: Callable[..., P
     add_image(f"[CALIB] dark {other.id}")
     status, lines = check(repo)
     assert status == 1
-    assert lines[0].endswith(f"was made with dark {other.id}, which is a dark of detector 5 here")
+    assert lines[0].endswith(f"was made with dark {other.id}, which is dark of detector 5 in this repository")
 
 
 def test_check_provenance_knows_prefixes(repo: Path, add_image: Callable[..., Path]) -> None:

@@ -169,20 +169,20 @@ def test_nothing_found_near_a_position_is_said(repo_root: Path, tmp_path: Path) 
     outcome = find(repo_root, *beside, "--wavelength-range", 1.0, 1.1)
     assert outcome.code == 1
     assert outcome.output.startswith("Error: 1 image of level2 of SPHEREx in SPHEREx/level2, of detectors that may")
-    assert " touches the circle of 0.2 deg round RA " in outcome.output
+    assert " touches the circle of 0.2 deg around RA " in outcome.output
     assert "but not with a wavelength from 1.0 to 1.1 um at the position or the pixel nearest to it." in outcome.output
     outcome = find(repo_root, *beside, "--detector", "2")
     assert outcome.output.startswith("Error: 1 image of level2 of SPHEREx in SPHEREx/level2 touches the circle of 0.2 ")
     assert outcome.output.endswith(", but does not meet --detector.\n")
     outcome = find(repo_root, "30", "-40", "--radius", "0.2")
-    assert outcome.output.endswith("touches the circle of 0.2 deg round RA 30.000000, Dec -40.000000.\n")
+    assert outcome.output.endswith("touches the circle of 0.2 deg around RA 30.000000, Dec -40.000000.\n")
 
 
 def test_names_are_resolved_offline(repo: Path) -> None:
     assert find(repo, "J020000.00+400000.0").code == 0
     outcome = find(repo, "M31")
     assert outcome.code == 1
-    assert "'M31' is no name that tells its coordinates" in outcome.output
+    assert "'M31' is not a name that contains its coordinates" in outcome.output
 
 
 @pytest.mark.parametrize("position", ["30.0 40.0", "30.0,40.0", " 30, 40 ", "2h00m00s 40d00m00s"])
@@ -205,25 +205,25 @@ def test_right_ascensions_may_be_negative(repo: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["30"], 1, "is no name that tells its coordinates"),
+        (["30"], 1, "is not a name that contains its coordinates"),
         (["30", "95"], 1, "the declination is not between -90 and 90"),
         (["390", "40"], 1, "the right ascension is not between -180 and 360 degrees: 390"),
         (["-180.5", "40"], 1, "the right ascension is not between -180 and 360 degrees: -180.5"),
         ([*PLACE, "--detectr", "1"], 2, "No such option"),
-        ([*PLACE, "--output", "images.jpg"], 2, "does not tell the format"),
+        ([*PLACE, "--output", "images.jpg"], 2, "does not have the extension of a format"),
         ([*PLACE, "--dataset-type", "nonsense"], 1, "no dataset type 'nonsense'"),
         ([*PLACE, "--dataset-type", "spectral_wcs"], 1, "not a dataset type of images"),
         ([*PLACE, "--collections", "nonsense"], 1, "nonsense"),
         ([*PLACE, "--where", "colour = 3"], 1, "the condition of --where is not understood"),
-        ([*PLACE, "--time-range", "yesterday", "today"], 1, "'yesterday' is no date"),
+        ([*PLACE, "--time-range", "yesterday", "today"], 1, "'yesterday' is not a date"),
         *(
-            ([*PLACE, "--radius", text], 1, f"--radius: {text!r} is no angle; give 0.1 (degrees) or 10arcmin.")
+            ([*PLACE, "--radius", text], 1, f"--radius: {text!r} is not an angle; use 0.1 (degrees) or 10arcmin.")
             for text in ("wide", "10am", "5kpc", "10pix", "10ARCMIN", "10 arcmn")
         ),
-        ([*PLACE, "--radius", "nan"], 1, "--radius: 'nan' is no angle: it is not finite"),
+        ([*PLACE, "--radius", "nan"], 1, "--radius: 'nan' is not an angle: the number is not finite"),
         ([*PLACE, "--radius", "-1"], 1, "negative"),
         ([*PLACE, "--radius", "1.01"], 1, "above 1 degree"),
-        ([*PLACE, "--wavelength-range", "5", "4"], 1, "no range"),
+        ([*PLACE, "--wavelength-range", "5", "4"], 1, "is not a range of wavelengths"),
         ([*PLACE, "--instrument", "nonsense"], 1, "there is no instrument 'nonsense'; the repository has SPHEREx."),
         ([*PLACE, "--survey", "allsky"], 1, "there is no survey 'allsky'; the repository has all_sky."),
         ([*PLACE, "--survey", "all_sky", "--survey", "deep"], 1, "there is no survey 'deep'"),

@@ -175,11 +175,11 @@ def test_bad_rows_are_told_and_nothing_is_registered(repo: Path, tmp_path: Path)
     outcome = register(repo, "mine", path)
     assert outcome.code == 1
     assert outcome.output.splitlines()[:-1] == [
-        f"{path}, row 2: its ra is no number",
+        f"{path}, row 2: its ra is not a number",
         f"{path}, row 3: its dec 90.5 is not in the range -90 to 90 degrees",
         f"{path}, row 4: its name good is that of row 1",
         f"{path}, row 5: its name has 65 characters, more than 64: {'x' * 65}",
-        f"{path}, row 6: it has no name",
+        f"{path}, row 6: the name is empty",
         f"{path}, row 7: its ra -1.0 is not in the range 0 to 360 degrees",
     ]
     assert outcome.output.splitlines()[-1] == "6 of 7 rows cannot be targets; nothing is registered."
@@ -199,7 +199,7 @@ def test_many_bad_rows_are_counted(repo: Path, tmp_path: Path) -> None:
     [
         ("mine", "none.csv", [], 1, "Error: there is no file none.csv."),
         ("mine", "file.csv", ["--ra-column", "lon"], 1, "Error: file.csv has no column lon; it has name, ra, dec."),
-        ("a/b", "file.csv", [], 2, "Invalid value for CATALOG_NAME: the name of a catalogue is of letters"),
+        ("a/b", "file.csv", [], 2, "Invalid value for CATALOG_NAME: the name of a catalogue consists of letters"),
         ("", "file.csv", [], 2, "Invalid value for CATALOG_NAME"),
         ("x" * 65, "file.csv", [], 2, "at most 64 characters"),
         ("mine", "file.csv", ["--updat"], 2, "No such option"),
@@ -246,8 +246,8 @@ def test_changed_file_needs_update(mine: Path, tmp_path: Path, change: str) -> N
     for options in ([], ["--dry-run"]):
         outcome = register(mine, "mine", path, *options)
         assert outcome.code == 1
-        assert f"catalogue mine is there with other rows ({counts}" in outcome.output
-        assert "give --update to replace it, or another name" in outcome.output
+        assert f"catalogue mine exists with other rows ({counts}" in outcome.output
+        assert "use --update to replace it, or another name" in outcome.output
     assert content(mine) == before
     outcome = register(mine, "mine", path, "--update", "--dry-run")
     assert outcome.code == 0
@@ -258,7 +258,7 @@ def test_changed_file_needs_update(mine: Path, tmp_path: Path, change: str) -> N
     wanted = {name: (float(ra), float(dec)) for name, ra, dec in (row.split(",") for row in rows)}
     assert positions(mine, "mine") == {"a": (10.0, 20.0), "b": (11.0, 21.0)} | wanted
     assert kept(mine, "mine")["name"].tolist() == list(wanted)
-    assert ("no longer in the file, which stay registered but are measured no more" in outcome.output) == (
+    assert ("no longer in the file, which stay registered but are no longer measured" in outcome.output) == (
         "a" not in wanted
     )
     with Butler.from_config(str(mine)) as butler:

@@ -95,11 +95,11 @@ def stale(repo: TargetRepo, *options: str) -> Outcome:
 
 
 def reasons(repo: TargetRepo, *options: str, collection: str = "spectra") -> dict[str, str]:
-    """Return why spectra are stale, by target."""
+    """Return why spectra are out of date, by target."""
     outcome = butler_command("stale-spectra", repo.root, collection, "--format", "ecsv", *options)
     assert outcome.code == 0, outcome
     text = outcome.output[outcome.output.index("# %ECSV") :]
-    lines = [line for line in text.splitlines() if "spectra are stale" not in line]
+    lines = [line for line in text.splitlines() if "spectra are out of date" not in line]
     table = Table.read(lines, format="ascii.ecsv")
     return dict(zip(table["target"].tolist(), table["reason"].tolist(), strict=True))
 
@@ -116,8 +116,8 @@ def spectrum_id(repo: TargetRepo, target: str) -> str:
 def test_spectra_of_today_are_not_stale(repo):
     outcome = stale(repo)
     assert outcome.code == 0
-    assert outcome.output == "0 of 2 spectra are stale.\n"
-    assert stale(repo, "--print-query", "targets").output == "0 of 2 spectra are stale.\n"
+    assert outcome.output == "0 of 2 spectra are out of date.\n"
+    assert stale(repo, "--print-query", "targets").output == "0 of 2 spectra are out of date.\n"
     assert reasons(repo) == {}
 
 
@@ -163,7 +163,7 @@ def test_targets_in_one_image_are_all_told(repo):
     # East of west, in the region of the same images.
     record = {"catalog": CATALOG, "name": "beside", "ra": 10.1, "dec": 20.0}
     (west,) = repo.butler.query_dimension_records("target", catalog=CATALOG, target="west")
-    repo.butler.registry.insertDimensionData("target", record | {"region": west.region})
+    repo.butler.registry.insertDimensionData("target", record | {"patch": west.patch, "region": west.region})
     for exposure in range(3):
         repo.add_image(exposure, run="v2", targets=["west", "beside"])
     pipetask(repo)
@@ -216,7 +216,7 @@ def test_a_target_that_the_catalogue_has_no_more_cannot_be_made_again(repo):
     repo.register_targets({"east": PLACES["east"]})
     assert reasons(repo) == {"west": "no longer in the catalogue"}
     for what in ("images", "targets"):
-        assert stale(repo, "--print-query", what).output == "1 of 2 spectra are stale.\n"
+        assert stale(repo, "--print-query", what).output == "1 of 2 spectra are out of date.\n"
 
 
 @pytest.mark.parametrize(
@@ -283,7 +283,7 @@ def test_queries_are_short_enough_for_sqlite(repo):
     def of_target(number):
         ref = types.SimpleNamespace(dataId={"catalog": "many" if number < 1100 else "few", "target": f"t{number:04d}"})
         places = [Place("SPHEREx", 20250000 + number, 1 + number % 6)]
-        return types.SimpleNamespace(ref=ref, can_be_made=True, to_measure=places)
+        return types.SimpleNamespace(ref=ref, can_be_remade=True, to_measure=places)
 
     stale_ones = [of_target(number) for number in range(1110)]
     targets, images = queries_of_targets(stale_ones), queries_of_images(stale_ones)
@@ -303,7 +303,7 @@ def test_names_with_a_quotation_mark_are_found_by_a_pattern(repo):
 
     def found_by(*targets):
         refs = [types.SimpleNamespace(dataId={"catalog": CATALOG, "target": name}) for name in targets]
-        (query,) = queries_of_targets([types.SimpleNamespace(ref=ref, can_be_made=True) for ref in refs])
+        (query,) = queries_of_targets([types.SimpleNamespace(ref=ref, can_be_remade=True) for ref in refs])
         with repo.butler.query() as ask:
             return {one["target"] for one in ask.where(query).data_ids(["catalog", "target"])}
 
@@ -370,7 +370,7 @@ def test_few_rows_are_in_memory_at_once(repo, monkeypatch, most_rows, sizes):
         (["spectra", "--catalogs", "elsewhere/{catalog}"], f"elsewhere/{CATALOG}"),
         (["spectra", "--catalogs", "spectra"], f"no target_catalog of {CATALOG} in spectra"),
         (["spectra", "--reason", "no pixels"], "--reason is for --failed"),
-        (["spectra", "--where", "detector ="], "is no query"),
+        (["spectra", "--where", "detector ="], "is not a query"),
         (["spectra", "--where", "instrument = 'SPHEREx' AND detector = 9"], "is a name in this query misspelt?"),
     ],
 )

@@ -67,7 +67,7 @@ def test_values_wavelengths_and_times_are_those_of_astropy(genuine_repo: Path, a
     assert len(spectrum) == len(archive_samples)
     assert spectrum.meta["unplaced"] == []
     # There is no collection of calibrations, and none is needed.
-    assert "0 of 1 spectra are stale" in butler_command("stale-spectra", genuine_repo, "spectra").output
+    assert "0 of 1 spectra are out of date" in butler_command("stale-spectra", genuine_repo, "spectra").output
     names = {Level2Name.parse(path.name): path for path in archive_samples}
     paths = {(name.observation.exposure, name.detector): path for name, path in names.items()}
     for row in spectrum:

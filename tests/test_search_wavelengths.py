@@ -233,7 +233,7 @@ def test_wavelengths_of_cutouts_put_back_come_from_the_cutouts(repo_root: Path, 
     assert not found.problems
     position = (repo_root, *place.to_string("decimal", precision=8).split(), "--collections", "u/me/cutouts")
     assert (
-        "(butler ingest-calibrations), or read them from the images by --exact."
+        "(butler ingest-calibrations), or read them from the images with --exact."
         in butler_command("find-images", *position).output
     )
     outcome = butler_command("find-images", *position, "--exact")
@@ -245,4 +245,4 @@ def test_images_without_wavelengths_are_none_to_read_them_from(repo_root: Path, 
     add_images(repo_root, [Image()], tmp_path / "files", wavelengths=False)
     outcome = butler_command("find-images", repo_root, *PLACE, "--exact")
     assert outcome.code == 0
-    assert "(butler ingest-calibrations), which the images do not tell either." in outcome.output
+    assert "(butler ingest-calibrations), which the images do not contain either." in outcome.output

@@ -148,7 +148,7 @@ def test_masked_values_are_missing(tmp_path: Path, extension: str) -> None:
         table[name] = MaskedColumn(table[name], mask=[False, True])
     problems = check_catalog(read_catalog(str(write(tmp_path / f"file{extension}", table))))
     assert [str(one) for one in problems] == [
-        "row 2: it has no name", "row 2: its ra is no number", "row 2: its dec is no number",
+        "row 2: the name is empty", "row 2: its ra is not a number", "row 2: its dec is not a number",
     ]  # fmt: skip
 
 
@@ -198,15 +198,21 @@ def several_tables(path: Path) -> None:
 UNREADABLE: dict[str, tuple[Any, str]] = {
     "none.csv": (lambda path: None, "there is no file"),
     "folder.csv": (lambda path: path.mkdir(), "cannot be read as CSV: [Errno 21] Is a directory"),
-    "file.txt": (b"name,ra,dec\na,1,2\n", "is no catalogue by its extension; there are readers for .csv, .ecsv, "),
+    "file.txt": (
+        b"name,ra,dec\na,1,2\n",
+        "the extension of a catalogue; there are readers for .csv, .ecsv, ",
+    ),
     "empty.csv": (b"", "cannot be read as CSV: it is empty"),
     "header.csv": (b"name,ra,dec\n", "has no rows"),
     "ragged.csv": (b"name,ra,dec\na,1,2\nb,1\n", "cannot be read as CSV: CSV parse error: Expected 3 columns, got 2"),
     "latin.csv": ("name,ra,dec\nMüller,1,2\n".encode("latin1"), "cannot be read as CSV: "),
     "text.fits": (b"name,ra,dec\na,1,2\n", "cannot be read as FITS: No SIMPLE card found"),
     "empty.fits": (b"", "cannot be read as FITS: "),
-    "image.fits": (lambda path: fits.PrimaryHDU(np.ones((2, 2))).writeto(path), "as FITS: it has no table"),
-    "several.fits": (several_tables, "as FITS: it has 2 tables (HDU 1, 2 OTHER): write the one with the targets into"),
+    "image.fits": (lambda path: fits.PrimaryHDU(np.ones((2, 2))).writeto(path), "as FITS: it contains no table"),
+    "several.fits": (
+        several_tables,
+        "as FITS: it contains 2 tables (HDU 1, 2 OTHER): write the one with the targets",
+    ),
     "latin.fits": (lambda path: write(path, Table(TWO | {"name": [b"a", b"\xfc"]})), "cannot be read as FITS: "),
     "text.ecsv": (b"name,ra,dec\na,1,2\n", "cannot be read as ECSV: ECSV header line"),
     "text.vot": (b"name,ra,dec\na,1,2\n", "cannot be read as VOTable: "),
@@ -231,7 +237,7 @@ UNREADABLE: dict[str, tuple[Any, str]] = {
         lambda path: write(path, Table(TWO | {"name": [1.0, 2.0]})),
         "names are texts or whole numbers",
     ),
-    "flags.fits": (lambda path: write(path, Table(TWO | {"ra": [True, False]})), "of type bool, which are no numbers"),
+    "flags.fits": (lambda path: write(path, Table(TWO | {"ra": [True, False]})), "of type bool, which are not numbers"),
     "arrays.fits": (lambda path: write(path, Table(TWO | {"ra": np.ones((2, 2))})), "more than one value in a row"),
     "complex.fits": (lambda path: write(path, Table(TWO | {"c": [1j, 2j]})), "column c has values of type complex128"),
     "objects.ecsv": (
@@ -274,7 +280,7 @@ def test_choices_that_cannot_be(tmp_path: Path, chosen: dict[str, str], message:
 
 
 def test_address_of_no_kind() -> None:
-    with pytest.raises(CatalogError, match="is no address of a file"):
+    with pytest.raises(CatalogError, match="is not a path or URI of a file"):
         read_catalog("nonsense://bucket/file.csv")
 
 

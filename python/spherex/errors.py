@@ -111,13 +111,13 @@ def counted(number: int, noun: str) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of the message of an error.
+    """Return the first line of the message of an error, without its full stop.
 
     Parameters
     ----------
     error
-        The error. One without a message is named by its type.
+        The error. The name of its type stands for an empty message.
     """
     # A KeyError quotes its message.
     text = str(error.args[0] if isinstance(error, KeyError) and error.args else error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
+    return text.splitlines()[0].removesuffix(".") if text else type(error).__name__

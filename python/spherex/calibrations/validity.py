@@ -1,49 +1,56 @@
 """Validity ranges in a CALIBRATION collection.
 
-The Butler refuses to certify a dataset where another one is valid already, and
-leaves it to its user to make room. Calibrations of the archive have an order,
-that of their processing runs, so the newer one can take the place of the older
-one by itself.
+The Butler refuses to certify a dataset where another one is valid, and leaves
+it to the user to make room. Calibrations of the archive have an order, that of
+their processing runs. By that order the newer one replaces the older one.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lsst.daf.butler import CollectionType, MissingCollectionError, MissingDatasetTypeError, Timespan
 
 if TYPE_CHECKING:
     import uuid
 
-    from lsst.daf.butler import Butler, DataCoordinate, DatasetAssociation, DatasetRef
+    from astropy.time import Time
+    from lsst.daf.butler import Butler, DataCoordinate, DatasetRef
 
 
-def timespan_between(begin: str | None, end: str | None) -> Timespan:
-    """Make a validity range of what a user gave.
+def timespan_between(begin: str | Time | None, end: str | Time | None, scale: str = "tai") -> Timespan:
+    """Return the timespan between two dates.
 
     Parameters
     ----------
     begin, end
-        Dates in ISO 8601, TAI as everywhere in ``butler``; `None` for no
-        limit. The end is exclusive.
+        Times, or dates in ISO 8601; `None` for no limit. The end is exclusive.
+    scale
+        Time scale of texts, ``tai`` as in ``butler``, or ``utc``.
 
     Raises
     ------
     ValueError
-        If one is no date, or the end is not after the begin.
+        If a text is not a date, or the end is not after the begin.
     """
     from astropy.time import Time
 
-    def moment(text: str | None) -> Time | None:
-        try:
-            return None if text is None else Time(text, scale="tai")
-        except ValueError:
-            raise ValueError(f"{text!r} is not a date such as 2025-12-18 or 2025-12-18T05:09:34") from None
+    def tai(date: str | Time | None) -> Time | None:
+        if date is None:
+            return None
+        with warnings.catch_warnings():
+            # Future leap seconds are unknown.
+            warnings.simplefilter("ignore")
+            try:
+                return (Time(date, scale=scale) if isinstance(date, str) else date).tai
+            except ValueError:
+                raise ValueError(f"{date!r} is not a date such as 2025-12-18 or 2025-12-18T05:09:34") from None
 
-    first, last = moment(begin), moment(end)
-    # A timespan of equal limits is not empty: it is a moment.
+    first, last = tai(begin), tai(end)
+    # The Butler takes a timespan with equal limits for an instant, not for an empty one.
     if first is not None and last is not None and last <= first:
         raise ValueError(f"the end {end} is not after the begin {begin}")
     return Timespan(first, last)
@@ -63,33 +70,47 @@ def limits_of(timespan: Timespan) -> tuple[str, str]:
         Dates in ISO 8601, TAI; a dash for no limit.
     """
 
-    def text(limit: Any) -> str:
+    def text(limit: Time | None) -> str:
         return "-" if limit is None else str(limit.tai.isot).rstrip("0").rstrip(".")
 
     return text(timespan.begin), text(timespan.end)
 
 
-_Validity: TypeAlias = "tuple[DatasetRef, Timespan]"
 AgeOf = Callable[[str], Any]
-"""Returns something that sorts runs from the oldest to the newest; `None` for
-a run that has no place in that order.
+"""Returns a value that sorts runs from the oldest to the newest; `None` for
+a run outside of that order.
 """
 
 
-@dataclasses.dataclass(frozen=True)
-class CertifiedChange:
-    """What certifying one dataset did to another one.
+class CertifiedDataset(NamedTuple):
+    """A dataset in a CALIBRATION collection.
 
     Parameters
     ----------
     ref
-        The dataset that was to be certified.
+        The dataset.
+    timespan
+        Validity range.
+    """
+
+    ref: DatasetRef
+    timespan: Timespan
+
+
+@dataclasses.dataclass(frozen=True)
+class CertifiedChange:
+    """Conflict of a dataset that is certified with one that was valid before.
+
+    Parameters
+    ----------
+    ref
+        The dataset to certify.
     other
         A dataset of the same data ID that was valid in a part of the range.
     timespan
         That part.
     is_replaced
-        Whether the other one gave way; else it stayed.
+        Whether the new dataset replaces the other one; else the other one stays.
     """
 
     ref: DatasetRef
@@ -98,10 +119,10 @@ class CertifiedChange:
     is_replaced: bool
 
 
-def associations_of(
+def certified_datasets(
     butler: Butler, collection: str, dataset_type: str, data_id: dict[str, Any] | None = None
-) -> list[DatasetAssociation]:
-    """Find what is certified in a collection.
+) -> list[CertifiedDataset]:
+    """Return the datasets of a type that are certified in a collection.
 
     Parameters
     ----------
@@ -112,22 +133,26 @@ def associations_of(
     dataset_type
         Name of the dataset type.
     data_id
-        Keys that the data IDs must have; by default all.
+        Values that the data IDs must have; by default all data IDs count.
 
     Returns
     -------
-    associations : `list` [`lsst.daf.butler.DatasetAssociation`]
+    certified
         By data ID and begin of validity.
     """
+    wanted = (data_id or {}).items()
     try:
-        found = butler.registry.queryDatasetAssociations(
-            dataset_type, [collection], collectionTypes={CollectionType.CALIBRATION}
-        )
-        wanted = (data_id or {}).items()
-        chosen = [one for one in found if all(one.ref.dataId.get(key) == value for key, value in wanted)]
+        found = [
+            CertifiedDataset(association.ref, association.timespan)
+            for association in butler.registry.queryDatasetAssociations(
+                dataset_type, [collection], collectionTypes={CollectionType.CALIBRATION}
+            )
+            if association.timespan is not None
+            and all(association.ref.dataId.get(key) == value for key, value in wanted)
+        ]
     except (MissingCollectionError, MissingDatasetTypeError):
         return []
-    return sorted(chosen, key=lambda one: (one.ref.dataId, one.timespan))
+    return sorted(found, key=lambda certified: (certified.ref.dataId, certified.timespan))
 
 
 def certify_newest(
@@ -135,8 +160,8 @@ def certify_newest(
 ) -> list[CertifiedChange]:
     """Certify datasets, each where no newer one is valid.
 
-    Where an older one is valid it gives way. Datasets of runs that have no
-    age were certified by somebody who knew why: they stay.
+    A dataset replaces older ones. Datasets of runs without an age were
+    certified by a user for a reason, and stay.
 
     Parameters
     ----------
@@ -145,7 +170,7 @@ def certify_newest(
     collection
         A CALIBRATION collection.
     refs
-        Datasets to certify. If several are for one data ID the newest counts.
+        Datasets to certify. The newest one of each data ID counts.
     timespan
         Validity range.
     age_of
@@ -153,9 +178,9 @@ def certify_newest(
 
     Returns
     -------
-    changes : `list` [`CertifiedChange`]
-        What gave way, and what did not. Datasets that were certified in all
-        of the range before make no change.
+    changes
+        Other datasets in the range, replaced or not. A dataset that was
+        certified in all of the range before makes no change.
     """
     changes = []
     for ref in newest_last(refs, age_of):
@@ -164,14 +189,14 @@ def certify_newest(
             for change in new:
                 if change.is_replaced:
                     butler.registry.decertify(collection, ref.datasetType, change.timespan, dataIds=[ref.dataId])
-            for one in free:
-                butler.registry.certify(collection, [ref], one)
+            for part in free:
+                butler.registry.certify(collection, [ref], part)
         changes += new
     return changes
 
 
 def gaps_of(butler: Butler, collection: str, ref: DatasetRef, timespan: Timespan) -> list[Timespan]:
-    """Return where nothing is valid for the data ID of a dataset.
+    """Return the parts of a range in which no dataset of a data ID is valid.
 
     Parameters
     ----------
@@ -180,15 +205,15 @@ def gaps_of(butler: Butler, collection: str, ref: DatasetRef, timespan: Timespan
     collection
         A CALIBRATION collection.
     ref
-        The dataset.
+        Dataset with the data ID.
     timespan
-        Range that is looked at.
+        The range.
     """
     return _gaps(_valid_beside(butler, collection, ref), timespan)
 
 
-class CertifyRehearsal:
-    """Tells what `certify_newest` would do, call after call, and changes nothing.
+class CertifyTrial:
+    """Dry run of `certify_newest`, call after call.
 
     Parameters
     ----------
@@ -207,15 +232,15 @@ class CertifyRehearsal:
         self._collection = collection
         self._timespan = timespan
         self._age_of = age_of
-        self._valid: dict[tuple[str, DataCoordinate], list[_Validity]] = {}
+        self._valid: dict[tuple[str, DataCoordinate], list[CertifiedDataset]] = {}
 
     def certify(self, refs: Iterable[DatasetRef]) -> list[CertifiedChange]:
-        """Return what would give way to datasets, and what would not.
+        """Return the changes that `certify_newest` would make.
 
         Parameters
         ----------
         refs
-            Datasets that would be certified; they may not exist yet.
+            Datasets to certify; they may not exist yet.
         """
         changes = []
         for ref in newest_last(refs, self._age_of):
@@ -223,31 +248,31 @@ class CertifyRehearsal:
             new, free = _plan(ref, valid, self._timespan, self._age_of)
             lost = [(change.other.id, change.timespan) for change in new if change.is_replaced]
             valid[:] = [
-                *((known, rest) for known, span in valid for rest in _without(span, known.id, lost)),
-                *((ref, one) for one in free),
+                *(CertifiedDataset(other, rest) for other, span in valid for rest in _without(span, other.id, lost)),
+                *(CertifiedDataset(ref, part) for part in free),
             ]
             changes += new
         return changes
 
     def gaps(self, ref: DatasetRef) -> list[Timespan]:
-        """Return where nothing would be valid for the data ID of a dataset, see `gaps_of`.
+        """Return the parts of the range in which no dataset would be valid, see `gaps_of`.
 
         Parameters
         ----------
         ref
-            The dataset.
+            Dataset with the data ID.
         """
         return _gaps(self._valid_beside(ref), self._timespan)
 
-    def _valid_beside(self, ref: DatasetRef) -> list[_Validity]:
-        key = ref.datasetType.name, ref.dataId
+    def _valid_beside(self, ref: DatasetRef) -> list[CertifiedDataset]:
+        key = (ref.datasetType.name, ref.dataId)
         if key not in self._valid:
             self._valid[key] = _valid_beside(self._butler, self._collection, ref)
         return self._valid[key]
 
 
 def newest_last(refs: Iterable[DatasetRef], age_of: AgeOf) -> list[DatasetRef]:
-    """Sort datasets by type and age, so that the newest takes from the older ones.
+    """Sort datasets by type and age, so that the newest replaces the older ones.
 
     Parameters
     ----------
@@ -259,44 +284,43 @@ def newest_last(refs: Iterable[DatasetRef], age_of: AgeOf) -> list[DatasetRef]:
     return sorted(refs, key=lambda ref: (ref.datasetType.name, age_of(ref.run)))
 
 
-def _valid_beside(butler: Butler, collection: str, ref: DatasetRef) -> list[_Validity]:
-    """Return what is certified for the data ID of a dataset, and when."""
-    found = associations_of(butler, collection, ref.datasetType.name, dict(ref.dataId.required))
-    return [(known.ref, known.timespan) for known in found if known.timespan is not None]
+def _valid_beside(butler: Butler, collection: str, ref: DatasetRef) -> list[CertifiedDataset]:
+    """Return the datasets that are certified for the data ID of a dataset."""
+    return certified_datasets(butler, collection, ref.datasetType.name, dict(ref.dataId.required))
 
 
 def _plan(
-    ref: DatasetRef, valid: Iterable[_Validity], timespan: Timespan, age_of: AgeOf
+    ref: DatasetRef, valid: Iterable[CertifiedDataset], timespan: Timespan, age_of: AgeOf
 ) -> tuple[list[CertifiedChange], list[Timespan]]:
-    """Tell what is to give way to a dataset or stays, and when the dataset is to become valid."""
+    """Return the conflicts of a dataset, and the ranges in which it becomes valid."""
     changes = []
     free = [timespan]
-    for known, span in valid:
+    for other, span in valid:
         overlap = span.intersection(timespan)
         if overlap.isEmpty():
             continue
-        age = age_of(known.run)
-        is_replaced = known.id != ref.id and age is not None and age < age_of(ref.run)
-        if known.id != ref.id:
-            changes.append(CertifiedChange(ref, known, overlap, is_replaced))
+        age = age_of(other.run)
+        is_replaced = other.id != ref.id and age is not None and age < age_of(ref.run)
+        if other.id != ref.id:
+            changes.append(CertifiedChange(ref, other, overlap, is_replaced))
         if not is_replaced:
-            free = [rest for one in free for rest in one.difference(overlap)]
+            free = [rest for part in free for rest in part.difference(overlap)]
     return changes, free
 
 
-def _gaps(valid: Iterable[_Validity], timespan: Timespan) -> list[Timespan]:
+def _gaps(valid: Iterable[CertifiedDataset], timespan: Timespan) -> list[Timespan]:
     gaps = [timespan]
     for _, span in valid:
-        gaps = [rest for one in gaps for rest in one.difference(span)]
+        gaps = [rest for gap in gaps for rest in gap.difference(span)]
     return gaps
 
 
 def _without(span: Timespan, id_: uuid.UUID, lost: Iterable[tuple[uuid.UUID, Timespan]]) -> list[Timespan]:
-    """Return what is left of the validity of a dataset when some ranges are taken from it."""
+    """Return the validity of a dataset without the ranges that it lost."""
     rests = [span]
     for loser, taken in lost:
         if loser == id_:
-            rests = [rest for one in rests for rest in one.difference(taken)]
+            rests = [rest for part in rests for rest in part.difference(taken)]
     return rests
 
 
@@ -308,8 +332,8 @@ def decertify(
     data_ids: Sequence[DataCoordinate],
     *,
     dry_run: bool = False,
-) -> list[DatasetAssociation]:
-    """Take datasets out of a range of time.
+) -> list[CertifiedDataset]:
+    """Decertify datasets in a range of time.
 
     Parameters
     ----------
@@ -320,23 +344,23 @@ def decertify(
     dataset_type
         Name of the dataset type.
     timespan
-        Range from which they are taken. A dataset that is valid beyond it
-        stays valid there.
+        The range. A dataset that is valid beyond it stays valid there.
     data_ids
-        Data IDs concerned.
+        Data IDs of the datasets.
     dry_run
         Change nothing.
 
     Returns
     -------
-    taken : `list` [`lsst.daf.butler.DatasetAssociation`]
-        What was valid in that range, with its validity before.
+    decertified
+        Datasets that were valid in that range, with their validity before.
     """
-    taken = [
-        known
-        for known in associations_of(butler, collection, dataset_type)
-        if known.ref.dataId in data_ids and known.timespan is not None and known.timespan.overlaps(timespan)
+    decertified = [
+        certified
+        for certified in certified_datasets(butler, collection, dataset_type)
+        if certified.ref.dataId in data_ids and certified.timespan.overlaps(timespan)
     ]
-    if taken and not dry_run:
-        butler.registry.decertify(collection, dataset_type, timespan, dataIds=[known.ref.dataId for known in taken])
-    return taken
+    if decertified and not dry_run:
+        data_ids = [certified.ref.dataId for certified in decertified]
+        butler.registry.decertify(collection, dataset_type, timespan, dataIds=data_ids)
+    return decertified

@@ -167,13 +167,13 @@ def calibrations_option() -> _Decorator:
 
 
 def detector_option() -> _Decorator:
-    """Return an option for some detectors."""
+    """Return an option for detectors."""
     return click.option(
         "--detector",
         "detectors",
         type=click.IntRange(min=0),
         multiple=True,
-        help="Number of a detector; may be given several times. Default is all, and types without a detector.",
+        help="Number of a detector; can be given several times. Default is all, and types without a detector.",
     )
 
 
@@ -194,12 +194,12 @@ def validity_options(begin: str, end: str) -> _Decorator:
 
 
 @click.command(
-    "check-provenance", cls=ButlerCommand, short_help="Compare images with the calibrations they were made with."
+    "check-provenance", cls=ButlerCommand, short_help="Compare the calibrations of images with those in the repository."
 )
 @repo_argument(required=True)
 @click.option("--dataset-type", default=LEVEL2_TYPE, show_default=True, help="Name of the dataset type of the images.")
 @collections_option(
-    help=f"Collections with the images, all versions of which are looked at. Default is {LEVEL2_COLLECTION}."
+    help=f"Collections of the images. All versions of an image are read. Default is {LEVEL2_COLLECTION}."
 )
 @click.option("--instrument", default="SPHEREx", show_default=True, help="Name of the instrument of the images.")
 @where_option()
@@ -214,16 +214,16 @@ def validity_options(begin: str, end: str) -> _Decorator:
 )
 @options_file_option()
 def check_provenance(**kwargs: Any) -> None:
-    """Compare images with the calibrations that they were made with.
+    """Compare the calibrations that images were made with to those in the repository.
 
-    The header of an image lists the dataset ids of its calibrations. It
-    reports how many of them are in the repository, by dataset type, and
-    images with a calibration that is younger than they claim to be: those
-    were made anew under an old name. Of each image the header is read.
+    The header of an image lists the dataset ids of its calibrations. The
+    report counts those in the repository by dataset type. It lists images
+    with a calibration that is younger than they claim to be: such an image
+    was replaced under the same name. Only headers are read.
 
-    The exit status is 1 if an image could not be read, was made anew, or
-    contradicts the repository. Calibrations that have not been ingested are
-    no failure.
+    The exit status is 1 if an image could not be read, was replaced, or
+    contradicts the repository. Calibrations that were not ingested do not
+    count as a failure.
     """
     from .script.check_provenance import check_provenance as script
 
@@ -231,19 +231,20 @@ def check_provenance(**kwargs: Any) -> None:
         raise click.exceptions.Exit(1)
 
 
-@click.command("decertify-calibrations", cls=ButlerCommand, short_help="Take calibrations out of a range of time.")
+@click.command("decertify-calibrations", cls=ButlerCommand, short_help="Decertify calibrations in a range of time.")
 @repo_argument(required=True)
 @click.argument("dataset-type")
 @calibration_collection_option()
 @validity_options("Begin of the range.", "End of the range.")
 @detector_option()
-@click.option("--dry-run", is_flag=True, help="Report what would be taken out.")
+@click.option("--dry-run", is_flag=True, help="Report the calibrations that would be decertified.")
 @options_file_option()
 def decertify_calibrations(**kwargs: Any) -> None:
-    """Take the calibrations of DATASET_TYPE out of a range of time.
+    """Decertify the calibrations of DATASET_TYPE in a range of time.
 
-    What is valid beyond the range stays valid there. The files and datasets
-    stay in the repository. The exit status is 1 if nothing was valid there.
+    Calibrations that are valid beyond the range stay valid there. The files
+    and datasets stay in the repository. The exit status is 1 if no
+    calibration was valid in the range.
     """
     from .script.calibrations import decertify_calibrations as script
 
@@ -251,20 +252,20 @@ def decertify_calibrations(**kwargs: Any) -> None:
         raise click.exceptions.Exit(1)
 
 
-# Declinations may be negative, and are no options then.
+# A negative declination is not an option.
 @click.command(
     "find-images",
     cls=ButlerCommand,
-    short_help="Find the images that contain a position.",
+    short_help="List the images that cover a position, with the wavelength there.",
     context_settings={"ignore_unknown_options": True},
 )
 @repo_argument(required=True, help="REPO is the URI or path of an existing repository.")
 @click.argument("position", nargs=-1, required=True, metavar="RA DEC | NAME")
-@click.option("--radius", help="Find images that touch a circle of this radius, in degrees or with a unit (10arcmin).")
+@click.option("--radius", help="List images that touch a circle of this radius, in degrees or with a unit (10arcmin).")
 @click.option("--dataset-type", default=LEVEL2_TYPE, show_default=True, help="Dataset type of the images.")
 @collections_option(
     default=(LEVEL2_COLLECTION,),
-    help="Collections to search. If several have an image, that of the first one is listed. "
+    help="Collections to search. Of an image in several collections, the first one is listed. "
     f"Default: {LEVEL2_COLLECTION}, newest processing first.",
 )
 @calibrations_option()
@@ -284,18 +285,20 @@ def decertify_calibrations(**kwargs: Any) -> None:
     metavar="MIN MAX",
     help="Wavelengths at the position (um); of images that only touch the circle of --radius, at the nearest pixel.",
 )
-@where_option(help="Further condition, in the query language of the Butler.")
+@where_option(help="Further condition, a data query of the Butler.")
 @click.option(
     "--exact",
     is_flag=True,
-    help="Read the headers of all images for exact pixels, and list only files that hold the position, which not all "
-    "cutouts do. Without it only headers of images near whose edges the position is are read.",
+    help="Read the headers of all images for exact pixels, and leave out files that do not contain the position, such "
+    "as cutouts. Without this option only headers of images with an edge near the position are read.",
 )
-@click.option("--flags", is_flag=True, help="Read the flags at the pixel, too; as --exact.")
+@click.option("--flags", is_flag=True, help="Read the flags of the pixel, too; implies --exact.")
 @click.option(
     "--sort", type=click.Choice(["time", "wavelength"]), default="time", show_default=True, help="Order of the rows."
 )
-@click.option("--show-uri", is_flag=True, help="Show the addresses of the files, too; tables of --output have them.")
+@click.option(
+    "--show-uri", is_flag=True, help="Show the URIs of the files, too; files of --output contain them anyway."
+)
 @click.option(
     "--output",
     type=click.Path(dir_okay=False),
@@ -305,13 +308,13 @@ def decertify_calibrations(**kwargs: Any) -> None:
 @processes_option(default=8, help="Number of remote files that are read at the same time.")
 @options_file_option()
 def find_images(**kwargs: Any) -> None:
-    """Find the images that contain a position.
+    """List the images that cover a position, with the wavelength there.
 
     RA and DEC are in degrees, ICRS, RA from -180 to 360, or have a unit
-    (20h32m06.5s 38d21m00s). A NAME has to contain the coordinates, such as
-    J203206+382100. The table tells time, wavelength and pixel of the position
-    in each image, from what the repository knows. The exit status is 1 if
-    there is no image.
+    (20h32m06.5s 38d21m00s). A NAME must contain the coordinates, such as
+    J203206+382100. The table contains time, wavelength and pixel of the
+    position in each image, from the records of the repository. The exit
+    status is 1 if there is no image.
     """
     from .script.find_images import find_images as script
 
@@ -431,9 +434,9 @@ def ingest_simulated(**kwargs: Any) -> None:
 @detector_option()
 @options_file_option()
 def list_calibrations(**kwargs: Any) -> None:
-    """List what is certified: type, detector, run, validity (TAI) and file.
+    """List certified calibrations: type, detector, run, validity (TAI) and file.
 
-    The exit status is 1 if nothing is.
+    The exit status is 1 if there are none.
     """
     from .script.calibrations import list_calibrations as script
 
@@ -447,7 +450,7 @@ _COLUMNS = {
     "dec": "declinations",
     "pmra": "proper motions in right ascension on the sky, cos(dec) included",
     "pmdec": "proper motions in declination",
-    "ref_epoch": "Julian years in which the positions hold",
+    "ref_epoch": "Julian years of the positions",
 }
 
 
@@ -465,20 +468,20 @@ def _column_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("catalog_name")
 @click.argument("file")
 @_column_options
-@click.option("--update", is_flag=True, help="Replace the rows of a catalogue that is there: add and move targets.")
-@click.option("--dry-run", is_flag=True, help="Check the file, say what would be done, and do nothing.")
+@click.option("--update", is_flag=True, help="Replace the rows of an existing catalogue: add and move targets.")
+@click.option("--dry-run", is_flag=True, help="Check the file, and report the changes without making them.")
 @options_file_option()
 def register_targets(**kwargs: Any) -> None:
     """Register the sources of FILE as targets of the catalogue CATALOG_NAME.
 
     FILE is an ECSV, CSV, FITS, VOTable or parquet table with a name, a right
     ascension and a declination (ICRS) in each row, perhaps proper motions with
-    their epoch, and any other columns. It is kept whole as the dataset
-    target_catalog in the collection catalogs/CATALOG_NAME, which pipelines
-    take as input.
+    their epoch, and any other columns. The whole table becomes the dataset
+    target_catalog in the collection catalogs/CATALOG_NAME, an input of
+    pipelines.
 
-    If any row cannot be a target, all such rows are told, nothing is
-    registered and the exit status is 1.
+    If a row cannot be a target, all such rows are listed, nothing is
+    registered, and the exit status is 1.
     """
     from .script.register_targets import register_targets as script
 
@@ -486,7 +489,7 @@ def register_targets(**kwargs: Any) -> None:
         raise click.exceptions.Exit(1)
 
 
-@click.command("stale-spectra", cls=ButlerCommand, short_help="List spectra whose inputs have been superseded.")
+@click.command("stale-spectra", cls=ButlerCommand, short_help="List the spectra that are out of date, and why.")
 @repo_argument(required=True, help="REPO is the URI or path of an existing repository.")
 @click.argument("collection")
 @click.option("--dataset-type", default=SPECTRUM_TYPE, show_default=True, help="Dataset type of the spectra.")
@@ -500,15 +503,15 @@ def register_targets(**kwargs: Any) -> None:
     show_default=True,
     help="Collection of the catalogue, the newest version first; {catalog} stands for its name.",
 )
-@where_option(help="Data query that the spectra were made with. Images that it does not choose are not missed.")
+@where_option(help="Data query with which the spectra were made. Other images are not reported as new.")
 @click.option(
     "--failed",
     is_flag=True,
-    help="List spectra with measurements that failed, too, so that they can be made again.",
+    help="List spectra with failed measurements, too, so that they can be remade.",
 )
 @click.option(
     "--reason",
-    help="List those of --failed alone whose reason, as their rows tell it, has this text, such as 'no pixels'.",
+    help="List spectra of --failed only if the reason in their rows contains this text, such as 'no pixels'.",
 )
 @click.option(
     "--format",
@@ -516,21 +519,22 @@ def register_targets(**kwargs: Any) -> None:
     type=click.Choice(["text", "ecsv"]),
     default="text",
     show_default=True,
-    help="Form of the list.",
+    help="Format of the list.",
 )
 @click.option(
     "--print-query",
     type=click.Choice(["targets", "images"]),
-    help="Instead of the list, print data queries that make pipetask remake these spectra, one a line: of their "
-    "targets, or of the images that have to be measured again. There is no output if no spectrum is stale.",
+    help="Instead of the list, print data queries with which pipetask remakes these spectra, one in a line: for their "
+    "targets, or for the images to measure again. There is no output if no spectrum is out of date.",
 )
 @options_file_option()
 def stale_spectra(**kwargs: Any) -> None:
-    """List the spectra in COLLECTION that would be others today.
+    """List the spectra in COLLECTION that are out of date, and why.
 
-    Either a newer version of an image is there, or another image that
-    contains the target, or another calibration is valid at the time of an
-    exposure, or the target has another position in the catalogue. The exit status is 0 whether there are any or not.
+    A spectrum is out of date if there is a newer version of an image, or
+    another image that contains the target, if another calibration is valid
+    for an exposure, or if the target has another position in the catalogue.
+    The exit status is 0, whether there are such spectra or not.
     """
     from .script.stale_spectra import stale_spectra as script
 

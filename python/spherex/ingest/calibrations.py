@@ -12,7 +12,7 @@ import yaml
 from lsst.daf.butler import CollectionType, MissingCollectionError, Timespan
 
 from spherex.archive import CALIBRATION_KINDS, CalibrationContent, CalibrationHDU, CalibrationName, Level2Name, kind_of
-from spherex.calibrations import CertifiedChange, CertifyRehearsal, certify_newest, gaps_of, limits_of, newest_last
+from spherex.calibrations import CertifiedChange, CertifyTrial, certify_newest, gaps_of, limits_of, newest_last
 from spherex.detectors import DETECTORS
 from spherex.errors import ArchiveNameError, DescriptionError, IngestError
 from spherex.fits import open_source
@@ -123,7 +123,7 @@ class CalibrationTranslator(FileTranslator):
         self._ids = dict(ids or {})
         self._timespan = timespan or Timespan(None, None)
         self._is_given = timespan is not None
-        self._rehearsal: CertifyRehearsal | None = None
+        self._trial: CertifyTrial | None = None
         self.identified: set[str] = set()
         """Names of files whose ids were used."""
 
@@ -196,7 +196,7 @@ class CalibrationTranslator(FileTranslator):
             )
         if dry_run:
             # It remembers what the batches before would have certified.
-            self._rehearsal = CertifyRehearsal(butler, self._collection, self._timespan, self.age_of)
+            self._trial = CertifyTrial(butler, self._collection, self._timespan, self.age_of)
         else:
             butler.collections.register(self._collection, CollectionType.CALIBRATION)
 
@@ -210,8 +210,8 @@ class CalibrationTranslator(FileTranslator):
         refs = [*new, *existing] if self._is_given else new
         # New datasets may fill gaps; existing ones fill them only in a given range.
         gained = [_gain_line(ref, gap, dry_run) for ref in latest for gap in self._gaps(butler, ref) if self._is_given]
-        if self._rehearsal is not None:
-            changes = self._rehearsal.certify(refs)
+        if self._trial is not None:
+            changes = self._trial.certify(refs)
         else:
             changes = certify_newest(butler, self._collection, refs, self._timespan, self.age_of)
         left = [_gap_line(ref, gap, dry_run) for ref in latest for gap in self._gaps(butler, ref) if not self._is_given]
@@ -219,8 +219,8 @@ class CalibrationTranslator(FileTranslator):
 
     def _gaps(self, butler: Butler, ref: DatasetRef) -> list[Timespan]:
         """Return where nothing is valid for the data ID of a dataset."""
-        if self._rehearsal is not None:
-            return self._rehearsal.gaps(ref)
+        if self._trial is not None:
+            return self._trial.gaps(ref)
         return gaps_of(butler, self._collection, ref, self._timespan)
 
 

@@ -22,30 +22,35 @@ _METRES = 1e-6
 
 
 def bandpass_of(detector: int | None) -> str:
-    """Return the name that the archive gives to the filter of a detector."""
+    """Return the name of the filter of a detector in the archive.
+
+    Parameters
+    ----------
+    detector
+        Number of the detector; `None` for all detectors.
+    """
     return "SPHEREx" if detector is None else f"SPHEREx-D{detector}"
 
 
 class SPHERExRecordFactory(RecordFactory):
-    """Makes ObsCore records of datasets.
+    """Factory of ObsCore records of datasets.
 
     Parameters
     ----------
     config
-        What is configured for each dataset type.
+        Configuration, with one of each dataset type.
     schema
         Columns of the table.
     universe
         The dimension universe.
     spatial_plugins
-        Make the columns on regions.
+        Plugins for the columns on regions.
     derived_region_factory
-        Finds regions of data IDs that have none of their own; we have no
-        such.
+        Source of regions for data IDs without a region of their own, which do
+        not exist in our universe.
     """
 
-    # The base class looks up band, visit and physical_filter, which our
-    # universe does not have: its constructor is of no use.
+    # The constructor of the base class looks up band, visit and physical_filter, which our universe does not have.
     def __init__(
         self,
         config: ObsCoreConfig,
@@ -61,7 +66,13 @@ class SPHERExRecordFactory(RecordFactory):
         self.derived_region_factory = derived_region_factory
 
     def region_dimension(self, dimensions: DimensionGroup) -> tuple[str, str] | tuple[None, None]:
-        """Return the dimension element that has the region, and the name of its field."""
+        """Return the dimension element with the region, and the name of its field.
+
+        Parameters
+        ----------
+        dimensions
+            Dimensions of a dataset type.
+        """
         element = dimensions.region_dimension
         return (element, "region") if element else (None, None)
 
@@ -106,13 +117,12 @@ class SPHERExRecordFactory(RecordFactory):
         return record
 
     def finalize_format_keywords(self, format_kws: dict[str, Any]) -> None:
-        """Add what patterns of the configuration may use besides the dimensions.
+        """Add keywords for the patterns of the configuration.
 
         Parameters
         ----------
         format_kws
-            Values by keyword, to which ``observation`` and ``bandpass`` are
-            added.
+            Values by keyword; ``observation`` and ``bandpass`` are added.
         """
         exposure = format_kws["records"]["exposure"] if "exposure" in format_kws else None
         format_kws["observation"] = format_kws["dataset_type"] if exposure is None else exposure.name

@@ -16,14 +16,13 @@ _MICROMETRES = 1e6
 
 
 class SPHERExSIAv2Handler(SIAv2DafButlerHandler):
-    """Turns SIAv2 queries into queries of the Butler.
+    """Handler that translates SIAv2 queries to queries of the Butler.
 
-    Only the wavelengths are different from a universe with filters: each
-    detector has its own.
+    In our universe wavelengths belong to detectors, not to filters.
     """
 
     def get_band_information(self, instruments: list[str], band_intervals: Iterable[Interval]) -> dict[str, Any]:
-        """Find the detectors whose filters overlap bands.
+        """Return the detectors whose filters overlap bands.
 
         Parameters
         ----------
@@ -35,7 +34,7 @@ class SPHERExSIAv2Handler(SIAv2DafButlerHandler):
         Returns
         -------
         info
-            Numbers of the detectors of each instrument.
+            Detectors of each instrument.
         """
         bands = [[value * _MICROMETRES for value in interval] for interval in band_intervals]
         fitting: dict[str, list[int]] = {name: [] for name in instruments}
@@ -57,23 +56,23 @@ class SPHERExSIAv2Handler(SIAv2DafButlerHandler):
         instruments
             Names of instruments.
         band_info
-            What `get_band_information` has returned, or nothing.
+            Result of `get_band_information`, or empty.
         dimensions
             Dimensions of the dataset type.
 
         Returns
         -------
         instrument_wheres
-            One condition for each instrument, to be asked one by one.
+            One condition for each instrument, for separate queries.
         general_where
-            None: there is no other.
+            `None`: there is no common condition.
         """
         if "detectors" not in band_info or "detector" not in dimensions:
             return super().from_instrument_or_band(instruments, {}, dimensions)
         wheres = []
         for number, name in enumerate(instruments):
             detectors = band_info["detectors"][name]
-            # No number of a detector is negative: nothing is found then.
+            # Numbers of detectors are not negative: this finds nothing.
             wheres.append(
                 WhereBind(
                     where=f"instrument = INST{number} AND detector IN (DETECTORS{number})",

@@ -1,4 +1,4 @@
-"""Which data products are no longer what would be made today."""
+"""Inputs of data products, compared with those of today."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What spectra were made from."""
+"""Inputs of spectra: images, calibrations and catalogues by UUID."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 CALIBRATION_COLUMNS = ("spectral_wcs_id", "solid_angle_id", "psf_id", "flux_correction_id")
 
 _MOST_SPECTRA = 200
-"""Spectra of a batch, the targets of which are in one query."""
+"""Largest number of spectra in a batch, whose targets are in one query."""
 
 _MOST_ROWS = 100_000
-"""Rows of a batch, from which on no spectrum is added: those of deep fields have tens of thousands."""
+"""Number of rows at which a batch is full: spectra of deep fields have tens of thousands."""
 
 _COLUMNS = {column.name: column for column in COLUMNS}
 
 
 class ImageRow(NamedTuple):
-    """A row of a spectrum, as far as it tells of the image."""
+    """Image of a row of a spectrum, and the reason of a failure."""
 
     image_id: str
     exposure: int
@@ -37,18 +37,19 @@ class ImageRow(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class SpectrumInputs:
-    """What a spectrum tells of its inputs, in a third of its memory.
+    """Inputs of a spectrum, in a third of the memory of the spectrum.
 
     Parameters
     ----------
     ref
         The spectrum.
     rows
-        Its rows.
+        Images of its rows.
     unplaced
-        Measurements that failed and have no wavelength, which are no rows of it.
+        Images of failed measurements without a wavelength, which are not in
+        its rows.
     ids
-        Ids of calibrations and of the catalogue by column, for each row.
+        UUIDs of calibrations and of the catalogue by column, for each row.
     off_frame
         Exposure and detector of images without the target.
     instruments
@@ -64,10 +65,18 @@ class SpectrumInputs:
 
     @classmethod
     def of(cls, ref: DatasetRef, spectrum: QTable) -> Self:
-        """Take them out of a spectrum as it was read."""
+        """Return the inputs of a spectrum.
+
+        Parameters
+        ----------
+        ref
+            The spectrum.
+        spectrum
+            Its table.
+        """
 
         def texts(name: str) -> list[str]:
-            # The same images and calibrations are in many rows and spectra.
+            # Many rows and spectra have the same images and calibrations.
             return [sys.intern(text) for text in values_of(spectrum, _COLUMNS[name]).tolist()]
 
         exposure, detector = (values_of(spectrum, _COLUMNS[name]).tolist() for name in ("exposure", "detector"))
@@ -92,7 +101,7 @@ class SpectrumInputs:
 
 
 def read_in_batches(butler: Butler, refs: Sequence[DatasetRef]) -> Iterator[list[SpectrumInputs]]:
-    """Read spectra, of which only one is in memory as a whole.
+    """Read the inputs of spectra, with one whole spectrum in memory at a time.
 
     Parameters
     ----------
@@ -104,7 +113,7 @@ def read_in_batches(butler: Butler, refs: Sequence[DatasetRef]) -> Iterator[list
     Yields
     ------
     batch : `list` [`SpectrumInputs`]
-        Some of them, all of the same catalogue.
+        Inputs of spectra of the same catalogue.
     """
     batch: list[SpectrumInputs] = []
     number = 0
@@ -120,7 +129,15 @@ def read_in_batches(butler: Butler, refs: Sequence[DatasetRef]) -> Iterator[list
 
 
 def known_datasets(butler: Butler, spectra: Iterable[SpectrumInputs]) -> dict[str, DatasetRef]:
-    """Return the images and calibrations that the repository still has, by the text of their id."""
+    """Return the images and calibrations of spectra that are still in the repository, by UUID.
+
+    Parameters
+    ----------
+    butler
+        The repository.
+    spectra
+        Inputs of the spectra.
+    """
     texts: set[str] = set()
     for spectrum in spectra:
         texts.update(row.image_id for row in (*spectrum.rows, *spectrum.unplaced))

@@ -1,4 +1,4 @@
-"""Data queries that remake spectra."""
+"""Data queries with which pipetask remakes spectra."""
 
 from __future__ import annotations
 
@@ -8,59 +8,73 @@ from typing import TYPE_CHECKING
 
 from lsst.utils.iteration import chunk_iterable
 
+from spherex.errors import UserError
+
 if TYPE_CHECKING:
     from .stale_spectra import StaleSpectrum
 
 
 _WILD = re.compile(r"['?*\\]")
-"""What cannot stand for itself in a pattern."""
+"""Characters with another meaning in a pattern."""
 
 _MOST_TARGETS, _MOST_EXPOSURES = 800, 400
-"""Values in a query. SQLite's limit is 1000: the Butler makes an equality of each."""
+"""Largest numbers of values in a query. The Butler writes an equality for each; the limit of SQLite is 1000."""
 
 
 def queries_of_targets(stale: Iterable[StaleSpectrum]) -> list[str]:
-    """Return data queries for the targets of spectra that can be made again.
+    """Return data queries for the targets of spectra that can be remade.
 
-    Each is for one catalogue, and short enough for SQLite. Of names with a
-    quotation mark, which no text in a query can have, it has a pattern, which
-    other names may match, too.
+    Each query is for one catalogue, and short enough for SQLite. A text in a
+    query cannot contain a quotation mark. Names with quotation marks become
+    patterns, which other names may match, too.
+
+    Parameters
+    ----------
+    stale
+        The spectra.
 
     Raises
     ------
-    ValueError
-        If the name of a catalogue cannot stand in a query.
+    UserError
+        If the name of a catalogue contains a quotation mark.
     """
     by_catalog: dict[str, list[str]] = {}
-    for one in filter(lambda one: one.can_be_made, stale):
-        by_catalog.setdefault(str(one.ref.dataId["catalog"]), []).append(str(one.ref.dataId["target"]))
+    for spectrum in stale:
+        if spectrum.can_be_remade:
+            data_id = spectrum.ref.dataId
+            by_catalog.setdefault(str(data_id["catalog"]), []).append(str(data_id["target"]))
     return [
-        f"catalog = {_quoted(catalog)} AND {_query_of_names(some)}"
+        f"catalog = {_quoted(catalog)} AND {_query_of_names(chunk)}"
         for catalog, targets in sorted(by_catalog.items())
-        for some in chunk_iterable(sorted(targets), _MOST_TARGETS)
+        for chunk in chunk_iterable(sorted(targets), _MOST_TARGETS)
     ]
 
 
 def queries_of_images(stale: Iterable[StaleSpectrum]) -> list[str]:
-    """Return data queries for the images that have to be measured again, with their catalogue.
+    """Return data queries for the images to measure, with their catalogue.
 
-    Each is for one catalogue and instrument, and short enough for SQLite.
+    Each query is for one catalogue and instrument, and short enough for SQLite.
+
+    Parameters
+    ----------
+    stale
+        The spectra.
 
     Raises
     ------
-    ValueError
-        If the name of a catalogue cannot stand in a query.
+    UserError
+        If the name of a catalogue contains a quotation mark.
     """
     places: dict[tuple[str, str], dict[int, set[int]]] = {}
-    for one in filter(lambda one: one.can_be_made, stale):
-        for place in one.to_measure:
-            by_exposure = places.setdefault((str(one.ref.dataId["catalog"]), place.instrument), {})
+    for spectrum in stale:
+        for place in spectrum.to_measure if spectrum.can_be_remade else ():
+            by_exposure = places.setdefault((str(spectrum.ref.dataId["catalog"]), place.instrument), {})
             by_exposure.setdefault(place.exposure, set()).add(place.detector)
     queries = []
     for (catalog, instrument), by_exposure in sorted(places.items()):
-        for some in chunk_iterable(sorted(by_exposure), _MOST_EXPOSURES):
+        for chunk in chunk_iterable(sorted(by_exposure), _MOST_EXPOSURES):
             by_detector: dict[int, set[int]] = {}
-            for exposure in some:
+            for exposure in chunk:
                 for detector in by_exposure[exposure]:
                     by_detector.setdefault(detector, set()).add(exposure)
             known = f"catalog = {_quoted(catalog)} AND instrument = {_quoted(instrument)}"
@@ -82,14 +96,14 @@ def _query_of_names(names: Iterable[str]) -> str:
 def _query_of_places(exposures: dict[int, set[int]]) -> str:
     """Return a query for the exposures of each detector."""
     alike: dict[frozenset[int], list[int]] = {}
-    for detector, those in sorted(exposures.items()):
-        alike.setdefault(frozenset(those), []).append(detector)
+    for detector, numbers in sorted(exposures.items()):
+        alike.setdefault(frozenset(numbers), []).append(detector)
     terms = [f"detector IN {_listed(exposures)}"]
-    # The Butler brings a query into this form, an AND of ORs, where another
-    # one, such as an OR for each exposure, becomes exponentially longer.
+    # The Butler converts a query to an AND of ORs. Another form, such as an OR for each exposure, becomes
+    # exponentially longer.
     for same, detectors in alike.items():
-        others = f"detector NOT IN {_listed(detectors)} OR "
-        terms.append(f"({others if len(alike) > 1 else ''}exposure IN {_listed(same)})")
+        other = f"detector NOT IN {_listed(detectors)} OR "
+        terms.append(f"({other if len(alike) > 1 else ''}exposure IN {_listed(same)})")
     return " AND ".join(terms)
 
 
@@ -99,5 +113,5 @@ def _listed(numbers: Iterable[int]) -> str:
 
 def _quoted(text: str) -> str:
     if "'" in text:
-        raise ValueError(f"{text!r} has a quotation mark, which a data query cannot have")
+        raise UserError(f"{text!r} contains a quotation mark, which a data query cannot contain.")
     return f"'{text}'"

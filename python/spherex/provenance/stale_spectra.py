@@ -1,4 +1,4 @@
-"""Spectra whose inputs are out of date."""
+"""Comparison of spectra with the images, calibrations and catalogues of today."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from lsst.daf.butler import MissingDatasetTypeError
 
 from spherex.calibrations import CalibrationIndex, instant_of
 from spherex.detectors import CATALOG_TYPE
+from spherex.errors import UserError, counted
 
 from .inputs import CALIBRATION_COLUMNS, SpectrumInputs, known_datasets, read_in_batches
 
@@ -32,59 +33,59 @@ _NUMBERS = ("ra", "dec", "pmra", "pmdec", "ref_epoch")
 
 @dataclasses.dataclass(frozen=True)
 class _Version:
-    """Rows by name, and the numbers that say where targets are, shape (n, 5)."""
+    """Version of a catalogue: rows by name, and the columns `_NUMBERS`, of shape (n, 5)."""
 
     rows: dict[str, int]
     numbers: NDArray[np.float64]
 
 
 class CurrentCatalogs:
-    """The newest version of each catalogue, and those before.
+    """The newest version of each catalogue, and earlier versions.
 
     Parameters
     ----------
     butler
         The repository.
     chain
-        Collection of a catalogue, the newest version first; ``{catalog}``
-        stands for its name.
+        Collection of a catalogue, the newest version first, with ``{catalog}``
+        in place of the name of the catalogue.
     """
 
     def __init__(self, butler: Butler, chain: str) -> None:
         self._butler = butler
         self._chain = chain
         self._newest = functools.cache(self._find)
-        # None is kept for versions that are gone.
+        # The value is None for versions that were removed.
         self._version = functools.cache(self._read)
 
     def change(self, catalog: str, target: str, used: str) -> str:
-        """Return what has become of a target.
+        """Return how a target has changed in the catalogue.
 
         Parameters
         ----------
         catalog, target
             Names.
         used
-            Id of the version that was used; empty if it is not known.
+            UUID of the version that was used; empty if it is unknown.
 
         Returns
         -------
         change
-            `MOVED`, `DELETED`, `LOST`, or empty if its row is still the same
-            or nothing can be said.
+            `MOVED`, `DELETED`, `LOST`, or empty if the position is the same or
+            the version that was used is unknown.
 
         Raises
         ------
-        ValueError
-            If there is no such catalogue.
+        UserError
+            If the catalogue does not exist.
         lsst.daf.butler.MissingCollectionError
-            If there is no such collection.
+            If the collection does not exist.
         """
         if not used or (newest := self._newest(catalog)) == used:
             return ""
         now, before = self._version(newest), self._version(used)
         if now is None:
-            raise ValueError(f"The file of {CATALOG_TYPE} of {catalog} is gone: register the catalogue again")
+            raise UserError(f"The file of {CATALOG_TYPE} of {catalog} was removed: register the catalogue again.")
         if target not in now.rows:
             return DELETED
         if before is None or target not in before.rows:
@@ -99,7 +100,7 @@ class CurrentCatalogs:
         except MissingDatasetTypeError:
             ref = None
         if ref is None:
-            raise ValueError(f"There is no {CATALOG_TYPE} of {catalog} in {chain}: name its collection with --catalogs")
+            raise UserError(f"There is no {CATALOG_TYPE} of {catalog} in {chain}: name its collection with --catalogs.")
         return str(ref.id)
 
     def _read(self, text: str) -> _Version | None:
@@ -113,11 +114,11 @@ class CurrentCatalogs:
 def _version_of(table: Table) -> _Version:
     numbers = np.full((len(table), len(_NUMBERS)), np.nan)
     for column, name in enumerate(_NUMBERS):
-        # Without motions a column of that name is one of the user's own.
+        # Without motions a column of such a name does not belong to the position.
         if name in table.colnames and (column < 2 or _NUMBERS[2] in table.colnames):
             numbers[:, column] = np.ma.filled(np.ma.asarray(table[name], dtype=np.float64), np.nan)
     motions = numbers[:, 2:]
-    # Where nothing moves the epoch means nothing: see `spherex.spectra.positions_at`.
+    # The epoch of a target without motion is ignored: see `spherex.spectra.positions_at`.
     motions[~np.isfinite(motions).all(axis=1) | (motions[:, :2] == 0).all(axis=1)] = np.nan
     return _Version({name: row for row, name in enumerate(np.asarray(table["name"], dtype=str).tolist())}, numbers)
 
@@ -131,14 +132,20 @@ class Place(NamedTuple):
 
     @classmethod
     def of(cls, data_id: DataCoordinate) -> Self:
-        """Return that part of a data ID."""
+        """Return the place of an image.
+
+        Parameters
+        ----------
+        data_id
+            Data ID of the image.
+        """
         return cls(str(data_id["instrument"]), int(data_id["exposure"]), int(data_id["detector"]))
 
 
 def current_images(
     butler: Butler, dataset_type: str, chain: str, catalog: str, targets: Sequence[str], where: str = ""
 ) -> dict[str, dict[Place, uuid.UUID]]:
-    """Find the images that contain targets, the newest of each.
+    """Find the images whose regions overlap those of targets, the newest version of each.
 
     Parameters
     ----------
@@ -147,16 +154,16 @@ def current_images(
     dataset_type
         Name of the dataset type of the images.
     chain
-        Collection with them.
+        Collection of the images, the newest first.
     catalog, targets
         Names of the catalogue and of targets.
     where
-        Expression that chooses among the images.
+        Data query for the images.
 
     Returns
     -------
     images
-        For each target, ids of the images whose region overlaps its own.
+        UUIDs of the images of each target.
     """
     found: dict[str, dict[Place, uuid.UUID]] = {target: {} for target in targets}
     with butler.query() as query:
@@ -165,7 +172,7 @@ def current_images(
             query = query.where(where)
         try:
             newest = {Place.of(ref.dataId): ref.id for ref in query.datasets(dataset_type, chain, find_first=True)}
-            # A search for the first dataset would give each image to one of its targets only.
+            # With find_first the query would return each image for one of its targets only.
             pairs = query.join_dataset_search(dataset_type, chain).data_ids(["target", "exposure", "detector"])
             for data_id in pairs:
                 place = Place.of(data_id)
@@ -202,25 +209,25 @@ def instants_of(butler: Butler, images: Iterable[DatasetRef]) -> dict[tuple[str,
 
 @dataclasses.dataclass
 class StaleSpectrum:
-    """A spectrum that would be another one today.
+    """A spectrum that is out of date.
 
     Parameters
     ----------
     ref
         The spectrum.
     superseded
-        Images of which there is a newer version.
+        Images with a newer version.
     gone
-        Images that the collection of images has no more.
+        Images that are no longer in the collection of images.
     new
         Images that contain the target and are not in the spectrum.
     recalibrated
         Images for which another calibration is valid, by the dataset type of
         the calibration.
     catalog_change
-        What has become of the target in the catalogue; empty if nothing has.
+        Change of the target in the catalogue, see `CurrentCatalogs.change`.
     moved
-        Images that were measured where the target is no more.
+        Images that were measured at an outdated position of the target.
     failed
         Images whose measurement failed.
     """
@@ -240,7 +247,7 @@ class StaleSpectrum:
 
     @property
     def reason(self) -> str:
-        """What was superseded, for people."""
+        """Reasons why the spectrum is out of date."""
         parts = [
             (len(self.superseded), "superseded"),
             (len(self.gone), "no longer there"),
@@ -248,33 +255,32 @@ class StaleSpectrum:
             *((len(places), f"with another {name}") for name, places in sorted(self.recalibrated.items())),
             (len(self.failed), "failed"),
         ]
-        told = [f"{number} image{'s' * (number != 1)} {what}" for number, what in parts if number]
-        return ", ".join([self.catalog_change] * bool(self.catalog_change) + told)
+        reasons = [f"{counted(number, 'image')} {what}" for number, what in parts if number]
+        return ", ".join([self.catalog_change] * bool(self.catalog_change) + reasons)
 
     @property
-    def can_be_made(self) -> bool:
-        """Whether the catalogue still has the target."""
+    def can_be_remade(self) -> bool:
+        """Whether the target is still in the catalogue."""
         return self.catalog_change != DELETED
 
     @property
     def to_measure(self) -> set[Place]:
-        """Images that have to be measured again, or for the first time."""
+        """Images to measure, again or for the first time."""
         recalibrated = (place for places in self.recalibrated.values() for place in places)
         return {*self.superseded, *self.new, *recalibrated, *self.moved, *self.failed}
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """What spectra are compared with.
+    """Present state of the inputs of spectra, for comparison.
 
     Parameters
     ----------
     known
-        Images and calibrations that the repository still has, by the text of
-        their id.
+        Images and calibrations that are still in the repository, by UUID.
     newest, wanted
-        The newest images, and those that are to be in a spectrum, by the
-        dataset type and the target.
+        The newest images, and those that belong into a spectrum, by dataset
+        type and target.
     instants
         Middle of each exposure, see `instants_of`.
     calibrations
@@ -282,7 +288,8 @@ class Comparison:
     catalogs
         The newest versions of the catalogues.
     failure
-        Text that is in the reasons of failures that count; `None` if none do.
+        Text in the reasons of failures that count; `None` if failures do not
+        count.
     """
 
     known: dict[str, DatasetRef]
@@ -294,7 +301,18 @@ class Comparison:
     failure: str | None
 
     def compare(self, spectrum: SpectrumInputs) -> StaleSpectrum:
-        """Compare one spectrum."""
+        """Compare one spectrum.
+
+        Parameters
+        ----------
+        spectrum
+            Inputs of the spectrum.
+
+        Returns
+        -------
+        stale
+            Differences; false if there are none.
+        """
         stale = StaleSpectrum(spectrum.ref)
         self._compare_catalog(stale, spectrum)
         self._compare_images(stale, spectrum)
@@ -307,7 +325,7 @@ class Comparison:
         used = spectrum.ids["catalog_id"]
         changes = {text: self.catalogs.change(spectrum.catalog, spectrum.target, text) for text in sorted(set(used))}
         stale.catalog_change = next(filter(None, changes.values()), "")
-        if not stale.can_be_made:
+        if not stale.can_be_remade:
             return
         for row, text in zip(spectrum.rows, used, strict=True):
             image = self.known.get(row.image_id)
@@ -333,15 +351,15 @@ class Comparison:
         types = {name for name, target in self.newest if target == spectrum.target}
         for row in (*spectrum.rows, *spectrum.unplaced):
             if row.image_id and row.image_id not in self.known:
-                # The repository has forgotten the instrument of this image.
+                # The instrument of an image that was removed is one of those of the spectrum.
                 possible = [Place(one, row.exposure, row.detector) for one in spectrum.instruments or ("",)]
                 renewed = [
                     place for place in possible if any(place in self.newest[name, spectrum.target] for name in types)
                 ]
                 stale.superseded += renewed
                 stale.gone += [] if renewed else possible[:1]
-        # Where the target is now, it may be on other frames.
-        has_moved = stale.catalog_change and stale.can_be_made
+        # At its new position the target may be on other frames.
+        has_moved = stale.catalog_change and stale.can_be_remade
         off_frame = frozenset() if has_moved else spectrum.off_frame
         for name, places in seen.items():
             missing = self.wanted[name, spectrum.target] - places - set(stale.superseded)
@@ -357,7 +375,7 @@ class Comparison:
                 if image is None or not text or (place := Place.of(image.dataId)) in superseded:
                     continue
                 if calibration is None:
-                    # The column is all that is left of the type of a calibration that was removed.
+                    # Of a calibration that was removed the column is known, but not the dataset type.
                     changed[column.removesuffix("_id")].add(place)
                 elif place[:2] in self.instants:
                     used[calibration.datasetType.name, place.instrument].append((place, calibration.id))
@@ -392,10 +410,10 @@ def find_stale_spectra(
     catalogs: str,
     failure: str | None = None,
 ) -> Iterator[StaleSpectrum]:
-    """Compare spectra with what the repository has now.
+    """Find spectra that are out of date.
 
-    Calibrations count where the spectrum names one: what was taken from the
-    image itself stays right as long as the image does. So do catalogues.
+    Calibrations and catalogues are compared if the spectrum names them. Values
+    from the image itself stay valid as long as the image does.
 
     Parameters
     ----------
@@ -408,24 +426,24 @@ def find_stale_spectra(
     calibrations
         Collections of the calibrations, in the order of the search.
     where
-        Expression that chose the images when the spectra were made; others
-        are not missed.
+        Data query for the images with which the spectra were made. Other
+        images are not reported as new.
     catalogs
-        Collection of a catalogue, for whose name ``{catalog}`` stands.
+        Collection of a catalogue, with ``{catalog}`` in place of its name.
     failure
-        Spectra with measurements that failed count, too, if the reason has
-        this text, as all have the empty one. With `None` they do not.
+        Report spectra with failed measurements whose reason contains this
+        text, which may be empty. With `None` such spectra are not reported.
 
     Yields
     ------
-    stale : `StaleSpectrum`
-        Those that differ.
+    stale
+        Spectra that are out of date.
 
     Raises
     ------
-    ValueError
-        If a catalogue that spectra were made from is not there, or ``where``
-        chooses no image of any spectrum.
+    UserError
+        If a catalogue of the spectra does not exist, or ``where`` does not
+        select an image of any spectrum.
     """
     index_of = functools.cache(lambda name: CalibrationIndex(butler.registry, name, calibrations))
     catalogs_now = CurrentCatalogs(butler, catalogs)
@@ -449,4 +467,4 @@ def find_stale_spectra(
         comparison = Comparison(known, newest, wanted, instants, index_of, catalogs_now, failure)
         yield from filter(None, map(comparison.compare, batch))
     if where and has_any and not has_chosen:
-        raise ValueError(f"No spectrum has an image where {where}: is a name in this query misspelt?")
+        raise UserError(f"No spectrum has an image where {where}: is a name in this query misspelt?")

@@ -1,4 +1,4 @@
-"""Images that contain a position, from what the repository knows of them."""
+"""Search for images at a position, with their wavelengths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images that may contain a position, by one query of the registry."""
+"""Images that may contain a position, from one query of the registry."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lsst.sphgeom import Angle, Circle, LonLat, UnitVector3d
 
 from spherex.calibrations import middle_of
 from spherex.detectors import PIXEL_SCALE
-from spherex.errors import SearchError
+from spherex.errors import SearchError, first_line
 from spherex.geometry import corners_of
 
 from .criteria import check_filters, detectors_of
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
 
 
 MARGIN = 12.0
-"""How far the edge of a frame may be from the side of its region (pixels).
+"""Largest distance of the edge of a frame from the side of its region (pixels).
 
-In the samples of Quick Release 1 it is up to 7.8, by the distortions of the
-optics, which are those of every exposure.
+In the samples of Quick Release 1 it is 7.8, because of the distortions of the
+optics, which are similar in all exposures.
 """
 
-_SEEN = 0.25
-"""Radius of a circle that is sure to contain the centre of a fine pixel (deg)."""
+_ENOUGH = 0.25
+"""Radius of a circle that always contains the centre of a fine HEALPix pixel (deg)."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Candidates:
-    """Images with the region of their frame, one in each row of the arrays.
+    """Images with the corners of their frames, one in each row of the arrays.
 
     Parameters
     ----------
@@ -84,7 +84,13 @@ class Candidates:
         return len(self.ids)
 
     def take(self, rows: NDArray[Any]) -> Self:
-        """Return some of the images, by a mask or by numbers."""
+        """Return some of the images.
+
+        Parameters
+        ----------
+        rows
+            Their rows, or a mask.
+        """
         fields = ("ids", "runs", "exposure", "detector", "name", "times", "corners")
         return dataclasses.replace(self, **{field: getattr(self, field)[rows] for field in fields})
 
@@ -121,47 +127,48 @@ class Candidates:
 
 
 def find_candidates(butler: Butler, criteria: Criteria) -> Candidates:
-    """Find all images whose region, widened by `MARGIN`, reaches the position.
+    """Find all images whose region, widened by `MARGIN`, contains the position or touches the circle.
 
     Parameters
     ----------
     butler
         The repository.
     criteria
-        What is looked for; of wavelengths only the detectors that may have them.
+        Search criteria. Wavelengths select the detectors that may have them.
 
     Returns
     -------
     candidates
-        Each exposure and detector once, from the first collection that has
-        it.
+        Each exposure and detector once, from the first collection that
+        contains it.
 
     Raises
     ------
     SearchError
-        Raised if the repository cannot be asked that.
+        If the repository does not have the dataset type or a collection of
+        the criteria, or a condition cannot be parsed.
     """
     try:
         dataset_type = butler.get_dataset_type(criteria.dataset_type)
     except KeyError:
         raise SearchError(
             f"there is no dataset type {criteria.dataset_type!r} in the repository; ingest images first "
-            "(butler ingest-level2), or name another one by --dataset-type"
+            "(butler ingest-level2), or name another dataset type with --dataset-type."
         ) from None
     if set(dataset_type.dimensions.required) != {"instrument", "exposure", "detector"}:
-        raise SearchError(f"{criteria.dataset_type!r} is not a dataset type of images of an exposure and a detector")
+        raise SearchError(f"{criteria.dataset_type!r} is not a dataset type of images of an exposure and a detector.")
     check_filters(butler, criteria)
     try:
         with butler.query() as query:
             rows = list(_rows(query, criteria, _circle(butler, criteria)))
     except MissingCollectionError as error:
-        raise SearchError(f"{str(error).splitlines()[0]} Name collections by --collections.") from error
+        raise SearchError(f"{first_line(error)}. Name collections with --collections.") from error
     except InvalidQueryError as error:
-        raise SearchError(f"the condition of --where is not understood: {str(error).splitlines()[0]}") from error
+        raise SearchError(f"the condition of --where is not understood: {first_line(error)}.") from error
     try:
         corners = corners_of([row["exposure_detector_region.region"] for row in rows])
     except (ValueError, AttributeError) as error:
-        raise SearchError(f"regions of {criteria.dataset_type} are no frames of detectors: {error}") from error
+        raise SearchError(f"the regions of {criteria.dataset_type} are not frames of detectors: {error}.") from error
     spans = [row["exposure.timespan"] for row in rows]
     times = [(0, 0) if span is None else span.nsec for span in spans]
     return Candidates(
@@ -178,15 +185,14 @@ def find_candidates(butler: Butler, criteria: Criteria) -> Candidates:
 
 
 def _circle(butler: Butler, criteria: Criteria) -> Circle:
-    """Return the circle that regions have to overlap."""
+    """Return the circle that regions must overlap."""
     pixelization = butler.dimensions.commonSkyPix.pixelization
     centre = UnitVector3d(LonLat.fromDegrees(criteria.ra, criteria.dec))
     radius = criteria.radius + MARGIN * PIXEL_SCALE / 3600
     circle = Circle(centre, Angle.fromDegrees(radius))
     if pixelization.envelope(circle).empty():
-        # The HEALPix of lsst.sphgeom 30.2026.500 does not see small circles,
-        # and the Butler then looks at every image.
-        circle = Circle(centre, Angle.fromDegrees(radius + _SEEN))
+        # The HEALPix of lsst.sphgeom 30.2026.500 misses small circles, and the Butler then tests every image.
+        circle = Circle(centre, Angle.fromDegrees(radius + _ENOUGH))
     return circle
 
 

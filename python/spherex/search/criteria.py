@@ -1,18 +1,18 @@
-"""Search criteria, from what users write."""
+"""Search criteria, and the texts with which users name them."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from astropy import units
 from lsst.daf.butler import MissingCollectionError
 
+from spherex.calibrations import timespan_between
 from spherex.detectors import CALIBRATION_COLLECTION, DETECTORS, LEVEL2_COLLECTION, LEVEL2_TYPE
-from spherex.errors import SearchError
+from spherex.errors import SearchError, first_line
 
 if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord
@@ -22,41 +22,41 @@ if TYPE_CHECKING:
 
 
 _WIDEST = 1.0
-"""Largest radius (deg). Distances from a frame are told in its pixels, which farther
-away cover less and less of the sky.
+"""Largest radius (deg). Distances from a frame are in its pixels, which cover less and
+less of the sky with the distance.
 """
 
 
 @dataclasses.dataclass(frozen=True)
 class Criteria:
-    """Images that are looked for.
+    """Criteria for images.
 
     Parameters
     ----------
     ra, dec
         Position, ICRS (deg); right ascension from -180 to 360.
     radius
-        Radius of a circle round it that an image has to touch (deg); at 0 it
-        has to contain the position.
+        Radius of a circle around the position that images must touch (deg);
+        with 0 they must contain the position.
     instrument
         Name of the instrument.
     dataset_type
         Name of the dataset type.
     collections
-        Collections to search; of an image that several of them have, the
-        first counts.
+        Collections to search; of an image in several collections the first
+        one counts.
     detectors
-        Numbers of the detectors wanted; all if there are none.
+        Detectors; empty for all.
     surveys
-        Names of the surveys wanted; all if there are none.
+        Names of the surveys; empty for all.
     timespan
-        Time that exposures have to overlap; any if it is None.
+        Time that exposures must overlap; `None` for any.
     wavelengths
         Shortest and longest central wavelength at the position (um), or at
-        the nearest pixel of a frame that only touches the circle; any if it
-        is None.
+        the nearest pixel of a frame that only touches the circle; `None` for
+        any.
     where
-        Further condition in the query language of the Butler.
+        Further data query.
     calibrations
         Collections of the calibrations, in the order of the search; by default
         that of the mission, if it exists.
@@ -64,8 +64,7 @@ class Criteria:
     Raises
     ------
     SearchError
-        Raised if the position is none, the radius is negative or not small,
-        or the wavelengths are no range.
+        If a value is outside of its limits.
     """
 
     ra: float
@@ -92,7 +91,7 @@ class Criteria:
                 'butler query-datasets REPO level2 --where "... OVERLAPS CIRCLE(ra, dec, radius)".'
             )
         if self.wavelengths is not None and not 0.0 < self.wavelengths[0] <= self.wavelengths[1]:
-            raise SearchError(f"{self.wavelengths[0]:g} to {self.wavelengths[1]:g} um is no range of wavelengths.")
+            raise SearchError(f"{self.wavelengths[0]:g} to {self.wavelengths[1]:g} um is not a range of wavelengths.")
 
     @classmethod
     def around(
@@ -103,30 +102,30 @@ class Criteria:
         wavelengths: Quantity | Sequence[float] | None = None,
         **others: Any,
     ) -> Self:
-        """Make criteria of astropy's objects.
+        """Return criteria from objects of astropy.
 
         Parameters
         ----------
         position
             One position.
         radius
-            Radius of the circle, in degrees where it has no unit; 0 by default.
+            Radius of the circle, in degrees without a unit; by default 0.
         times
-            Begin and end of the time that exposures have to overlap.
+            Begin and end of the time that exposures must overlap.
         wavelengths
-            Shortest and longest wavelength, in um where they have no unit.
+            Shortest and longest wavelength, in um without a unit.
         **others
             Other fields.
 
         Raises
         ------
         SearchError
-            If there are several positions, or one of the values is not possible.
+            If there are several positions, or a value is outside of its limits.
         """
         if not position.isscalar:
-            raise SearchError(f"give one position, not {position.size}.")
+            raise SearchError(f"images are searched at one position, not at {position.size}.")
         if times is not None:
-            others["timespan"] = _timespan_between(*times)
+            others["timespan"] = timespan_of_dates(*times)
         if wavelengths is not None:
             shortest, longest = _value_in(units.um, wavelengths)
             others["wavelengths"] = (float(shortest), float(longest))
@@ -137,39 +136,38 @@ class Criteria:
 
 
 def _value_in(unit: units.UnitBase, value: Any) -> Any:
-    """Return a value in a unit, which is taken for granted where it has none."""
+    """Return a value in a unit; a value without a unit is already in it."""
     quantity = units.Quantity(value)
     if quantity.unit == units.dimensionless_unscaled:
         return quantity.value
     try:
         return quantity.to_value(unit)
     except units.UnitConversionError:
-        raise SearchError(f"{value} has no unit like {unit}.") from None
+        raise SearchError(f"the unit of {value} cannot be converted to {unit}.") from None
 
 
-_HINT = "give RA DEC in degrees (308.027 38.350), with units (20h32m06.5s 38d21m00s), or a name such as J203206+382100"
+_HINT = "use RA DEC in degrees (308.027 38.350), with units (20h32m06.5s 38d21m00s), or a name such as J203206+382100"
 
 
 def position_of(words: Sequence[str]) -> tuple[float, float]:
-    """Return the position that a user has named.
+    """Return the position in the words of a user.
 
     Parameters
     ----------
     words
-        Right ascension and declination, in degrees where no unit is given,
-        also as one word with a blank or a comma between them; or one name that
-        contains the coordinates. No other name is known: nothing is asked of
-        a server.
+        Right ascension and declination, in degrees or with units, also as one
+        word with a blank or a comma between them; or one name that contains
+        the coordinates. Other names are refused: no server is asked.
 
     Returns
     -------
     ra, dec
-        ICRS (deg). Whether they are in their ranges, `Criteria` checks.
+        ICRS (deg). `Criteria` checks their limits.
 
     Raises
     ------
     SearchError
-        Raised if it is no position.
+        If the words are not a position.
     """
     text = " ".join(words)
     if len(words) == 1:
@@ -180,12 +178,12 @@ def position_of(words: Sequence[str]) -> tuple[float, float]:
     if len(words) == 2:
         ra, dec = (degrees_of(word.strip(","), text) for word in words)
         return ra, dec
-    what = "name that tells its coordinates" if len(words) == 1 else "position"
-    raise SearchError(f"{text!r} is no {what}: {_HINT}.")
+    what = "name that contains its coordinates" if len(words) == 1 else "position"
+    raise SearchError(f"{text!r} is not a {what}: {_HINT}.")
 
 
 def _position_in_name(name: str) -> tuple[float, float] | None:
-    """Return the position that a name contains, None if there is none."""
+    """Return the position that a name contains, or `None`."""
     from astropy.coordinates import jparser
 
     try:
@@ -201,9 +199,9 @@ def degrees_of(word: str, whole: str | None = None) -> float:
     Parameters
     ----------
     word
-        Number in degrees, or with a unit that astropy knows.
+        Number in degrees, or number with a unit that astropy knows.
     whole
-        What the user has written, for the message.
+        Position with the word, for the message.
 
     Returns
     -------
@@ -213,7 +211,7 @@ def degrees_of(word: str, whole: str | None = None) -> float:
     Raises
     ------
     SearchError
-        Raised if it is no angle.
+        If the word is not an angle.
     """
     try:
         degrees = float(word)
@@ -225,14 +223,14 @@ def degrees_of(word: str, whole: str | None = None) -> float:
         except Exception:
             # The parser of astropy raises errors of many kinds.
             if whole is None:
-                raise SearchError(f"{word!r} is no angle; give 0.1 (degrees) or 10arcmin.") from None
-            raise SearchError(f"{whole!r} is no position: {_HINT}.") from None
+                raise SearchError(f"{word!r} is not an angle; use 0.1 (degrees) or 10arcmin.") from None
+            raise SearchError(f"{whole!r} is not a position: {_HINT}.") from None
     if not math.isfinite(degrees):
-        raise SearchError(f"{word!r} is no angle: it is not finite.")
+        raise SearchError(f"{word!r} is not an angle: the number is not finite.")
     return degrees
 
 
-def timespan_of_dates(begin: str, end: str) -> Timespan:
+def timespan_of_dates(begin: str | Time, end: str | Time) -> Timespan:
     """Return the time between two dates.
 
     Parameters
@@ -248,56 +246,37 @@ def timespan_of_dates(begin: str, end: str) -> Timespan:
     Raises
     ------
     SearchError
-        Raised if one is no date, or the end is not after the begin.
+        If a text is not a date, or the end is not after the begin.
     """
-    from astropy.time import Time
-
-    times = []
-    for date in (begin, end):
-        with warnings.catch_warnings():
-            # Leap seconds of times to come are not known.
-            warnings.simplefilter("ignore")
-            try:
-                times.append(Time(date.removesuffix("Z"), scale="utc"))
-            except ValueError:
-                raise SearchError(f"{date!r} is no date; give it as 2025-06-01 or 2025-06-01T12:00:00, UTC.") from None
-    return _timespan_between(*times)
-
-
-def _timespan_between(begin: Time, end: Time) -> Timespan:
-    from lsst.daf.butler import Timespan
-
-    with warnings.catch_warnings():
-        # Leap seconds of times to come are not known.
-        warnings.simplefilter("ignore")
-        if end <= begin:
-            raise SearchError(f"the end {end} is not after the begin {begin}.")
-        return Timespan(begin.tai, end.tai)
+    try:
+        return timespan_between(begin, end, scale="utc")
+    except ValueError as error:
+        raise SearchError(f"{error}; dates are in UTC.") from None
 
 
 _BEYOND = 0.07
-"""How far wavelengths may lie outside of the design range of a detector, relatively.
+"""Largest distance of wavelengths from the design range of a detector, relative to the limits.
 
-In the samples of Quick Release 1 it is 0.034 at most, in the corners of detector 1.
+In the samples of Quick Release 1 it is 0.034, in the corners of detector 1.
 """
 
 
 def check_filters(butler: Butler, criteria: Criteria) -> None:
-    """Refuse names and numbers that the repository does not have.
+    """Refuse instruments, detectors and surveys that the repository does not know.
 
-    Without it a slip of the pen would look like a search that finds nothing.
+    Otherwise a misspelt name would look like a search that finds no images.
 
     Parameters
     ----------
     butler
         The repository.
     criteria
-        What is looked for.
+        Search criteria.
 
     Raises
     ------
     SearchError
-        Raised if instrument, a detector or a survey is not known.
+        If the instrument, a detector or a survey is unknown.
     """
     instrument = criteria.instrument
     with butler.query() as query:
@@ -310,18 +289,18 @@ def check_filters(butler: Butler, criteria: Criteria) -> None:
         _require("survey", criteria.surveys, _surveys(butler, instrument))
 
 
-def _require(what: str, wanted: tuple[str, ...] | tuple[int, ...], there: list[str] | list[int]) -> None:
-    for one in wanted:
-        if one not in there:
-            known = ", ".join(map(str, there)) or "none"
-            raise SearchError(f"there is no {what} {one!r}; the repository has {known}.")
+def _require(what: str, wanted: tuple[str, ...] | tuple[int, ...], known: list[str] | list[int]) -> None:
+    for value in wanted:
+        if value not in known:
+            listed = ", ".join(map(str, known)) or "none"
+            raise SearchError(f"there is no {what} {value!r}; the repository has {listed}.")
 
 
 def _surveys(butler: Butler, instrument: str) -> list[str]:
     """Return the surveys of all exposures.
 
-    The Butler has no distinct values of a field: each survey costs a query
-    for one exposure of none of those before.
+    The Butler cannot query distinct values of a field. Each survey costs one
+    query, for an exposure of a survey other than those before.
     """
     surveys: list[str] = []
     while True:
@@ -337,22 +316,22 @@ def _surveys(butler: Butler, instrument: str) -> list[str]:
 
 
 def detectors_of(criteria: Criteria) -> list[int] | None:
-    """Return the detectors that may have what is looked for.
+    """Return the detectors that may have the wavelengths.
 
     Parameters
     ----------
     criteria
-        What is looked for.
+        Search criteria.
 
     Returns
     -------
     detectors
-        Their numbers; None if all may.
+        Their numbers; `None` for all.
 
     Raises
     ------
     SearchError
-        Raised if no detector at all has such wavelengths.
+        If no detector has such wavelengths.
     """
     if criteria.wavelengths is None:
         return list(criteria.detectors) or None
@@ -378,18 +357,19 @@ def calibrations_of(butler: Butler, criteria: Criteria) -> tuple[str, ...]:
     butler
         The repository.
     criteria
-        What is looked for.
+        Search criteria.
 
     Returns
     -------
     collections
-        Their names; none if the criteria name none, and the repository does
-        not have the collection of the mission.
+        Their names, with the members of chains in place of the chains; empty
+        if the criteria name no collection, and the repository does not have
+        that of the mission.
 
     Raises
     ------
     SearchError
-        Raised if the criteria name a collection that does not exist.
+        If a named collection does not exist.
     """
     named = criteria.calibrations
     try:
@@ -397,4 +377,4 @@ def calibrations_of(butler: Butler, criteria: Criteria) -> tuple[str, ...]:
     except MissingCollectionError as error:
         if named is None:
             return ()
-        raise SearchError(f"{str(error).splitlines()[0]} Name collections by --calibrations.") from None
+        raise SearchError(f"{first_line(error)}. Name collections with --calibrations.") from None

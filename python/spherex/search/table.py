@@ -1,4 +1,4 @@
-"""The table of images that were found, and its forms."""
+"""Table of the images at a position, and its text and file formats."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ FORMATS = {".txt": "text", ".ecsv": "ascii.ecsv", ".parquet": "parquet", ".vot":
 """Formats of files by extension."""
 
 _DIGITS = {"mjd": 7, "wavelength": 4, "bandwidth": 4, "x": 1, "y": 1}
-_UNTEXTUAL = ("mjd",)
-"""Columns that a text has no need of."""
+_NOT_IN_TEXT = ("mjd",)
 
 
 def make_table(
@@ -34,9 +33,9 @@ def make_table(
     wavelength: NDArray[np.float64],
     bandwidth: NDArray[np.float64],
     flags: Sequence[str | None] | None,
-    addresses: Sequence[ResourcePath] | None,
+    uris: Sequence[ResourcePath] | None,
 ) -> Table:
-    """Make the table.
+    """Return the table of images.
 
     Parameters
     ----------
@@ -45,17 +44,18 @@ def make_table(
     pixels
         0-based x and y in the whole frame at the position, of shape (n, 2).
     wavelength, bandwidth
-        There, or at the nearest pixel of a frame that is beside the position,
-        in um; NaN where it is not known.
+        Values at the position, or at the nearest pixel of a frame beside the
+        position, in um; NaN where they are unknown.
     flags
-        Names of the flags there; None if nobody asked for them.
-    addresses
-        Where the images are; None if nobody asked for it.
+        Names of the flags at the position; `None` for a table without them.
+    uris
+        URIs of the images; `None` for a table without them.
 
     Returns
     -------
     table
-        Columns with units and descriptions. What is not known is masked.
+        Columns with units and descriptions. Unknown values are masked. The
+        URIs are in the column ``address``.
     """
     middle = time_at(images.middle, "UTC")
     columns = [
@@ -72,9 +72,8 @@ def make_table(
     if flags is not None:
         texts = np.array([name or "" for name in flags], str)
         columns.append(("flags", np.ma.array(texts, mask=[name is None for name in flags]), None, "Flags of the pixel"))
-    if addresses is not None:
-        texts = np.array([str(address) for address in addresses], str)
-        columns.append(("address", texts, None, "Address of the file"))
+    if uris is not None:
+        columns.append(("address", np.array([str(uri) for uri in uris], str), None, "URI of the file"))
     columns.append(("run", images.runs.astype(str), None, "RUN collection"))
     table = Table()
     for name, values, unit, description in columns:
@@ -92,7 +91,7 @@ def make_table(
 
 
 def format_text(table: Table) -> str:
-    """Return a table as lines of text, all of its rows.
+    """Return all rows of a table as lines of text.
 
     Parameters
     ----------
@@ -104,7 +103,7 @@ def format_text(table: Table) -> str:
     text
         Two lines with names and units, and one for each row.
     """
-    shown = [_cells(table[name]) for name in table.colnames if name not in _UNTEXTUAL]
+    shown = [_cells(table[name]) for name in table.colnames if name not in _NOT_IN_TEXT]
     lines = zip(*shown, strict=True)
     return "\n".join("  ".join(cells).rstrip() for cells in lines)
 
@@ -123,19 +122,19 @@ def _cells(column: Any) -> list[str]:
 
 
 def write_table(table: Table, path: Path) -> None:
-    """Write a table to a file, which is there as a whole or not at all.
+    """Write a table to a file, as a whole or not at all.
 
     Parameters
     ----------
     table
         The table.
     path
-        File, with an extension of `FORMATS`; one that is there is replaced.
+        File, with an extension of `FORMATS`; an existing file is replaced.
 
     Raises
     ------
     OSError
-        Raised if it cannot be written.
+        If the file cannot be written.
     """
     form = FORMATS[path.suffix]
     part = path.with_name(f".{path.name}.part")

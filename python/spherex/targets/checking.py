@@ -1,4 +1,4 @@
-"""Whether the rows of a catalogue can be targets."""
+"""Checks of the name and the rows of a catalogue."""
 
 from __future__ import annotations
 
@@ -9,35 +9,37 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spherex.errors import CatalogError
+
 if TYPE_CHECKING:
     from astropy.table import Table
 
 
 LONGEST_NAME = 64
-"""Characters of a name, as the dimensions catalog and target have them (configs/dimensions.yaml)."""
+"""Largest number of characters in a name of the dimensions catalog and target (configs/dimensions.yaml)."""
 
 LARGEST_MOTION = 1e5
-"""Proper motion (mas/yr) that no star has: the fastest one known has a tenth of it."""
+"""Proper motion (mas/yr) above that of all stars: the largest one known is a tenth of it."""
 
 _NOT_IN_FILES = re.compile(r"[ ./<>:\"\\|?*]")
 """Characters that the Butler's templates of file names replace."""
 
 _CODE = re.compile(r"%[0-9A-Fa-f]{2}")
-"""Characters as addresses write them, which are decoded in names of files."""
+"""Characters as encoded in URIs, which are decoded in names of files."""
 
 _CATALOG_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
 
 @dataclasses.dataclass(frozen=True)
 class CatalogProblem:
-    """What is wrong with a row.
+    """Reason why a row cannot be a target.
 
     Parameters
     ----------
     row
         Number of the row, from 1.
     reason
-        What is wrong.
+        The reason.
     """
 
     row: int
@@ -47,15 +49,27 @@ class CatalogProblem:
         return f"row {self.row}: {self.reason}"
 
 
-def check_catalog_name(name: str) -> str | None:
-    """Return why a name cannot be that of a catalogue; `None` if it can."""
+def check_catalog_name(name: str) -> None:
+    """Check the name of a catalogue.
+
+    Parameters
+    ----------
+    name
+        The name.
+
+    Raises
+    ------
+    CatalogError
+        If the name is too long, or contains other characters than letters,
+        digits and ``. _ + -``.
+    """
     if len(name) > LONGEST_NAME:
-        return f"the name of a catalogue has at most {LONGEST_NAME} characters, {name!r} has {len(name)}"
+        raise CatalogError(f"the name of a catalogue has at most {LONGEST_NAME} characters, {name!r} has {len(name)}.")
     if not _CATALOG_NAME.fullmatch(name):
-        return (
-            f"the name of a catalogue is of letters, digits and . _ + - and begins with one of the first two: {name!r}"
+        raise CatalogError(
+            f"the name of a catalogue consists of letters, digits and . _ + - and begins with a letter or a digit: "
+            f"{name!r}."
         )
-    return None
 
 
 def check_catalog(table: Table) -> list[CatalogProblem]:
@@ -75,8 +89,8 @@ def check_catalog(table: Table) -> list[CatalogProblem]:
     seen: dict[str, tuple[int, str]] = {}
     ra, dec = (np.asarray(table[name], dtype=float) for name in ("ra", "dec"))
     names = np.asarray(table["name"], dtype=str).tolist()
-    for number, (name, one_ra, one_dec) in enumerate(zip(names, ra.tolist(), dec.tolist(), strict=True), start=1):
-        reasons = [*_of_name(name), *_of_angle("ra", one_ra, 0, 360), *_of_angle("dec", one_dec, -90, 90)]
+    for number, (name, lon, lat) in enumerate(zip(names, ra.tolist(), dec.tolist(), strict=True), start=1):
+        reasons = [*_of_name(name), *_of_angle("ra", lon, 0, 360), *_of_angle("dec", lat, -90, 90)]
         key = _NOT_IN_FILES.sub("_", name).replace("#", "HASH")
         first, namesake = seen.setdefault(key, (number, name))
         if name and first != number:
@@ -89,23 +103,23 @@ def check_catalog(table: Table) -> list[CatalogProblem]:
 
 def _of_name(name: str) -> list[str]:
     if not name:
-        return ["it has no name"]
+        return ["the name is empty"]
     if len(name) > LONGEST_NAME:
         return [f"its name has {len(name)} characters, more than {LONGEST_NAME}: {name}"]
     if not name.isprintable():
         return [f"its name has characters that cannot be printed: {name!r}"]
     if "$" in name:
-        # In names of files the Butler puts the value of a variable of the environment in its place.
-        return [f"its name has a $, which would be taken for a variable in names of files: {name}"]
+        # In names of files the Butler replaces it with the value of an environment variable.
+        return [f"its name has a $, which would be read as a variable in names of files: {name}"]
     if code := _CODE.search(name):
-        return [f"its name has {code[0]}, which would be taken for another character in names of files: {name}"]
+        return [f"its name has {code[0]}, which would be read as another character in names of files: {name}"]
     return []
 
 
 def _of_angle(name: str, value: float, lowest: float, highest: float) -> list[str]:
     if math.isnan(value):
-        return [f"its {name} is no number"]
-    # 360 itself is 0.
+        return [f"its {name} is not a number"]
+    # 360 is 0.
     if not (lowest <= value <= highest and value < 360):
         below = ", 360 excluded" if value == highest else ""
         return [f"its {name} {value} is not in the range {lowest} to {highest} degrees{below}"]
@@ -126,7 +140,7 @@ def _of_motions(table: Table) -> list[CatalogProblem]:
             for row in np.flatnonzero(half)
         ),
         *(
-            CatalogProblem(int(row) + 1, f"its proper motion has the epoch {epoch[row]}, which is no Julian year")
+            CatalogProblem(int(row) + 1, f"its proper motion has the epoch {epoch[row]}, which is not a Julian year")
             for row in np.flatnonzero(dateless)
         ),
         *(

@@ -1,4 +1,4 @@
-"""Targets into a repository."""
+"""Registration of targets in a repository."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 
 _REACH = 62.0
-"""Radius of the region of a target without motion (arcsec): the regions of
-images, made of the corners of frames, are good to 10 pixels of 6.15 arcsec.
+"""Radius of the region of a target without motion (arcsec): the regions of images,
+from the corners of frames, are exact to 10 pixels of 6.15 arcsec.
 """
 
 _PATCH_LEVEL = 6
@@ -33,37 +33,37 @@ on its position alone, so that other targets never change it.
 """
 
 _MISSION = (2025.0, 2032.0)
-"""Years in which SPHEREx may observe: launch, and three times the two years of the prime mission."""
+"""Years of possible observations: launch, and three times the two years of the prime mission."""
 
 _MILLIARCSEC = 1e-3
 
 
 def target_records(catalog: str, table: Table) -> Iterator[dict[str, Any]]:
-    """Yield the records of a catalogue's targets.
+    """Yield the dimension records of the targets of a catalogue.
 
     Parameters
     ----------
     catalog
         Name of the catalogue.
     table
-        Columns name, ra, dec, and perhaps pmra, pmdec and ref_epoch.
+        Columns name, ra, dec, and optionally pmra, pmdec and ref_epoch.
 
     Yields
     ------
     record
-        For `lsst.daf.butler.registry.Registry.insertDimensionData`, with the region
-        in which the target is during the mission.
+        For `lsst.daf.butler.registry.Registry.insertDimensionData`, with a region
+        that contains the target during the mission.
     """
     names = np.asarray(table["name"], dtype=str).tolist()
     ra, dec = (np.asarray(table[name], dtype=float).tolist() for name in ("ra", "dec"))
-    for name, one_ra, one_dec, radius in zip(names, ra, dec, _radii(table), strict=True):
+    for name, lon, lat, radius in zip(names, ra, dec, _radii(table), strict=True):
         yield {
             "catalog": catalog,
-            "patch": _patch_of(one_ra, one_dec),
+            "patch": _patch_of(lon, lat),
             "name": name,
-            "ra": one_ra,
-            "dec": one_dec,
-            "region": _circle(one_ra, one_dec, radius),
+            "ra": lon,
+            "dec": lat,
+            "region": _circle(lon, lat, radius),
         }
 
 
@@ -122,21 +122,21 @@ def patch_records(catalog: str, targets: Mapping[int, Sequence[Mapping[str, Any]
 _STORAGE_CLASS = "AstropyParquet"
 _LONGEST_DESC = 256
 _CHUNK = 5000
-"""Records that are made at once; all are inserted in one transaction."""
+"""Records in memory at the same time; all are inserted in one transaction."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Registration:
-    """What was registered.
+    """Summary of a registration.
 
     Parameters
     ----------
     new, changed, same
         Numbers of targets.
     gone
-        Number of targets that are registered and not in the file any more.
+        Number of registered targets that are no longer in the file.
     run
-        RUN collection of the new dataset, empty if it was not needed.
+        RUN collection of the new dataset; empty if nothing has changed.
     """
 
     new: int
@@ -147,14 +147,14 @@ class Registration:
 
     @property
     def is_nothing(self) -> bool:
-        """Whether all was there before."""
+        """Whether nothing has changed."""
         return not self.run
 
 
 def register_catalog(
     butler: Butler, name: str, table: Table, desc: str, *, update: bool = False, dry_run: bool = False
 ) -> Registration:
-    """Register targets and keep their catalogue, all or nothing.
+    """Register targets and store their catalogue, all or nothing.
 
     Parameters
     ----------
@@ -165,41 +165,42 @@ def register_catalog(
     table
         As `read_catalog` returns it, without problems.
     desc
-        Where it comes from.
+        Source of the catalogue.
     update
-        Whether targets may change or be added to a catalogue that is there.
+        Whether an existing catalogue may change.
     dry_run
-        Only say what would be done.
+        Change nothing.
 
     Returns
     -------
     registration
-        What was done.
+        Summary.
 
     Raises
     ------
     CatalogError
-        If the catalogue is there with other targets and ``update`` is not set,
-        or the repository has other catalogues under the name of ours.
+        If the catalogue exists with other targets and ``update`` is false, or
+        the dataset type of catalogues exists with another definition.
     """
     _check_dataset_type(butler)
     chain = catalog_collection(name)
     known = {record.name: record for record in _records(butler, name)}
     names = np.asarray(table["name"], dtype=str).tolist()
     new = set(names) - known.keys()
-    changed = {one["name"] for one in target_records(name, table) if _is_other(one, known.get(one["name"]))}
+    changed = {record["name"] for record in target_records(name, table) if _is_other(record, known.get(record["name"]))}
     counts = Registration(len(new), len(changed), len(names) - len(new) - len(changed), len(known.keys() - set(names)))
     present = _catalog(butler, name, chain)
     if present is not None and not new and not changed and _is_same_table(present, table):
         return counts
     if known and not update and (new or changed or present is not None):
         raise CatalogError(
-            f"catalogue {name} is there with other rows ({counts.new} new targets, {counts.changed} moved, "
-            f"{counts.gone} no longer in the file); give --update to replace it, or another name"
+            f"catalogue {name} exists with other rows ({counts.new} new targets, {counts.changed} moved, "
+            f"{counts.gone} no longer in the file); use --update to replace it, or another name."
         )
     run = f"{chain}/{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%S.%fZ}"
     if not dry_run:
-        wanted = [one for one in target_records(name, table) if one["name"] in new or one["name"] in changed]
+        different = new | changed
+        wanted = [record for record in target_records(name, table) if record["name"] in different]
         patches = _changed_patches(name, wanted, known) if "patch" in butler.dimensions.dimensions.names else None
         _write(butler, name, wanted, patches, bool(changed), table, desc, run)
     return dataclasses.replace(counts, run=run)
@@ -212,8 +213,8 @@ def _changed_patches(
     targets = {name: record.toDict() for name, record in known.items()}
     patches: dict[int, list[dict[str, Any]]] = {}
     for record in wanted:
-        for one in (record, targets.get(record["name"], record)):
-            patches[one["patch"]] = []
+        for version in (record, targets.get(record["name"], record)):
+            patches[version["patch"]] = []
         targets[record["name"]] = record
     for record in targets.values():
         if record["patch"] in patches:
@@ -242,7 +243,7 @@ def _write(
             butler.registry.syncDimensionData("catalog", {"name": name, "desc": desc[:_LONGEST_DESC]}, update=True)
             if patches is None:
                 # Universe version 1 has no patches.
-                records = ({key: value for key, value in one.items() if key != "patch"} for one in records)
+                records = ({key: value for key, value in record.items() if key != "patch"} for record in records)
             elif patches:
                 butler.registry.insertDimensionData("patch", *patches, replace=True)
             while chunk := list(itertools.islice(records, _CHUNK)):
@@ -250,7 +251,7 @@ def _write(
             butler.put(table, CATALOG_TYPE, catalog=name, run=run)
             butler.collections.prepend_chain(chain, run)
     except BaseException:
-        # Collections are no part of transactions.
+        # Transactions do not include collections.
         with contextlib.suppress(Exception):
             butler.collections.x_remove(run)
         raise
@@ -271,8 +272,8 @@ def _check_dataset_type(butler: Butler) -> None:
         return
     if found != _dataset_type(butler):
         raise CatalogError(
-            f"the repository has a dataset type {CATALOG_TYPE} of another kind ({found}), registered by somebody: "
-            f"remove it by butler remove-dataset-type, or take another repository"
+            f"the repository has a dataset type {CATALOG_TYPE} of another kind ({found}): remove it with "
+            "butler remove-dataset-type, or use another repository."
         )
 
 
@@ -308,6 +309,6 @@ def _is_same_column(first: Any, second: Any) -> bool:
     one, other = (np.ma.asarray(column) for column in (first, second))
     if not np.array_equal(np.ma.getmaskarray(one), np.ma.getmaskarray(other)):
         return False
-    there = ~np.ma.getmaskarray(one)
+    is_known = ~np.ma.getmaskarray(one)
     numbers = one.dtype.kind in "fc" and other.dtype.kind in "fc"
-    return np.array_equal(np.asarray(one)[there], np.asarray(other)[there], equal_nan=numbers)
+    return np.array_equal(np.asarray(one)[is_known], np.asarray(other)[is_known], equal_nan=numbers)

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import dataclasses
 import fnmatch
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from lsst.daf.butler import Timespan
 
-from spherex.calibrations import associations_of, decertify, limits_of, timespan_between
+from spherex.calibrations import (
+    CertifiedDataset,
+    certified_datasets,
+    decertify,
+    limits_of,
+    timespan_between,
+)
+from spherex.errors import UserError
 from spherex.repository import open_repository
 
 from . import user_errors
 
 if TYPE_CHECKING:
-    from lsst.daf.butler import Butler, DatasetAssociation
+    from lsst.daf.butler import Butler
 
 
 _NONE = "-"
@@ -24,7 +30,7 @@ _NONE = "-"
 
 @user_errors()
 def list_calibrations(repo: str, collection: str, dataset_type: Sequence[str], detectors: Sequence[int]) -> bool:
-    """Print what is certified in a collection.
+    """Print the datasets that are certified in a collection.
 
     Parameters
     ----------
@@ -33,14 +39,14 @@ def list_calibrations(repo: str, collection: str, dataset_type: Sequence[str], d
     collection
         Name of the CALIBRATION collection.
     dataset_type
-        Names or patterns of dataset types; none for all.
+        Names or patterns of dataset types; empty for all.
     detectors
-        Detectors wanted; none for all.
+        Detectors; empty for all.
 
     Returns
     -------
     bool
-        Whether there is any.
+        Whether there are any.
     """
     with open_repository(repo, writeable=False) as butler:
         found = _find(butler, collection, dataset_type, detectors)
@@ -50,54 +56,45 @@ def list_calibrations(repo: str, collection: str, dataset_type: Sequence[str], d
         from astropy.table import Table
 
         names = ("type", "detector", "run", "begin (TAI)", "end (TAI)", "file")
-        table = Table(rows=[_row(butler, one) for one in found], names=names, dtype=[str] * len(names))
+        table = Table(rows=[_row(butler, certified) for certified in found], names=names, dtype=[str] * len(names))
         for line in table.pformat(max_lines=-1, max_width=-1, align="<"):
             click.echo(line.rstrip())
     return True
 
 
-def _find(
-    butler: Butler, collection: str, patterns: Sequence[str], detectors: Sequence[int]
-) -> list[DatasetAssociation]:
+def _find(butler: Butler, collection: str, patterns: Sequence[str], detectors: Sequence[int]) -> list[CertifiedDataset]:
     names = sorted(
         dataset_type.name
         for dataset_type in butler.registry.queryDatasetTypes(...)
         if dataset_type.isCalibration()
         and (not patterns or any(fnmatch.fnmatchcase(dataset_type.name, pattern) for pattern in patterns))
     )
-    found = [one for name in names for one in associations_of(butler, collection, name)]
-    return _merged(one for one in found if not detectors or one.ref.dataId.get("detector") in detectors)
+    found = [certified for name in names for certified in certified_datasets(butler, collection, name)]
+    return _merged(certified for certified in found if _is_of(certified, detectors))
 
 
-def _merged(found: Iterable[DatasetAssociation]) -> list[DatasetAssociation]:
-    """Make one of ranges of a dataset that follow each other without a gap."""
-    merged: list[DatasetAssociation] = []
-    for one in found:
+def _is_of(certified: CertifiedDataset, detectors: Sequence[int]) -> bool:
+    return not detectors or certified.ref.dataId.get("detector") in detectors
+
+
+def _merged(found: Iterable[CertifiedDataset]) -> list[CertifiedDataset]:
+    """Merge ranges of a dataset that follow each other without a gap."""
+    merged: list[CertifiedDataset] = []
+    for ref, timespan in found:
         last = merged[-1] if merged else None
-        assert one.timespan is not None, "a certified dataset has a validity range"
-        if (
-            last is not None
-            and last.timespan is not None
-            and last.ref.id == one.ref.id
-            and last.timespan.end == one.timespan.begin
-        ):
-            merged[-1] = dataclasses.replace(last, timespan=Timespan(last.timespan.begin, one.timespan.end))
+        if last is not None and last.ref.id == ref.id and last.timespan.end == timespan.begin:
+            merged[-1] = CertifiedDataset(ref, Timespan(last.timespan.begin, timespan.end))
         else:
-            merged.append(one)
+            merged.append(CertifiedDataset(ref, timespan))
     return merged
 
 
-def _row(butler: Butler, one: DatasetAssociation) -> tuple[Any, ...]:
-    assert one.timespan is not None, "a certified dataset has a validity range"
-    uri = butler.get_many_uris([one.ref], predict=False, allow_missing=True).get(one.ref)
-    address = _NONE if uri is None or uri.primaryURI is None else str(uri.primaryURI)
-    return (
-        one.ref.datasetType.name,
-        str(one.ref.dataId.get("detector", _NONE)),
-        one.ref.run,
-        *limits_of(one.timespan),
-        address,
-    )
+def _row(butler: Butler, certified: CertifiedDataset) -> tuple[str, ...]:
+    ref = certified.ref
+    uris = butler.get_many_uris([ref], predict=False, allow_missing=True).get(ref)
+    uri = _NONE if uris is None or uris.primaryURI is None else str(uris.primaryURI)
+    detector = str(ref.dataId.get("detector", _NONE))
+    return (ref.datasetType.name, detector, ref.run, *limits_of(certified.timespan), uri)
 
 
 @user_errors()
@@ -110,7 +107,7 @@ def decertify_calibrations(
     detectors: Sequence[int],
     dry_run: bool,
 ) -> bool:
-    """Take the calibrations of a type out of a range of time.
+    """Decertify the calibrations of a type in a range of time.
 
     Parameters
     ----------
@@ -121,16 +118,16 @@ def decertify_calibrations(
     collection
         Name of the CALIBRATION collection.
     begin_date, end_date
-        Range; None for no limit.
+        Range; `None` for no limit.
     detectors
-        Detectors concerned; none for all.
+        Detectors; empty for all.
     dry_run
         Only report.
 
     Returns
     -------
     bool
-        Whether there was any.
+        Whether there were any.
     """
     try:
         timespan = timespan_between(begin_date, end_date)
@@ -138,29 +135,27 @@ def decertify_calibrations(
         raise click.BadParameter(f"{error}.", param_hint="--begin-date, --end-date") from None
     with open_repository(repo, writeable=not dry_run) as butler:
         _check(butler, collection, dataset_type)
-        concerned = [
-            one.ref.dataId
-            for one in associations_of(butler, collection, dataset_type)
-            if not detectors or one.ref.dataId.get("detector") in detectors
+        data_ids = [
+            certified.ref.dataId
+            for certified in certified_datasets(butler, collection, dataset_type)
+            if _is_of(certified, detectors)
         ]
-        taken = decertify(butler, collection, dataset_type, timespan, concerned, dry_run=dry_run)
-    for one in taken:
-        assert one.timespan is not None, "a certified dataset has a validity range"
-        begin, end = limits_of(one.timespan)
+        decertified = decertify(butler, collection, dataset_type, timespan, data_ids, dry_run=dry_run)
+    verb = "would be decertified" if dry_run else "decertified"
+    for ref, timespan in decertified:
+        begin, end = limits_of(timespan)
+        click.echo(f"{verb}: {dataset_type} {ref.dataId} of {ref.run}, which was valid from {begin} to {end} (TAI)")
+    if not decertified:
         click.echo(
-            f"{'would be taken out' if dry_run else 'taken out'}: {dataset_type} {one.ref.dataId} of {one.ref.run}, "
-            f"which was valid from {begin} to {end} (TAI)"
-        )
-    if not taken:
-        click.echo(
-            f"No {dataset_type} of that kind is certified there; 'butler list-calibrations {repo} --collection "
-            f"{collection}' shows what is.",
+            f"No such {dataset_type} is certified in that range; 'butler list-calibrations {repo} --collection "
+            f"{collection}' lists what is certified.",
             err=True,
         )
-    return bool(taken)
+    return bool(decertified)
 
 
 def _check(butler: Butler, collection: str, dataset_type: str) -> None:
+    """Refuse names that are not a CALIBRATION collection and a calibration dataset type."""
     from lsst.daf.butler import CollectionType, MissingCollectionError, MissingDatasetTypeError
     from lsst.daf.butler.registry import DatasetTypeExpressionError
 
@@ -168,14 +163,12 @@ def _check(butler: Butler, collection: str, dataset_type: str) -> None:
         kind = butler.collections.get_info(collection).type
         is_calibration = butler.get_dataset_type(dataset_type).isCalibration()
     except MissingCollectionError:
-        raise click.ClickException(f"There is no collection {collection!r}: see butler query-collections.") from None
+        raise UserError(f"There is no collection {collection!r}: see butler query-collections.") from None
     except (MissingDatasetTypeError, DatasetTypeExpressionError):
-        raise click.ClickException(
-            f"There is no dataset type {dataset_type!r}; give one name in full, as butler list-calibrations shows it."
+        raise UserError(
+            f"There is no dataset type {dataset_type!r}; use a full name from butler list-calibrations."
         ) from None
     if kind is not CollectionType.CALIBRATION:
-        raise click.ClickException(
-            f"Collection {collection!r} is of type {kind.name}; name the CALIBRATION collection itself."
-        )
+        raise UserError(f"Collection {collection!r} is of type {kind.name}; use the CALIBRATION collection itself.")
     if not is_calibration:
-        raise click.ClickException(f"Dataset type {dataset_type!r} is no calibration.")
+        raise UserError(f"Dataset type {dataset_type!r} is not a calibration.")

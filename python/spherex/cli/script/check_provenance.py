@@ -1,4 +1,4 @@
-"""``butler check-provenance``: images and the calibrations they were made with."""
+"""``butler check-provenance``: from options to a report."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lsst.daf.butler import Butler, DatasetRef, InvalidQueryError, MissingCollec
 
 from spherex.archive import time_of_uuid
 from spherex.detectors import LEVEL2_COLLECTION
-from spherex.errors import Remark, counted
+from spherex.errors import Remark, UserError, counted, first_line
 from spherex.provenance import OriginReport, check_origins
 from spherex.repository import open_repository
 
@@ -31,29 +31,29 @@ def check_provenance(
     dataset_type
         Name of the dataset type of the images.
     collections
-        Collections with them; none for the default.
+        Collections of the images; empty for the default.
     instrument
-        Name of their instrument.
+        Name of the instrument of the images.
     where
-        Expression that chooses among them.
+        Data query for the images.
     threads
         Number of threads that read headers.
 
     Returns
     -------
     bool
-        Whether all images could be read and are what they say.
+        Whether all images could be read and agree with the repository.
     """
     with open_repository(repo, writeable=False) as butler:
         refs = _find(butler, dataset_type, tuple(collections) or (LEVEL2_COLLECTION,), instrument, where)
         if not refs:
-            raise click.ClickException(
+            raise UserError(
                 f"{repo} has no {dataset_type} of {instrument} there: check --instrument, --collections and --where."
             )
         report = check_origins(butler, refs, threads)
     for line in _lines(report):
         click.echo(line)
-    return not (report.failures or report.reissued or report.mistaken)
+    return not (report.failures or report.replaced or report.mistaken)
 
 
 def _find(
@@ -70,27 +70,21 @@ def _find(
             instrument=instrument,
         )
     except (MissingCollectionError, MissingDatasetTypeError) as error:
-        raise click.ClickException(f"{_sentence(error)} Ingest the images first, or name others.") from None
+        raise UserError(f"{first_line(error)}. Ingest the images first, or name others.") from None
     except InvalidQueryError as error:
-        raise click.BadParameter(_sentence(error), param_hint="--where") from None
-
-
-def _sentence(error: Exception) -> str:
-    """Return the first line of a message of the Butler, some of which end with a full stop."""
-    # A KeyError quotes its message.
-    text = str(error.args[0] if isinstance(error, KeyError) else error)
-    return text.splitlines()[0].rstrip(".") + "."
+        raise click.BadParameter(f"{first_line(error)}.", param_hint="--where") from None
 
 
 def _lines(report: OriginReport) -> Iterator[str]:
     for ref, reason in report.failures:
         yield f"failed: {_name(ref)}: {reason}"
-    for ref, one, name in report.mistaken:
-        yield f"contradiction: {_name(ref)} was made with {one.type} {one.id}, which is a {name} here"
-    for ref, one in report.reissued:
+    for ref, reference, name in report.mistaken:
+        origin = f"was made with {reference.type} {reference.id}"
+        yield f"contradiction: {_name(ref)} {origin}, which is {name} in this repository"
+    for ref, reference in report.replaced:
         yield (
-            f"made anew: {_name(ref)} claims to be older than its {one.type} {one.id} of "
-            f"{time_of_uuid(one.id):%Y-%m-%d}; get a fresh copy if yours is from before"
+            f"replaced: {_name(ref)} claims to be older than its {reference.type} {reference.id} of "
+            f"{time_of_uuid(reference.id):%Y-%m-%d}; download it again if your copy is older"
         )
     yield f"{counted(report.images, 'image')} read, {_UNNAMED.of(len(report.without))}"
     missing = {name for name, _, _ in report.unresolved}

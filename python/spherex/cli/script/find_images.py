@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from spherex.errors import SearchError, counted
+from spherex.errors import SearchError, UserError, counted
 from spherex.repository import open_repository
 from spherex.search import FORMATS, Criteria, degrees_of, format_text, position_of, timespan_of_dates, write_table
 from spherex.search import find_images as search
@@ -55,7 +56,7 @@ def find_images(
     overwrite: bool,
     processes: int,
 ) -> bool:
-    """Find the images that contain a position.
+    """Print or write the images that contain a position.
 
     Parameters
     ----------
@@ -64,7 +65,7 @@ def find_images(
     position
         Right ascension and declination, or a name that contains them.
     radius
-        Radius of a circle that images have to touch.
+        Radius of a circle that images must touch.
     dataset_type
         Name of the dataset type.
     collections
@@ -74,15 +75,15 @@ def find_images(
     instrument
         Name of the instrument.
     detector
-        Detectors; all if there are none.
+        Detectors; empty for all.
     survey
-        Surveys; all if there are none.
+        Surveys; empty for all.
     time_range
         Begin and end, UTC.
     wavelength_range
         Shortest and longest wavelength (um).
     where
-        Further condition.
+        Further data query.
     exact
         Read the headers of all images.
     flags
@@ -90,11 +91,11 @@ def find_images(
     sort
         ``time`` or ``wavelength``.
     show_uri
-        Whether a text has the addresses of the files.
+        Whether the text contains the URIs of the files.
     output
         File for the table.
     overwrite
-        Whether that file may be there.
+        Whether that file may exist.
     processes
         Number of remote files that are read at the same time.
 
@@ -103,9 +104,8 @@ def find_images(
     bool
         Whether every file that had to be read could be read.
     """
-    _check_words(repo, position)
+    ra, dec = _position(repo, position)
     path = None if output is None else _output(output, overwrite)
-    ra, dec = position_of(position)
     criteria = Criteria(
         ra,
         dec,
@@ -134,33 +134,30 @@ def find_images(
     for line in _remarks(found, exact or flags):
         click.echo(line, err=True)
     if nothing is not None:
-        raise click.ClickException(nothing)
+        raise UserError(nothing)
     if path is None:
         click.echo(format_text(found.table))
         return not found.problems
     try:
         write_table(found.table, path)
     except OSError as error:
-        raise click.ClickException(f"{path} cannot be written: {error.strerror or error}.") from None
+        raise UserError(f"{path} cannot be written: {error.strerror or error}.") from None
     click.echo(f"{counted(len(found.table), 'image')}: {path}")
     return not found.problems
 
 
-def _check_words(repo: str, position: Sequence[str]) -> None:
-    """Refuse options that click took for a part of the position because it does not know them, and a missing REPO."""
-    for word in position:
+def _position(repo: str, words: Sequence[str]) -> tuple[float, float]:
+    """Return the position; refuse unknown options, which click takes for a part of it, and a missing REPO."""
+    for word in words:
         if word.startswith("-") and not word[1:2].isdigit() and word[1:2] != ".":
             raise click.NoSuchOption(word.split("=")[0])
-    if not _is_position(position) and _is_position([repo, *position]):
-        raise click.UsageError(f"Missing argument 'REPO': {' '.join([repo, *position])!r} is a position.")
-
-
-def _is_position(words: Sequence[str]) -> bool:
     try:
-        position_of(words)
+        return position_of(words)
     except SearchError:
-        return False
-    return True
+        with contextlib.suppress(SearchError):
+            position_of([repo, *words])
+            raise click.UsageError(f"Missing argument 'REPO': {' '.join([repo, *words])!r} is a position.") from None
+        raise
 
 
 def _radius(radius: str | None) -> float:
@@ -174,10 +171,10 @@ def _output(output: str, overwrite: bool) -> Path:
     path = Path(output)
     if path.suffix not in FORMATS:
         raise click.BadParameter(
-            f"{output!r} does not tell the format by its extension: {', '.join(FORMATS)}.", param_hint="--output"
+            f"{output!r} does not have the extension of a format: {', '.join(FORMATS)}.", param_hint="--output"
         )
     if path.exists() and not overwrite:
-        raise click.BadParameter(f"{output!r} is there already; use --overwrite to replace it.", param_hint="--output")
+        raise click.BadParameter(f"{output!r} exists; use --overwrite to replace it.", param_hint="--output")
     return path
 
 
@@ -185,7 +182,7 @@ def _remarks(found: FoundImages, exact: bool) -> list[str]:
     lines = list(found.problems)
     if found.without_wavelength:
         detectors = ", ".join(map(str, found.without_wavelength))
-        more = ", which the images do not tell either" if exact else ", or read them from the images by --exact"
+        more = ", which the images do not contain either" if exact else ", or read them from the images with --exact"
         lines.append(
             f"The wavelengths of some images of detector {detectors} are not known: ingest the calibration "
             f"spectral_wcs (butler ingest-calibrations){more}."
@@ -194,23 +191,23 @@ def _remarks(found: FoundImages, exact: bool) -> list[str]:
 
 
 def _nothing(butler: Butler, criteria: Criteria, found: FoundImages, exact: bool) -> str:
-    """Say what it is that no image meets."""
+    """Return a message on the criteria that no image meets."""
     place = f"RA {criteria.ra:.6f}, Dec {criteria.dec:.6f}"
     verbs, there = ("contains", "contain"), "there"
     if criteria.radius:
-        place = f"the circle of {criteria.radius:g} deg round {place}"
+        place = f"the circle of {criteria.radius:g} deg around {place}"
         verbs, there = ("touches", "touch"), "at the position or the pixel nearest to it"
     images = f"{criteria.dataset_type} of {criteria.instrument} in {', '.join(criteria.collections)}"
 
-    def some(number: int) -> tuple[str, str]:
+    def clauses(number: int) -> tuple[str, str]:
         return f"{counted(number, 'image')} of {images}", f"{verbs[number > 1]} {place}"
 
     if found.at_any_wavelength and criteria.wavelengths is not None:
         shortest, longest = criteria.wavelengths
-        these, meet = some(found.at_any_wavelength)
+        subject, predicate = clauses(found.at_any_wavelength)
         none = "not" if found.at_any_wavelength == 1 else "none"
         return (
-            f"{these}, of detectors that may have such wavelengths, {meet}, "
+            f"{subject}, of detectors that may have such wavelengths, {predicate}, "
             f"but {none} with a wavelength from {shortest} to {longest} um {there}."
         )
     given = [f"--{option}" for option, field in _FILTERS.items() if getattr(criteria, field)]
@@ -218,9 +215,9 @@ def _nothing(butler: Butler, criteria: Criteria, found: FoundImages, exact: bool
         given.append("--exact")
     where = {name: getattr(criteria, name) for name in ("radius", "instrument", "dataset_type", "collections")}
     count = len(search(butler, Criteria(criteria.ra, criteria.dec, **where), uris=False).table) if given else 0
-    these, meet = some(count)
+    subject, predicate = clauses(count)
     if count == 1:
-        return f"{these} {meet}, but does not meet {' and '.join(given)}."
+        return f"{subject} {predicate}, but does not meet {' and '.join(given)}."
     if count:
-        return f"{these} {meet}, but none of them meets {' and '.join(given)}."
+        return f"{subject} {predicate}, but none of them meets {' and '.join(given)}."
     return f"No image of {images} {verbs[0]} {place}."

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 import sqlalchemy.exc
 
-from spherex.errors import CatalogError, IngestError
+from spherex.errors import CatalogError, first_line
 from spherex.repository import explain, open_repository
 
 from . import user_errors
@@ -26,7 +26,7 @@ _FIELDS = {"catalog": frozenset({"desc"}), "target": frozenset({"ra", "dec", "re
 def register_targets(
     repo: str, catalog_name: str, file: str, update: bool, dry_run: bool, **columns: str | None
 ) -> bool:
-    """Register the rows of a file.
+    """Register the rows of a file as targets.
 
     Parameters
     ----------
@@ -37,26 +37,26 @@ def register_targets(
     file
         Path or URI of the table.
     update
-        Whether a catalogue that is there may change.
+        Whether an existing catalogue may change.
     dry_run
         Only report.
     **columns
-        Names of columns, by ours with ``_column``; None for the usual ones.
+        Names of columns in the file, by our names with ``_column``; `None`
+        for the usual names.
 
     Returns
     -------
     bool
-        Whether the targets are registered now, or would be.
+        Whether the targets are registered, or would be.
     """
     from spherex.targets import check_catalog, check_catalog_name, read_catalog, register_catalog
 
-    if (reason := check_catalog_name(catalog_name)) is not None:
-        raise click.BadParameter(f"{reason}.", param_hint="CATALOG_NAME")
-    chosen = {name.removesuffix("_column"): column for name, column in columns.items() if column is not None}
     try:
-        table = read_catalog(file, chosen)
+        check_catalog_name(catalog_name)
     except CatalogError as error:
-        raise CatalogError(f"{error}.") from None
+        raise click.BadParameter(str(error), param_hint="CATALOG_NAME") from None
+    chosen = {name.removesuffix("_column"): column for name, column in columns.items() if column is not None}
+    table = read_catalog(file, chosen)
     problems = check_catalog(table)
     for problem in problems[:_MOST_PROBLEMS]:
         click.echo(f"{file}, {problem}", err=True)
@@ -66,38 +66,38 @@ def register_targets(
             click.echo(f"... and {len(problems) - _MOST_PROBLEMS} more", err=True)
         click.echo(f"{rows} of {len(table)} rows cannot be targets; nothing is registered.", err=True)
         return False
-    with open_repository(repo, writeable=not dry_run, fields=_FIELDS) as butler, _explained(repo):
+    with open_repository(repo, writeable=not dry_run, fields=_FIELDS) as butler, _catalog_errors(repo):
         done = register_catalog(butler, catalog_name, table, file, update=update, dry_run=dry_run)
-    click.echo(_told(catalog_name, done, dry_run))
+    click.echo(_summary(catalog_name, done, dry_run))
     return True
 
 
 @contextlib.contextmanager
-def _explained(repo: str) -> Iterator[None]:
-    """Make errors of the Butler and the system the user's."""
+def _catalog_errors(repo: str) -> Iterator[None]:
+    """Raise errors of the Butler and the system as a `CatalogError`."""
     from lsst.daf.butler import CollectionTypeError
     from lsst.daf.butler.registry import ConflictingDefinitionError
 
     try:
         yield
     except sqlalchemy.exc.IntegrityError:
-        raise IngestError(
-            "Nothing is registered: another process has just registered targets of this catalogue. Give the same "
-            "command again"
+        raise CatalogError(
+            "Nothing is registered: another process has just registered targets of this catalogue. Run the same "
+            "command again."
         ) from None
     except (ConflictingDefinitionError, CollectionTypeError) as error:
-        raise IngestError(f"Nothing is registered: {repo} has what contradicts it: {error}") from error
+        raise CatalogError(f"Nothing is registered: it contradicts {repo}: {first_line(error)}.") from error
     except (OSError, RuntimeError, sqlalchemy.exc.SQLAlchemyError) as error:
-        raise IngestError(f"Nothing is registered: {explain(error)}") from error
+        raise CatalogError(f"Nothing is registered: {explain(error).removesuffix('.')}.") from error
 
 
-def _told(catalog: str, done: Registration, dry_run: bool) -> str:
+def _summary(catalog: str, done: Registration, dry_run: bool) -> str:
     from spherex.detectors import catalog_collection
 
     if done.is_nothing:
         return f"Nothing to do: catalogue {catalog} is as in the file, with {done.same} targets."
     parts = [f"{done.new} new", f"{done.changed} moved", f"{done.same} as before"]
     if done.gone:
-        parts.append(f"{done.gone} no longer in the file, which stay registered but are measured no more")
+        parts.append(f"{done.gone} no longer in the file, which stay registered but are no longer measured")
     where = f"would be in a new run of {catalog_collection(catalog)}" if dry_run else f"in {done.run}"
     return f"Targets of catalogue {catalog}: {', '.join(parts)}. Table target_catalog {where}."

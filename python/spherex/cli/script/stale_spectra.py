@@ -9,6 +9,7 @@ import click
 from lsst.daf.butler import InvalidQueryError, MissingCollectionError, MissingDatasetTypeError
 
 from spherex.detectors import CALIBRATION_COLLECTION
+from spherex.errors import UserError, first_line
 from spherex.repository import open_repository
 
 from . import user_errors
@@ -35,32 +36,32 @@ def stale_spectra(
     form: str,
     print_query: str | None,
 ) -> None:
-    """Print the spectra whose inputs have been superseded.
+    """Print the spectra that are out of date, and why.
 
     Parameters
     ----------
     repo
         Path, URI or label of the repository.
     collection
-        Collection with the spectra.
+        Collection of the spectra.
     dataset_type
-        Name of their dataset type.
+        Dataset type of the spectra.
     images
         Collection of the images.
     calibrations
         Collections of the calibrations; empty for the default.
     catalogs
-        Collection of the catalogue, for whose name ``{catalog}`` stands.
+        Collection of the catalogue, with ``{catalog}`` in place of its name.
     where
-        Data query that they were made with.
+        Data query with which the spectra were made.
     failed
-        Whether spectra with measurements that failed are listed, too.
+        Whether spectra with failed measurements are listed, too.
     reason
-        Text that the reason of such a failure has; `None` for any.
+        Text in the reason of such a failure; `None` for any.
     form
         ``text`` or ``ecsv``.
     print_query
-        ``targets`` or ``images``: print data queries instead, one a line.
+        ``targets`` or ``images``: print data queries instead, one in a line.
     """
     from spherex.provenance import find_stale_spectra, queries_of_images, queries_of_targets
 
@@ -71,18 +72,18 @@ def stale_spectra(
         with open_repository(repo, writeable=False) as butler:
             refs = butler.query_datasets(dataset_type, collections=collection, limit=None, explain=False)
             if not refs:
-                raise click.ClickException(f"{repo} has no {dataset_type} in {collection}.")
+                raise UserError(f"{repo} has no {dataset_type} in {collection}.")
             chosen = tuple(calibrations) or (CALIBRATION_COLLECTION,)
             found = find_stale_spectra(butler, refs, images, chosen, where, catalogs=catalogs, failure=failure)
             stale = list(found)
             if print_query is not None:
                 queries = (queries_of_targets if print_query == "targets" else queries_of_images)(stale)
-    except (MissingCollectionError, ValueError) as error:
-        raise click.ClickException(str(error)) from None
+    except MissingCollectionError as error:
+        raise UserError(f"{first_line(error)}.") from None
     except MissingDatasetTypeError:
-        raise click.ClickException(f"There is no dataset type {dataset_type!r} in {repo}.") from None
+        raise UserError(f"There is no dataset type {dataset_type!r} in {repo}.") from None
     except InvalidQueryError as error:
-        raise click.ClickException(f"--where {where!r} is no query: {error}") from None
+        raise UserError(f"--where {where!r} is not a query: {first_line(error)}.") from None
     if print_query is not None:
         for query in queries:
             click.echo(query)
@@ -93,7 +94,7 @@ def stale_spectra(
             max_lines=-1, max_width=-1, align="<"
         ):
             click.echo(line.rstrip())
-    click.echo(f"{len(stale)} of {len(refs)} spectra are stale.", err=True)
+    click.echo(f"{len(stale)} of {len(refs)} spectra are out of date.", err=True)
 
 
 def _table_of(stale: Sequence[StaleSpectrum]) -> Table:
@@ -103,18 +104,18 @@ def _table_of(stale: Sequence[StaleSpectrum]) -> Table:
     numbers = ("superseded", "gone", "new", "recalibrated", "moved", "failed")
     rows = [
         (
-            one.ref.dataId["catalog"],
-            one.ref.dataId["target"],
-            one.ref.run,
-            str(one.ref.id),
-            one.reason,
-            len(one.superseded),
-            len(one.gone),
-            len(one.new),
-            len({place for places in one.recalibrated.values() for place in places}),
-            len(one.moved),
-            len(one.failed),
+            spectrum.ref.dataId["catalog"],
+            spectrum.ref.dataId["target"],
+            spectrum.ref.run,
+            str(spectrum.ref.id),
+            spectrum.reason,
+            len(spectrum.superseded),
+            len(spectrum.gone),
+            len(spectrum.new),
+            len({place for places in spectrum.recalibrated.values() for place in places}),
+            len(spectrum.moved),
+            len(spectrum.failed),
         )
-        for one in stale
+        for spectrum in stale
     ]
     return Table(rows=rows or None, names=texts + numbers, dtype=[str] * len(texts) + [int] * len(numbers))
