@@ -255,7 +255,7 @@ class Psf:
         if interpolate:
             ((indices,), (weights,)) = zone_weights(self.x, self.y, np.array([x]), np.array([y]))
             has_part = weights > 0
-            samples = np.tensordot(weights[has_part], self.samples[indices[has_part]], axes=1)
+            samples = np.einsum("k,kij->ij", weights[has_part], self.samples[indices[has_part]])
         else:
             samples = self.samples[nearest].view()
         samples.flags.writeable = False
