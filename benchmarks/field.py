@@ -19,7 +19,7 @@ from astropy.io import fits
 from lsst.daf.butler import Butler, CollectionType, DataCoordinate, DatasetRef, DatasetType, FileDataset, Timespan
 
 from spherex.archive import ObservationId
-from spherex.detectors import DETECTORS, DICHROIC_PAIRS
+from spherex.detectors import DETECTORS, DICHROIC_PAIRS, PIXEL_SCALE
 from spherex.formatters import SPHERExImageFormatter
 from spherex.geometry import frame_corners, polygon_of
 from spherex.headers import tai_nanoseconds
@@ -35,7 +35,7 @@ _INSTRUMENT = SPHEREx.getName()
 _CHAIN = "SPHEREx/level2"
 _RUNS = ("l2b-v22-2026-100", "l2b-v21-2026-010", "l2b-v20-2025-299")
 _SIDE = 2040
-_PIXEL = 6.15 / 3600
+_PIXEL = PIXEL_SCALE / 3600
 _NEXT = 3.6
 """Distance of the centres of neighbouring detectors (deg)."""
 

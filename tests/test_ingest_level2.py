@@ -387,7 +387,7 @@ def test_bad_dataset_type(repo_root: Path, tmp_path: Path) -> None:
 def test_bad_processing_run(repo_root: Path, tmp_path: Path) -> None:
     outcome = ingest_level2(repo_root, "--processing-run", "v20", tmp_path)
     assert outcome.code == 2
-    assert "'v20' is no processing run of the form l2b-v20-2025-299" in outcome.output
+    assert "'v20' is not a processing run of the form l2b-v20-2025-299" in outcome.output
 
 
 def test_registered_by_the_stock_command(repo_root: Path, tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ BAD_CARDS = [
     ({"OBSID": None}, "OBSID is missing in the header"),
     ({"EXPIDN": None}, "EXPIDN is missing in the header"),
     ({"DETECTOR": None}, "DETECTOR is missing in the header"),
-    ({"OBSID": "2025W43"}, "OBSID in the header: '2025W43' is no observation ID"),
+    ({"OBSID": "2025W43"}, "OBSID in the header: '2025W43' is not an observation ID"),
     ({"EXPIDN": 7}, "EXPIDN in the header is 7, but OBSID 2025W43_1A_0000_1 and DETECTOR 3 make 202543101000013"),
     ({"EXPIDN": "202543101000013"}, "EXPIDN in the header is '202543101000013'"),
     ({"DETECTOR": 7}, "DETECTOR in the header is 7, not 1 to 6"),

@@ -133,7 +133,7 @@ def test_calibrations(tmp_path: Path, release: str, types: set[str]) -> None:
         (["--product", "level2"], "needs a --release"),
         (["--release", "qr2"], "needs a --release; --product raw does not take one"),
         (["--product", "level2", "--release", "qr1"], "'qr1' is not one of"),
-        (["--product", "level2", "--release", "qr2", "--run", "v20"], "'v20' is no processing run"),
+        (["--product", "level2", "--release", "qr2", "--run", "v20"], "'v20' is not a processing run"),
         (["--product", "level2", "--release", "qr2", "--run", "cal-wcs-v4-2025-254"], "is not a run of Level 2"),
         (["--product", "level2", "--release", "qr2", "--sky-truth"], "belongs to --product raw"),
         (["--product", "level2", "--release", "qr3", "--psf-erratum"], "never had x and y exchanged"),

@@ -73,39 +73,39 @@ class CatalogError(UserError):
 
 
 class Remark(NamedTuple):
-    """What is to be said of files, after their number and "of them".
+    """Predicate about files in the summary of a command.
 
     Parameters
     ----------
-    one
-        Of one file.
-    many
-        Of several.
+    singular
+        Predicate of one file, such as "is a cutout".
+    plural
+        Predicate of several files, such as "are cutouts".
     """
 
-    one: str
-    many: str
+    singular: str
+    plural: str
 
     def of(self, number: int) -> str:
-        """Return it with their number.
+        """Return the predicate with its subject, such as "3 of them are cutouts".
 
         Parameters
         ----------
         number
-            How many they are.
+            Number of files.
         """
-        return f"{number} of them {self.one if number == 1 else self.many}"
+        return f"{number} of them {self.singular if number == 1 else self.plural}"
 
 
 def counted(number: int, noun: str) -> str:
-    """Return a number with its noun.
+    """Return a number with its noun, such as "2 files".
 
     Parameters
     ----------
     number
-        How many they are.
+        Number.
     noun
-        Word for one of them, of which the plural ends with s.
+        Noun in the singular, whose plural ends with s.
     """
     return f"{number} {noun}{'' if number == 1 else 's'}"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["SPHEREx", "SPHERExInstrument", "SimulatorInstrument"]
+__all__ = ["CREATE_COMMAND", "NAMESPACE", "SPHEREx", "SPHERExInstrument", "SimulatorInstrument"]
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
@@ -15,6 +15,16 @@ from spherex.detectors import DETECTOR_IDS, DETECTORS
 if TYPE_CHECKING:
     from lsst.daf.butler import DataId, FormatterV2
     from lsst.daf.butler.registry import Registry
+
+
+NAMESPACE = "spherex"
+"""Namespace of the dimension universe."""
+
+CREATE_COMMAND = (
+    "butler create --override --seed-config resource://spherex/configs/butler.yaml "
+    "--dimension-config resource://spherex/configs/dimensions.yaml"
+)
+"""Command that makes a repository of that universe, without the repository."""
 
 
 class SPHERExInstrument(Instrument):
@@ -65,18 +75,17 @@ class SPHERExInstrument(Instrument):
             If the repository has another universe.
         """
         universe = registry.dimensions
-        lacking = [
+        missing = [
             f"{name}.{field}"
             for name, fields in self.record_fields.items()
             for field in sorted(fields.difference(universe[name].schema.names))
         ]
-        if universe.namespace != "spherex" or lacking:
-            reason = f"which lacks {', '.join(lacking)}" if universe.namespace == "spherex" else "not 'spherex'"
+        if universe.namespace != NAMESPACE or missing:
+            reason = f"which lacks {', '.join(missing)}" if universe.namespace == NAMESPACE else f"not {NAMESPACE!r}"
             raise RuntimeError(
                 f"Instrument {self.name!r} cannot be registered: the repository was made with the dimension "
-                f"universe {universe.namespace!r} version {universe.version}, {reason}. Make one with 'butler create "
-                "--override --seed-config resource://spherex/configs/butler.yaml "
-                "--dimension-config resource://spherex/configs/dimensions.yaml REPO'."
+                f"universe {universe.namespace!r} version {universe.version}, {reason}. Make one with "
+                f"'{CREATE_COMMAND} REPO'."
             )
         with registry.transaction():
             registry.syncDimensionData(

@@ -34,6 +34,7 @@ from lsst.daf.butler.registry import ConflictingDefinitionError, RegistryConfig
 from lsst.utils.introspection import get_full_type_name
 
 from spherex.errors import DescriptionError, IngestError
+from spherex.instrument import CREATE_COMMAND, NAMESPACE
 
 if TYPE_CHECKING:
     import uuid
@@ -252,13 +253,6 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-_NAMESPACE = "spherex"
-_CREATE = (
-    "butler create --override --seed-config resource://spherex/configs/butler.yaml "
-    "--dimension-config resource://spherex/configs/dimensions.yaml"
-)
-
-
 @contextlib.contextmanager
 def open_repository(repo: str, writeable: bool, fields: Mapping[str, frozenset[str]] | None = None) -> Iterator[Butler]:
     """Open a repository that is fit for files of SPHEREx.
@@ -293,7 +287,7 @@ def open_repository(repo: str, writeable: bool, fields: Mapping[str, frozenset[s
         raise
     except FileNotFoundError as error:
         raise IngestError(
-            f"{repo} is not a repository of the Butler ({_first_line(error)}). Make one by: {_CREATE} {repo}"
+            f"{repo} is not a repository of the Butler ({_first_line(error)}). Make one by: {CREATE_COMMAND} {repo}"
         ) from error
     except Exception as error:
         reason = explain(error) if is_fatal(error) else f"{_first_line(error)}; ask its owner"
@@ -306,10 +300,10 @@ def open_repository(repo: str, writeable: bool, fields: Mapping[str, frozenset[s
 def _check_universe(butler: Butler, repo: str, fields: Mapping[str, frozenset[str]]) -> None:
     universe = butler.dimensions
     name = f"{universe.namespace!r} version {universe.version}"
-    if universe.namespace != _NAMESPACE:
+    if universe.namespace != NAMESPACE:
         raise IngestError(
-            f"{repo} was made with the dimension universe {name}, not {_NAMESPACE!r}. "
-            f"Make another repository by: {_CREATE} NEW_REPO"
+            f"{repo} was made with the dimension universe {name}, not {NAMESPACE!r}. "
+            f"Make another repository by: {CREATE_COMMAND} NEW_REPO"
         )
     for element, wanted in fields.items():
         have = universe[element].schema.names if element in universe.elements.names else ()
@@ -318,7 +312,7 @@ def _check_universe(butler: Butler, repo: str, fields: Mapping[str, frozenset[st
             raise IngestError(
                 f"{repo} was made with the dimension universe {name}, which lacks "
                 f"{', '.join(f'{element}.{field}' for field in missing) or element}. "
-                f"Make another repository by: {_CREATE} NEW_REPO"
+                f"Make another repository by: {CREATE_COMMAND} NEW_REPO"
             )
 
 

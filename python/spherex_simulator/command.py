@@ -12,12 +12,12 @@ from typing import Any
 import click
 
 from spherex.archive import ProcessingRun
-from spherex.detectors import FRAME_SIDE
+from spherex.detectors import DETECTOR_IDS, FRAME_SIDE
 from spherex.errors import UserError
 
 from .level2 import RELEASES, Level2Settings, read_sources, simulate_level2_survey
 from .settings import DEFAULT_START, MINIMUM_SIDE, Settings
-from .survey import ALL_DETECTORS, MAXIMUM_EXPOSURES, ExposureReport, simulate_survey
+from .survey import MAXIMUM_EXPOSURES, ExposureReport, simulate_survey
 
 
 class _Detectors(click.ParamType):
@@ -29,7 +29,7 @@ class _Detectors(click.ParamType):
         if isinstance(value, tuple):
             return value
         parts = re.split(r"\s*,\s*", value.strip())
-        if not all(part.isdecimal() and int(part) in ALL_DETECTORS for part in parts):
+        if not all(part.isdecimal() and int(part) in DETECTOR_IDS for part in parts):
             self.fail(f"{value!r} is not a list of detectors (1 to 6), such as 1,4.", param, ctx)
         return tuple(sorted({int(part) for part in parts}))
 
@@ -68,7 +68,7 @@ class _Position(click.ParamType):
 )
 @click.option(
     "--detectors",
-    default=ALL_DETECTORS,
+    default=DETECTOR_IDS,
     type=_Detectors(),
     help="Detectors to simulate, such as 1,4; all by default.",
 )

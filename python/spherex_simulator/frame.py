@@ -9,7 +9,7 @@ import numpy as np
 from astropy.table import Column, Table
 from astropy.wcs import WCS
 
-from spherex.detectors import DetectorDescription
+from spherex.detectors import PIXEL_SCALE, DetectorDescription
 from spherex.fits import WCS_WAVE
 from spherex.image import SPHEREX_FLAGS, Box, Plane, SPHERExImage
 
@@ -18,7 +18,7 @@ from .headers import CardValue, make_header, time_values
 from .pointing import Pointing, celestial_values, celestial_wcs, pointing_of
 from .settings import Settings, Stream
 from .sky import Stars, add_images, locate, stars_around, zodiacal_rate
-from .telescope import PIXEL, detector_description, electron_rate, psf_sigma, wavelength_of_row, wavelength_table
+from .telescope import detector_description, electron_rate, psf_sigma, wavelength_of_row, wavelength_table
 
 DARK_RAMPS = 16
 """Dark exposures whose mean is a dark current map."""
@@ -124,7 +124,7 @@ def _draw_sources(
     frame = Box(0, side, 0, side)
     radius = math.hypot(side, side) / 2 + 3 * _MARGIN
     ra, dec = wcs.wcs.crval
-    stars = stars_around(ra, dec, radius * PIXEL / settings.miniature / 3600, settings)
+    stars = stars_around(ra, dec, radius * PIXEL_SCALE / settings.miniature / 3600, settings)
     stars, x, y = locate(stars, wcs, frame, _MARGIN, far=3 * _MARGIN, tolerance=1e-6)
     wavelength = wavelength_of_row(detector, y, side)
     rate = electron_rate(stars.flux_density(wavelength), detector, settings)

@@ -12,11 +12,10 @@ from astropy.coordinates import BarycentricMeanEcliptic, SkyCoord
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from spherex.detectors import DICHROIC_PAIRS
+from spherex.detectors import DICHROIC_PAIRS, PIXEL_SCALE
 
 from .detector import EXPOSURE_TIME, SAMPLE_TIME
 from .settings import Settings, Stream
-from .telescope import PIXEL
 
 CADENCE = 129.0
 """Time from the begin of an exposure to the begin of the next, s."""
@@ -192,7 +191,7 @@ def celestial_values(pointing: Pointing, detector: int, settings: Settings) -> d
     ra, dec, angle = angles_of(centre, y_axis)
     y_angle = math.radians(angle) + skew
     x_angle = math.radians(angle - 90.0) - skew
-    scale = PIXEL / settings.miniature / 3600
+    scale = PIXEL_SCALE / settings.miniature / 3600
     middle = (settings.side + 1) / 2
     values: dict[str, str | int | float] = {
         "RADESYS": "ICRS",

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from astropy.io import fits
 
-from spherex.detectors import DETECTORS
+from spherex.detectors import DETECTOR_IDS
 from spherex.errors import UserError
 from spherex.fits import write_product
 from spherex.image import SPHERExImage
@@ -22,9 +22,6 @@ from spherex.image import SPHERExImage
 from .frame import simulate_frame
 from .headers import make_header
 from .settings import Settings
-
-ALL_DETECTORS = tuple(detector.id for detector in DETECTORS)
-"""Numbers of the detectors."""
 
 MAXIMUM_EXPOSURES = 1_000_000
 """Exposures that six digits can number."""
@@ -271,7 +268,7 @@ class RawFiles(SurveyFiles):
     def check_survey(self, frames: set[tuple[int, int]], overwrite: bool) -> None:
         """Compare the settings with the headers of the true dark currents."""
         settings = self._settings
-        for detector in ALL_DETECTORS:
+        for detector in DETECTOR_IDS:
             path = self.names.dark_truth(detector)
             if not path.exists():
                 continue
@@ -323,7 +320,7 @@ def simulate_survey(
     settings: Settings,
     directory: Path,
     exposures: Sequence[int],
-    detectors: Sequence[int] = ALL_DETECTORS,
+    detectors: Sequence[int] = DETECTOR_IDS,
     *,
     with_sky: bool = False,
     overwrite: bool = False,

@@ -10,13 +10,10 @@ import numpy as np
 from astropy import constants
 from astropy.io import fits
 
-from spherex.detectors import DETECTORS, DetectorDescription
+from spherex.detectors import DETECTORS, PIXEL_SCALE, DetectorDescription
 from spherex.fits import WCS_WAVE
 
 from .settings import Settings
-
-PIXEL = 6.15
-"""Side of a pixel of the real telescope, arcsec."""
 
 _APERTURE = math.pi * 0.1**2  # m2, of a mirror of 20 cm
 _EFFICIENCY = 0.4  # electrons for each photon that meets the mirror
@@ -91,7 +88,7 @@ def electron_rate(flux_density: _Real, detector: DetectorDescription, settings: 
 
 def pixel_solid_angle(settings: Settings) -> float:
     """Return the solid angle of a pixel, sr."""
-    return math.radians(PIXEL / settings.miniature / 3600) ** 2
+    return math.radians(PIXEL_SCALE / settings.miniature / 3600) ** 2
 
 
 def psf_sigma(wavelength: _Real, jitter: float) -> _Real:
@@ -111,7 +108,7 @@ def psf_sigma(wavelength: _Real, jitter: float) -> _Real:
     """
     diffraction_fwhm = math.degrees(1.03 * 1e-6 / 0.2) * 3600 * wavelength
     variance = (_OPTICS_FWHM**2 + diffraction_fwhm**2) / _FWHM_OVER_SIGMA**2 + jitter**2
-    return variance**0.5 / PIXEL
+    return variance**0.5 / PIXEL_SCALE
 
 
 @dataclasses.dataclass(frozen=True)

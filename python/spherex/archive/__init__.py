@@ -1,10 +1,9 @@
-"""Names and identifiers of the public SPHEREx archive, and what they say."""
+"""Names, identifiers and calibration products of the public SPHEREx archive."""
 
 from __future__ import annotations
 
 __all__ = [
     "CALIBRATION_KINDS",
-    "CALIBRATION_REGEX",
     "CBAND",
     "CWAVE",
     "CalibrationContent",
@@ -12,7 +11,6 @@ __all__ = [
     "CalibrationKind",
     "CalibrationName",
     "CalibrationReference",
-    "LEVEL2_REGEX",
     "Level2Name",
     "ObservationId",
     "ProcessingRun",
@@ -21,7 +19,7 @@ __all__ = [
     "time_of_uuid",
 ]
 
-from .names import CALIBRATION_REGEX, LEVEL2_REGEX, CalibrationName, Level2Name, ObservationId, ProcessingRun
+from .names import CalibrationName, Level2Name, ObservationId, ProcessingRun
 from .products import (
     CALIBRATION_KINDS,
     CBAND,

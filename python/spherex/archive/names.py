@@ -10,9 +10,9 @@ from typing import Self
 
 from spherex.errors import ArchiveNameError
 
-OBSID_PATTERN = r"(?P<year>\d{4})W(?P<week>\d{2})_(?P<plan>\d)(?P<letter>[A-Z])_(?P<large>\d{4})_(?P<small>\d)"
+_OBSID_PATTERN = r"(?P<year>\d{4})W(?P<week>\d{2})_(?P<plan>\d)(?P<letter>[A-Z])_(?P<large>\d{4})_(?P<small>\d)"
 
-_OBSID = re.compile(OBSID_PATTERN)
+_OBSID = re.compile(_OBSID_PATTERN)
 _EXPIDN = re.compile(
     r"(?P<year>\d{4})(?P<week>\d{2})(?P<plan>\d)(?P<letter>\d{2})(?P<large>\d{4})(?P<small>\d)(?P<detector>[1-6])"
 )
@@ -20,7 +20,7 @@ _EXPIDN = re.compile(
 
 @dataclasses.dataclass(frozen=True, order=True, slots=True)
 class ObservationId:
-    """One pointed observation of the mission, taken with all detectors.
+    """Identifier of a pointed observation, which all detectors take at once.
 
     Parameters
     ----------
@@ -35,10 +35,10 @@ class ObservationId:
 
     Notes
     -----
-    The words are those of the archive documentation (Caltech-IPAC,
-    spherex-archive-documentation, data products). How EXPIDN is composed is
-    not documented; it was derived from the headers of 42 files of Quick
-    Release 1 and checked on files of the later ones.
+    Terms as in the archive documentation (Caltech-IPAC,
+    spherex-archive-documentation, data products). The digits of EXPIDN are not
+    documented there: they follow from the headers of 42 files of Quick
+    Release 1, and agree with files of later releases.
     """
 
     year: int
@@ -50,37 +50,37 @@ class ObservationId:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read an OBSID card, such as 2025W51_1A_0684_2.
+        """Parse a value of OBSID, such as 2025W51_1A_0684_2.
 
         Raises
         ------
         ArchiveNameError
-            If it is none.
+            If the text has another form.
         """
         match = _OBSID.fullmatch(text)
         if match is None:
-            raise ArchiveNameError(f"{text!r} is no observation ID of the form 2025W51_1A_0684_2")
+            raise ArchiveNameError(f"{text!r} is not an observation ID of the form 2025W51_1A_0684_2")
         return cls._of_fields(match.groupdict())
 
     @classmethod
     def from_expidn(cls, expidn: int) -> tuple[Self, int]:
-        """Read an EXPIDN card, such as 202551101068423.
+        """Parse a value of EXPIDN, such as 202551101068423.
 
         Returns
         -------
-        observation : `ObservationId`
-            The observation.
-        detector : `int`
+        observation
+            Observation.
+        detector
             Detector number, 1 to 6.
 
         Raises
         ------
         ArchiveNameError
-            If it is none.
+            If the number has another form.
         """
         match = _EXPIDN.fullmatch(str(expidn))
         if match is None or not 1 <= int(match["letter"]) <= 26:
-            raise ArchiveNameError(f"{expidn!r} is no integer exposure ID of the form 202551101068423")
+            raise ArchiveNameError(f"{expidn!r} is not an integer exposure ID of the form 202551101068423")
         fields = match.groupdict()
         detector = int(fields.pop("detector"))
         fields["letter"] = chr(ord("A") + int(fields["letter"]) - 1)
@@ -93,7 +93,7 @@ class ObservationId:
 
     @property
     def planning_period(self) -> str:
-        """Planning period of about 3.5 days, such as 2025W51_1A."""
+        """Name of the planning period of about 3.5 days, such as 2025W51_1A."""
         return f"{self.year:04d}W{self.week:02d}_{self.plan}{self.letter}"
 
     @property
@@ -103,7 +103,7 @@ class ObservationId:
         return int(f"{self.year:04d}{self.week:02d}{self.plan}{letter:02d}{self.large:04d}{self.small}")
 
     def expidn(self, detector: int) -> int:
-        """Return the integer that EXPIDN has for one detector."""
+        """Return the EXPIDN of one detector."""
         return self.exposure * 10 + detector
 
     def __str__(self) -> str:
@@ -111,15 +111,14 @@ class ObservationId:
 
 
 # Pipeline, counter, year and day: l2b-v20-2025-299, l2b_retry-v12-2025-175,
-# cal-wcs-v4-2025-254; calibrations from before flight have no counter
-# (base-2025-158). A counter with zeros in front is none, nor part of the
-# pipeline's name.
+# cal-wcs-v4-2025-254. Calibrations from before the flight do not have a counter
+# (base-2025-158). A counter does not begin with zeros.
 _WORD = "[a-z][a-z0-9_]*"
 _PIPELINE = rf"{_WORD}(?:-(?!v\d+-){_WORD})*?"
 _COUNTER = r"0|[1-9]\d*"
 _YEAR, _DAY = r"\d{4}", r"\d{3}"
 
-RUN_PATTERN = rf"{_PIPELINE}(?:-v(?:{_COUNTER}))?-{_YEAR}-{_DAY}"
+_RUN_PATTERN = rf"{_PIPELINE}(?:-v(?:{_COUNTER}))?-{_YEAR}-{_DAY}"
 
 _RUN = re.compile(
     rf"(?P<pipeline>{_PIPELINE})(?:-v(?P<version>{_COUNTER}))?-(?P<year>{_YEAR})-(?P<day>{_DAY})", re.ASCII
@@ -129,14 +128,14 @@ _RETRY = "_retry"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ProcessingRun:
-    """One run of a pipeline, the last part of the archive's file names.
+    """Run of a pipeline of the mission, the last part of the archive's file names.
 
     Parameters
     ----------
     pipeline
-        What was run: l2b, l2b_retry, cal-wcs, base.
+        Name of the pipeline: l2b, l2b_retry, cal-wcs, base.
     version
-        Counter of the pipeline's runs, `None` if the name has none.
+        Counter of the runs of the pipeline; `None` if the name does not contain one.
     year, day
         Year and day of year of the processing.
     """
@@ -148,30 +147,30 @@ class ProcessingRun:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read the name of a run.
+        """Parse the name of a run.
 
         Raises
         ------
         ArchiveNameError
-            If it is none.
+            If the text has another form, or the year does not have such a day.
         """
         match = _RUN.fullmatch(text)
         if match is None:
-            raise ArchiveNameError(f"{text!r} is no processing run of the form l2b-v20-2025-299")
+            raise ArchiveNameError(f"{text!r} is not a processing run of the form l2b-v20-2025-299")
         version = None if match["version"] is None else int(match["version"])
         year, day = int(match["year"]), int(match["day"])
-        # There is a year 0 in no calendar of Python's.
+        # datetime does not have a year 0.
         if year == 0 or not 1 <= day <= 365 + calendar.isleap(year):
-            raise ArchiveNameError(f"{text!r} is no processing run: {year:04d} has no day {day:03d}")
+            raise ArchiveNameError(f"{text!r} is not a processing run: {year:04d} does not have a day {day:03d}")
         return cls(match["pipeline"], version, year, day)
 
     @property
     def age_key(self) -> tuple[int, int, int, bool, str]:
-        """Sorts runs from the oldest to the newest processing.
+        """Key that sorts runs from the oldest to the newest.
 
-        The date decides before the counter, which begins anew where a pipeline
-        gets another name (cal-wcs became cal-swcs); of equal date and counter
-        a retry comes after what it retries.
+        The date counts before the counter, which starts again when a pipeline
+        is renamed (cal-wcs to cal-swcs). A retry follows the run of the same
+        date and counter.
         """
         version = -1 if self.version is None else self.version
         return self.year, self.day, version, self.pipeline.endswith(_RETRY), self.pipeline
@@ -186,26 +185,20 @@ class ProcessingRun:
         return f"{self.pipeline}{version}-{self.year:04d}-{self.day:03d}"
 
 
-LEVEL2_REGEX = rf"^level2_{OBSID_PATTERN}D(?P<detector>[1-6])_spx_(?P<run>{RUN_PATTERN})\.fits$"
-"""Names of Level 2 images in the archive."""
-
-CALIBRATION_REGEX = (
-    rf"^(?P<type>[a-z][a-z0-9_]*?)(?:_D(?P<detector>[1-6]))?_spx_(?P<run>{RUN_PATTERN})\.(?P<extension>fits|yaml)$"
+_LEVEL2 = re.compile(rf"^level2_{_OBSID_PATTERN}D(?P<detector>[1-6])_spx_(?P<run>{_RUN_PATTERN})\.fits$")
+_CALIBRATION = re.compile(
+    rf"^(?P<type>[a-z][a-z0-9_]*?)(?:_D(?P<detector>[1-6]))?_spx_(?P<run>{_RUN_PATTERN})\.(?P<extension>fits|yaml)$"
 )
-"""Names of calibration products in the archive."""
-
-_LEVEL2 = re.compile(LEVEL2_REGEX)
-_CALIBRATION = re.compile(CALIBRATION_REGEX)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Level2Name:
-    """What the name of a Level 2 image says.
+    """File name of a Level 2 image.
 
     Parameters
     ----------
     observation
-        The observation.
+        Observation.
     detector
         Detector number, 1 to 6.
     run
@@ -218,7 +211,7 @@ class Level2Name:
 
     @classmethod
     def parse(cls, name: str) -> Self:
-        """Read a file name without its directory.
+        """Parse a file name without its directory.
 
         Raises
         ------
@@ -227,13 +220,13 @@ class Level2Name:
         """
         match = _LEVEL2.search(name)
         if match is None:
-            raise ArchiveNameError(f"{name!r} is no name of a Level 2 image of the archive")
+            raise ArchiveNameError(f"{name!r} is not a name of a Level 2 image of the archive")
         observation = ObservationId.parse(name[len("level2_") : match.start("detector") - 1])
         return cls(observation, int(match["detector"]), ProcessingRun.parse(match["run"]))
 
     @property
     def tree(self) -> str:
-        """Path below the directory ``level2`` of a release, with ``/``."""
+        """Path of the file below the directory ``level2`` of a release."""
         return f"{self.observation.planning_period}/{self.run}/{self.detector}/{self}"
 
     def __str__(self) -> str:
@@ -242,14 +235,14 @@ class Level2Name:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CalibrationName:
-    """What the name of a calibration product says.
+    """File name of a calibration product.
 
     Parameters
     ----------
     type
-        Kind of calibration by the archive's name, such as spectral_wcs.
+        Kind of calibration, such as spectral_wcs.
     detector
-        Detector number, 1 to 6; `None` if it holds for all detectors.
+        Detector number, 1 to 6; `None` for a file of all detectors.
     run
         Processing run.
     extension
@@ -263,7 +256,7 @@ class CalibrationName:
 
     @classmethod
     def parse(cls, name: str) -> Self:
-        """Read a file name without its directory.
+        """Parse a file name without its directory.
 
         Raises
         ------
@@ -272,13 +265,13 @@ class CalibrationName:
         """
         match = _CALIBRATION.search(name)
         if match is None or match["type"] == "level2":
-            raise ArchiveNameError(f"{name!r} is no name of a calibration product of the archive")
+            raise ArchiveNameError(f"{name!r} is not a name of a calibration product of the archive")
         detector = None if match["detector"] is None else int(match["detector"])
         return cls(match["type"], detector, ProcessingRun.parse(match["run"]), match["extension"])
 
     @property
     def tree(self) -> str:
-        """Path below the directory of a release, with ``/``."""
+        """Path of the file below the directory of a release."""
         level = "" if self.detector is None else f"{self.detector}/"
         return f"{self.type}/{self.run}/{level}{self}"
 

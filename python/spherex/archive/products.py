@@ -1,4 +1,4 @@
-"""Calibration products of the archive, and the references to them in images."""
+"""Calibration products of the archive, and the references to them in image headers."""
 
 from __future__ import annotations
 
@@ -21,12 +21,14 @@ from spherex.detectors import (
 from spherex.errors import ArchiveNameError
 
 CWAVE = "CWAVE"
+"""HDU of the central wavelengths of all pixels, in the calibration spectral_wcs."""
+
 CBAND = "CBAND"
-"""Central wavelengths and bandwidths of all pixels, in the calibration spectral_wcs."""
+"""HDU of their bandwidths."""
 
 
 class CalibrationContent(enum.Enum):
-    """What a calibration file holds."""
+    """Content of a calibration file."""
 
     IMAGE = "one image of the detector"
     PARAMETERS = "several HDUs of parameters or tables"
@@ -35,15 +37,14 @@ class CalibrationContent(enum.Enum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CalibrationHDU:
-    """An HDU without which a calibration cannot be used.
+    """HDU that a calibration file must contain.
 
     Parameters
     ----------
     name
-        EXTNAME in upper case; `None` for the first image or table, whatever
-        its name.
+        EXTNAME in upper case; `None` for the first image or table of any name.
     shape
-        Shape of the image, slowest axis first; `None` for a table.
+        Shape of the image, the slowest axis first; `None` for a table.
     """
 
     name: str | None
@@ -52,16 +53,17 @@ class CalibrationHDU:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CalibrationKind:
-    """What the files of a kind of calibration hold.
+    """Layout of the files of a kind of calibration.
 
     Parameters
     ----------
     content
-        What it is on the whole.
+        Content.
     hdus
-        HDUs that have to be there; others may.
+        Required HDUs; a file may contain more.
     is_per_detector
-        Whether each detector has its own file; else there may be one for all.
+        Whether each detector has a file of its own. Otherwise one file may
+        serve all detectors.
     """
 
     content: CalibrationContent
@@ -97,36 +99,36 @@ CALIBRATION_KINDS = {
     "readnoise_pars": _maps("READNOISE-1", "READNOISE-2"),
     SOLID_ANGLE_TYPE: _IMAGE,
     SPECTRAL_CHANNELS_TYPE: _UNKNOWN,
-    # The table WCS-WAVE of the documentation is in each Level 2 image too.
+    # Its table WCS-WAVE is not required: each Level 2 image contains one.
     SPECTRAL_WCS_TYPE: _maps(CWAVE, CBAND),
 }
-"""Content of the calibration products whose layout is published.
+"""Kinds of calibration with a published layout.
 
 Sources: Caltech-IPAC/spherex-archive-documentation, data products, for Quick
-Release 2; the IRSA tutorials and users' readers for ``epsf``,
+Release 2; the IRSA tutorials and readers in public programs for ``epsf``,
 ``l3_flux_corrections`` and ``spectral_channels``.
 """
 
 
 def kind_of(type_: str, extension: str) -> CalibrationKind:
-    """Return what the files of a kind of calibration hold.
+    """Return the layout of the files of a kind of calibration.
 
     Parameters
     ----------
     type_
-        Kind of calibration by the archive's name.
+        Kind of calibration.
     extension
-        Extension of the file's name, ``fits`` or ``yaml``.
+        Extension of the file name, ``fits`` or ``yaml``.
 
     Returns
     -------
-    kind : `CalibrationKind`
-        Of kinds that are not known here, all HDUs of a FITS file.
+    kind
+        For an unknown kind, a FITS file of any HDUs or a YAML file.
 
     Raises
     ------
     ArchiveNameError
-        If files of that kind have the other extension.
+        If files of that kind have another extension.
     """
     is_yaml = extension == "yaml"
     kind = CALIBRATION_KINDS.get(type_, _YAML if is_yaml else _UNKNOWN)
@@ -141,14 +143,14 @@ _VERSION_WITH_TIME = 7
 
 @dataclasses.dataclass(frozen=True, order=True, slots=True)
 class CalibrationReference:
-    """One calibration that the mission's pipeline used for an image.
+    """Calibration that the mission's pipeline used for an image.
 
     Parameters
     ----------
     type
-        Kind of calibration by the archive's name, such as spectral_wcs.
+        Kind of calibration, such as spectral_wcs.
     id
-        Its dataset id in the repository of that pipeline.
+        Dataset id in the repository of that pipeline.
     """
 
     type: str
@@ -159,36 +161,36 @@ class CalibrationReference:
 
 
 def calibration_references(history: Iterable[str]) -> tuple[CalibrationReference, ...]:
-    """Find the calibrations among the HISTORY lines of an image.
+    """Return the calibrations in the HISTORY lines of an image.
 
     Parameters
     ----------
     history
-        Texts of the HISTORY cards, in their order.
+        Texts of the HISTORY cards.
 
     Returns
     -------
-    references : `tuple` [`CalibrationReference`]
-        Each once, in the order of the header: several steps of the pipeline
-        use and list the same calibration.
+    references
+        Each calibration once, in the order of the header. Several steps of the
+        pipeline list the same one.
     """
     matches = filter(None, map(_LINE.match, history))
     return tuple(dict.fromkeys(CalibrationReference(match["type"], uuid.UUID(match["id"])) for match in matches))
 
 
 def time_of_uuid(id_: uuid.UUID) -> datetime.datetime | None:
-    """Return when a dataset id was made.
+    """Return the time in a dataset id.
 
     Parameters
     ----------
     id_
-        The id. Those of version 7 begin with the milliseconds since 1970
-        (RFC 9562, section 5.7); the others tell no time.
+        Dataset id. A UUID of version 7 begins with the milliseconds since 1970
+        (RFC 9562, section 5.7).
 
     Returns
     -------
-    time : `datetime.datetime` or `None`
-        UTC.
+    time
+        UTC; `None` for UUIDs of other versions.
     """
     if id_.version != _VERSION_WITH_TIME:
         return None

@@ -90,7 +90,10 @@ def _read_box(source: ByteSource, hdu: HDUInfo, box: Box, opened: Any) -> np.nda
         width = box.shape[1] * dtype.itemsize
         for row in range(box.y0, box.y1):
             start = hdu.data_offset + (row * columns + box.x0) * dtype.itemsize
-            cut[row - box.y0] = np.frombuffer(_exactly(source, start, width), dtype)
+            content = source.read_at(start, width)
+            if len(content) != width:
+                raise ProductError(f"the file is cut short: it ends at byte {start + len(content)} in its data")
+            cut[row - box.y0] = np.frombuffer(content, dtype)
         return cut.astype(native)
     start = hdu.data_offset + box.y0 * columns * dtype.itemsize
     rows = np.frombuffer(source.map(start, box.shape[0] * columns * dtype.itemsize), dtype)
@@ -110,13 +113,6 @@ def hdu_bytes(source: ByteSource, hdu: HDUInfo) -> bytes:
 def filled(content: bytes, fill: bytes) -> bytes:
     """Return bytes filled up to whole FITS blocks."""
     return content + fill * (-len(content) % BLOCK)
-
-
-def _exactly(source: ByteSource, offset: int, nbytes: int) -> bytes:
-    content = source.read_at(offset, nbytes)
-    if len(content) != nbytes:
-        raise ProductError(f"the file is cut short: it ends at byte {offset + len(content)} in its data")
-    return content
 
 
 def _native(pixels: Any) -> np.ndarray:

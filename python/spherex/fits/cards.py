@@ -7,14 +7,14 @@ A header of 240 cards is indexed here in a fraction of the time that
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from astropy.io import fits
 
 from spherex.errors import ProductError
 
-CARD = 80
+CARD = fits.Card.length
 """Bytes of a header card (FITS standard 4.0, section 4.1)."""
 
 _KEYWORD = 8
@@ -147,31 +147,6 @@ class Cards(Mapping[str, CardValue]):
                 stop += CARD
             return _parse_by_astropy(header[at:stop])
         return _parse_card(header[at:stop], start)
-
-
-def card_values(header: bytes, keywords: Iterable[str]) -> dict[str, CardValue]:
-    """Read the values of some cards of a header.
-
-    Parameters
-    ----------
-    header
-        Bytes of the cards, without END.
-    keywords
-        Keywords wanted; longer than eight characters those of HIERARCH cards.
-
-    Returns
-    -------
-    values : `dict`
-        Values of those keywords that are there and have one.
-
-    Raises
-    ------
-    ProductError
-        If a card is damaged.
-    """
-    cards = Cards(header)
-    values = ((keyword, cards.get(keyword)) for keyword in keywords)
-    return {keyword: value for keyword, value in values if value is not None}
 
 
 def card_images(cards: bytes) -> list[bytes]:

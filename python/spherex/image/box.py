@@ -107,6 +107,11 @@ class Box:
         """Return the box moved by columns and rows."""
         return Box(self.x0 + columns, self.x1 + columns, self.y0 + rows, self.y1 + rows)
 
+    def overlaps(self, shape: Sequence[int]) -> bool:
+        """Return whether the box has pixels in an image of a shape (rows, columns)."""
+        rows, columns = shape[-2:]
+        return self.x0 < columns and self.y0 < rows and self.x1 > 0 and self.y1 > 0
+
     def clipped(self, shape: Sequence[int]) -> Box:
         """Return the part of the box inside of an image.
 
@@ -121,7 +126,7 @@ class Box:
             If the box lies outside of the image.
         """
         rows, columns = shape[-2:]
-        if self.x0 >= columns or self.y0 >= rows or self.x1 <= 0 or self.y1 <= 0:
+        if not self.overlaps(shape):
             raise ValueError(f"{self} lies outside of the image of {rows} rows and {columns} columns.")
         return Box(max(self.x0, 0), min(self.x1, columns), max(self.y0, 0), min(self.y1, rows))
 
@@ -242,42 +247,36 @@ class Cutout:
         ValueError
             If no pixel of the part is in the image, or the image has no coordinates.
         """
-        box = self._around(shape, wcs()) if self.box is None else self.box
-        try:
-            inside = box.clipped(shape)
-        except ValueError:
-            if self.position is None:
-                raise
-            raise self._outside(shape) from None
+        box = self._around(self.position, shape, wcs()) if self.box is None else self.box
+        inside = box.clipped(shape)
         return box if self.mode == "pad" else inside
 
-    def _around(self, shape: Sequence[int], wcs: WCS | None) -> Box:
+    def _around(self, position: Any, shape: Sequence[int], wcs: WCS | None) -> Box:
+        """Return the box of the size of the cutout around a position; it overlaps with the image."""
         if wcs is None:
             raise ValueError("The image has no celestial coordinates; cut it by a box of pixels.")
-        position = self.position
-        assert position is not None  # noqa: S101 -- checked by __post_init__, unknown to mypy
+        outside = (
+            f"A cutout of {self.size} at {position.to_string('decimal', precision=5)} deg lies outside of the image "
+            f"of {shape[-2]} rows and {shape[-1]} columns."
+        )
         scales = proj_plane_pixel_scales(wcs)
         rows, columns = _in_pixels(self.size, scales[::-1])
         # A position behind the tangential plane has no pixel. Far from the
         # image the polynomial of the distortion does not converge, or leads to
         # a wrong pixel.
         if not np.isfinite(skycoord_to_pixel(position, wcs, mode="wcs")).all():
-            raise self._outside(shape)
+            raise ValueError(outside)
         try:
             x, y = map(float, skycoord_to_pixel(position, wcs))
         except NoConvergence:
-            raise self._outside(shape) from None
+            raise ValueError(outside) from None
         if pixel_to_skycoord(x, y, wcs).separation(position).deg > max(scales):
-            raise self._outside(shape)
+            raise ValueError(outside)
         x0, y0 = math.ceil(x - columns / 2), math.ceil(y - rows / 2)
-        return Box(x0, x0 + columns, y0, y0 + rows)
-
-    def _outside(self, shape: Sequence[int]) -> ValueError:
-        text = self.position.to_string("decimal", precision=5)  # type: ignore[union-attr]
-        return ValueError(
-            f"A cutout of {self.size} at {text} deg lies outside of the image of {shape[-2]} rows and "
-            f"{shape[-1]} columns."
-        )
+        box = Box(x0, x0 + columns, y0, y0 + rows)
+        if not box.overlaps(shape):
+            raise ValueError(outside)
+        return box
 
 
 def _in_pixels(size: Any, scales: Sequence[float]) -> tuple[int, int]:

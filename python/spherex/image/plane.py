@@ -72,7 +72,11 @@ class Plane:
         if self._cards is None or self._pixels is None:
             return None
         # The caller of `data` may have changed the pixels.
-        return (_without_checksums(self._cards) if self._is_exposed else self._cards), self._pixels
+        if not self._is_exposed:
+            return self._cards, self._pixels
+        header = fits.Header.fromstring(self._cards)
+        _remove_checksums(header)
+        return "".join(str(card) for card in header.cards).encode("ascii"), self._pixels
 
     @property
     def readonly_hdu(self) -> Any:
@@ -134,12 +138,6 @@ class Plane:
         header = shifted_header(hdu.header, box)
         _remove_checksums(header)
         return Plane(fits.ImageHDU(np.array(box.cut(hdu.data)), header=header), self.file_name)
-
-
-def _without_checksums(cards: bytes) -> bytes:
-    header = fits.Header.fromstring(cards)
-    _remove_checksums(header)
-    return "".join(str(card) for card in header.cards).encode("ascii")
 
 
 def _remove_checksums(header: fits.Header) -> None:

@@ -13,7 +13,7 @@ from lsst.daf.butler import CollectionType, MissingCollectionError, Timespan
 
 from spherex.archive import CALIBRATION_KINDS, CalibrationContent, CalibrationHDU, CalibrationName, Level2Name, kind_of
 from spherex.calibrations import CertifiedChange, CertifyTrial, certify_newest, gaps_of, limits_of, newest_last
-from spherex.detectors import DETECTORS
+from spherex.detectors import DETECTOR_IDS
 from spherex.errors import ArchiveNameError, DescriptionError, IngestError
 from spherex.fits import open_source
 from spherex.instrument import SPHEREx
@@ -248,7 +248,7 @@ def _refuse_name(name: str) -> NoReturn:
         Level2Name.parse(name)
     except ArchiveNameError:
         detector = _NUMBER.search(name)
-        if detector is not None and int(detector[1]) not in {detector.id for detector in DETECTORS}:
+        if detector is not None and int(detector[1]) not in DETECTOR_IDS:
             raise DescriptionError(
                 f"there is no detector {detector[1]}, only 1 to 6; rename it, or leave it out with --regex"
             ) from None

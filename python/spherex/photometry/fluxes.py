@@ -23,6 +23,8 @@ MOST_NEIGHBOURS = 100
 
 _LEAST_LIGHT = 1e-4  # fraction of a neighbour's flux in the pixels; with less it is ignored
 _MOST_PAIRS = 8 * BATCH_SIZE  # of targets and neighbours in a batch: some ten Mbyte
+_ITERATIONS = 2  # of the weights, after a first fit without a model
+_CLIPPING = 3.0  # standard deviations
 
 
 def find_neighbours(
@@ -120,10 +122,6 @@ def _pairs(neighbours: list[NDArray[np.intp]]) -> tuple[NDArray[np.intp], NDArra
     """Return pairs of the index of a stamp, ascending, and of a neighbour."""
     rows = np.repeat(np.arange(len(neighbours)), [len(sources) for sources in neighbours])
     return rows, np.concatenate([np.empty(0, np.intp), *neighbours])
-
-
-_ITERATIONS = 2  # of the weights, after a first fit without a model
-_CLIPPING = 3.0  # standard deviations
 
 
 @dataclasses.dataclass(frozen=True)
@@ -268,7 +266,10 @@ class _Batch:
         light = light_of_neighbours(self._stamps, *self._all, self._neighbours, self._profiles, used)
         sizes = np.array([len(shares) for shares in light], np.int64)
         self.fluxes.neighbours[:] = sizes
-        has_slope = np.zeros(len(sizes), bool) if slopes is None else _has_direction(slopes)
+        has_slope = np.zeros(len(sizes), bool)
+        if slopes is not None:
+            length = np.hypot(*slopes.T)
+            has_slope = np.isfinite(length) & (length > 0)
         kinds = 2 * sizes + has_slope
         for kind in np.unique(kinds[sizes <= MOST_NEIGHBOURS]).tolist():
             size, is_sloped = divmod(kind, 2)
@@ -342,7 +343,7 @@ class _Batch:
         variance: NDArray[np.float64],
         fit: Fit,
     ) -> None:
-        fluxes, stamps = self.fluxes, _take(self._stamps, rows)
+        fluxes, stamps = self.fluxes, self._stamps.take(rows)
         weights = aperture_weights(stamps, self._x[rows], self._y[rows], self._settings.aperture)
         fluxes.aperture_flux[rows], fluxes.aperture_flux_error[rows], fluxes.enclosed_fraction[rows] = aperture_fluxes(
             weights.reshape(used.shape) * used, design, stamps.data.reshape(used.shape), used / variance, fit
@@ -368,15 +369,6 @@ class _Batch:
         without = fluxes.reason != ""
         for name in ("flux", "flux_error", "aperture_flux", "aperture_flux_error", "background", "background_error"):
             getattr(fluxes, name)[without] = np.nan
-
-
-def _has_direction(slopes: NDArray[np.float64]) -> NDArray[np.bool_]:
-    length = np.hypot(*slopes.T)
-    return np.isfinite(length) & (length > 0)
-
-
-def _take(stamps: Stamps, rows: NDArray[np.intp]) -> Stamps:
-    return Stamps(**{field.name: getattr(stamps, field.name)[rows] for field in dataclasses.fields(Stamps)})
 
 
 def _clipped(data: NDArray[np.float64], is_candidate: NDArray[np.bool_]) -> NDArray[np.bool_]:

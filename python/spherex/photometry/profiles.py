@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 # The influence of a sample on the coefficients of a cubic spline decreases by
 # a factor of 3.7 from sample to sample: to 1e-5 over this distance.
 _PAD = 9
-_TAPS = 4
 
 
 class Profiles:

@@ -83,6 +83,10 @@ class Stamps:
         """Side of the stamps (pixels)."""
         return self.data.shape[1]
 
+    def take(self, rows: NDArray[np.intp]) -> Stamps:
+        """Return some of the stamps."""
+        return Stamps(**{field.name: getattr(self, field.name)[rows] for field in dataclasses.fields(self)})
+
     def distance(
         self, x: NDArray[np.float64], y: NDArray[np.float64], rows: NDArray[np.intp] | slice = slice(None)
     ) -> NDArray[np.float64]:

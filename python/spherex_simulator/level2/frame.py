@@ -15,7 +15,7 @@ from astropy.wcs import WCS
 from scipy.interpolate import RectBivariateSpline
 
 from spherex.archive import Level2Name
-from spherex.detectors import FRAME_SIDE
+from spherex.detectors import FRAME_SIDE, PIXEL_SCALE
 from spherex.fits import WCS_WAVE, header_bytes
 from spherex.image import Box, FlagPlane, FlagTable, Plane, SPHERExImage
 
@@ -23,7 +23,7 @@ from ..detector import DetectorState, add_cosmic_rays, detector_state, measure, 
 from ..pointing import Pointing, celestial_wcs, pointing_of
 from ..settings import Settings, Stream
 from ..sky import zodiacal_intensity
-from ..telescope import PIXEL, WavelengthTable, detector_description, electron_rate
+from ..telescope import WavelengthTable, detector_description, electron_rate
 from .headers import level2_headers
 from .psf import drawing_of, psf_plane
 from .releases import Level2Settings
@@ -180,7 +180,7 @@ def _box(settings: Level2Settings, wcs: WCS) -> Box | None:
     middle = wcs.pixel_to_world((FRAME_SIDE - 1) / 2, (FRAME_SIDE - 1) / 2)
     ra, dec = settings.centre
     target = type(middle)(ra, dec, unit="deg")
-    if middle.separation(target).deg > FRAME_SIDE * PIXEL / 3600:
+    if middle.separation(target).deg > FRAME_SIDE * PIXEL_SCALE / 3600:
         return None
     x, y = wcs.wcs_world2pix(ra, dec, 0)
     whole = Box(0, FRAME_SIDE, 0, FRAME_SIDE)

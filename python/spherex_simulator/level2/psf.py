@@ -19,12 +19,12 @@ import numpy as np
 from astropy.io import fits
 from scipy.ndimage import spline_filter1d, uniform_filter
 
-from spherex.detectors import FRAME_SIDE
+from spherex.detectors import FRAME_SIDE, PIXEL_SCALE
 from spherex.image import Box
 
 from ..headers import make_header
 from ..sky import add_stamps
-from ..telescope import PIXEL, WavelengthTable, detector_description, psf_sigma, wavelength_of_row
+from ..telescope import WavelengthTable, detector_description, psf_sigma, wavelength_of_row
 from .releases import Release
 
 _JITTER = 1.0  # arcsec, of a mean exposure
@@ -126,7 +126,7 @@ def psf_model(detector: int, effective: bool) -> PsfModel:
         samples = _optical(covariance, OPTICAL.samples, OPTICAL.oversampling)
         samples = _normalised(samples, OPTICAL).astype(np.float32)
     sigma = np.linalg.det(covariance) ** 0.25
-    fwhm = math.sqrt(8 * math.log(2)) * PIXEL * float(np.median(sigma))
+    fwhm = math.sqrt(8 * math.log(2)) * PIXEL_SCALE * float(np.median(sigma))
     return PsfModel(EFFECTIVE if effective else OPTICAL, x, y, samples, fwhm)
 
 
@@ -337,7 +337,7 @@ def psf_plane(detector: int, release: Release, wavelengths: WavelengthTable) -> 
 @functools.cache
 def _cube_header(detector: int, swapped: bool) -> fits.Header:
     model = psf_model(detector, False)
-    step = PIXEL / OPTICAL.oversampling
+    step = PIXEL_SCALE / OPTICAL.oversampling
     middle = float(OPTICAL.samples // 2 + 1)
     header = make_header(
         "qr2_psf",

@@ -11,13 +11,14 @@ from astropy.table import Column, Table
 from astropy.units import Unit, UnitConversionError
 from astropy.wcs import WCS
 
+from spherex.detectors import PIXEL_SCALE
 from spherex.errors import UserError
 from spherex.image import Box
 
 from ..detector import within
 from ..settings import Settings
 from ..sky import ZERO_POINT, NamedStars, Stars, locate, stars_around
-from ..telescope import PIXEL, WavelengthTable
+from ..telescope import WavelengthTable
 from .psf import Drawing
 
 _REQUIRED = ("name", "ra", "dec", "flux")
@@ -196,11 +197,11 @@ def sources_near(
     radius = math.hypot(*box.shape) / 2 + 2 * _FAR
     groups: list[Stars] = list(sources)
     if with_stars:
-        groups.append(stars_around(float(ra), float(dec), radius * PIXEL / 3600, settings))
+        groups.append(stars_around(float(ra), float(dec), radius * PIXEL_SCALE / 3600, settings))
     found = []
     for stars in groups:
         cosine = _unit(stars.ra, stars.dec) @ _unit(float(ra), float(dec))
-        stars = stars[cosine > math.cos(math.radians(radius * PIXEL / 3600))]
+        stars = stars[cosine > math.cos(math.radians(radius * PIXEL_SCALE / 3600))]
         found.append(locate(stars, wcs, box, reach, far=_FAR, tolerance=1e-7))
     return found
 

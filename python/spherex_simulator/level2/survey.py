@@ -12,13 +12,13 @@ import yaml
 from astropy.io import fits
 
 from spherex.archive import CBAND, CWAVE, CalibrationName, ProcessingRun
-from spherex.detectors import FRAME_SIDE
+from spherex.detectors import DETECTOR_IDS, FRAME_SIDE
 from spherex.fits import Compression, WriteRecipe, write_product
 from spherex.image import Box
 
 from ..headers import make_header
 from ..pointing import celestial_wcs, pointing_of
-from ..survey import ALL_DETECTORS, ExposureReport, SurveyError, SurveyFiles, whole_file, write_survey
+from ..survey import ExposureReport, SurveyError, SurveyFiles, whole_file, write_survey
 from .frame import simulate_level2, solid_angle_of
 from .psf import psf_plane
 from .releases import Level2Settings
@@ -118,7 +118,7 @@ def simulate_level2_survey(
     settings: Level2Settings,
     directory: Path,
     exposures: Sequence[int],
-    detectors: Sequence[int] = ALL_DETECTORS,
+    detectors: Sequence[int] = DETECTOR_IDS,
     *,
     with_calibrations: bool = False,
     overwrite: bool = False,
