@@ -19,6 +19,7 @@ from spherex.fits import open_product
 from spherex.headers import (
     bunit_of,
     date_written,
+    detector_of,
     exposure_middle,
     exposure_times,
     has_old_gains,
@@ -225,3 +226,14 @@ def test_a_damaged_keyword_is_a_damaged_file(tmp_path: Path) -> None:
     with pytest.raises(ProductError, match="b.fits: CRPIX1A in the header is not a number: 'left'"):
         with open_product(tmp_path / "b.fits") as product:
             product.bbox()
+
+
+@pytest.mark.parametrize(("value", "detector"), [(3, 3), ("3", 3), (" 6 ", 6), ("", None), (None, None)])
+def test_detectors(value: Any, detector: int | None) -> None:
+    assert detector_of({"DETECTOR": value}) == detector
+
+
+@pytest.mark.parametrize("value", [0, 7, 3.0, True, "one", "03"])
+def test_values_that_are_not_detectors(value: Any) -> None:
+    with pytest.raises(HeaderError, match=f"DETECTOR in the header is {value!r}, not 1 to 6"):
+        detector_of({"DETECTOR": value})

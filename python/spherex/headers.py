@@ -10,6 +10,7 @@ __all__ = [
     "BUNIT",
     "bunit_of",
     "date_written",
+    "detector_of",
     "exposure_middle",
     "exposure_times",
     "has_old_gains",
@@ -39,6 +40,7 @@ from astropy.time import Time
 from astropy.units import Unit, UnitBase
 from packaging.version import InvalidVersion, Version
 
+from spherex.detectors import DETECTOR_IDS
 from spherex.errors import HeaderError
 
 if TYPE_CHECKING:
@@ -107,6 +109,36 @@ def text_of(cards: Mapping[str, Any], keyword: str) -> str | None:
     """
     value = cards.get(keyword)
     return None if value is None or value == "" else str(value)
+
+
+_DETECTORS = {str(detector): detector for detector in DETECTOR_IDS}
+
+
+def detector_of(cards: Mapping[str, Any]) -> int | None:
+    """Return the number of the detector.
+
+    Parameters
+    ----------
+    cards
+        Header with DETECTOR, an integer or, in some products, its text.
+
+    Returns
+    -------
+    detector
+        `None` if the keyword is missing or its value is empty.
+
+    Raises
+    ------
+    HeaderError
+        If the value is not the number of a detector.
+    """
+    value = cards.get("DETECTOR")
+    text = str(value).strip() if isinstance(value, int | str) else None
+    if value is None or text == "":
+        return None
+    if text is None or text not in _DETECTORS:
+        raise HeaderError(f"DETECTOR in the header is {value!r}, not {DETECTOR_IDS[0]} to {DETECTOR_IDS[-1]}")
+    return _DETECTORS[text]
 
 
 _MJD_ZERO = 2400000.5

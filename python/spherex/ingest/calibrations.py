@@ -16,6 +16,7 @@ from spherex.calibrations import CertifiedChange, CertifyTrial, certify_newest, 
 from spherex.detectors import DETECTOR_IDS
 from spherex.errors import ArchiveNameError, DescriptionError, IngestError
 from spherex.fits import open_source
+from spherex.headers import detector_of
 from spherex.instrument import SPHEREx
 
 from .descriptions import (
@@ -45,7 +46,6 @@ _STORAGE_CLASSES = {
 }
 _FORM = "<type>_D<detector>_spx_<run>.fits, as in spectral_wcs_D4_spx_cal-wcs-v4-2025-254.fits"
 _NUMBER = re.compile(r"_D(\d+)_spx_")
-_DETECTOR_KEYWORD = "DETECTOR"
 _YAML_EXTENSION = ".yaml"
 
 
@@ -172,13 +172,12 @@ class CalibrationTranslator(FileTranslator):
                 _check_hdu(structure, needed)
         for hdu in structure.hdus:
             try:
-                value = hdu.cards.get(_DETECTOR_KEYWORD)
+                detector = detector_of(hdu.cards)
             except ValueError as error:
                 raise DescriptionError(f"{error}; fix the header or leave the file out") from None
-            # Some products have the number as a string.
-            if value is not None and expected and str(value).strip() != str(expected):
+            if detector is not None and expected and detector != expected:
                 raise DescriptionError(
-                    f"{_DETECTOR_KEYWORD} in the header is {value!r}, but the file name has {expected}; "
+                    f"DETECTOR in the header is {detector}, but the file name has {expected}; "
                     "rename the file, fix the header or leave it out"
                 )
         return FileDescription(key.dataset)

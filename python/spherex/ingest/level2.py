@@ -15,11 +15,11 @@ from astropy.io import fits
 from lsst.daf.butler import Timespan
 
 from spherex.archive import CalibrationName, Level2Name, ObservationId, ProcessingRun
-from spherex.detectors import DETECTOR_IDS, FRAME_SHAPE, FRAME_SIDE, LEVEL2_COLLECTION, WAVELENGTH_TYPE
+from spherex.detectors import FRAME_SHAPE, FRAME_SIDE, LEVEL2_COLLECTION, WAVELENGTH_TYPE
 from spherex.errors import ArchiveNameError, DescriptionError, HeaderError, ProductError
 from spherex.fits import FLAGS, IMAGE, VARIANCE, WCS_WAVE, check_layout, open_source, scan_hdus
 from spherex.geometry import boresight_of, frame_corners, polygon_of
-from spherex.headers import exposure_times, number_of, text_of
+from spherex.headers import detector_of, exposure_times, number_of, text_of
 from spherex.image import frame_origin
 from spherex.instrument import SPHEREx
 
@@ -69,14 +69,12 @@ def identity_of(cards: Mapping[str, Any]) -> tuple[ObservationId, int]:
         Raised if OBSID, EXPIDN or DETECTOR is missing, or they contradict
         each other.
     """
-    missing = [key for key in ("OBSID", "EXPIDN", "DETECTOR") if cards.get(key) is None]
-    if missing:
-        raise HeaderError(f"{missing[0]} is missing in the header")
-    obsid, expidn, detector = cards["OBSID"], cards["EXPIDN"], cards["DETECTOR"]
+    obsid, expidn, detector = cards.get("OBSID"), cards.get("EXPIDN"), detector_of(cards)
+    if obsid is None or expidn is None or detector is None:
+        missing = "OBSID" if obsid is None else "EXPIDN" if expidn is None else "DETECTOR"
+        raise HeaderError(f"{missing} is missing in the header")
     observation = _observation(str(obsid))
     # A number with a decimal point would be equal.
-    if type(detector) is not int or detector not in DETECTOR_IDS:
-        raise HeaderError(f"DETECTOR in the header is {detector!r}, not 1 to 6")
     if type(expidn) is not int or expidn != observation.expidn(detector):
         raise HeaderError(
             f"EXPIDN in the header is {expidn!r}, but OBSID {obsid} and DETECTOR {detector} "

@@ -14,7 +14,7 @@ from spherex.detectors import DARK_TYPE, DETECTOR_IDS, RAW_TYPE
 from spherex.errors import DescriptionError, HeaderError, ProductError
 from spherex.fits import FLAGS, IMAGE, VARIANCE, check_layout
 from spherex.geometry import frame_corners, polygon_of
-from spherex.headers import exposure_times, number_of, observation_date, text_of
+from spherex.headers import detector_of, exposure_times, number_of, observation_date, text_of
 from spherex.instrument import SimulatorInstrument
 
 from .descriptions import (
@@ -161,12 +161,11 @@ class SimulatedTranslator(FileTranslator):
         )
 
     def _check_identity(self, key: FileKey, cards: Mapping[str, Any]) -> None:
-        for card, expected in (
-            ("INSTRUME", self.instrument.name),
-            ("EXPOSURE", key.group),
-            ("DETECTOR", key.member),
+        for card, value, expected in (
+            ("INSTRUME", cards.get("INSTRUME"), self.instrument.name),
+            ("EXPOSURE", cards.get("EXPOSURE"), key.group),
+            ("DETECTOR", detector_of(cards), key.member),
         ):
-            value = cards.get(card)
             if value is not None and value != expected:
                 raise HeaderError(f"{card} in the header is {value!r}, but the file name has {expected!r}")
 

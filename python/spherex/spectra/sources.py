@@ -14,6 +14,7 @@ from astropy.table import Table
 
 from spherex.errors import CatalogError, ProductError
 from spherex.fits import open_product
+from spherex.headers import detector_of
 from spherex.image import SPHERExImage
 from spherex.photometry import Profiles
 
@@ -132,7 +133,7 @@ def identity_of(header: Header) -> dict[str, Any]:
     header
         Header of the image. Columns without a header keyword are left out.
     """
-    columns = {"detector": header.get("DETECTOR")}
+    columns = {"detector": detector_of(header)}
     if isinstance(header.get("EXPIDN"), int):
         # The last digit of EXPIDN is the detector.
         columns["exposure"] = header["EXPIDN"] // 10

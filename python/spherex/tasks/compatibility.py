@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from spherex.headers import number_of
+from spherex.headers import detector_of, number_of
 
 if TYPE_CHECKING:
     from astropy.units import UnitBase
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 EXPOSURE_TIME = "XPOSURE"
 """Header keyword of the exposure time (s)."""
 
-_DETECTOR = "DETECTOR"
 
 _FLUXES = ("Jy", "Jy/sr", "W", "W/m2", "W/(m2 sr)", "W/(m2 um)", "W/(m2 um sr)")
 """Units with a power in them, which is an energy per time."""
@@ -42,12 +41,11 @@ def check_unit_and_detector(first: SPHERExImage, second: SPHERExImage, first_nam
     """
     if first.unit != second.unit:
         raise ValueError(f"Units differ: {first_name} is in {first.unit}, {second_name} in {second.unit}.")
-    # Some headers have the detector as a number, others as text.
-    detectors = [str(image.header.get(_DETECTOR, "")).strip() for image in (first, second)]
-    if "" not in detectors and detectors[0] != detectors[1]:
+    detectors = [detector_of(image.header) for image in (first, second)]
+    if None not in detectors and detectors[0] != detectors[1]:
         raise ValueError(
             f"Detectors differ: {first_name} is of detector {detectors[0]}, {second_name} of detector {detectors[1]} "
-            f"({_DETECTOR} in the headers)."
+            "(DETECTOR in the headers)."
         )
 
 
