@@ -1,4 +1,4 @@
-"""`spherex.tasks.CombineDarkTask` against reading its inputs once."""
+"""Benchmark of `spherex.tasks.CombineDarkTask` against one read of its inputs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ROOT = Path(__file__).parents[1]
 _PATH = os.pathsep.join([str(_ROOT), str(_ROOT / "python")])
 _MEMORY = 300e6
 _BLOCK_SIZES = (40, 200)
-"""Memory for a block (MB): that of the task's default, and one for those who have more."""
+"""Memory for a block (MB): the default of the task, and a larger value."""
 
 
 def run(scratch: Path, scale: Scale) -> list[Row]:

@@ -1,4 +1,4 @@
-"""One combination of darks, or one reading of them, in a process of its own."""
+"""Combination of darks, or one read of them, in a process of its own."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from lsst.daf.butler import Butler, DeferredDatasetHandle
 
-import spherex.image  # noqa: F401  (its import is no part of what is measured)
+import spherex.image  # noqa: F401  (its import is not measured)
 from spherex.tasks import CombineDarkConfig, CombineDarkTask
 
 from .measure import cost_of
@@ -32,8 +32,8 @@ def main(repo: str, block_size: int) -> None:
 
 
 def _peak() -> int:
-    # Not what the parent can learn of its child: that begins with the size of
-    # the parent itself.
+    # The resource usage of a child, as its parent sees it, includes the size of
+    # the parent.
     with open("/proc/self/status") as stream:
         (line,) = (line for line in stream if line.startswith("VmHWM:"))
     return int(line.split()[1]) * 1024

@@ -1,4 +1,4 @@
-"""When ``pipetask run -j N`` pays."""
+"""Benchmark of ``pipetask run -j N``, with and without a fork server."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def run(scratch: Path, scale: Scale) -> list[Row]:
 
 
 def _row(way: str, seconds: float, quanta: int, cost: Cost, serial: Cost) -> Row:
-    # Processor time says nothing here: that of a fork server's children is
-    # not counted by the system as ours.
+    # Without the processor time: the system does not count that of the children
+    # of a fork server.
     return Row(
         f"{quanta} quanta of {seconds:g} s, {way}",
         f"{cost.wall:.1f} s",

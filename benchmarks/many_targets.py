@@ -1,7 +1,4 @@
-"""`spherex.tasks.MeasureTargetsTask` for many targets on whole frames, against reading the frames.
-
-The tool of the archive's host (IRSA) takes 0.6 images a second.
-"""
+"""Benchmark of `spherex.tasks.MeasureTargetsTask` for many targets on whole frames, against reads of the frames."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from .scale import Scale
 from .target_frames import TargetFrames, measure_in_process
 
 _ANCHOR = 0.6
-"""Images that the tool of IRSA takes in a second."""
+"""Images per second of the tool of IRSA, the host of the archive."""
 
 
 def run(scratch: Path, scale: Scale) -> list[Row]:

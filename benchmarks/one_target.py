@@ -1,7 +1,7 @@
-"""`spherex.tasks.MeasureTargetsTask` for one target on many images, against reading the pixels around it.
+"""Benchmark of `spherex.tasks.MeasureTargetsTask` for one target on many images, against reads of its pixels.
 
-Files are of the size of those of the archive; but for the rows around the
-target their pixels are holes, which nobody reads.
+Files have the size of the files of the archive. Their pixels are holes, except
+for the rows around the target; holes are never read.
 """
 
 from __future__ import annotations

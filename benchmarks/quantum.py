@@ -1,4 +1,4 @@
-"""What one more quantum of ``pipetask run`` costs, against a task that does next to nothing."""
+"""Benchmark of one more quantum of ``pipetask run``, against a task that writes a small dataset."""
 
 from __future__ import annotations
 

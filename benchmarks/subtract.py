@@ -1,4 +1,4 @@
-"""`spherex.tasks.SubtractTask` against the arithmetic alone."""
+"""Benchmark of `spherex.tasks.SubtractTask` against the arithmetic alone."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ def run(scratch: Path, scale: Scale) -> list[Row]:
     dark = read_product(scratch / "sim_exposure_000000_array_1_dark_current.fits")
     ours = [np.array(plane) for plane in (image.data, image.variance, image.flags)]
     theirs = [np.array(plane) for plane in (dark.data, dark.variance, dark.flags)]
-    room = [np.empty_like(plane) for plane in ours]
+    results = [np.empty_like(plane) for plane in ours]
     task = SubtractTask()
 
-    def arithmetic(results: list[np.ndarray]) -> Callable[[], None]:
+    def arithmetic(outputs: list[np.ndarray]) -> Callable[[], None]:
         def work() -> None:
-            for operation, one, other, result in zip(
-                (np.subtract, np.add, np.bitwise_or), ours, theirs, results, strict=True
+            for operation, first, second, output in zip(
+                (np.subtract, np.add, np.bitwise_or), ours, theirs, outputs, strict=True
             ):
-                operation(one, other, out=result)
+                operation(first, second, out=output)
 
         return work
 
     works: dict[str, Callable[[], object]] = {
         "task": lambda: task.run(image, dark),
-        "out": arithmetic(room),
+        "out": arithmetic(results),
         "in place": arithmetic(ours),
     }
     for work in works.values():

@@ -1,4 +1,4 @@
-"""Repositories with Level 2 frames that all see the same targets."""
+"""Repositories with Level 2 frames that all contain the same targets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .measure import Cost, run_process, search_path
 _SERIAL = itertools.count()
 _DETECTOR = 1
 _MARGIN = 0.05
-"""Part of the frame on each side in which no target is chosen."""
+"""Fraction of the frame on each side without chosen targets."""
 
 _AROUND = 64
 """Rows that are kept on each side of a single target."""
@@ -35,7 +35,7 @@ class TargetFrames:
     Parameters
     ----------
     folder
-        Where to write; files that are there are left.
+        Folder of the files; existing files stay.
     side
         Rows and columns of a frame (pixels).
     """
@@ -57,14 +57,14 @@ class TargetFrames:
         path
             The file.
         number
-            How many; all that there are if these are less.
+            Largest number of stars.
         """
         (truth,) = self._sample.glob("truth/**/*.ecsv")
         stars = Table.read(truth)
         margin = _MARGIN * self.side
         inner = [(stars[axis] > margin) & (stars[axis] < self.side - margin) for axis in "xy"]
         stars = stars[np.flatnonzero(inner[0] & inner[1])]
-        # As if drawn at random, since they are in no order on the sky.
+        # The table is not sorted by position, so that this is a random sample.
         chosen = stars[np.unique(np.linspace(0, len(stars) - 1, number).astype(int))]
         chosen["name", "ra", "dec"].write(path, overwrite=True)
         return float(chosen["y"][0])
@@ -75,10 +75,10 @@ class TargetFrames:
         Parameters
         ----------
         number
-            How many.
+            Number of frames.
         row
-            Row around which pixels are written, with holes in the place of
-            the others; by default all pixels are written.
+            Row around which pixels are written, with holes in place of the
+            others; by default all pixels are written.
         """
         (path,) = self._sample.glob("level2/**/*.fits")
         rows = range(self.side)
@@ -99,7 +99,7 @@ class TargetFrames:
         Parameters
         ----------
         root
-            Where.
+            Root of the repository.
         catalog
             File of the catalogue.
         frames
@@ -126,14 +126,14 @@ class TargetCost(Cost):
     Parameters
     ----------
     nbytes
-        What was read by system calls, that from files by ranges among it.
+        Bytes of all read system calls, with those of ranges of files.
     """
 
     nbytes: int = 0
 
 
 def measure_in_process(repo: Path, work: str, variables: Mapping[str, str] | None = None) -> TargetCost:
-    """Do some work of `benchmarks.target_process` in a process of its own.
+    """Do a work of `benchmarks.target_process` in a process of its own.
 
     Parameters
     ----------

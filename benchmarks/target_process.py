@@ -1,7 +1,7 @@
-"""Measurement of targets, or what it is compared with, in a process of its own.
+"""Measurement of targets, or a floor for it, in a process of its own.
 
-Run as ``python -m benchmarks.target_process REPO WORK OUTPUT``: it prints what
-the work cost, without the start of the process and the making of quanta.
+``python -m benchmarks.target_process REPO WORK OUTPUT`` prints the cost of the
+work, without the start of the process and the graph.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PLANES = ("IMAGE", "FLAGS", "VARIANCE")
 
 
 def prepare_task(butler: Butler) -> Callable[[], None]:
-    """Return what runs the quanta of the task, as an executor does; outputs are written."""
+    """Return a function that runs the quanta of the task, as an executor does, and writes the outputs."""
     task, quanta = MeasureTargetsTask(), [node.quantum for node in _graph(butler)]
     connections = task.config.ConnectionsClass(config=task.config)
 
@@ -43,7 +43,7 @@ def prepare_task(butler: Butler) -> Callable[[], None]:
 
 
 def prepare_run(butler: Butler) -> Callable[[], None]:
-    """Return the same without the catalogue's reading and the writing of tables."""
+    """Return the same without the read of the catalogue and the writes of tables."""
     task = MeasureTargetsTask()
     connections = task.config.ConnectionsClass(config=task.config)
     targets = _targets(butler)
@@ -64,7 +64,7 @@ def prepare_run(butler: Butler) -> Callable[[], None]:
 
 
 def prepare_cutout(butler: Butler) -> Callable[[], None]:
-    """Return what reads the pixels around the targets, known beforehand, by the Butler."""
+    """Return a function that reads the pixels around the targets, whose boxes are known, by the Butler."""
     works = [(ref, {"box": box, "planes": []}) for ref in _images(butler) for box in _boxes(butler)]
 
     def work() -> None:

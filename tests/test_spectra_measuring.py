@@ -262,6 +262,13 @@ def test_a_pixel_without_wavelength_or_solid_angle_costs_its_target_only(frame):
     np.testing.assert_allclose(table["flux"].value[[0, 2]], plain["flux"].value[[0, 2]], rtol=2e-3)
 
 
+def test_a_median_solid_angle_that_is_no_number_is_the_reason(frame):
+    image = with_image(frame)[0]
+    image.image.header["OMEGA_MEDIAN"] = "large"
+    table = measure((image, *frame[1:]))
+    assert set(table["reason"]) == {"no pixels: OMEGA_MEDIAN in the header is not a number: 'large'"}
+
+
 def test_flags_of_other_releases_are_passed_over(frame):
     assert "STREAK" not in frame[0].image.flag_table
     named = MeasureSettings(bad_flags=("fit", "STREAK"), doubtful_flags=("background",))

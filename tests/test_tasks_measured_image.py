@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from astropy.io import fits
 from astropy.table import Table
 from lsst.daf.butler import FileIntegrityError
 
-from spherex.errors import ProductError
+from spherex.errors import HeaderError, ProductError
 from spherex.image import Box
 from spherex.tasks import MeasureTargetsConfig, MeasureTargetsTask
 from spherex.tasks.measure_targets import DeferredImage
@@ -62,6 +63,27 @@ def test_a_bad_file_gives_rows_with_the_reason(handle):
 def test_a_failure_that_may_pass_fails_the_quantum(handle, error):
     with pytest.raises(error, match="503|not you|a bug"):
         MeasureTargetsTask().run(handle, TARGETS, image_ids=IMAGE_IDS)
+
+
+class HandleWithoutPsf(Handle):
+    """A handle from which the header can be read, but not the PSF."""
+
+    def get(self, component: str, **_: object) -> fits.Header | None:
+        return fits.Header() if component == "header" else super().get()
+
+
+def test_the_network_is_no_reason_to_call_a_psf_bad():
+    with pytest.raises(ValueError, match="503") as caught:
+        DeferredImage(HandleWithoutPsf(ValueError("Failure: 503 Slow Down"), ConnectionError("503"))).profiles()
+    assert not isinstance(caught.value, ProductError)
+    with pytest.raises(ProductError, match="the PSF of the image cannot be used: Failure: no lattice"):
+        DeferredImage(HandleWithoutPsf(ValueError("Failure: no lattice"), ValueError("no lattice"))).profiles()
+
+
+def test_a_bad_header_is_a_property_of_the_image():
+    error = HeaderError("CRVAL1 in the header is not a number")
+    with pytest.raises(ProductError, match="^CRVAL1"):
+        DeferredImage(Handle(ValueError(f"Failure: {error}"), error)).header()
 
 
 def test_a_bad_calibration_is_no_bad_image():
