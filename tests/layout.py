@@ -45,7 +45,7 @@ ROOMS = (
 
 NEVER = {
     "archive": {"lsst", "headers"},
-    "headers": {"lsst", "detectors"},
+    "headers": {"lsst"},
     "image": {"lsst", "geometry"},
     "geometry": {"detectors", "archive"},
     "photometry": {"lsst", "fits", "archive", "geometry"},
