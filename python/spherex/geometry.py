@@ -29,7 +29,7 @@ import erfa  # type: ignore[import-untyped]
 import numpy as np
 from lsst.sphgeom import ConvexPolygon, UnitVector3d
 
-from spherex.errors import FrameError, HeaderError
+from spherex.errors import FrameError, HeaderError, first_line
 from spherex.headers import number_of
 
 if TYPE_CHECKING:
@@ -254,8 +254,7 @@ def general_corners(cards: Mapping[str, Any], shape: tuple[int, int], origin: tu
         except FrameError:
             raise
         except Exception as error:
-            text = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise FrameError(f"astropy does not understand the WCS: {text}") from error
+            raise FrameError(f"astropy does not understand the WCS: {first_line(error)}") from error
     corners = tuple(tuple(float(c) for c in xyz) for xyz in positions.cartesian.xyz.value.T)
     if not all(math.isfinite(c) for corner in corners for c in corner):
         raise FrameError("a corner of the frame is not on the sky")

@@ -33,7 +33,7 @@ from lsst.daf.butler.datastores.chainedDatastore import ChainedDatastore
 from lsst.daf.butler.registry import ConflictingDefinitionError, RegistryConfig
 from lsst.utils.introspection import get_full_type_name
 
-from spherex.errors import DescriptionError, IngestError
+from spherex.errors import DescriptionError, IngestError, first_line
 from spherex.instrument import CREATE_COMMAND, NAMESPACE
 
 if TYPE_CHECKING:
@@ -240,7 +240,7 @@ def explain(error: BaseException, apart_option: str = "--output-run") -> str:
         for text, meaning in _BY_DATABASE_TEXT.items():
             if text in str(one):
                 return meaning
-    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    first = first_line(error)
     if isinstance(error, ConflictingDefinitionError):
         return f"it contradicts what the repository has ({first}); choose another {apart_option}"
     return f"{type(error).__name__}: {first}; nothing of it was ingested"
@@ -287,10 +287,10 @@ def open_repository(repo: str, writeable: bool, fields: Mapping[str, frozenset[s
         raise
     except FileNotFoundError as error:
         raise IngestError(
-            f"{repo} is not a repository of the Butler ({_first_line(error)}). Make one by: {CREATE_COMMAND} {repo}"
+            f"{repo} is not a repository of the Butler ({first_line(error)}). Make one by: {CREATE_COMMAND} {repo}"
         ) from error
     except Exception as error:
-        reason = explain(error) if is_fatal(error) else f"{_first_line(error)}; ask its owner"
+        reason = explain(error) if is_fatal(error) else f"{first_line(error)}; ask its owner"
         raise IngestError(f"{repo} cannot be opened: {reason}.") from error
     with butler:
         _check_universe(butler, repo, fields or {})
@@ -457,7 +457,3 @@ def _private_is_gone(error: Exception) -> str:
         f"The installed version of lsst-daf-butler does not show where files are ({error!r}): install the version that "
         "spherex_butler was tested with, see its pyproject.toml."
     )
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

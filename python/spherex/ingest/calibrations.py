@@ -14,7 +14,7 @@ from lsst.daf.butler import CollectionType, MissingCollectionError, Timespan
 from spherex.archive import CALIBRATION_KINDS, CalibrationContent, CalibrationHDU, CalibrationName, Level2Name, kind_of
 from spherex.calibrations import CertifiedChange, CertifyTrial, certify_newest, gaps_of, limits_of, newest_last
 from spherex.detectors import DETECTOR_IDS
-from spherex.errors import ArchiveNameError, DescriptionError, IngestError
+from spherex.errors import ArchiveNameError, DescriptionError, IngestError, first_line
 from spherex.fits import open_source
 from spherex.headers import detector_of
 from spherex.instrument import SPHEREx
@@ -78,9 +78,7 @@ def read_calibration(uri: str) -> FileStructure:
     try:
         value = yaml.safe_load(content)
     except yaml.YAMLError as error:
-        raise DescriptionError(
-            f"not YAML ({str(error).splitlines()[0]}); replace the file with an intact copy"
-        ) from None
+        raise DescriptionError(f"not YAML ({first_line(error)}); replace the file with an intact copy") from None
     if not isinstance(value, dict):
         raise DescriptionError("not a YAML mapping, or empty; replace the file with an intact copy")
     return FileStructure(uri, len(content), [])

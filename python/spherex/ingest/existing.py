@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lsst.resources import ResourcePath
 
-from spherex.errors import DescriptionError, ProductError
+from spherex.errors import DescriptionError, ProductError, first_line
 from spherex.fits import open_source, scan_hdus
 from spherex.repository import recorded_files
 
@@ -117,9 +117,8 @@ def check_unchanged(uri: str, size: int | None, existing: ExistingDataset) -> No
             (size, beginning), (stored_size, stored_beginning) = _beginning(given), _beginning(stored)
         except Exception as error:
             # Remote back ends raise errors of many libraries.
-            text = str(error).strip() or type(error).__name__
             raise DescriptionError(
-                f"it cannot be compared with the ingested file {stored} ({text.splitlines()[0]})"
+                f"it cannot be compared with the ingested file {stored} ({first_line(error)})"
             ) from error
         if beginning != stored_beginning or (size != stored_size and None not in (size, stored_size)):
             raise DescriptionError(f"its content is not that of the ingested file {stored}")

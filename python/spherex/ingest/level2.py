@@ -16,7 +16,7 @@ from lsst.daf.butler import Timespan
 
 from spherex.archive import CalibrationName, Level2Name, ObservationId, ProcessingRun
 from spherex.detectors import FRAME_SHAPE, FRAME_SIDE, LEVEL2_COLLECTION, WAVELENGTH_TYPE
-from spherex.errors import ArchiveNameError, DescriptionError, HeaderError, ProductError
+from spherex.errors import ArchiveNameError, DescriptionError, HeaderError, ProductError, first_line
 from spherex.fits import FLAGS, IMAGE, VARIANCE, WCS_WAVE, check_layout, open_source, scan_hdus
 from spherex.geometry import boresight_of, frame_corners, polygon_of
 from spherex.headers import detector_of, exposure_times, number_of, text_of
@@ -285,9 +285,8 @@ def load_wavelength_table(uri: str) -> fits.HDUList | None:
         raise DescriptionError(f"{error}; replace the file with an intact copy") from None
     except Exception as error:
         # Damaged tables and remote back ends raise errors of many kinds.
-        text = str(error).strip() or type(error).__name__
         raise DescriptionError(
-            f"its table {WCS_WAVE} cannot be read ({text.splitlines()[0]}); check the file and try again"
+            f"its table {WCS_WAVE} cannot be read ({first_line(error)}); check the file and try again"
         ) from None
 
 

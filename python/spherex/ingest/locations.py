@@ -11,6 +11,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 from lsst.resources import ResourcePath
 
+from spherex.errors import first_line
+
 from .report import IngestReport
 
 
@@ -251,8 +253,7 @@ def _named(locations: Iterable[str], report: IngestReport) -> Iterator[tuple[str
             report.fail(location, "there is no such file; check its name")
         except Exception as error:
             # Readers of tables raise errors of many kinds.
-            text = str(error).strip() or type(error).__name__
-            report.fail(location, f"it is not a list of URIs ({text.splitlines()[0]}); see the documentation")
+            report.fail(location, f"it is not a list of URIs ({first_line(error)}); see the documentation")
         else:
             for uri, place in uris:
                 yield uri, f" (it is {place} of {location})"
@@ -281,8 +282,7 @@ def _search(location: str, pattern: re.Pattern[str], report: IngestReport) -> It
             )
     except Exception as error:
         # Remote back ends raise errors of many libraries.
-        text = str(error).strip() or type(error).__name__
-        report.fail(location, f"it cannot be searched ({text.splitlines()[0]}); check the URI and try again")
+        report.fail(location, f"it cannot be searched ({first_line(error)}); check the URI and try again")
 
 
 def _search_local(path: str, pattern: re.Pattern[str], report: IngestReport) -> Iterator[str]:

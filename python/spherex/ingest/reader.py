@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from spherex.errors import DescriptionError, HeaderError, ProductError
+from spherex.errors import DescriptionError, HeaderError, ProductError, first_line
 from spherex.fits import read_many
 
 from .locations import resource_path
@@ -300,8 +300,7 @@ def _file_errors() -> Iterator[None]:
         raise DescriptionError("it is a directory, not a file; name a file") from None
     except Exception as error:
         # Remote back ends raise errors of many libraries.
-        text = str(error).strip() or type(error).__name__
-        raise DescriptionError(f"it cannot be read ({text.splitlines()[0]}); check the URI and try again") from error
+        raise DescriptionError(f"it cannot be read ({first_line(error)}); check the URI and try again") from error
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from spherex.calibrations import timespan_between
+from spherex.errors import first_line
 from spherex.ingest import FILE_REGEX, CalibrationTranslator
 
 from .ingest import run_ingest
@@ -103,9 +104,8 @@ def _load_ids(uri: str | None) -> dict[str, uuid.UUID]:
         return {str(name): uuid.UUID(str(text)) for name, text in content.items()}
     except Exception as error:
         # Remote back ends raise errors of many libraries.
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise click.BadParameter(
-            f"{uri} is not a mapping from names of files to UUIDs ({reason}).", param_hint="--ids"
+            f"{uri} is not a mapping from names of files to UUIDs ({first_line(error)}).", param_hint="--ids"
         ) from None
 
 
