@@ -300,6 +300,13 @@ def test_what_does_not_fit_is_refused_by_name(handles, other, message):
         combine(inputs)
 
 
+@pytest.mark.parametrize(("scales", "expected"), [((None, "UTC"), 4.0), (("TAI", "TAI"), 4.0), (("UTC", "TAI"), None)])
+def test_times_of_different_scales_are_not_mixed(handles, scales, expected):
+    cards = [{"MJD-BEG": begin, "TIMESYS": scale} for begin, scale in zip((5.0, 4.0), scales, strict=True)]
+    output = combine(handles([make(1.0, cards=one) for one in cards]))
+    assert output.header.get("MJD-BEG") == expected
+
+
 def test_an_unknown_exposure_time_of_counts_is_refused(handles):
     inputs = handles([make(1.0, unit="electron"), make(1.0, unit="electron", cards={"XPOSURE": None})])
     with pytest.raises(ValueError, match=r"exposure time \(XPOSURE\) of the image .*exposure: 101"):

@@ -43,7 +43,7 @@ def merged_header(headers: Sequence[Header]) -> Header:
     first = headers[0]
     merged = first.copy()
     replace_celestial_wcs(merged, None)
-    has_one_scale = len({header.get("TIMESYS") for header in headers}) == 1
+    has_one_scale = len({header.get("TIMESYS") or "UTC" for header in headers}) == 1
     for keyword in dict.fromkeys(merged):
         values = [header.get(keyword) for header in headers]
         if keyword in _BEGIN + _END and has_one_scale and None not in values:
