@@ -14,6 +14,7 @@ from astropy.io import fits
 from astropy.time import Time
 from lsst.daf.butler import Timespan
 
+from spherex.detectors import DETECTOR_IDS
 from spherex.errors import HeaderError, ProductError, UserError
 from spherex.fits import open_product
 from spherex.headers import (
@@ -230,10 +231,10 @@ def test_a_damaged_keyword_is_a_damaged_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("value", "detector"), [(3, 3), ("3", 3), (" 6 ", 6), ("", None), (None, None)])
 def test_detectors(value: Any, detector: int | None) -> None:
-    assert detector_of({"DETECTOR": value}) == detector
+    assert detector_of({"DETECTOR": value}, DETECTOR_IDS) == detector
 
 
 @pytest.mark.parametrize("value", [0, 7, 3.0, True, "one", "03"])
 def test_values_that_are_not_detectors(value: Any) -> None:
     with pytest.raises(HeaderError, match=f"DETECTOR in the header is {value!r}, not 1 to 6"):
-        detector_of({"DETECTOR": value})
+        detector_of({"DETECTOR": value}, DETECTOR_IDS)

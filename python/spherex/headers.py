@@ -29,7 +29,7 @@ import datetime
 import functools
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import erfa  # type: ignore[import-untyped]
@@ -40,7 +40,6 @@ from astropy.time import Time
 from astropy.units import Unit, UnitBase
 from packaging.version import InvalidVersion, Version
 
-from spherex.detectors import DETECTOR_IDS
 from spherex.errors import HeaderError
 
 if TYPE_CHECKING:
@@ -111,16 +110,15 @@ def text_of(cards: Mapping[str, Any], keyword: str) -> str | None:
     return None if value is None or value == "" else str(value)
 
 
-_DETECTORS = {str(detector): detector for detector in DETECTOR_IDS}
-
-
-def detector_of(cards: Mapping[str, Any]) -> int | None:
+def detector_of(cards: Mapping[str, Any], detectors: Sequence[int]) -> int | None:
     """Return the number of the detector.
 
     Parameters
     ----------
     cards
         Header with DETECTOR, an integer or, in some products, its text.
+    detectors
+        Numbers of all detectors, in their order.
 
     Returns
     -------
@@ -136,9 +134,10 @@ def detector_of(cards: Mapping[str, Any]) -> int | None:
     text = str(value).strip() if isinstance(value, int | str) else None
     if value is None or text == "":
         return None
-    if text is None or text not in _DETECTORS:
-        raise HeaderError(f"DETECTOR in the header is {value!r}, not {DETECTOR_IDS[0]} to {DETECTOR_IDS[-1]}")
-    return _DETECTORS[text]
+    for detector in detectors:
+        if text == str(detector):
+            return detector
+    raise HeaderError(f"DETECTOR in the header is {value!r}, not {detectors[0]} to {detectors[-1]}")
 
 
 _MJD_ZERO = 2400000.5

@@ -170,7 +170,7 @@ class CalibrationTranslator(FileTranslator):
                 _check_hdu(structure, needed)
         for hdu in structure.hdus:
             try:
-                detector = detector_of(hdu.cards)
+                detector = detector_of(hdu.cards, DETECTOR_IDS)
             except ValueError as error:
                 raise DescriptionError(f"{error}; fix the header or leave the file out") from None
             if detector is not None and expected and detector != expected:

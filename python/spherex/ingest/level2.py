@@ -15,7 +15,7 @@ from astropy.io import fits
 from lsst.daf.butler import Timespan
 
 from spherex.archive import CalibrationName, Level2Name, ObservationId, ProcessingRun
-from spherex.detectors import FRAME_SHAPE, FRAME_SIDE, LEVEL2_COLLECTION, WAVELENGTH_TYPE
+from spherex.detectors import DETECTOR_IDS, FRAME_SHAPE, FRAME_SIDE, LEVEL2_COLLECTION, WAVELENGTH_TYPE
 from spherex.errors import ArchiveNameError, DescriptionError, HeaderError, ProductError, first_line
 from spherex.fits import FLAGS, IMAGE, VARIANCE, WCS_WAVE, check_layout, open_source, scan_hdus
 from spherex.geometry import boresight_of, frame_corners, polygon_of
@@ -69,7 +69,7 @@ def identity_of(cards: Mapping[str, Any]) -> tuple[ObservationId, int]:
         Raised if OBSID, EXPIDN or DETECTOR is missing, or they contradict
         each other.
     """
-    obsid, expidn, detector = cards.get("OBSID"), cards.get("EXPIDN"), detector_of(cards)
+    obsid, expidn, detector = cards.get("OBSID"), cards.get("EXPIDN"), detector_of(cards, DETECTOR_IDS)
     if obsid is None or expidn is None or detector is None:
         missing = "OBSID" if obsid is None else "EXPIDN" if expidn is None else "DETECTOR"
         raise HeaderError(f"{missing} is missing in the header")

@@ -164,7 +164,7 @@ class SimulatedTranslator(FileTranslator):
         for card, value, expected in (
             ("INSTRUME", cards.get("INSTRUME"), self.instrument.name),
             ("EXPOSURE", cards.get("EXPOSURE"), key.group),
-            ("DETECTOR", detector_of(cards), key.member),
+            ("DETECTOR", detector_of(cards, DETECTOR_IDS), key.member),
         ):
             if value is not None and value != expected:
                 raise HeaderError(f"{card} in the header is {value!r}, but the file name has {expected!r}")

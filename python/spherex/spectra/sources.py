@@ -12,6 +12,7 @@ from astropy import units
 from astropy.coordinates import SkyCoord
 from astropy.table import Table
 
+from spherex.detectors import DETECTOR_IDS
 from spherex.errors import CatalogError, ProductError
 from spherex.fits import open_product
 from spherex.headers import detector_of
@@ -133,7 +134,7 @@ def identity_of(header: Header) -> dict[str, Any]:
     header
         Header of the image. Columns without a header keyword are left out.
     """
-    columns = {"detector": detector_of(header)}
+    columns = {"detector": detector_of(header, DETECTOR_IDS)}
     if isinstance(header.get("EXPIDN"), int):
         # The last digit of EXPIDN is the detector.
         columns["exposure"] = header["EXPIDN"] // 10

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from spherex.detectors import DETECTOR_IDS
 from spherex.headers import detector_of, number_of
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def check_unit_and_detector(first: SPHERExImage, second: SPHERExImage, first_nam
     """
     if first.unit != second.unit:
         raise ValueError(f"Units differ: {first_name} is in {first.unit}, {second_name} in {second.unit}.")
-    detectors = [detector_of(image.header) for image in (first, second)]
+    detectors = [detector_of(image.header, DETECTOR_IDS) for image in (first, second)]
     if None not in detectors and detectors[0] != detectors[1]:
         raise ValueError(
             f"Detectors differ: {first_name} is of detector {detectors[0]}, {second_name} of detector {detectors[1]} "
