@@ -77,4 +77,4 @@ def test_links_into_a_bucket(tmp_path: Path, bucket: str, make_repo: Callable[..
     write_file(tmp_path / "in")
     repo = make_repo(tmp_path / "repo", datastore__root=f"{bucket}/store")
     (failure,) = ingest(repo, "--transfer", "symlink", tmp_path / "in").failures
-    assert "the datastore takes no files by that --transfer; use --transfer copy or auto" in failure
+    assert "the datastore does not support this --transfer; use --transfer copy or auto" in failure

@@ -146,7 +146,11 @@ def test_run_that_is_none(repo_root: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("run", ["../../evil", "/tmp/evil", "a//b", "a/./b", "a/"])
 def test_run_outside_of_the_repository(repo_root: Path, tmp_path: Path, run: str) -> None:
     write_file(tmp_path / "in")
-    assert_one_line(ingest(repo_root, "--output-run", run, "--transfer", "copy", tmp_path / "in"), repr(run), "no good")
+    assert_one_line(
+        ingest(repo_root, "--output-run", run, "--transfer", "copy", tmp_path / "in"),
+        repr(run),
+        "not a valid name of a run",
+    )
 
 
 @pytest.mark.parametrize("name", ["two words", "a/b", "1st"])

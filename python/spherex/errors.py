@@ -10,6 +10,7 @@ __all__ = [
     "HeaderError",
     "IngestError",
     "ProductError",
+    "RepositoryError",
     "Remark",
     "SearchError",
     "UserError",
@@ -58,6 +59,10 @@ class FrameError(HeaderError):
 
 class DescriptionError(UserError):
     """A file cannot be ingested."""
+
+
+class RepositoryError(UserError):
+    """A repository cannot be opened, read or written, or does not fit."""
 
 
 class IngestError(UserError):

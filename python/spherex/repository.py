@@ -1,4 +1,4 @@
-"""Repositories: opened and checked for every command, with explanations of errors."""
+"""Repositories: opening, checks and explanations of errors for every command."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from lsst.daf.butler.datastores.chainedDatastore import ChainedDatastore
 from lsst.daf.butler.registry import ConflictingDefinitionError, RegistryConfig
 from lsst.utils.introspection import get_full_type_name
 
-from spherex.errors import DescriptionError, IngestError, first_line
+from spherex.errors import RepositoryError, UserError, first_line
 from spherex.instrument import CREATE_COMMAND, NAMESPACE
 
 if TYPE_CHECKING:
@@ -45,12 +45,12 @@ if TYPE_CHECKING:
 
 
 _ROWS_LOOKED_AT = 2000
-"""Rows of each index that SQLite looks at: enough to tell a few rows for each
-value from many, at a cost that does not grow with the repository.
+"""Rows of each index that SQLite samples: enough to distinguish a few rows for
+each value from many, at a cost that does not grow with the repository.
 """
 
 _ROOM = 2**20
-"""Room that the tables of a new repository take (bytes), generously."""
+"""More space than the tables of a new repository take (bytes)."""
 
 
 def repository_config(repo: str) -> ButlerConfig:
@@ -70,7 +70,7 @@ def repository_config(repo: str) -> ButlerConfig:
 
 
 def protected_path(config: ButlerConfig) -> str | None:
-    """Find out whether a database in a file is write-protected.
+    """Return the write-protected file or directory of a database in a file.
 
     Parameters
     ----------
@@ -80,8 +80,8 @@ def protected_path(config: ButlerConfig) -> str | None:
     Returns
     -------
     str or None
-        What is write-protected, the file or its directory; None if they are
-        not, or for a database server.
+        Path of the file or its directory; None if neither is write-protected,
+        or for a database server.
     """
     url = _database_url(config)
     if url.get_backend_name() != "sqlite" or not url.database:
@@ -93,10 +93,10 @@ def protected_path(config: ButlerConfig) -> str | None:
 
 
 def recover(config: ButlerConfig) -> None:
-    """Let SQLite undo what a killed process left half-written.
+    """Let SQLite undo the unfinished transaction of a killed process.
 
-    It does so whenever the database is opened for writing. A Butler that is
-    to read only cannot, and complains of a read-only database.
+    SQLite does so when the database is opened for writing. A read-only Butler
+    cannot, and fails with the error of a read-only database.
 
     Parameters
     ----------
@@ -110,11 +110,10 @@ def recover(config: ButlerConfig) -> None:
 
 
 def has_room(config: ButlerConfig) -> bool:
-    """Find out whether a database in a file can grow.
+    """Return whether a database in a file can grow.
 
-    If the Butler cannot make its tables it nevertheless records that it has
-    them, and the repository is of no use any more. So that is not tried on a
-    disk that is full.
+    On a full disk the Butler fails to make its tables, but records that they
+    exist, which makes the repository useless. So that must not be tried.
 
     Parameters
     ----------
@@ -124,7 +123,7 @@ def has_room(config: ButlerConfig) -> bool:
     Returns
     -------
     bool
-        False if there is no room for a megabyte; always true for a database
+        False if less than a megabyte is free; always true for a database
         server.
     """
     url = _database_url(config)
@@ -139,10 +138,10 @@ def has_room(config: ButlerConfig) -> bool:
 
 
 def refresh_statistics(repo: str) -> None:
-    """Let the database learn how its tables are filled, after much was added.
+    """Refresh the statistics of the database, by which it chooses its indexes.
 
-    A search for images at a position becomes ten times faster where an index
-    was chosen badly before.
+    After many additions, a search for images at a position becomes ten times
+    faster where an index was chosen badly before.
 
     Parameters
     ----------
@@ -153,10 +152,10 @@ def refresh_statistics(repo: str) -> None:
     Raises
     ------
     sqlalchemy.exc.SQLAlchemyError
-        Raised if the database is busy or does not allow it; nothing but speed
-        is lost then.
+        Raised if the database is busy or does not allow it; then searches
+        stay slow.
     """
-    # The connection of a Butler is its own affair: this is another one.
+    # The connection of a Butler is private to it: this is another one.
     url = _database_url(repository_config(repo))
     engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.pool.NullPool)
     with engine.begin() as connection:
@@ -194,12 +193,12 @@ _FATAL_TEXTS = ("disk is full", "disk I/O error", "readonly database", "database
 
 
 def is_fatal(error: BaseException) -> bool:
-    """Whether no other file can succeed after this.
+    """Return whether no other file can succeed after an error.
 
     Parameters
     ----------
     error
-        Raised while something was written.
+        Error of a write.
 
     Returns
     -------
@@ -207,47 +206,42 @@ def is_fatal(error: BaseException) -> bool:
         True for full disks, read-only media and databases out of reach.
     """
     return any(
-        (isinstance(one, OSError) and one.errno in (*_NO_SPACE, errno.EROFS))
-        or any(text in str(one) for text in _FATAL_TEXTS)
-        for one in _chain(error)
+        (isinstance(cause, OSError) and cause.errno in (*_NO_SPACE, errno.EROFS))
+        or any(text in str(cause) for text in _FATAL_TEXTS)
+        for cause in _chain(error)
     )
 
 
-def explain(error: BaseException, apart_option: str = "--output-run") -> str:
-    """One line for the user.
+def explain(error: BaseException, distinguishing_option: str = "--output-run") -> str:
+    """Return an explanation of an error in one line: the fault, and what to do.
 
     Parameters
     ----------
     error
-        Raised while something was written.
-    apart_option
+        Error of a write.
+    distinguishing_option
         Option that keeps datasets of equal data ID apart.
-
-    Returns
-    -------
-    str
-        What was wrong and what to do about it.
     """
-    if isinstance(error, DescriptionError):
+    if isinstance(error, UserError):
         return str(error)
-    for one in _chain(error):
-        if isinstance(one, OSError) and one.errno in _BY_ERRNO:
-            return _BY_ERRNO[one.errno]
-        if isinstance(one, NotImplementedError) and "Transfer mode" in str(one):
-            return "the datastore takes no files by that --transfer; use --transfer copy or auto"
-        if isinstance(one, FileNotFoundError):
+    for cause in _chain(error):
+        if isinstance(cause, OSError) and cause.errno in _BY_ERRNO:
+            return _BY_ERRNO[cause.errno]
+        if isinstance(cause, NotImplementedError) and "Transfer mode" in str(cause):
+            return "the datastore does not support this --transfer; use --transfer copy or auto"
+        if isinstance(cause, FileNotFoundError):
             return _BY_ERRNO[errno.ENOENT]
         for text, meaning in _BY_DATABASE_TEXT.items():
-            if text in str(one):
+            if text in str(cause):
                 return meaning
     first = first_line(error)
     if isinstance(error, ConflictingDefinitionError):
-        return f"it contradicts what the repository has ({first}); choose another {apart_option}"
+        return f"it contradicts what the repository has ({first}); choose another {distinguishing_option}"
     return f"{type(error).__name__}: {first}; nothing of it was ingested"
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield the error and what it came from."""
+    """Yield an error and its causes."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
@@ -255,16 +249,16 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 @contextlib.contextmanager
 def open_repository(repo: str, writeable: bool, fields: Mapping[str, frozenset[str]] | None = None) -> Iterator[Butler]:
-    """Open a repository that is fit for files of SPHEREx.
+    """Open a repository for files of SPHEREx.
 
     Parameters
     ----------
     repo
         Path, URI or label.
     writeable
-        Whether something is to be written.
+        Whether the command writes to it.
     fields
-        Fields of dimension records that it must have, by element.
+        Fields of dimension records that the universe must have, by element.
 
     Yields
     ------
@@ -273,7 +267,7 @@ def open_repository(repo: str, writeable: bool, fields: Mapping[str, frozenset[s
 
     Raises
     ------
-    IngestError
+    RepositoryError
         Raised if it does not exist, was made with another universe, or may
         not be written.
     """
@@ -283,15 +277,15 @@ def open_repository(repo: str, writeable: bool, fields: Mapping[str, frozenset[s
             _check_writeable(config, repo)
         recover(config)
         butler = Butler.from_config(config, writeable=writeable)
-    except IngestError:
+    except RepositoryError:
         raise
     except FileNotFoundError as error:
-        raise IngestError(
+        raise RepositoryError(
             f"{repo} is not a repository of the Butler ({first_line(error)}). Make one by: {CREATE_COMMAND} {repo}"
         ) from error
     except Exception as error:
         reason = explain(error) if is_fatal(error) else f"{first_line(error)}; ask its owner"
-        raise IngestError(f"{repo} cannot be opened: {reason}.") from error
+        raise RepositoryError(f"{repo} cannot be opened: {reason}.") from error
     with butler:
         _check_universe(butler, repo, fields or {})
         yield butler
@@ -301,7 +295,7 @@ def _check_universe(butler: Butler, repo: str, fields: Mapping[str, frozenset[st
     universe = butler.dimensions
     name = f"{universe.namespace!r} version {universe.version}"
     if universe.namespace != NAMESPACE:
-        raise IngestError(
+        raise RepositoryError(
             f"{repo} was made with the dimension universe {name}, not {NAMESPACE!r}. "
             f"Make another repository by: {CREATE_COMMAND} NEW_REPO"
         )
@@ -309,7 +303,7 @@ def _check_universe(butler: Butler, repo: str, fields: Mapping[str, frozenset[st
         have = universe[element].schema.names if element in universe.elements.names else ()
         missing = sorted(wanted.difference(have))
         if missing or not have:
-            raise IngestError(
+            raise RepositoryError(
                 f"{repo} was made with the dimension universe {name}, which lacks "
                 f"{', '.join(f'{element}.{field}' for field in missing) or element}. "
                 f"Make another repository by: {CREATE_COMMAND} NEW_REPO"
@@ -317,19 +311,19 @@ def _check_universe(butler: Butler, repo: str, fields: Mapping[str, frozenset[st
 
 
 def _check_writeable(config: ButlerConfig, repo: str) -> None:
-    """Find out before the Butler does, which logs more than one line."""
+    """Check that a repository can be written, before the Butler logs many lines."""
     path = protected_path(config)
     root = config.configDir
     if path is None and root is not None and root.isLocal and not os.access(root.ospath, os.W_OK):
         path = root.ospath
     if path is not None:
-        raise IngestError(f"{repo} is read-only for you ({path}): ask its owner, or use --dry-run.")
+        raise RepositoryError(f"{repo} is read-only for you ({path}): ask its owner, or use --dry-run.")
     if not has_room(config):
-        raise IngestError(f"{repo} has no space left for its database: make room and run the same command again.")
+        raise RepositoryError(f"{repo} has no space left for its database: make room and run the same command again.")
 
 
 def register_instrument(butler: Butler, repo: str, instrument: type[Instrument]) -> None:
-    """Register an instrument with its detectors; that it is there is fine.
+    """Register an instrument with its detectors; do nothing if it exists.
 
     Parameters
     ----------
@@ -342,18 +336,18 @@ def register_instrument(butler: Butler, repo: str, instrument: type[Instrument])
 
     Raises
     ------
-    IngestError
-        Raised if the repository knows it differently or cannot be written.
+    RepositoryError
+        Raised if the repository has another definition, or cannot be written.
     """
     try:
         instrument().register(butler.registry)
     except ConflictingDefinitionError as error:
-        raise IngestError(
-            f"{repo} knows instrument {instrument.getName()!r} differently. If this version of spherex_butler is "
-            f"right: butler register-instrument --update {repo} {get_full_type_name(instrument)}"
+        raise RepositoryError(
+            f"{repo} has another definition of instrument {instrument.getName()!r}. If this version of spherex_butler "
+            f"is right: butler register-instrument --update {repo} {get_full_type_name(instrument)}"
         ) from error
     except sqlalchemy.exc.SQLAlchemyError as error:
-        raise IngestError(f"The instrument cannot be registered in {repo}: {explain(error)}.") from error
+        raise RepositoryError(f"The instrument cannot be registered in {repo}: {explain(error)}.") from error
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -396,7 +390,7 @@ def recorded_files(butler: Butler, refs: Collection[DatasetRef]) -> dict[uuid.UU
 
     Raises
     ------
-    IngestError
+    RepositoryError
         Raised if this version of daf_butler does not have it.
     """
     files: dict[uuid.UUID, list[RecordedFile]] = {}
@@ -409,7 +403,7 @@ def recorded_files(butler: Butler, refs: Collection[DatasetRef]) -> dict[uuid.UU
                     for info in infos
                 )
     except (AttributeError, NotImplementedError) as error:
-        raise IngestError(_private_is_gone(error)) from error
+        raise RepositoryError(_private_is_gone(error)) from error
     return files
 
 
@@ -433,7 +427,7 @@ def owners_of(butler: Butler, uris: Iterable[str]) -> dict[str, set[uuid.UUID]]:
 
     Raises
     ------
-    IngestError
+    RepositoryError
         Raised if this version of daf_butler does not have them.
     """
     owners: dict[str, set[uuid.UUID]] = collections.defaultdict(set)
@@ -448,7 +442,7 @@ def owners_of(butler: Butler, uris: Iterable[str]) -> dict[str, set[uuid.UUID]]:
                 for uri, ids in datastore._refs_associated_with_artifacts(wanted).items():  # type: ignore[attr-defined]
                     owners[uri] |= ids
     except (AttributeError, NotImplementedError) as error:
-        raise IngestError(_private_is_gone(error)) from error
+        raise RepositoryError(_private_is_gone(error)) from error
     return owners
 
 

@@ -46,7 +46,7 @@ _Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 class _TransferChoice(click.Choice[str]):
-    """Transfer modes of an ingest: ``move`` is not offered, and refused with its remedy by the ingest."""
+    """Transfer modes of an ingest without ``move``, which the ingest refuses with the way to replace it."""
 
     def __init__(self) -> None:
         modes = ["auto", "link", "symlink", "hardlink", "copy", "relsymlink", "direct"]
@@ -72,33 +72,33 @@ ARCHIVE_TRANSFER: dict[str, dict[str, Any]] = {
 
 
 def ingest_arguments(regex_help: str) -> _Decorator:
-    """Declare where files come from and go to.
+    """Declare the repository, the locations of files and the filter of their names.
 
     Parameters
     ----------
     regex_help
-        What --regex is by default.
+        Default of --regex.
     """
     return _stacked(
         repo_argument(required=True, help="REPO is the URI or path of an existing repository."),
         locations_argument(
             required=True,
             help="LOCATIONS are files, or directories to search for files, on disk or at any URI that "
-            "lsst.resources reads, or lists of such addresses (.txt, .parquet, .xml, .vot).",
+            "lsst.resources reads, or lists of URIs (.txt, .parquet, .xml, .vot).",
         ),
-        regex_option(help=f"Regular expression that is searched for in the names of files. {regex_help}"),
+        regex_option(help=f"Regular expression for the names of files. {regex_help}"),
     )
 
 
 def ingest_options(
     transfer: dict[str, Any] | None = None, track_file_attrs: dict[str, Any] | None = None
 ) -> _Decorator:
-    """Declare what can be chosen whatever the kind of file.
+    """Declare the options of every kind of file.
 
     Parameters
     ----------
     transfer, track_file_attrs
-        What differs from the stock options of these names.
+        Differences to the stock options of these names.
     """
     transfer = {"default": "auto", "help": "How files get into the datastore. ", **(transfer or {})}
     transfer["help"] += (
@@ -121,15 +121,15 @@ def ingest_options(
         click.option(
             "--skip-existing",
             is_flag=True,
-            help="Pass over files whose dataset is in the repository, without reading them. Without this option "
-            "they are compared with what was ingested.",
+            help="Skip files whose dataset is in the repository, without reading them. Without this option they "
+            "are compared with the ingested files.",
         ),
         click.option(
             "--update-records",
             is_flag=True,
             help="Let headers overwrite dimension records that differ. Unknown values are filled in without it.",
         ),
-        click.option("--dry-run", is_flag=True, help="Do everything but write, and report what would be done."),
+        click.option("--dry-run", is_flag=True, help="Write nothing, and report what would be written."),
         track_file_attrs_option(**(track_file_attrs or {})),
         options_file_option(),
     )
@@ -345,19 +345,19 @@ def find_images(**kwargs: Any) -> None:
 @click.option(
     "--dataset-type-prefix",
     default="",
-    help="Put in front of the archive's names of dataset types, where those are taken. Default is nothing.",
+    help="Prefix of the archive's names of dataset types, for names that are taken. Default is nothing.",
 )
 @ingest_options(**ARCHIVE_TRANSFER)
 def ingest_calibrations(**kwargs: Any) -> None:
     """Ingest calibrations of the SPHEREx archive, and certify them.
 
     Each processing run becomes a RUN collection SPHEREx/calib/<run>. In the
-    CALIBRATION collection SPHEREx/calib the newest run is valid: it takes the
-    place of older ones where they overlap, and never the other way.
+    CALIBRATION collection SPHEREx/calib the newest run is valid: it replaces
+    older ones where they overlap, and is never replaced by them.
 
-    The same command can be given again at any time, after an interruption for
-    instance: what is there already stays as it is, its validity too unless
-    --begin-date or --end-date is given.
+    The command can be repeated at any time, for instance after an
+    interruption. Existing datasets do not change, and their validity changes
+    only with --begin-date or --end-date.
     """
     from .script.ingest_calibrations import ingest_calibrations as script
 
@@ -375,7 +375,7 @@ def ingest_calibrations(**kwargs: Any) -> None:
 )
 @click.option(
     "--processing-run",
-    help="Processing run of files that tell it neither by their name nor by a directory <run>/<detector>/, such as "
+    help="Processing run of files without one in their name or directory (<run>/<detector>/), such as "
     "l2b-v20-2025-299.",
 )
 @ingest_options(**ARCHIVE_TRANSFER)
@@ -386,8 +386,8 @@ def ingest_level2(**kwargs: Any) -> None:
     collection SPHEREx/level2 finds the newest version of every image. Of
     remote files the headers are read and nothing else.
 
-    The same command can be given again at any time, after an interruption for
-    instance: what is there already stays as it is.
+    The command can be repeated at any time, for instance after an
+    interruption. Existing datasets do not change.
     """
     from .script.ingest import ingest_level2 as script
 
@@ -409,15 +409,15 @@ def ingest_level2(**kwargs: Any) -> None:
 @run_option(help="Name of the RUN collection that the files go to. Default is the ingest type and 'r'.")
 @click.option(
     "--group",
-    help="Name of the group of the exposures. Default is the date of the observation, YYYYMMDD, or if the "
-    "header does not tell it the date of the first ingest of that exposure.",
+    help="Name of the group of the exposures. Default is the date of the observation, YYYYMMDD, or of the first "
+    "ingest of the exposure if the header has no date.",
 )
 @ingest_options()
 def ingest_simulated(**kwargs: Any) -> None:
     """Ingest raw images or dark current maps of the SPHEREx simulator.
 
-    The same command can be given again at any time, after an interruption for
-    instance: what is there already stays as it is.
+    The command can be repeated at any time, for instance after an
+    interruption. Existing datasets do not change.
     """
     from .script.ingest import ingest_simulated as script
 

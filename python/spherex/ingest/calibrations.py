@@ -100,7 +100,7 @@ class CalibrationTranslator(FileTranslator):
     ids
         UUIDs of datasets by the names of their files.
     timespan
-        Validity; None for one without limits that the user did not give.
+        Validity that the user gives; None for no limits.
     """
 
     instrument = SPHEREx
@@ -201,7 +201,7 @@ class CalibrationTranslator(FileTranslator):
         self, butler: Butler, new: Sequence[DatasetRef], existing: Sequence[DatasetRef], dry_run: bool
     ) -> list[str]:
         """Certify datasets; see `FileTranslator`."""
-        # An older one would have to give way at once to the newest of its data ID.
+        # The newest of a data ID replaces an older one at once.
         newest = {(ref.datasetType.name, ref.dataId): ref.id for ref in newest_last([*new, *existing], self.age_of)}
         latest = [ref for ref in existing if newest[ref.datasetType.name, ref.dataId] == ref.id]
         refs = [*new, *existing] if self._is_given else new

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from lsst.daf.butler.progress import Progress, ProgressBar
 
-from spherex.errors import IngestError
+from spherex.errors import IngestError, RepositoryError
 from spherex.repository import explain, is_fatal
 
 from .locations import find_files
@@ -123,7 +123,7 @@ def ingest(
     Raises
     ------
     IngestError
-        Raised if the repository does not fit.
+        Raised if a collection or dataset type of the repository does not fit.
     """
     options = options or IngestOptions()
     report = IngestReport(options.dry_run, options.fail_fast, is_stopped)
@@ -168,7 +168,7 @@ class _Run:
             raise StopIngest
         try:
             part = self._writer.write(files)
-        except IngestError:
+        except (IngestError, RepositoryError):
             raise
         except Exception:
             for _, group in itertools.groupby(files, key=lambda file: file.group):

@@ -112,7 +112,7 @@ def timespan_in(cards: Mapping[str, Any]) -> Timespan:
     """
     times = exposure_times(cards)
     if times is None:
-        raise HeaderError("it has no time: MJD-BEG and MJD-END are missing in the header")
+        raise HeaderError("MJD-BEG and MJD-END are missing in the header")
     return Timespan.model_construct(nsec=times)
 
 
@@ -463,7 +463,7 @@ class Level2Translator(FileTranslator):
     ) -> RecordDescription:
         corners = frame_corners(hdu.cards, FRAME_SHAPE, origin_of(hdu.cards, shape))
         if corners is None:
-            raise HeaderError("it has no celestial WCS")
+            raise HeaderError("the header has no celestial WCS")
         return RecordDescription(
             "exposure_detector_region",
             {

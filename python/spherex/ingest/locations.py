@@ -67,7 +67,7 @@ def resource_path(uri: str) -> ResourcePath:
 
 
 _COLUMNS = ("address", "uri", "url", "access_url", "s3_uri", "s3_url", "path", "filename", "cloud_access")
-"""Columns that hold addresses, the first one that a table has counts."""
+"""Columns that contain URIs; the first one in a table counts."""
 
 _Cell: TypeAlias = tuple[str, Any]
 """Place in a list, and the text there."""

@@ -149,7 +149,7 @@ class Registrar:
             if existing is not None:
                 raise DescriptionError(
                     f"it is ingested already, with the id {existing.id}; remove that dataset first ({key.removal}) "
-                    "to give it another id"
+                    "to assign another id"
                 )
             owner = None if key.id is None else self._butler.get_dataset(key.id)
             if owner is not None:

@@ -124,7 +124,7 @@ class SimulatedTranslator(FileTranslator):
         hdus = {hdu.name: hdu for hdu in structure.hdus}
         try:
             for name in (IMAGE, FLAGS, VARIANCE):
-                # A file that was cut between two HDUs has no other sign of it.
+                # A file that was cut between two HDUs shows it in no other way.
                 if name not in hdus or len(hdus[name].image_shape) != 2:
                     raise DescriptionError(f"no 2-D image in HDU {name}; replace the file with an intact copy")
             hdu = hdus[IMAGE]
