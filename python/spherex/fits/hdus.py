@@ -34,9 +34,9 @@ BLOCK = 2880
 """Bytes of a FITS block (FITS standard 4.0, section 3.1)."""
 
 _END = b"END".ljust(CARD)
-# A remote header should cost one request: this holds the longest seen in a
-# SPHEREx Level 2 file (PSF, 509 cards). Of a local file the primary header and
-# that of the image (240 cards) come together, the others a little at a time.
+# A remote header should need one request: the longest header of a Level 2 file
+# (PSF, 509 cards) fits into it. From a local file the primary header and that
+# of the image (240 cards) are read together, the others in small reads.
 _REMOTE_READ = 15 * BLOCK
 _LOCAL_FIRST_READ = 10 * BLOCK
 _LOCAL_READ = 2 * BLOCK

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 
 _EXTENSIONS = frozenset({".fits", ".fits.fz", ".fits.gz", ".fit", ".FITS"})
-_FLAGS = "FLAGS"
 
 
 class CCDDataFormatter(FormatterV2):
@@ -45,6 +44,7 @@ class CCDDataFormatter(FormatterV2):
         from astropy.nddata import CCDData
 
         from spherex.errors import HeaderError
+        from spherex.fits import FLAGS
         from spherex.headers import BUNIT, bunit_of
         from spherex.image import replace_celestial_wcs
 
@@ -58,7 +58,7 @@ class CCDDataFormatter(FormatterV2):
             unit = None if bunit_of(header) is not None else units.dimensionless_unscaled
         except HeaderError:
             unit = units.Unit(header[BUNIT], parse_strict="silent")
-        image = CCDData.read(path, hdu=first, format="fits", unit=unit, hdu_flags=_FLAGS, memmap=False)
+        image = CCDData.read(path, hdu=first, format="fits", unit=unit, hdu_flags=FLAGS, memmap=False)
         if image.wcs is not None:
             # astropy removes from the header every card that the WCS repeats,
             # exposure time and observatory among them.
@@ -76,6 +76,7 @@ class CCDDataFormatter(FormatterV2):
         ValueError
             If the image is a SPHERExImage, whose planes would be lost.
         """
+        from spherex.fits import FLAGS
         from spherex.image import SPHERExImage
 
         if isinstance(in_memory_dataset, SPHERExImage):
@@ -83,7 +84,7 @@ class CCDDataFormatter(FormatterV2):
                 f"{self.dataset_ref.datasetType.name} has the storage class CCDData, which would lose the planes and "
                 "flag names of a SPHERExImage; give the dataset type the storage class SPHERExImage."
             )
-        in_memory_dataset.write(uri.ospath, format="fits", hdu_flags=_FLAGS, overwrite=True)
+        in_memory_dataset.write(uri.ospath, format="fits", hdu_flags=FLAGS, overwrite=True)
 
 
 class HDUListFormatter(FormatterV2):

@@ -86,8 +86,8 @@ class SPHERExImage(CCDData):
     Parameters
     ----------
     data
-        Pixels, shape (rows, columns), or another image whose content is
-        taken over where nothing else is given.
+        Pixels, shape (rows, columns), or another image, whose content is the
+        default of the other arguments.
     unit
         Unit of the pixels; by default BUNIT of the header.
     variance
@@ -100,8 +100,8 @@ class SPHERExImage(CCDData):
     header
         Header of the image, `astropy.io.fits.Header` or any mapping.
     wcs
-        Celestial coordinates. By default they are built from the header when
-        they are first asked for, and again when its cards have changed.
+        Celestial coordinates. By default they are built from the header at
+        their first access, and again after its cards have changed.
     planes
         Further planes by name, in the order in which they are written.
     extra_headers
@@ -261,7 +261,7 @@ class SPHERExImage(CCDData):
 
     @property
     def version(self) -> str | None:
-        """VERSION of the mission's pipeline that made the file, from its primary header if that has one."""
+        """VERSION of the mission's pipeline, from the primary header or else from that of the image."""
         primary = fits.Header.fromstring(self.extra_headers.get(_PRIMARY, b""))
         return version_of(primary, self.header)
 
@@ -297,7 +297,7 @@ class SPHERExImage(CCDData):
     def psf(self) -> np.ndarray | None:
         """Samples of `psf_model`, shape (zones, rows, columns): `~astropy.nddata.CCDData` demands an array.
 
-        An array set by hand takes their place, but cannot be written.
+        An array set by hand replaces them, but cannot be written.
         """
         if self._psf is not None:
             return self._psf
@@ -320,8 +320,7 @@ class SPHERExImage(CCDData):
         Parameters
         ----------
         key
-            A for the pixels of the whole frame (of which this image may be a
-            cut), W for wavelength and bandwidth in um.
+            A for the pixels of the whole frame, W for wavelength and bandwidth in um.
 
         Raises
         ------
@@ -396,7 +395,7 @@ class SPHERExImage(CCDData):
         size: Any = None,
         mode: str = "trim",
     ) -> SPHERExImage:
-        """Return a part of the image; its coordinate systems give each pixel the same coordinates.
+        """Return a part of the image; pixels keep their coordinates in all coordinate systems.
 
         Pixels, variance and flags are views, unless the part is padded.
 

@@ -105,7 +105,7 @@ class Profiles:
         """
         side = self.side if side is None else side
         indices, weights = zone_weights(self._psf.x, self._psf.y, x, y)
-        columns, rows = (begin - place for begin, place in ((left, x), (bottom, y)))
+        columns, rows = left - x, bottom - y
         points = side + (not self._is_effective)
         values = np.empty((len(x), points, points))
         cells, cell_of = np.unique(indices, axis=0, return_inverse=True)
@@ -167,14 +167,14 @@ class Profiles:
         """
         points = np.arange(number)
         if self._is_effective:
-            place = middle + _PAD + self._step * (begin[:, None] + points)
+            index = middle + _PAD + self._step * (begin[:, None] + points)
         else:
             # A cumulative sum ends at the edge of a sample, half a sample beyond its centre.
-            place = middle + 0.5 + _PAD + self._step * (begin[:, None] + points - 0.5)
-        place = np.clip(place, 1, length - 2 - 1e-9)
-        first = np.floor(place).astype(np.int64)
-        part = place - first
-        matrices = np.zeros((*place.shape, length))
+            index = middle + 0.5 + _PAD + self._step * (begin[:, None] + points - 0.5)
+        index = np.clip(index, 1, length - 2 - 1e-9)
+        first = np.floor(index).astype(np.int64)
+        part = index - first
+        matrices = np.zeros((*index.shape, length))
         for tap, weight in enumerate(_cubic(part)):
             np.put_along_axis(matrices, (first + tap - 1)[..., None], weight[..., None], axis=2)
         return matrices
