@@ -264,8 +264,7 @@ def exposure_times(cards: Mapping[str, Any]) -> tuple[int, int] | None:
     middle = _mjd_of(cards, "AVG")
     if middle is not None and not begin - _SAME_DATE <= middle <= end + _SAME_DATE:
         raise HeaderError(f"the middle {middle!r} is not between the begin {begin!r} and the end {end!r}")
-    scale = _time_scale(cards)
-    return _nanoseconds(begin, scale), _nanoseconds(end, scale)
+    return _nanoseconds(begin, end, _time_scale(cards))
 
 
 def exposure_middle(cards: Mapping[str, Any]) -> Time | None:
@@ -353,10 +352,11 @@ def _time_scale(cards: Mapping[str, Any]) -> str:
     return str(cards.get("TIMESYS") or "UTC").strip().upper()
 
 
-@functools.lru_cache(256)
-def _nanoseconds(mjd: float, scale: str) -> int:
+@functools.lru_cache(64)
+def _nanoseconds(begin: float, end: float, scale: str) -> tuple[int, int]:
     # The detectors of an exposure share its times.
-    return int(tai_nanoseconds(mjd, scale))
+    first, last = tai_nanoseconds([begin, end], scale).tolist()
+    return first, last
 
 
 _ZONES_FIXED = (6, 5, 6)
