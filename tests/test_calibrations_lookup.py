@@ -7,12 +7,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.table import Table
-from lsst.daf.butler import Butler, CollectionType, Config, DatasetRef, DatasetType, FileDataset, Timespan
+from lsst.daf.butler import (
+    Butler,
+    CollectionType,
+    Config,
+    DataCoordinate,
+    DatasetRef,
+    DatasetType,
+    FileDataset,
+    Timespan,
+)
 from lsst.daf.butler.time_utils import TimeConverter
 from lsst.pipe.base import Pipeline
 from lsst.pipe.base.all_dimensions_quantum_graph_builder import AllDimensionsQuantumGraphBuilder
 
 from spherex.calibrations import CalibrationIndex, instant_of, middle_of
+from spherex.provenance.stale_spectra import instants_of
 from spherex.search import Criteria, find_images
 from spherex.spectra import make_table
 from spherex.targets import register_catalog
@@ -248,3 +258,14 @@ def test_the_middle_is_exact() -> None:
     assert instant_of(timespan(3, 8)) == 5
     assert instant_of(None) is None
     assert instant_of(Timespan.makeEmpty()) is None
+
+
+def test_times_of_more_exposures_than_a_query_can_list(repo: Path) -> None:
+    with Butler.from_config(str(repo), writeable=False) as butler:
+        images = butler.query_datasets("level2", "SPHEREx/level2")
+        for number in range(3000):
+            data_id = {"instrument": "SPHEREx", "exposure": number, "detector": 1}
+            absent = DataCoordinate.standardize(data_id, universe=butler.dimensions)
+            images.append(DatasetRef(images[0].datasetType, absent, "absent"))
+        instants = instants_of(butler, images)
+        assert instants == {("SPHEREx", IMAGE.observation.exposure): middle_of(*exposure_limits(butler))}

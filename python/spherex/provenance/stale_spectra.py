@@ -352,7 +352,9 @@ class Comparison:
         for row in (*spectrum.rows, *spectrum.unplaced):
             if row.image_id and row.image_id not in self.known:
                 # The instrument of an image that was removed is one of those of the spectrum.
-                possible = [Place(one, row.exposure, row.detector) for one in spectrum.instruments or ("",)]
+                possible = [
+                    Place(instrument, row.exposure, row.detector) for instrument in spectrum.instruments or ("",)
+                ]
                 renewed = [
                     place for place in possible if any(place in self.newest[name, spectrum.target] for name in types)
                 ]

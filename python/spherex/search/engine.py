@@ -83,12 +83,11 @@ def find_images(
     Parameters
     ----------
     repo
-        The repository, open, or its path, URI or label.
+        The repository, or its path, URI or label.
     criteria
-        A position, or what is looked for in all detail.
+        A position, or all criteria.
     radius, times, wavelengths, **others
-        What is looked for beside the position, see `Criteria.around`. Not
-        with a `Criteria`.
+        Further criteria for a position, see `Criteria.around`.
     exact
         Read the headers of all images, not only of those whose edges are near
         the position. A position outside of the pixels of a file, such as a
@@ -112,8 +111,8 @@ def find_images(
     Raises
     ------
     SearchError
-        If the repository does not have what the criteria name, or ``sort`` is
-        another word.
+        If the repository does not have an object that the criteria name, or
+        ``sort`` is another word.
 
     Examples
     --------
@@ -131,7 +130,9 @@ def find_images(
     if not isinstance(criteria, Criteria):
         criteria = Criteria.around(criteria, radius, times, wavelengths, **others)
     elif others or any(given is not None for given in (radius, times, wavelengths)):
-        raise SearchError("give a Criteria, or a position with radius, times, wavelengths and the like, not both.")
+        raise SearchError(
+            "radius, times, wavelengths and other criteria are for a position, not for a Criteria object."
+        )
     if sort not in _SORTS:
         raise SearchError(f"images are sorted by {' or '.join(_SORTS)}, not by {sort!r}.")
     exact = exact or flags

@@ -112,7 +112,8 @@ def _cells(column: Any) -> list[str]:
     """Return the cells of a column, all of the same width."""
     mask = np.ma.getmaskarray(column).tolist()
     spec = column.format or ""
-    # The formats of astropy cost a hundred times as much.
+    # Table.pformat takes 0.27 s for 20,000 images, this 0.07 s. It also adds a line of dashes, and separates columns
+    # by one blank.
     values = np.ma.getdata(column).tolist()
     texts = ["--" if hidden else format(value, spec) for value, hidden in zip(values, mask, strict=True)]
     cells = [column.name, "" if column.unit is None else str(column.unit), *texts]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from lsst.resources import ResourcePath
 
-from spherex.errors import CatalogError
+from spherex.errors import CatalogError, first_line
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     _Reader = Callable[[str, Collection[str]], Table]
 
 
-_LONGEST_REASON = 300
 _OTHER_CSV = re.compile(r"^#|[;\t|]")
 
 
@@ -54,7 +53,7 @@ def read_table(location: str, texts: Collection[str]) -> tuple[Table, bool]:
         uri = ResourcePath(location, forceAbsolute=True, forceDirectory=False)
         extension = uri.getExtension().lower()
     except Exception as error:
-        raise CatalogError(f"{location} is not a path or URI of a file: {_reason(error)}.") from None
+        raise CatalogError(f"{location} is not a path or URI of a file: {first_line(error)}.") from None
     if extension not in EXTENSIONS:
         raise CatalogError(
             f"{location} does not have the extension of a catalogue; there are readers for "
@@ -69,14 +68,10 @@ def read_table(location: str, texts: Collection[str]) -> tuple[Table, bool]:
         raise CatalogError(f"there is no file {location}.") from None
     except Exception as error:
         # Readers raise exceptions of many kinds.
-        raise CatalogError(f"{location} cannot be read as {name}: {_reason(error)}.") from None
+        raise CatalogError(f"{location} cannot be read as {name}: {first_line(error)}.") from None
     for column in table.colnames:
         _make_storable(table, column, location)
     return table, read is not _read_csv
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:_LONGEST_REASON].rstrip(".") or type(error).__name__
 
 
 def _astropy(form: str) -> _Reader:
