@@ -129,7 +129,7 @@ def test_wrong_parameters_are_told(butler, ref, component):
     for parameters, message in (
         ({"box": (0, 4, 0, 4), "mode": "fill"}, "trim or pad"),
         ({"size": 3}, "position and a size"),
-        ({"position": (1, 2), "size": 3}, "one SkyCoord"),
+        ({"position": (1, 2), "size": 3}, "a scalar SkyCoord"),
         ({"mode": "pad"}, "position and a size"),
     ):
         with pytest.raises(ValueError, match=message):
