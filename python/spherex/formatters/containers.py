@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, ClassVar
 from lsst.daf.butler import FormatterV2
 
 if TYPE_CHECKING:
+    import numpy as np
     from astropy.io.fits import HDUList
-    from astropy.nddata import CCDData
+    from astropy.nddata import CCDData, FlagCollection
     from lsst.resources import ResourcePath
 
 
@@ -44,21 +45,22 @@ class CCDDataFormatter(FormatterV2):
         from astropy.nddata import CCDData
 
         from spherex.errors import HeaderError
-        from spherex.fits import FLAGS
         from spherex.headers import BUNIT, bunit_of
         from spherex.image import replace_celestial_wcs
 
-        with fits.open(path) as hdus:
+        with fits.open(path, memmap=False) as hdus:
             first = next((index for index, hdu in enumerate(hdus) if hdu.is_image and hdu.header["NAXIS"]), None)
             if first is None:
                 raise OSError(f"{path} contains no image.")
             header = hdus[first].header
+            flags = _read_flags(hdus, hdus[first].shape)
         try:
             # astropy logs a message if both the header and the caller give a unit.
             unit = None if bunit_of(header) is not None else units.dimensionless_unscaled
         except HeaderError:
             unit = units.Unit(header[BUNIT], parse_strict="silent")
-        image = CCDData.read(path, hdu=first, format="fits", unit=unit, hdu_flags=FLAGS, memmap=False)
+        image = CCDData.read(path, hdu=first, format="fits", unit=unit, memmap=False)
+        image.flags = flags
         if image.wcs is not None:
             # astropy removes from the header every card that the WCS repeats,
             # exposure time and observatory among them.
@@ -76,6 +78,9 @@ class CCDDataFormatter(FormatterV2):
         ValueError
             If the image is a SPHERExImage, whose planes would be lost.
         """
+        from astropy.io import fits
+        from astropy.nddata import FlagCollection
+
         from spherex.fits import FLAGS
         from spherex.image import SPHERExImage
 
@@ -84,7 +89,33 @@ class CCDDataFormatter(FormatterV2):
                 f"{self.dataset_ref.datasetType.name} has the storage class CCDData, which would lose the planes and "
                 "flag names of a SPHERExImage; give the dataset type the storage class SPHERExImage."
             )
-        in_memory_dataset.write(uri.ospath, format="fits", hdu_flags=FLAGS, overwrite=True)
+        # astropy 7 does not write flags. The HDUs and their order are those of astropy 8.
+        hdus = in_memory_dataset.to_hdu()
+        flags = in_memory_dataset.flags
+        planes = {FLAGS: flags} if flags is not None else {}
+        if isinstance(flags, FlagCollection):
+            planes = {f"{FLAGS}_{name}": plane for name, plane in flags.items()}
+        place = len(hdus) - (in_memory_dataset.psf is not None)
+        for number, (name, plane) in enumerate(planes.items()):
+            # FITS has no image of truth values.
+            pixels = plane.astype("uint8") if plane.dtype == bool else plane
+            hdus.insert(place + number, fits.ImageHDU(pixels, name=name))
+        hdus.writeto(uri.ospath, overwrite=True)
+
+
+def _read_flags(hdus: HDUList, shape: tuple[int, ...]) -> np.ndarray | FlagCollection | None:
+    """Return the flags of an image, as astropy 8 reads them; astropy 7 does not."""
+    from astropy.nddata import FlagCollection
+
+    from spherex.fits import FLAGS
+
+    names = [hdu.name for hdu in hdus if hdu.name.startswith(f"{FLAGS}_")]
+    if not names:
+        return hdus[FLAGS].data if FLAGS in hdus else None
+    flags = FlagCollection(shape=shape)
+    for name in names:
+        flags[name.removeprefix(f"{FLAGS}_")] = hdus[name].data
+    return flags
 
 
 class HDUListFormatter(FormatterV2):
