@@ -218,7 +218,7 @@ UNREADABLE: dict[str, tuple[Any, str]] = {
     "text.vot": (b"name,ra,dec\na,1,2\n", "cannot be read as VOTable: "),
     "none.vot": (VOTABLE.format(tables="").encode(), "cannot be read as VOTable: No table found"),
     "several.vot": (VOTABLE.format(tables=2 * VOTABLE_TABLE).encode(), "as VOTable: Multiple tables found"),
-    "text.parquet": (b"name,ra,dec\na,1,2\n", "cannot be read as parquet: Could not open Parquet input source"),
+    "text.parquet": (b"name,ra,dec\na,1,2\n", "cannot be read as parquet: Parquet magic bytes not found in footer"),
     "no_dec.csv": (b"name,ra\na,1\n", "has no column dec (also known: dej2000, "),
     "semicolons.csv": (b"name;ra;dec\na;1;2\n", "as CSV: its columns are separated by ';', not by commas"),
     "tabs.csv": (b"name\tra\tdec\na\t1\t2\n", "as CSV: its columns are separated by '\\t', not by commas"),

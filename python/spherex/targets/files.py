@@ -138,7 +138,8 @@ def _read_parquet(path: str, texts: Collection[str]) -> Table:
     import pyarrow.parquet as pq
     from lsst.daf.butler.formatters.parquet import arrow_to_astropy
 
-    table = pq.read_table(path)
+    # Not read_table, which wraps what is wrong in words that differ between versions.
+    table = pq.ParquetFile(path).read()
     for index, field in enumerate(table.schema):
         kind = _storable_kind(field.type)
         if kind is None:
