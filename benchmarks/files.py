@@ -11,6 +11,7 @@ __all__ = [
     "place_of",
     "put_values",
     "simulate",
+    "time_cards",
     "write_files",
 ]
 
@@ -22,6 +23,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from astropy.time import Time
 from lsst.daf.butler import Butler, Config
 
 from spherex.fits import HDUInfo, open_source, scan_hdus
@@ -209,6 +211,21 @@ def place_of(exposure: int, detector: int) -> dict[str, str]:
     return {"CRVAL1": f"{ra:20.9f}", "CRVAL2": f"{dec:20.9f}", "LATPOLE": f"{dec:20.9f}"}
 
 
+def time_cards(begin: float, end: float) -> dict[str, str]:
+    """Return the cards of the begin, middle and end of an exposure.
+
+    Parameters
+    ----------
+    begin, end
+        Modified Julian dates (d).
+    """
+    cards = {}
+    for name, mjd in (("BEG", begin), ("AVG", (begin + end) / 2), ("END", end)):
+        cards[f"MJD-{name}"] = f"{mjd:20.9f}"
+        cards[f"DATE-{name}"] = f"'{Time(mjd, format='mjd').isot}'"
+    return cards
+
+
 def _values(exposure: int, detector: int) -> dict[str, str]:
     """Identity, times and place of a raw file."""
     rng = random.Random(exposure)
@@ -219,7 +236,6 @@ def _values(exposure: int, detector: int) -> dict[str, str]:
         "OBSID": f"'sim_{exposure:06d}'",
         "RA_BORE": f"{rng.uniform(0, 360):20.9f}",
         "DEC_BORE": f"{rng.uniform(-90, 90):20.9f}",
-        "MJD-BEG": f"{begin:20.9f}",
-        "MJD-END": f"{begin + _LENGTH:20.9f}",
+        **time_cards(begin, begin + _LENGTH),
         **place_of(exposure, detector),
     }

@@ -6,11 +6,9 @@ __all__ = ["REAL_CARDS", "level2_cards", "level2_name", "make_level2_files"]
 
 from pathlib import Path
 
-from astropy.time import Time
-
 from spherex.archive import Level2Name, ObservationId, ProcessingRun
 
-from .files import Template, place_of, simulate, write_files
+from .files import Template, place_of, simulate, time_cards, write_files
 
 REAL_CARDS = 237
 """Cards of the IMAGE header of a file of the archive."""
@@ -82,7 +80,4 @@ def level2_cards(exposure: int, detector: int) -> dict[str, str]:
         "DETECTOR": f"{detector:20d}",
         "SPS_ELON": f"{(0.37 * exposure) % 360:.6f}",
     }
-    for end, mjd in (("BEG", begin), ("END", begin + _LENGTH)):
-        values[f"MJD-{end}"] = f"{mjd:20.9f}"
-        values[f"DATE-{end}"] = f"'{Time(mjd, format='mjd').isot}'"
-    return values
+    return values | time_cards(begin, begin + _LENGTH)

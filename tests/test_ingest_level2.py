@@ -248,16 +248,15 @@ def test_copies_of_a_file_are_ingested_once(repo_root: Path, tmp_path: Path) -> 
     (tmp_path / "c").mkdir()
     link = tmp_path / "c" / first.name
     link.symlink_to(first)
-    outcome = ingest_level2(repo_root, link, second, first, "--transfer", "move")
+    copy = ("--transfer", "copy", "--list-stored", tmp_path / "stored.txt")
+    outcome = ingest_level2(repo_root, link, second, first, *copy)
     assert (outcome.code, outcome.counts["ingested"], outcome.counts["skipped"]) == (0, 1, 2)
     assert f"skipped: {second}: it is a copy of {first}" in outcome.output
-    assert "2 originals left in place: it is a copy of a file that was moved" in outcome.output
-    assert second.exists()
-    assert not first.exists()
+    assert (tmp_path / "stored.txt").read_text() == f"{first}\n"
     # Once it is there the copy is compared with the dataset.
-    outcome = ingest_level2(repo_root, second, "--transfer", "move")
+    outcome = ingest_level2(repo_root, second, *copy)
     assert (outcome.code, outcome.counts["already there"]) == (0, 1)
-    assert not second.exists()
+    assert (tmp_path / "stored.txt").read_text() == f"{second}\n"
 
 
 def wavelength_tables(repo: Path) -> dict[tuple[str, int], list[int]]:
@@ -335,7 +334,7 @@ def test_names_of_the_user(repo_root: Path, tmp_path: Path) -> None:
     outcome = ingest_level2(repo_root, tmp_path / "tree", tmp_path / "flat")
     assert outcome.code == 1
     (failure,) = outcome.failures
-    assert failure.startswith(f"failed: {other}: neither its name nor its directory tells its processing run")
+    assert failure.startswith(f"failed: {other}: neither its name nor its directory contains its processing run")
     assert "--processing-run l2b-v20-2025-299" in failure
     assert level2_datasets(repo_root).keys() == {(0, 2)}
     outcome = ingest_level2(repo_root, "--processing-run", NEWER, tmp_path / "tree", tmp_path / "flat")

@@ -50,27 +50,33 @@ def test_bad_files_in_a_bucket(repo_root: Path, tmp_path: Path, bucket: str) -> 
     assert len(outcome.failures) == 4
 
 
-def test_move_out_of_a_bucket(repo_root: Path, tmp_path: Path, bucket: str) -> None:
+def test_originals_in_a_bucket_can_be_removed(repo_root: Path, tmp_path: Path, bucket: str) -> None:
     paths = write_files(tmp_path / "in", 1)
     upload(bucket, paths)
-    assert ingest(repo_root, "--transfer", "move", f"{bucket}/in/").code == 0
+    stored = tmp_path / "stored.txt"
+    assert ingest(repo_root, "--transfer", "copy", "--list-stored", stored, f"{bucket}/in/").code == 0
     assert len(datasets(repo_root)) == 6
+    for line in stored.read_text().splitlines():
+        ResourcePath(line).remove()
     assert not any(ResourcePath(f"{bucket}/in/{path.name}").exists() for path in paths)
+    assert all(Path(uri.ospath).exists() for uri in datasets(repo_root).values())
 
 
 def test_repository_in_a_bucket(tmp_path: Path, bucket: str, make_repo: Callable[..., Path]) -> None:
-    write_files(tmp_path / "in", 1)
+    paths = write_files(tmp_path / "in", 1)
     repo = make_repo(tmp_path / "repo", datastore__root=f"{bucket}/store")
     for _ in range(2):
         assert ingest(repo, "--transfer", "copy", tmp_path / "in").code == 0
     assert {uri.scheme for uri in datasets(repo).values()} == {"s3"}
-    assert ingest(repo, "--transfer", "move", tmp_path / "in").code == 0
+    stored = tmp_path / "stored.txt"
+    assert ingest(repo, "--list-stored", stored, tmp_path / "in").code == 0
+    assert sorted(stored.read_text().splitlines()) == sorted(map(str, paths))
 
 
 def test_directory_without_a_slash(repo_root: Path, tmp_path: Path, bucket: str) -> None:
     upload(bucket, write_files(tmp_path / "in", 1))
     (failure,) = ingest(repo_root, f"{bucket}/in").failures
-    assert "if it is a directory, let its address end in /, else rename it or use --regex" in failure
+    assert "if it is a directory, end its URI with /, else rename it or use --regex" in failure
 
 
 def test_links_into_a_bucket(tmp_path: Path, bucket: str, make_repo: Callable[..., Path]) -> None:
