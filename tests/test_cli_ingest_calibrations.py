@@ -55,6 +55,14 @@ def test_what_the_documentation_of_the_archive_allows_is_taken(repo_root: Path, 
     assert (outcome.code, outcome.counts["ingested"]) == (0, len(GOOD)), outcome
 
 
+@pytest.mark.parametrize("detector", ["all", 0])
+def test_detector_card_of_a_file_for_all_detectors(repo_root: Path, tmp_path: Path, detector: str | int) -> None:
+    path = tmp_path / "xtalk_class1_spx_base-2025-158.fits"
+    fits.PrimaryHDU(header=fits.Header({"DETECTOR": detector})).writeto(path)
+    outcome = ingest(repo_root, path)
+    assert (outcome.code, outcome.counts["ingested"]) == (0, 1), outcome
+
+
 @pytest.mark.parametrize("in_file", [False, True])
 def test_a_known_id_is_kept(repo_root: Path, tmp_path: Path, in_file: bool) -> None:
     path = write_wcs(tmp_path)

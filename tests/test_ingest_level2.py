@@ -253,6 +253,7 @@ def test_copies_of_a_file_are_ingested_once(repo_root: Path, tmp_path: Path) -> 
     assert (outcome.code, outcome.counts["ingested"], outcome.counts["skipped"]) == (0, 1, 2)
     assert f"skipped: {second}: it is a copy of {first}" in outcome.output
     assert (tmp_path / "stored.txt").read_text() == f"{first}\n"
+    assert "2 originals not listed: it is a copy of a file in LOCATIONS" in outcome.output
     # Once it is there the copy is compared with the dataset.
     outcome = ingest_level2(repo_root, second, *copy)
     assert (outcome.code, outcome.counts["already there"]) == (0, 1)

@@ -205,6 +205,7 @@ def test_failed_and_skipped_files(repo_root: Path, tmp_path: Path) -> None:
     paths[3].write_bytes(b"")
     outcome, listed = ingest_listing(repo_root, "--transfer", "copy", "--skip-existing", tmp_path / "in")
     assert (outcome.counts["skipped"], outcome.counts["failed"]) == (2, 1)
+    assert "2 originals not listed: --skip-existing skips it; run the command without this option" in outcome.output
     assert sorted(listed) == names([paths[2], *paths[4:]])
 
 
@@ -223,6 +224,7 @@ def test_second_name_of_a_file(repo_root: Path, tmp_path: Path) -> None:
     outcome, listed = ingest_listing(repo_root, "--transfer", "copy", tmp_path / "a", tmp_path / "b")
     assert outcome.counts["skipped"] == 1
     assert listed == [str(path)]
+    assert "1 original not listed: it is another name of a file in LOCATIONS; run the command for it" in outcome.output
     assert ingest_listing(repo_root, tmp_path / "b")[1] == [str(tmp_path / "b" / path.name)]
 
 
@@ -341,6 +343,28 @@ def test_refused_options(
     assert not (tmp_path / "stored.txt").exists()
     with Butler.from_config(str(repo_root)) as butler:
         assert list(butler.collections.query("*")) == []
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("in/sim_exposure_000000_array_1.fits", "exists and is not a list of originals"),
+        ("files.txt", "is one of LOCATIONS and would be overwritten"),
+        ("notes.txt", "exists and is not a list of originals"),
+    ],
+)
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_files_that_a_list_must_not_replace(
+    repo_root: Path, tmp_path: Path, target: str, message: str, scheme: str
+) -> None:
+    path = write_file(tmp_path / "in")
+    (tmp_path / "files.txt").write_text(f"{path}\n")
+    (tmp_path / "notes.txt").write_text("what I did\n")
+    before = (tmp_path / target).read_bytes()
+    outcome = ingest(repo_root, "--list-stored", tmp_path / target, f"{scheme}{tmp_path / 'files.txt'}")
+    assert outcome.code == 2
+    assert message in " ".join(outcome.output.split())
+    assert (tmp_path / target).read_bytes() == before
 
 
 @pytest.mark.parametrize("command", ["ingest-simulated", "ingest-level2", "ingest-calibrations"])

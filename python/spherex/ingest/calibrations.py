@@ -168,12 +168,13 @@ class CalibrationTranslator(FileTranslator):
         if type_ in CALIBRATION_KINDS:
             for needed in CALIBRATION_KINDS[type_].hdus:
                 _check_hdu(structure, needed)
-        for hdu in structure.hdus:
+        # A file for all detectors has no detector to compare with.
+        for hdu in structure.hdus if expected else ():
             try:
                 detector = detector_of(hdu.cards, DETECTOR_IDS)
             except ValueError as error:
                 raise DescriptionError(f"{error}; fix the header or leave the file out") from None
-            if detector is not None and expected and detector != expected:
+            if detector is not None and detector != expected:
                 raise DescriptionError(
                     f"DETECTOR in the header is {detector}, but the file name has {expected}; "
                     "rename the file, fix the header or leave it out"
@@ -206,12 +207,15 @@ class CalibrationTranslator(FileTranslator):
         latest = [ref for ref in existing if newest[ref.datasetType.name, ref.dataId] == ref.id]
         refs = [*new, *existing] if self._is_given else new
         # New datasets may fill gaps; existing ones fill them only in a given range.
-        gained = [_gain_line(ref, gap, dry_run) for ref in latest for gap in self._gaps(butler, ref) if self._is_given]
+        gained, left = [], []
+        if self._is_given:
+            gained = [_gain_line(ref, gap, dry_run) for ref in latest for gap in self._gaps(butler, ref)]
         if self._trial is not None:
             changes = self._trial.certify(refs)
         else:
             changes = certify_newest(butler, self._collection, refs, self._timespan, self.age_of)
-        left = [_gap_line(ref, gap, dry_run) for ref in latest for gap in self._gaps(butler, ref) if not self._is_given]
+        if not self._is_given:
+            left = [_gap_line(ref, gap, dry_run) for ref in latest for gap in self._gaps(butler, ref)]
         return [*gained, *left, *(_change_line(change, dry_run) for change in changes)]
 
     def _gaps(self, butler: Butler, ref: DatasetRef) -> list[Timespan]:

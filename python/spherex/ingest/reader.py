@@ -217,7 +217,10 @@ class FileReader:
         """
         if self._options.skip_existing:
             existing = self._find_existing({key.dataset for key, _ in batch})
-            self._report.skipped += sum(key.dataset in existing for key, _ in batch)
+            self._skip(
+                sum(key.dataset in existing for key, _ in batch),
+                "--skip-existing skips it; run the command without this option to compare it",
+            )
             batch = [(key, uri) for key, uri in batch if key.dataset not in existing]
         files: list[DescribedFile] = []
         for (key, uri), future in zip(batch, self._read([uri for _, uri in batch]), strict=True):
@@ -256,7 +259,8 @@ class FileReader:
                 left += duplicates
             elif is_one_file or all(is_copy(kept.uri, other) for other in others):
                 left.append(kept)
-                self._report.skipped += len(others)
+                what = "another name" if is_one_file else "a copy"
+                self._skip(len(others), f"it is {what} of a file in LOCATIONS; run the command for it alone")
                 for other in others if not is_one_file else ():
                     self._report.note_duplicate(other, kept.uri)
             else:
@@ -265,6 +269,12 @@ class FileReader:
                     left = [file for file in left if file.group != duplicates[0].group]
                     break
         return left
+
+    def _skip(self, number: int, reason: str) -> None:
+        """Count skipped files, which are not compared and cannot be listed as stored."""
+        self._report.skipped += number
+        if self._options.list_stored and number:
+            self._report.unsafe[reason] += number
 
     def _fail_duplicates(self, duplicates: list[DescribedFile]) -> None:
         for file in duplicates:

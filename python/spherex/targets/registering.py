@@ -122,7 +122,7 @@ def patch_records(catalog: str, targets: Mapping[int, Sequence[Mapping[str, Any]
 _STORAGE_CLASS = "AstropyParquet"
 _LONGEST_DESC = 256
 _CHUNK = 5000
-"""Records in memory at the same time; all are inserted in one transaction."""
+"""Records of one call of the Butler; all are inserted in one transaction."""
 
 
 @dataclasses.dataclass(frozen=True)

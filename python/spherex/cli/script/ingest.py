@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import threading
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 _MANY = 1000
 """Number of new files after which the statistics of the database are refreshed."""
+
+_LONGEST_LINE = 4096
+"""Bytes of the first line of a list that are read; the longest path of Linux."""
 
 
 @user_errors()
@@ -73,6 +77,7 @@ def run_ingest(
     except IngestError as error:
         raise click.UsageError(str(error)) from None
     if list_stored is not None:
+        _check_list(list_stored, locations)
         # A list of an earlier ingest must not be taken for that of this one.
         _write_list(list_stored, [])
     with _StopRequest() as stop, open_repository(repo, not options.dry_run, translator.fields) as butler:
@@ -86,6 +91,28 @@ def run_ingest(
         _write_list(list_stored, report.stored)
         click.echo(f"{counted(len(report.stored), 'original')} can be removed: listed in {list_stored}.")
     return report.is_success
+
+
+def _check_list(path: str, locations: Sequence[str]) -> None:
+    """Refuse to overwrite a file that is not a list of an earlier ingest."""
+    if not os.path.isfile(path):
+        return
+    for location in locations:
+        local = location.removeprefix("file://")
+        if os.path.exists(local) and os.path.samefile(path, local):
+            raise click.BadParameter(
+                f"{path} is one of LOCATIONS and would be overwritten; choose another file.", param_hint="--list-stored"
+            )
+    try:
+        with open(path, "rb") as stream:
+            beginning = stream.readline(_LONGEST_LINE)
+    except OSError as error:
+        raise click.BadParameter(f"{path} cannot be read: {error.strerror}.", param_hint="--list-stored") from None
+    if beginning and not (beginning.startswith(b"/") or b"://" in beginning):
+        raise click.BadParameter(
+            f"{path} exists and is not a list of originals; choose another file, or remove it.",
+            param_hint="--list-stored",
+        )
 
 
 def _write_list(path: str, originals: Sequence[str]) -> None:
