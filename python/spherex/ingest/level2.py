@@ -386,7 +386,7 @@ class Level2Translator(FileTranslator):
         image = _image_of(structure)
         try:
             observation, detector = identity_of(image.cards)
-        except (HeaderError, ProductError) as error:
+        except ProductError as error:
             raise DescriptionError(f"{error}; fix the header or leave the file out") from None
         return self._key(observation, detector, self._run_of(structure.uri, detector))
 
@@ -429,7 +429,7 @@ class Level2Translator(FileTranslator):
             shape = shape_of(hdu)
             exposure = self._exposure(observation, hdu.cards)
             place = self._place(observation, detector, hdu, shape)
-        except (HeaderError, ProductError) as error:
+        except ProductError as error:
             raise DescriptionError(f"{error}; fix the header or leave the file out") from None
         is_cutout = shape != FRAME_SHAPE
         names = {hdu.name for hdu in structure.hdus}

@@ -132,10 +132,10 @@ class SimulatedTranslator(FileTranslator):
             self._check_identity(key, hdu.cards)
             exposure = self._exposure(key, hdu.cards)
             region = self._region(hdu)
-        except ProductError as error:
-            raise DescriptionError(f"{error}; fix it or leave the file out") from None
         except HeaderError as error:
             raise DescriptionError(f"{error}; fix the header of HDU {IMAGE} or leave the file out") from None
+        except ProductError as error:
+            raise DescriptionError(f"{error}; fix it or leave the file out") from None
         unknown = [name for name, value in (("WCS", region), ("time", exposure.values["timespan"])) if value is None]
         place = RecordDescription(
             "exposure_detector_region",
