@@ -229,7 +229,33 @@ def test_a_damaged_keyword_is_a_damaged_file(tmp_path: Path) -> None:
             product.bbox()
 
 
-@pytest.mark.parametrize(("value", "detector"), [(3, 3), ("3", 3), (" 6 ", 6), ("", None), (None, None)])
+@pytest.mark.parametrize("scale", ["TDB", "GPS"])
+def test_a_middle_alone_has_a_known_scale_too(scale: str) -> None:
+    with pytest.raises(HeaderError, match=f"the time scale '{scale}' is neither UTC nor TAI"):
+        exposure_middle({"MJD-AVG": 61027.2, "TIMESYS": scale})
+
+
+@pytest.mark.parametrize(
+    ("keyword", "read"),
+    [
+        ("MJD-BEG", exposure_times),
+        ("MJD-AVG", exposure_middle),
+        ("DATE-END", exposure_times),
+        ("DATE", date_written),
+        ("DETECTOR", lambda header: detector_of(header, DETECTOR_IDS)),
+        ("VERSION", version_of),
+        ("BUNIT", bunit_of),
+    ],
+)
+def test_a_damaged_card_of_an_astropy_header_is_a_header_error(tmp_path: Path, keyword: str, read: Any) -> None:
+    header = header_of(tmp_path, f"{keyword:8}= 8.5 8.5")
+    with pytest.raises(HeaderError, match=f"{keyword} in the header has no valid value"):
+        read(header)
+
+
+@pytest.mark.parametrize(
+    ("value", "detector"), [(3, 3), (np.int64(3), 3), ("3", 3), (" 6 ", 6), ("", None), (None, None)]
+)
 def test_detectors(value: Any, detector: int | None) -> None:
     assert detector_of({"DETECTOR": value}, DETECTOR_IDS) == detector
 

@@ -300,11 +300,23 @@ def test_what_does_not_fit_is_refused_by_name(handles, other, message):
         combine(inputs)
 
 
-@pytest.mark.parametrize(("scales", "expected"), [((None, "UTC"), 4.0), (("TAI", "TAI"), 4.0), (("UTC", "TAI"), None)])
-def test_times_of_different_scales_are_not_mixed(handles, scales, expected):
-    cards = [{"MJD-BEG": begin, "TIMESYS": scale} for begin, scale in zip((5.0, 4.0), scales, strict=True)]
+@pytest.mark.parametrize(
+    ("begins", "scales", "expected"),
+    [
+        ((5.0, 4.0), (None, "UTC"), 4.0),
+        ((5.0, 4.0), ("TAI", "TAI"), 4.0),
+        ((5.0, 4.0), ("TAI", "tai"), 4.0),
+        ((5.0, 4.0), ("UTC", "TAI"), None),
+        # The same number, but 37 s apart.
+        ((4.0, 4.0), ("UTC", "TAI"), None),
+    ],
+)
+def test_times_of_different_scales_are_not_mixed(handles, begins, scales, expected):
+    cards = [{"MJD-BEG": begin, "TIMESYS": scale} for begin, scale in zip(begins, scales, strict=True)]
     output = combine(handles([make(1.0, cards=one) for one in cards]))
     assert output.header.get("MJD-BEG") == expected
+    if expected is not None:
+        assert output.header["TIMESYS"] == (scales[0] or "UTC")
 
 
 def test_an_unknown_exposure_time_of_counts_is_refused(handles):

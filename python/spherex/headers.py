@@ -20,6 +20,7 @@ __all__ = [
     "tai_nanoseconds",
     "text_of",
     "time_at",
+    "time_scale_of",
     "unit_name",
     "unit_of",
     "version_of",
@@ -44,6 +45,17 @@ from spherex.errors import HeaderError
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
+
+
+_NUMBERS = (int, float, np.integer, np.floating)
+
+
+def _value_of(cards: Mapping[str, Any], keyword: str) -> Any:
+    """Return the value of a keyword, `None` if it is missing or has no value."""
+    try:
+        return cards.get(keyword)
+    except VerifyError:
+        raise HeaderError(f"{keyword} in the header has no valid value") from None
 
 
 def number_of(
@@ -80,10 +92,12 @@ def number_of(
         value = cards.get(keyword)
     except VerifyError:
         raise HeaderError(f"{keyword} {where} is not a number") from None
+    if type(value) is float and math.isfinite(value) and least <= value <= most:
+        # Nearly all values: ingest reads fifty of them from each file.
+        return value
     if value is None:
         return None
-    is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value):
+    if not isinstance(value, _NUMBERS) or isinstance(value, bool) or not math.isfinite(value):
         raise HeaderError(f"{keyword} {where} is not a number: {value!r}")
     if not least <= value <= most:
         limits = f"{least:g} to {most:g}" if math.isfinite(most) else f"{least:g} or more"
@@ -106,7 +120,7 @@ def text_of(cards: Mapping[str, Any], keyword: str) -> str | None:
     text
         `None` if the keyword is missing or its value is empty.
     """
-    value = cards.get(keyword)
+    value = _value_of(cards, keyword)
     return None if value is None or value == "" else str(value)
 
 
@@ -130,8 +144,8 @@ def detector_of(cards: Mapping[str, Any], detectors: Sequence[int]) -> int | Non
     HeaderError
         If the value is not the number of a detector.
     """
-    value = cards.get("DETECTOR")
-    text = str(value).strip() if isinstance(value, int | str) else None
+    value = _value_of(cards, "DETECTOR")
+    text = str(value).strip() if isinstance(value, int | np.integer | str) else None
     if value is None or text == "":
         return None
     for detector in detectors:
@@ -181,6 +195,7 @@ def tai_nanoseconds(mjd: ArrayLike, scale: str = "UTC") -> NDArray[np.int64]:
     HeaderError
         If the scale is another one.
     """
+    _check_scale(scale)
     tai = np.asarray(mjd, float)
     if scale == "UTC":
         with warnings.catch_warnings():
@@ -188,10 +203,13 @@ def tai_nanoseconds(mjd: ArrayLike, scale: str = "UTC") -> NDArray[np.int64]:
             # simulations are later than that.
             warnings.simplefilter("ignore", erfa.ErfaWarning)
             _, tai = erfa.utctai(_MJD_ZERO, tai)
-    elif scale != "TAI":
-        raise HeaderError(f"the time scale {scale!r} is neither UTC nor TAI")
     microseconds: NDArray[np.int64] = np.rint((tai - _MJD_1970) * _SECONDS_PER_DAY * 1e6).astype(np.int64)
     return microseconds * 1000
+
+
+def _check_scale(scale: str) -> None:
+    if scale not in ("UTC", "TAI"):
+        raise HeaderError(f"the time scale {scale!r} is neither UTC nor TAI")
 
 
 def time_at(nanoseconds: ArrayLike, scale: str = "TAI") -> Time:
@@ -264,7 +282,7 @@ def exposure_times(cards: Mapping[str, Any]) -> tuple[int, int] | None:
     middle = _mjd_of(cards, "AVG")
     if middle is not None and not begin - _SAME_DATE <= middle <= end + _SAME_DATE:
         raise HeaderError(f"the middle {middle!r} is not between the begin {begin!r} and the end {end!r}")
-    return _nanoseconds(begin, end, _time_scale(cards))
+    return _nanoseconds(begin, end, time_scale_of(cards))
 
 
 def exposure_middle(cards: Mapping[str, Any]) -> Time | None:
@@ -291,13 +309,15 @@ def exposure_middle(cards: Mapping[str, Any]) -> Time | None:
     has_limits = limits is not None and all(cards.get(f"MJD-{name}") is not None for name in ("BEG", "END"))
     middle = None if has_limits and cards.get("MJD-AVG") is None else _mjd_of(cards, "AVG")
     if middle is not None:
-        return _in_utc(Time(middle, format="mjd", scale=_time_scale(cards).lower()))
+        scale = time_scale_of(cards)
+        _check_scale(scale)
+        return _in_utc(Time(middle, format="mjd", scale=scale.lower()))
     return None if limits is None else time_at(sum(limits) // 2, "UTC")
 
 
 def _mjd_of(cards: Mapping[str, Any], name: str) -> float | None:
     """Return the modified Julian date in MJD-``name``, or else in DATE-``name``; both must agree."""
-    number, text = cards.get(f"MJD-{name}"), cards.get(f"DATE-{name}")
+    number, text = _value_of(cards, f"MJD-{name}"), _value_of(cards, f"DATE-{name}")
     if isinstance(number, bool) or not isinstance(number, int | float | None):
         raise HeaderError(f"MJD-{name} is not a date: {number!r}")
     from_text = None if text is None else _MJD_1970 + (_moment(f"DATE-{name}", text) - _EPOCH) / _ONE_DAY
@@ -348,8 +368,15 @@ def date_written(cards: Mapping[str, Any]) -> datetime.datetime | None:
     return moment if "T" in text else moment + _ONE_DAY
 
 
-def _time_scale(cards: Mapping[str, Any]) -> str:
-    return str(cards.get("TIMESYS") or "UTC").strip().upper()
+def time_scale_of(cards: Mapping[str, Any]) -> str:
+    """Return the time scale of a header in upper case.
+
+    Parameters
+    ----------
+    cards
+        Header with TIMESYS; UTC by default.
+    """
+    return str(_value_of(cards, "TIMESYS") or "UTC").strip().upper()
 
 
 @functools.lru_cache(64)
@@ -451,7 +478,7 @@ def bunit_of(cards: Mapping[str, Any], where: str = "in the header") -> UnitBase
     HeaderError
         If astropy does not know the unit.
     """
-    name = str(cards.get(BUNIT) or "").strip()
+    name = str(_value_of(cards, BUNIT) or "").strip()
     try:
         return unit_of(name) if name else None
     except ValueError:

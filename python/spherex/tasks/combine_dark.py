@@ -11,6 +11,7 @@ import lsst.pipe.base.connectionTypes as cT  # noqa: N812
 import numpy as np
 
 from spherex.detectors import COMBINED_DARK_TYPE, DARK_TYPE
+from spherex.headers import time_scale_of
 
 from .clipping import Clipped, clip, find_deviant_pixels, is_robust
 from .compatibility import EXPOSURE_TIME, exposure_time_of, is_rate
@@ -43,13 +44,16 @@ def merged_header(headers: Sequence[Header]) -> Header:
     first = headers[0]
     merged = first.copy()
     replace_celestial_wcs(merged, None)
-    has_one_scale = len({header.get("TIMESYS") or "UTC" for header in headers}) == 1
+    scales = {time_scale_of(header) for header in headers}
     for keyword in dict.fromkeys(merged):
         values = [header.get(keyword) for header in headers]
-        if keyword in _BEGIN + _END and has_one_scale and None not in values:
+        if keyword in _BEGIN + _END and len(scales) == 1 and None not in values:
             merged[keyword] = min(values) if keyword in _BEGIN else max(values)
-        elif keyword in _COMMENTARY or any(value != values[0] for value in values):
+        elif keyword in _BEGIN + _END + _COMMENTARY or any(value != values[0] for value in values):
             merged.remove(keyword, remove_all=True)
+    if len(scales) == 1 and "TIMESYS" in first:
+        # Headers may write one scale in several ways.
+        merged["TIMESYS"] = scales.pop()
     return merged
 
 
