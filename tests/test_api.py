@@ -228,6 +228,17 @@ def test_an_image_without_psf_or_wavelength_gives_the_reason(folder: Path) -> No
     assert np.isnan(found["flux"][0])
 
 
+def test_a_wrong_exposure_id_is_a_user_error(folder: Path) -> None:
+    image = spherex.read(folder / "image.fits")
+    image.header["EXPIDN"] = 7
+    with pytest.raises(spherex.UserError, match="EXPIDN in the header: 7 is not an integer exposure ID"):
+        spherex.measure_targets(image, STAR)
+    del image.header["EXPIDN"]
+    found = spherex.measure_targets(image, STAR)
+    assert found is not None
+    assert found["exposure"][0] == -1
+
+
 def test_units_of_targets_are_converted() -> None:
     table = QTable({"name": ["a"], "ra": [3.0] * u.hourangle, "dec": [30.0] * u.arcmin})
     table["pmra"], table["pmdec"], table["ref_epoch"] = [1.0] * u.arcsec / u.yr, [-2.0] * u.mas / u.yr, 2016.0

@@ -14,7 +14,7 @@ from astropy.wcs import WCS
 
 from spherex.archive import CBAND, CWAVE
 from spherex.detectors import FRAME_SHAPE
-from spherex.errors import HeaderError, ProductError
+from spherex.errors import ProductError
 from spherex.headers import BUNIT, bunit_of
 
 from .wcs import alternative_cards, alternative_wcs
@@ -250,10 +250,7 @@ def plane_unit(name: str, shape: tuple[int, ...], cards: Mapping[str, Any]) -> U
     """
     if tuple(shape) != FRAME_SHAPE:
         raise ProductError(f"plane {name} has shape {tuple(shape)}, not {FRAME_SHAPE} (rows, columns) as the frame")
-    try:
-        unit = bunit_of(cards, f"of plane {name}") or units.um
-    except HeaderError as error:
-        raise ProductError(str(error)) from None
+    unit = bunit_of(cards, f"of plane {name}") or units.um
     if not unit.is_equivalent(units.um):
         raise ProductError(f"{BUNIT} of plane {name} is {str(unit)!r}, which is not a unit of length")
     return unit

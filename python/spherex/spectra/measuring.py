@@ -162,11 +162,15 @@ def _measure(
     settings = settings or MeasureSettings()
     header = source.header()
     try:
-        wcs, time = celestial_wcs(header), exposure_middle(header)
+        wcs = celestial_wcs(header)
     except ValueError as error:
-        raise ProductError(f"the header has no valid celestial coordinates or no time: {error}") from error
+        raise ProductError(f"the celestial coordinates in the header are not valid: {error}") from error
     if wcs is None:
         raise ProductError("the image has no celestial coordinates")
+    try:
+        time = exposure_middle(header)
+    except HeaderError as error:
+        raise ProductError(f"the header has no time: {error}") from error
     if time is None:
         raise ProductError("the header has no time (MJD-AVG, or MJD-BEG and MJD-END, or the same with DATE)")
     sky = positions_at(targets, time)
@@ -263,7 +267,7 @@ class TargetRows:
         """Write an error of the image into the column ``reason`` instead of raising it."""
         try:
             yield
-        except (HeaderError, ProductError) as error:
+        except ProductError as error:
             self._add_reason(f"{failure}: {' '.join(str(error).split())}", rows)
 
     def _add_reason(self, reason: str, rows: Any) -> None:

@@ -12,8 +12,9 @@ from astropy import units
 from astropy.coordinates import SkyCoord
 from astropy.table import Table
 
+from spherex.archive import ObservationId
 from spherex.detectors import DETECTOR_IDS
-from spherex.errors import CatalogError, ProductError
+from spherex.errors import ArchiveNameError, CatalogError, HeaderError, ProductError
 from spherex.fits import open_product
 from spherex.headers import detector_of
 from spherex.image import SPHERExImage
@@ -133,11 +134,19 @@ def identity_of(header: Header) -> dict[str, Any]:
     ----------
     header
         Header of the image. Columns without a header keyword are left out.
+
+    Raises
+    ------
+    HeaderError
+        If DETECTOR or EXPIDN has a wrong value.
     """
     columns = {"detector": detector_of(header, DETECTOR_IDS)}
-    if isinstance(header.get("EXPIDN"), int):
-        # The last digit of EXPIDN is the detector.
-        columns["exposure"] = header["EXPIDN"] // 10
+    if header.get("EXPIDN") is not None:
+        try:
+            observation, _ = ObservationId.from_expidn(header["EXPIDN"])
+        except ArchiveNameError as error:
+            raise HeaderError(f"EXPIDN in the header: {error}") from None
+        columns["exposure"] = observation.exposure
     return {name: value for name, value in columns.items() if value is not None}
 
 
