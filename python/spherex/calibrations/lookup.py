@@ -300,28 +300,27 @@ def explain_missing(missing: Iterable[MissingCalibration]) -> str:
     by_detector: dict[tuple[object, bool], list[MissingCalibration]] = {}
     for quantum in missing:
         by_detector.setdefault((quantum.data_id["detector"], quantum.time is None), []).append(quantum)
-    lines = [_line(quanta) for _, quanta in sorted(by_detector.items())]
-    return "\n".join(lines[:_MOST_LINES] + ([f"... and {len(lines) - _MOST_LINES} more"] * (len(lines) > _MOST_LINES)))
-
-
-def _line(quanta: list[MissingCalibration]) -> str:
-    times = [quantum.time for quantum in quanta if quantum.time is not None]
-    first = min(quanta, key=lambda quantum: quantum.time or 0)
-    exposures = f"exposure {first.data_id['exposure']}"
-    if len(quanta) > 1:
-        exposures += f" and {len(quanta) - 1} more"
-    where = f"detector {first.data_id['detector']}, {exposures}"
-    if not times:
-        return (
-            f"No {first.dataset_type} can be chosen for {where}: the repository does not know the time of the "
-            "exposure. Ingest it again with --update-records, from files whose headers contain the time."
+    lines = []
+    for _, quanta in sorted(by_detector.items()):
+        times = [quantum.time for quantum in quanta if quantum.time is not None]
+        first = min(quanta, key=lambda quantum: quantum.time or 0)
+        exposures = f"exposure {first.data_id['exposure']}"
+        if len(quanta) > 1:
+            exposures += f" and {len(quanta) - 1} more"
+        where = f"detector {first.data_id['detector']}, {exposures}"
+        if not times:
+            lines.append(
+                f"No {first.dataset_type} can be chosen for {where}: the repository does not know the time of the "
+                "exposure. Ingest it again with --update-records, from files whose headers contain the time."
+            )
+            continue
+        limits = time_at([min(times), max(times)])
+        limits.precision = 6
+        begin, end = limits.isot
+        lines.append(
+            f"No {first.dataset_type} for {where}, is valid at {begin if begin == end else f'{begin} to {end}'} (TAI, "
+            f"middle of the exposure) in {', '.join(first.collections)}. Certify one, and name its collection with "
+            f"-i: butler certify-calibrations REPO RUN CALIBRATION_COLLECTION {first.dataset_type} --begin-date BEGIN "
+            "--end-date END"
         )
-    limits = time_at([min(times), max(times)])
-    limits.precision = 6
-    begin, end = limits.isot
-    return (
-        f"No {first.dataset_type} for {where}, is valid at {begin if begin == end else f'{begin} to {end}'} (TAI, "
-        f"middle of the exposure) in {', '.join(first.collections)}. Certify one, and name its collection with -i: "
-        f"butler certify-calibrations REPO RUN CALIBRATION_COLLECTION {first.dataset_type} --begin-date BEGIN "
-        "--end-date END"
-    )
+    return "\n".join(lines[:_MOST_LINES] + ([f"... and {len(lines) - _MOST_LINES} more"] * (len(lines) > _MOST_LINES)))
