@@ -228,6 +228,18 @@ def test_an_image_without_psf_or_wavelength_gives_the_reason(folder: Path) -> No
     assert np.isnan(found["flux"][0])
 
 
+def test_a_wcs_set_by_hand_counts_in_memory_as_in_a_file(folder: Path, tmp_path: Path) -> None:
+    image = spherex.read(folder / "image.fits")
+    before = spherex.measure_targets(image, STAR)
+    image.wcs.wcs.crpix += 2
+    after = spherex.measure_targets(image, STAR)
+    spherex.write(image, tmp_path / "moved.fits")
+    written = spherex.measure_targets(tmp_path / "moved.fits", STAR)
+    for name in "xy":
+        assert after[name][0] - before[name][0] == pytest.approx(2, abs=0.1)
+        assert after[name][0] == pytest.approx(written[name][0], abs=1e-6)
+
+
 def test_a_wrong_exposure_id_is_a_user_error(folder: Path) -> None:
     image = spherex.read(folder / "image.fits")
     image.header["EXPIDN"] = 7

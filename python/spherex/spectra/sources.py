@@ -17,7 +17,7 @@ from spherex.detectors import DETECTOR_IDS
 from spherex.errors import ArchiveNameError, CatalogError, HeaderError, ProductError
 from spherex.fits import open_product
 from spherex.headers import detector_of
-from spherex.image import SPHERExImage
+from spherex.image import SPHERExImage, replace_celestial_wcs
 from spherex.photometry import Profiles
 
 from .inputs import ImageSource
@@ -77,8 +77,10 @@ class MemorySource:
         self._image = image
 
     def header(self) -> Header:
-        """Return the header of the whole image, with NAXIS1 and NAXIS2."""
+        """Return the header of the whole image, with NAXIS1 and NAXIS2, and with a WCS that was set by hand."""
         header = self._image.header.copy()
+        if not self._image.wcs_is_in_header:
+            replace_celestial_wcs(header, self._image.wcs)
         header["NAXIS1"], header["NAXIS2"] = self._image.shape[::-1]
         return header
 
