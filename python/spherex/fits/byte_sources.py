@@ -168,7 +168,12 @@ def read_many(
     calls = zip(*arguments, strict=True)
     if threads == 1:
         for call in calls:
-            yield _done(read, call)
+            future: concurrent.futures.Future[Answer] = concurrent.futures.Future()
+            try:
+                future.set_result(read(*call))
+            except Exception as error:
+                future.set_exception(error)
+            yield future
         return
     waiting: collections.deque[concurrent.futures.Future[Answer]] = collections.deque()
     with concurrent.futures.ThreadPoolExecutor(threads) as pool:
@@ -183,12 +188,3 @@ def read_many(
         finally:
             for future in waiting:
                 future.cancel()
-
-
-def _done(read: Callable[..., Answer], arguments: tuple[Any, ...]) -> concurrent.futures.Future[Answer]:
-    future: concurrent.futures.Future[Answer] = concurrent.futures.Future()
-    try:
-        future.set_result(read(*arguments))
-    except Exception as error:
-        future.set_exception(error)
-    return future

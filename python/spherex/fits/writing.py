@@ -172,8 +172,15 @@ def write_product(
     (10, 20)
     """
     if not isinstance(path, str | os.PathLike) or "://" in str(path):
-        _write_to_uri(image, path, recipe, overwrite, provenance)
-        return
+        from lsst.resources import ResourcePath
+
+        uri = ResourcePath(str(path) if isinstance(path, os.PathLike) else path)
+        if not uri.isLocal:
+            with ResourcePath.temporary_uri(suffix=".fits") as temporary:
+                write_product(image, temporary.ospath, recipe, provenance=provenance)
+                uri.transfer_from(temporary, transfer="copy", overwrite=overwrite)
+            return
+        path = uri.ospath
     recipe = recipe or WriteRecipe()
     own = _own_planes(image, recipe, provenance)
     exclusive = 0 if overwrite else os.O_EXCL
@@ -189,24 +196,6 @@ def write_product(
             # A truncated product would look like one without the later planes.
             os.unlink(path)
             raise
-
-
-def _write_to_uri(
-    image: SPHERExImage,
-    uri: Any,
-    recipe: WriteRecipe | None,
-    overwrite: bool,
-    provenance: Mapping[str, Any] | None,
-) -> None:
-    from lsst.resources import ResourcePath
-
-    target = ResourcePath(uri)
-    if target.isLocal:
-        write_product(image, target.ospath, recipe, overwrite=overwrite, provenance=provenance)
-        return
-    with ResourcePath.temporary_uri(suffix=".fits") as temporary:
-        write_product(image, temporary.ospath, recipe, provenance=provenance)
-        target.transfer_from(temporary, transfer="copy", overwrite=overwrite)
 
 
 def _own_planes(
@@ -281,21 +270,15 @@ def _write_plane(
     if compression is None:
         hdu = fits.ImageHDU(pixels, header=header, name=name or None)
     else:
-        hdu = fits.CompImageHDU(pixels, header=header, name=name, **_options(pixels, compression))
+        options: dict[str, Any] = {"compression_type": compression.algorithm, "tile_shape": compression.tile}
+        if np.issubdtype(pixels.dtype, np.floating):
+            if compression.quantize_level is None:
+                # Level zero: astropy does not round.
+                options["quantize_level"] = 0.0
+            else:
+                options |= {"quantize_level": compression.quantize_level, "quantize_method": 2, "dither_seed": -1}
+        hdu = fits.CompImageHDU(pixels, header=header, name=name, **options)
     stream.write(_through_astropy(hdu, checksum))
-
-
-def _options(pixels: np.ndarray, compression: Compression) -> dict[str, Any]:
-    options: dict[str, Any] = {"compression_type": compression.algorithm, "tile_shape": compression.tile}
-    if np.issubdtype(pixels.dtype, np.floating):
-        if compression.quantize_level is None:
-            # Level zero: astropy does not round.
-            options["quantize_level"] = 0.0
-        else:
-            options["quantize_level"] = compression.quantize_level
-            options["quantize_method"] = 2
-            options["dither_seed"] = -1
-    return options
 
 
 def _write_further_plane(stream: BinaryIO, name: str, plane: Plane, checksum: bool) -> None:
