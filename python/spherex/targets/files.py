@@ -227,7 +227,8 @@ def _make_storable(table: Table, name: str, location: str) -> None:
         values = ["" if is_masked else value for value, is_masked in zip(column.tolist(), mask, strict=True)]
         if not all(isinstance(value, str) for value in values):
             raise CatalogError(f"{location}: column {name} has values of any kind or of any number: remove it.")
-        table[name] = type(column)(values, **_attributes(column), **({"mask": mask} if mask.any() else {}))
+        attributes = {key: getattr(column, key) for key in ("name", "unit", "description")}
+        table[name] = type(column)(values, **attributes, **({"mask": mask} if mask.any() else {}))
     elif not column.dtype.isnative:
         # FITS has another byte order, which parquet does not support.
         table[name] = column.astype(column.dtype.newbyteorder("="))
@@ -238,10 +239,6 @@ def _make_storable(table: Table, name: str, location: str) -> None:
             f"{location}: column {name} has values of type {column.dtype.name}, which parquet does not support: "
             "remove it."
         ) from None
-
-
-def _attributes(column: Any) -> dict[str, Any]:
-    return {name: getattr(column, name) for name in ("name", "unit", "description")}
 
 
 EXTENSIONS: Mapping[str, tuple[str, _Reader]] = {
@@ -305,6 +302,8 @@ def read_catalog(location: str, chosen: Mapping[str, str] | None = None) -> Tabl
     CatalogError
         If the file cannot be read, or a column is missing or cannot be used.
     """
+    from astropy.table import Column, Table
+
     chosen = chosen or {}
     table, is_typed = read_table(
         location, {name.lower() for name in (chosen.get("name"), *COLUMNS["name"].names) if name}
@@ -325,7 +324,14 @@ def read_catalog(location: str, chosen: Mapping[str, str] | None = None) -> Tabl
         name: _texts(table[column], location) if name == "name" else _numbers(table[column], name, location)
         for name, column in used.items()
     }
-    return _renamed(table, values, set(used.values()), is_typed)
+    renamed = Table(meta={})
+    for name, array in values.items():
+        renamed[name] = Column(array, unit=COLUMNS[name].unit)
+    for name in table.colnames:
+        if name not in used.values():
+            key = free_name(name, renamed.colnames)
+            renamed[key] = table[name] if is_typed else numbers_if_all_are(table[name])
+    return renamed
 
 
 def _check_motion(found: Mapping[str, str | None], chosen: Mapping[str, str], location: str) -> None:
@@ -414,16 +420,3 @@ def _parsed(column: Any, name: str, location: str) -> Iterator[float]:
             f"{', '.join(bad[:_MOST_EXAMPLES])}{more}; choose another with --{name.replace('_', '-')}-column, or write "
             "numbers."
         )
-
-
-def _renamed(table: Table, values: Mapping[str, NDArray[Any]], taken: set[str], is_typed: bool) -> Table:
-    from astropy.table import Column, Table
-
-    renamed = Table(meta={})
-    for name, array in values.items():
-        renamed[name] = Column(array, unit=COLUMNS[name].unit)
-    for name in table.colnames:
-        if name not in taken:
-            key = free_name(name, renamed.colnames)
-            renamed[key] = table[name] if is_typed else numbers_if_all_are(table[name])
-    return renamed

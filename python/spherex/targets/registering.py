@@ -19,7 +19,7 @@ from spherex.errors import CatalogError
 if TYPE_CHECKING:
     from astropy.table import Table
     from lsst.daf.butler import Butler, DatasetType, DimensionRecord
-    from lsst.sphgeom import Pixelization, Region
+    from lsst.sphgeom import Pixelization
 
 
 _REACH = 62.0
@@ -54,40 +54,26 @@ def target_records(catalog: str, table: Table) -> Iterator[dict[str, Any]]:
         For `lsst.daf.butler.registry.Registry.insertDimensionData`, with a region
         that contains the target during the mission.
     """
+    from lsst.sphgeom import Angle, Circle, LonLat, UnitVector3d
+
     names = np.asarray(table["name"], dtype=str).tolist()
     ra, dec = (np.asarray(table[name], dtype=float).tolist() for name in ("ra", "dec"))
-    for name, lon, lat, radius in zip(names, ra, dec, _radii(table), strict=True):
-        yield {
-            "catalog": catalog,
-            "patch": _patch_of(lon, lat),
-            "name": name,
-            "ra": lon,
-            "dec": lat,
-            "region": _circle(lon, lat, radius),
-        }
-
-
-def _radii(table: Table) -> list[float]:
-    """Return the radius of each region in arcsec."""
+    # In arcsec.
     radii = np.full(len(table), _REACH)
     if "pmra" in table.colnames:
         pmra, pmdec, epoch = (np.asarray(table[name], dtype=float) for name in ("pmra", "pmdec", "ref_epoch"))
         years = np.max([np.abs(year - epoch) for year in _MISSION], axis=0)
         radii += np.nan_to_num(np.hypot(pmra, pmdec) * years * _MILLIARCSEC)
-    return radii.tolist()
-
-
-def _circle(ra: float, dec: float, radius: float) -> Region:
-    from lsst.sphgeom import Angle, Circle, LonLat, UnitVector3d
-
-    return Circle(UnitVector3d(LonLat.fromDegrees(ra, dec)), Angle(math.radians(radius / 3600)))
-
-
-def _patch_of(ra: float, dec: float) -> int:
-    """Return the number of the patch that a position (deg) belongs to."""
-    from lsst.sphgeom import LonLat, UnitVector3d
-
-    return _patches().index(UnitVector3d(LonLat.fromDegrees(ra, dec)))
+    for name, lon, lat, radius in zip(names, ra, dec, radii.tolist(), strict=True):
+        position = UnitVector3d(LonLat.fromDegrees(lon, lat))
+        yield {
+            "catalog": catalog,
+            "patch": _patches().index(position),
+            "name": name,
+            "ra": lon,
+            "dec": lat,
+            "region": Circle(position, Angle(math.radians(radius / 3600))),
+        }
 
 
 @functools.cache
@@ -184,10 +170,18 @@ def register_catalog(
     """
     _check_dataset_type(butler)
     chain = catalog_collection(name)
-    known = {record.name: record for record in _records(butler, name)}
+    known: dict[str, DimensionRecord] = {}
+    if butler.query_dimension_records("catalog", where="catalog = name", bind={"name": name}, explain=False):
+        records = butler.query_dimension_records("target", catalog=name, limit=None, explain=False)
+        known = {record.name: record for record in records}
     names = np.asarray(table["name"], dtype=str).tolist()
     new = set(names) - known.keys()
-    changed = {record["name"] for record in target_records(name, table) if _is_other(record, known.get(record["name"]))}
+    changed = {
+        record["name"]
+        for record in target_records(name, table)
+        if (old := known.get(record["name"])) is not None
+        and any(getattr(old, field) != record[field] for field in ("ra", "dec", "region"))
+    }
     counts = Registration(len(new), len(changed), len(names) - len(new) - len(changed), len(known.keys() - set(names)))
     present = _catalog(butler, name, chain)
     if present is not None and not new and not changed and _is_same_table(present, table):
@@ -277,16 +271,6 @@ def _check_dataset_type(butler: Butler) -> None:
         )
 
 
-def _records(butler: Butler, name: str) -> list[DimensionRecord]:
-    if not butler.query_dimension_records("catalog", where="catalog = name", bind={"name": name}, explain=False):
-        return []
-    return butler.query_dimension_records("target", catalog=name, limit=None, explain=False)
-
-
-def _is_other(record: dict[str, Any], known: DimensionRecord | None) -> bool:
-    return known is not None and any(getattr(known, name) != record[name] for name in ("ra", "dec", "region"))
-
-
 def _catalog(butler: Butler, name: str, chain: str) -> Table | None:
     from lsst.daf.butler import MissingCollectionError, MissingDatasetTypeError
 
@@ -300,15 +284,14 @@ def _catalog(butler: Butler, name: str, chain: str) -> Table | None:
 def _is_same_table(first: Table, second: Table) -> bool:
     if first.colnames != second.colnames or len(first) != len(second):
         return False
-    return all(_is_same_column(first[name], second[name]) for name in first.colnames)
-
-
-def _is_same_column(first: Any, second: Any) -> bool:
-    if str(first.unit) != str(second.unit):
-        return False
-    one, other = (np.ma.asarray(column) for column in (first, second))
-    if not np.array_equal(np.ma.getmaskarray(one), np.ma.getmaskarray(other)):
-        return False
-    is_known = ~np.ma.getmaskarray(one)
-    numbers = one.dtype.kind in "fc" and other.dtype.kind in "fc"
-    return np.array_equal(np.asarray(one)[is_known], np.asarray(other)[is_known], equal_nan=numbers)
+    for name in first.colnames:
+        if str(first[name].unit) != str(second[name].unit):
+            return False
+        one, other = (np.ma.asarray(table[name]) for table in (first, second))
+        if not np.array_equal(np.ma.getmaskarray(one), np.ma.getmaskarray(other)):
+            return False
+        is_known = ~np.ma.getmaskarray(one)
+        numbers = one.dtype.kind in "fc" and other.dtype.kind in "fc"
+        if not np.array_equal(np.asarray(one)[is_known], np.asarray(other)[is_known], equal_nan=numbers):
+            return False
+    return True
