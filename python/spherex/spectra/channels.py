@@ -140,23 +140,19 @@ class Channels:
         """
         detector, wavelength = np.asarray(detector), np.asarray(wavelength, float)
         if self.pixels is not None:
-            number = _value_at(self.pixels, np.asarray(x, float), np.asarray(y, float))
+            rows, columns = self.pixels.shape
+            x, y = np.asarray(x, float), np.asarray(y, float)
+            on_frame = (x >= -0.5) & (y >= -0.5) & (x < columns - 0.5) & (y < rows - 0.5)
+            row, column = (np.floor(axis[on_frame] + 0.5).astype(int) for axis in (y, x))
+            # Outside of the frame, and for NaN, there is no channel.
+            number = np.full(len(x), -1)
+            number[on_frame] = self.pixels[row, column]
             distance = np.where(number[:, np.newaxis] == self.number, 0.0, np.inf)
         else:
             distance = np.abs(wavelength[:, np.newaxis] - self.wavelength)
         distance = np.where(detector[:, np.newaxis] == self.detector, distance, np.inf)
         index = np.argmin(distance, axis=1)
         return np.where(np.isfinite(distance[np.arange(len(index)), index]), index, -1)
-
-
-def _value_at(pixels: NDArray[Any], x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the values of the pixels at positions; -1 outside of the frame and for NaN."""
-    rows, columns = pixels.shape
-    on_frame = (x >= -0.5) & (y >= -0.5) & (x < columns - 0.5) & (y < rows - 0.5)
-    values = np.full(len(x), -1)
-    row, column = (np.floor(axis[on_frame] + 0.5).astype(int) for axis in (y, x))
-    values[on_frame] = pixels[row, column]
-    return values
 
 
 def design_channels() -> Channels:

@@ -350,7 +350,12 @@ class TargetRows:
         # From MJy/sr summed over pixels to uJy.
         for name in _FLUX_COLUMNS:
             values[name][rows] *= values["solid_angle"][rows] * MICROJANSKY
-        values["flag_names"][rows] = _flag_names(fluxes.flags, flag_table)
+        # Many targets have the same flags.
+        names = {
+            flags: " ".join(name for name in flag_table if flags >> flag_table[name] & 1)
+            for flags in set(fluxes.flags.tolist())
+        }
+        values["flag_names"][rows] = [names[flags] for flags in fluxes.flags.tolist()]
         is_sloping = np.isfinite(slopes).all(axis=1) & slopes.any(axis=1)
         method = np.where(is_sloping, "constant + slope along wavelength", "constant")
         values["background_method"][rows] = np.char.add(method, np.where(fluxes.is_clipped, ", clipped", ""))
@@ -389,12 +394,6 @@ def _mask(image: SPHERExImage, names: tuple[str, ...]) -> NDArray[np.bool_]:
             except ValueError as error:
                 raise ProductError(str(error)) from error
     return mask
-
-
-def _flag_names(flags: NDArray[np.int64], table: FlagTable) -> list[str]:
-    # Many targets have the same flags.
-    names = {value: " ".join(name for name in table if value >> table[name] & 1) for value in set(flags.tolist())}
-    return [names[value] for value in flags.tolist()]
 
 
 def airglow_slopes(

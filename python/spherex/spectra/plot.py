@@ -79,7 +79,15 @@ def plot_spectrum(
 
     figure = Figure(figsize=(11, 6), layout="constrained")
     axes = figure.add_subplot()
-    axes.set_title(_title(spectrum) if title is None else title, fontsize=11)
+    if title is None:
+        meta = spectrum.meta
+        parts = [f"{meta.get('catalog', '')} {meta.get('target', '')}".strip()]
+        if "ra" in meta and "dec" in meta:
+            parts.append(f"RA {meta['ra']:.5f}°  Dec {meta['dec']:+.5f}°")
+        number, failed = meta.get("images", len(spectrum)), meta.get("failed", 0)
+        parts.append(f"{number} image{'s' * (number != 1)}" + (f", {failed} without flux" if failed else ""))
+        title = "     ".join(part for part in parts if part)
+    axes.set_title(title, fontsize=11)
     axes.set_xlabel("wavelength (µm)")
     axes.set_ylabel("flux density (µJy)")
     handles = add_spectrum(axes, spectrum, channel_spectrum, flags, most_masked, worst_fit)
@@ -118,8 +126,9 @@ def add_spectrum(
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.axhline(0.0, color="0.4", linewidth=0.8, zorder=1)
     shown = spectrum[(spectrum["reason"] == "") & np.isfinite(spectrum["flux"].value)]
-    is_doubtful = _has_flag(shown, flags) | (np.asarray(shown["masked_fraction"]) > most_masked)
-    is_doubtful |= find_outliers(shown, worst_fit)
+    doubtful = set(flags)
+    is_doubtful = np.array([not doubtful.isdisjoint(text.split()) for text in shown["flag_names"].tolist()], bool)
+    is_doubtful |= (np.asarray(shown["masked_fraction"]) > most_masked) | find_outliers(shown, worst_fit)
     limits = flux_limits(shown, is_doubtful, channel_spectrum)
     if limits is None:
         axes.text(0.5, 0.5, "no measurement with a flux", transform=axes.transAxes, ha="center", va="center")
@@ -191,21 +200,6 @@ def flux_limits(
     typical = np.median(error) if len(error) else 0.0
     room = max(_MARGIN * (high - low), typical, 1e-3 * abs(high)) or 1.0
     return float(low - room), float(high + room)
-
-
-def _title(spectrum: QTable) -> str:
-    meta = spectrum.meta
-    parts = [f"{meta.get('catalog', '')} {meta.get('target', '')}".strip()]
-    if "ra" in meta and "dec" in meta:
-        parts.append(f"RA {meta['ra']:.5f}°  Dec {meta['dec']:+.5f}°")
-    number, failed = meta.get("images", len(spectrum)), meta.get("failed", 0)
-    parts.append(f"{number} image{'s' * (number != 1)}" + (f", {failed} without flux" if failed else ""))
-    return "     ".join(part for part in parts if part)
-
-
-def _has_flag(rows: QTable, flags: Collection[str]) -> NDArray[np.bool_]:
-    wanted = set(flags)
-    return np.array([not wanted.isdisjoint(text.split()) for text in rows["flag_names"].tolist()], bool)
 
 
 def _draw_points(axes: Axes, rows: QTable, colour: str, marker: str) -> None:

@@ -175,7 +175,14 @@ def catalog_of(targets: Table | SkyCoord) -> Table:
         If the table lacks a column, or a column has a wrong unit.
     """
     if isinstance(targets, SkyCoord):
-        return _catalog_of_positions(targets)
+        positions = targets.reshape(-1).icrs
+        catalog = Table({"name": np.arange(1, len(positions) + 1).astype(str)})
+        catalog["ra"], catalog["dec"] = positions.ra.deg, positions.dec.deg
+        if "s" in positions.data.differentials and positions.obstime is not None:
+            catalog["pmra"] = positions.pm_ra_cosdec.to_value("mas/yr")
+            catalog["pmdec"] = positions.pm_dec.to_value("mas/yr")
+            catalog["ref_epoch"] = positions.obstime.tdb.jyear
+        return catalog
     missing = [name for name in ("name", "ra", "dec") if name not in targets.colnames]
     if missing:
         raise CatalogError(f"the table of targets has no column {', '.join(missing)}; it needs name, ra and dec")
@@ -188,15 +195,4 @@ def catalog_of(targets: Table | SkyCoord) -> Table:
         if not unit.is_equivalent(_UNITS[name]):
             raise CatalogError(f"column {name} of the targets is in {unit}; give it in {_UNITS[name]}")
         catalog[name] = np.ma.asarray(targets[name], dtype=float) * unit.to(_UNITS[name])
-    return catalog
-
-
-def _catalog_of_positions(positions: SkyCoord) -> Table:
-    positions = positions.reshape(-1).icrs
-    catalog = Table({"name": np.arange(1, len(positions) + 1).astype(str)})
-    catalog["ra"], catalog["dec"] = positions.ra.deg, positions.dec.deg
-    if "s" in positions.data.differentials and positions.obstime is not None:
-        catalog["pmra"] = positions.pm_ra_cosdec.to_value("mas/yr")
-        catalog["pmdec"] = positions.pm_dec.to_value("mas/yr")
-        catalog["ref_epoch"] = positions.obstime.tdb.jyear
     return catalog

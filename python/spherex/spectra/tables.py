@@ -261,7 +261,11 @@ def gather_spectrum(tables: Sequence[Table | None], meta: Mapping[str, Any] | No
     (4, Unit("uJy"))
     """
     tables = [table for table in tables if table is not None]
-    values = {column.name: _joined(tables, column) for column in COLUMNS}
+    values = {}
+    for column in COLUMNS:
+        # Without tables a column is empty, and keeps its type.
+        blank: NDArray[Any] = np.empty(0, np.int64 if column.dtype is int else column.dtype)
+        values[column.name] = np.concatenate([values_of(table, column) for table in tables] or [blank])
     length = len(values["wavelength"])
     has_failed = values["reason"] != ""
     is_placed = np.isfinite(values["wavelength"])
@@ -270,8 +274,3 @@ def gather_spectrum(tables: Sequence[Table | None], meta: Mapping[str, Any] | No
     order = order[is_placed[order]]
     counts = {"images": length, FAILED: int(np.count_nonzero(has_failed)), UNPLACED: unplaced}
     return make_table({name: column[order] for name, column in values.items()}, len(order), {**(meta or {}), **counts})
-
-
-def _joined(tables: Sequence[Table], column: SpectrumColumn) -> NDArray[Any]:
-    parts = [values_of(table, column) for table in tables]
-    return np.concatenate(parts) if parts else np.empty(0, np.int64 if column.dtype is int else column.dtype)
