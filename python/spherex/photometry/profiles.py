@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -121,8 +120,10 @@ class Profiles:
             up = self._interpolation(rows[batch], points, self._middle[0], height)
             across = self._interpolation(columns[batch], points, self._middle[1], width)
             mixed = np.zeros((len(batch), points, width))
-            for part in _runs(cell_of[batch]):
-                for corner, zone in enumerate(cells[cell_of[batch[part.start]]].tolist()):
+            changes = np.flatnonzero(np.diff(cell_of[batch])) + 1
+            for start, stop in itertools.pairwise([0, *changes.tolist(), len(batch)]):
+                part = slice(start, stop)
+                for corner, zone in enumerate(cells[cell_of[batch[start]]].tolist()):
                     weight = weights[batch[part], corner, None, None]
                     mixed[part] += weight * (up[part] @ self._of_zone(zone))
             values[batch] = mixed @ across.transpose(0, 2, 1)
@@ -178,13 +179,6 @@ class Profiles:
         for tap, weight in enumerate(_cubic(part)):
             np.put_along_axis(matrices, (first + tap - 1)[..., None], weight[..., None], axis=2)
         return matrices
-
-
-def _runs(kinds: NDArray[np.intp]) -> Iterator[slice]:
-    """Yield the slices of equal consecutive values."""
-    ends = np.flatnonzero(np.diff(kinds)) + 1
-    for begin, end in itertools.pairwise([0, *ends.tolist(), len(kinds)]):
-        yield slice(begin, end)
 
 
 def _cubic(part: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:

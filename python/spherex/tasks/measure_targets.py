@@ -407,7 +407,10 @@ class MeasureTargetsTask(pipeBase.PipelineTask):
     def _failed(self, targets: Table, image_ids: Mapping[str, Any], region: Region | None, reason: str) -> Table | None:
         from spherex.spectra import failed_table
 
-        names = np.asarray(targets["name"], dtype=str)[_in_region(targets, region)]
+        names = np.asarray(targets["name"], dtype=str)
+        if region is not None:
+            ra, dec = (np.radians(np.asarray(targets[name], dtype=float)) for name in ("ra", "dec"))
+            names = names[np.asarray(region.contains(ra, dec))]
         return failed_table(names, image_ids, reason) if len(names) else None
 
 
@@ -425,12 +428,3 @@ def _calibrations(spectral_wcs: Any, solid_angles: Any, psf: Any, gains: Any) ->
         psf=read(psf, _read_psf),
         gains=read(gains, _read_map, dimensionless_unscaled),
     )
-
-
-def _in_region(targets: Table, region: Region | None) -> NDArray[np.bool_]:
-    """Return which targets are in a region; all without a region."""
-    if region is None:
-        return np.ones(len(targets), bool)
-    ra, dec = (np.radians(np.asarray(targets[name], dtype=float)) for name in ("ra", "dec"))
-    is_inside: NDArray[np.bool_] = np.asarray(region.contains(ra, dec))
-    return is_inside
