@@ -160,7 +160,7 @@ def find_candidates(butler: Butler, criteria: Criteria) -> Candidates:
     check_filters(butler, criteria)
     try:
         with butler.query() as query:
-            rows = list(_rows(query, criteria, _circle(butler, criteria)))
+            rows = list(_rows(butler, query, criteria))
     except MissingCollectionError as error:
         raise SearchError(f"{first_line(error)}. Name collections with --collections.") from error
     except InvalidQueryError as error:
@@ -184,8 +184,8 @@ def find_candidates(butler: Butler, criteria: Criteria) -> Candidates:
     )
 
 
-def _circle(butler: Butler, criteria: Criteria) -> Circle:
-    """Return the circle that regions must overlap."""
+def _rows(butler: Butler, query: Query, criteria: Criteria) -> Iterator[dict[str, Any]]:
+    """Yield the images whose regions overlap the circle."""
     pixelization = butler.dimensions.commonSkyPix.pixelization
     centre = UnitVector3d(LonLat.fromDegrees(criteria.ra, criteria.dec))
     radius = criteria.radius + MARGIN * PIXEL_SCALE / 3600
@@ -193,10 +193,6 @@ def _circle(butler: Butler, criteria: Criteria) -> Circle:
     if pixelization.envelope(circle).empty():
         # The HEALPix of lsst.sphgeom 30.2026.500 misses small circles, and the Butler then tests every image.
         circle = Circle(centre, Angle.fromDegrees(radius + _ENOUGH))
-    return circle
-
-
-def _rows(query: Query, criteria: Criteria, circle: Circle) -> Iterator[dict[str, Any]]:
     query = query.join_dataset_search(criteria.dataset_type, criteria.collections)
     of = query.expression_factory
     conditions = [of.exposure_detector_region.region.overlaps(circle)]

@@ -171,26 +171,19 @@ def position_of(words: Sequence[str]) -> tuple[float, float]:
     """
     text = " ".join(words)
     if len(words) == 1:
-        named = _position_in_name(text)
-        if named is not None:
-            return named
-        words = text.replace(",", " ").split()
+        from astropy.coordinates import jparser
+
+        try:
+            position = jparser.to_skycoord(text).icrs
+        except ValueError:
+            words = text.replace(",", " ").split()
+        else:
+            return float(position.ra.deg), float(position.dec.deg)
     if len(words) == 2:
         ra, dec = (degrees_of(word.strip(","), text) for word in words)
         return ra, dec
     what = "name that contains its coordinates" if len(words) == 1 else "position"
     raise SearchError(f"{text!r} is not a {what}: {_HINT}.")
-
-
-def _position_in_name(name: str) -> tuple[float, float] | None:
-    """Return the position that a name contains, or `None`."""
-    from astropy.coordinates import jparser
-
-    try:
-        position = jparser.to_skycoord(name).icrs
-    except ValueError:
-        return None
-    return float(position.ra.deg), float(position.dec.deg)
 
 
 def degrees_of(word: str, whole: str | None = None) -> float:

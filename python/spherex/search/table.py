@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from astropy import units
@@ -103,23 +103,19 @@ def format_text(table: Table) -> str:
     text
         Two lines with names and units, and one for each row.
     """
-    shown = [_cells(table[name]) for name in table.colnames if name not in _NOT_IN_TEXT]
-    lines = zip(*shown, strict=True)
-    return "\n".join("  ".join(cells).rstrip() for cells in lines)
-
-
-def _cells(column: Any) -> list[str]:
-    """Return the cells of a column, all of the same width."""
-    mask = np.ma.getmaskarray(column).tolist()
-    spec = column.format or ""
+    shown = []
     # Table.pformat takes 0.27 s for 20,000 images, this 0.07 s. It also adds a line of dashes, and separates columns
     # by one blank.
-    values = np.ma.getdata(column).tolist()
-    texts = ["--" if hidden else format(value, spec) for value, hidden in zip(values, mask, strict=True)]
-    cells = [column.name, "" if column.unit is None else str(column.unit), *texts]
-    width = max(map(len, cells))
-    is_number = column.dtype.kind in "if"
-    return [cell.rjust(width) if is_number else cell.ljust(width) for cell in cells]
+    for column in (table[name] for name in table.colnames if name not in _NOT_IN_TEXT):
+        mask = np.ma.getmaskarray(column).tolist()
+        spec = column.format or ""
+        values = np.ma.getdata(column).tolist()
+        texts = ["--" if hidden else format(value, spec) for value, hidden in zip(values, mask, strict=True)]
+        cells = [column.name, "" if column.unit is None else str(column.unit), *texts]
+        width = max(map(len, cells))
+        is_number = column.dtype.kind in "if"
+        shown.append([cell.rjust(width) if is_number else cell.ljust(width) for cell in cells])
+    return "\n".join("  ".join(line).rstrip() for line in zip(*shown, strict=True))
 
 
 def write_table(table: Table, path: Path) -> None:

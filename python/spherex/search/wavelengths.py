@@ -204,18 +204,19 @@ def _read(
         answers.update({numbers[place]: answer for place, answer in new_answers.items() if answer is not None})
         problems.update({numbers[place]: problem for place, problem in new_problems.items()})
 
-    in_parts = [n for n, ref in enumerate(refs) if ref.datasetType.name == SPECTRAL_WCS_TYPE and _has_ranges(uris[n])]
+    # To read parts of a file is faster than the Butler's copy of the whole file. Fragments are files in an archive.
+    in_parts = [
+        n
+        for n, (ref, uri) in enumerate(zip(refs, uris, strict=True))
+        if ref.datasetType.name == SPECTRAL_WCS_TYPE
+        and uri is not None
+        and not (uri.fragment or uri.getExtension().endswith(".gz"))
+    ]
     read(in_parts, read_planes, threads, places)
     rest = [n for n in range(len(refs)) if n not in answers and n not in problems]
     # A Butler may be used by one thread at a time.
     read(rest, functools.partial(_get, butler), 1, places, refs)
     return answers, problems
-
-
-def _has_ranges(uri: ResourcePath | None) -> bool:
-    """Return whether parts of a file can be read, which is faster than the Butler's copy of the whole file."""
-    # Fragments are files in an archive.
-    return uri is not None and not (uri.fragment or uri.getExtension().endswith(".gz"))
 
 
 def _get(
