@@ -284,24 +284,23 @@ def _in_pixels(size: Any, scales: Sequence[float]) -> tuple[int, int]:
     is_pair = isinstance(size, tuple | list) or getattr(size, "shape", ()) != ()
     sizes = size if is_pair else (size, size)
     try:
-        rows, columns = (_length(length, scale) for length, scale in zip(sizes, scales, strict=True))
+        lengths = []
+        for length, scale in zip(sizes, scales, strict=True):
+            quantity = units.Quantity(length)
+            if quantity.unit in (units.dimensionless_unscaled, units.pix):
+                pixels = float(quantity.value)
+                # Less than a pixel is an angle without its unit.
+                is_size = pixels >= 1
+            else:
+                pixels = quantity.to_value(units.deg) / scale
+                is_size = pixels > 0
+            if not is_size:
+                raise ValueError
+            lengths.append(max(round(pixels), 1))
+        rows, columns = lengths
         return rows, columns
     except (TypeError, ValueError, OverflowError, units.UnitsError):
         raise ValueError(
             "The size of a cutout is one or two angles with a unit (0.01 * units.deg) or numbers of pixels, "
             f"at least 1, not {size!r}."
         ) from None
-
-
-def _length(size: Any, scale: float) -> int:
-    quantity = units.Quantity(size)
-    if quantity.unit in (units.dimensionless_unscaled, units.pix):
-        pixels = float(quantity.value)
-        # Less than a pixel is an angle without its unit.
-        is_size = pixels >= 1
-    else:
-        pixels = quantity.to_value(units.deg) / scale
-        is_size = pixels > 0
-    if not is_size:
-        raise ValueError
-    return max(round(pixels), 1)

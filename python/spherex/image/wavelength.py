@@ -60,7 +60,18 @@ class Wavelength:
         self._cards = alternative_cards(header, _KEY)
         self._table = table
         self._shape = tuple(shape)
-        _check(self._cards, table)
+        # wcslib would read beyond the end of a table that does not agree with the header, and crash.
+        axes = [[str(self._cards.get(f"PS{axis}_{number}{_KEY}", "")).strip() for number in (1, 2)] for axis in (1, 2)]
+        (values, x), (same, y) = axes
+        order = [self._cards.get(f"PV{axis}_3{_KEY}", 1) for axis in (1, 2)]
+        if values != same or order != [1, 2]:
+            raise ValueError(f"The wavelength solution is damaged: its axes are in {values} and {same}, as {order}.")
+        if missing := [name for name in (values, x, y) if name not in table.columns.names]:
+            raise ValueError(f"The table {table.name} of the wavelength solution has no column {', '.join(missing)}.")
+        found = table.data[values].shape
+        expected = (1, table.data[y].size, table.data[x].size, 2)
+        if found != expected or len(table.data) != 1:
+            raise ValueError(f"The table {table.name} has {values} of shape {found}, where {expected} was expected.")
 
     @classmethod
     def from_table(
@@ -147,21 +158,6 @@ def wavelength_plane(header: Any) -> str | None:
     """Return the name of the table with the wavelength solution, `None` if there is none."""
     name = header.get(f"PS1_0{_KEY}")
     return None if name is None else str(name).strip()
-
-
-def _check(cards: fits.Header, table: fits.BinTableHDU) -> None:
-    """Check that a table agrees with the header: wcslib would read beyond its end, and crash."""
-    named = [[str(cards.get(f"PS{axis}_{number}{_KEY}", "")).strip() for number in (1, 2)] for axis in (1, 2)]
-    (values, x), (same, y) = named
-    order = [cards.get(f"PV{axis}_3{_KEY}", 1) for axis in (1, 2)]
-    if values != same or order != [1, 2]:
-        raise ValueError(f"The wavelength solution is damaged: its axes are in {values} and {same}, as {order}.")
-    if missing := [name for name in (values, x, y) if name not in table.columns.names]:
-        raise ValueError(f"The table {table.name} of the wavelength solution has no column {', '.join(missing)}.")
-    found = table.data[values].shape
-    expected = (1, table.data[y].size, table.data[x].size, 2)
-    if found != expected or len(table.data) != 1:
-        raise ValueError(f"The table {table.name} has {values} of shape {found}, where {expected} was expected.")
 
 
 class PlaneWavelengths:
