@@ -155,7 +155,14 @@ def _tan_corners(cards: Mapping[str, Any], shape: tuple[int, int], origin: tuple
     180 degrees (Calabretta & Greisen 2002, A&A 395, 1077, sections 2 and 5.1.3).
     """
     crpix1, crpix2 = _number(cards, "CRPIX1") + origin[0], _number(cards, "CRPIX2") + origin[1]
-    m11, m12, m21, m22 = _linear_matrix(cards)
+    if _has_any(cards, _CD_CARDS):
+        m11, m12, m21, m22 = (_number(cards, key, 0.0) for key in _CD_CARDS)
+    else:
+        cdelt1, cdelt2 = _number(cards, "CDELT1", 1.0), _number(cards, "CDELT2", 1.0)
+        m11, m12 = cdelt1 * _number(cards, "PC1_1", 1.0), cdelt1 * _number(cards, "PC1_2", 0.0)
+        m21, m22 = cdelt2 * _number(cards, "PC2_1", 0.0), cdelt2 * _number(cards, "PC2_2", 1.0)
+    if m11 * m22 == m12 * m21:
+        raise FrameError("the matrix of the WCS is singular")
     centre, east, north = _tangent_plane(cards)
     lonpole = math.radians(_number(cards, "LONPOLE", 180.0 if cards["CRVAL2"] < 90.0 else 0.0))
     cos_pole, sin_pole = math.cos(lonpole), math.sin(lonpole)
@@ -176,19 +183,6 @@ def _tan_corners(cards: Mapping[str, Any], shape: tuple[int, int], origin: tuple
         length = math.sqrt(vx * vx + vy * vy + vz * vz)
         corners.append((vx / length, vy / length, vz / length))
     return tuple(corners)
-
-
-def _linear_matrix(cards: Mapping[str, Any]) -> tuple[float, float, float, float]:
-    """Return the matrix from pixels to degrees, row by row."""
-    if _has_any(cards, _CD_CARDS):
-        m11, m12, m21, m22 = (_number(cards, key, 0.0) for key in _CD_CARDS)
-    else:
-        cdelt1, cdelt2 = _number(cards, "CDELT1", 1.0), _number(cards, "CDELT2", 1.0)
-        m11, m12 = cdelt1 * _number(cards, "PC1_1", 1.0), cdelt1 * _number(cards, "PC1_2", 0.0)
-        m21, m22 = cdelt2 * _number(cards, "PC2_1", 0.0), cdelt2 * _number(cards, "PC2_2", 1.0)
-    if m11 * m22 == m12 * m21:
-        raise FrameError("the matrix of the WCS is singular")
-    return m11, m12, m21, m22
 
 
 def _tangent_plane(cards: Mapping[str, Any]) -> Corners:

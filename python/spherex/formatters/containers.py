@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 from lsst.daf.butler import FormatterV2
 
 if TYPE_CHECKING:
-    import numpy as np
     from astropy.io.fits import HDUList
-    from astropy.nddata import CCDData, FlagCollection
+    from astropy.nddata import CCDData
     from lsst.resources import ResourcePath
 
 
@@ -42,9 +41,10 @@ class CCDDataFormatter(FormatterV2):
         """
         from astropy import units
         from astropy.io import fits
-        from astropy.nddata import CCDData
+        from astropy.nddata import CCDData, FlagCollection
 
         from spherex.errors import HeaderError
+        from spherex.fits import FLAGS
         from spherex.headers import BUNIT, bunit_of
         from spherex.image import replace_celestial_wcs
 
@@ -53,7 +53,13 @@ class CCDDataFormatter(FormatterV2):
             if first is None:
                 raise OSError(f"{path} contains no image.")
             header = hdus[first].header
-            flags = _read_flags(hdus, hdus[first].shape)
+            # The flags are read as by astropy 8; astropy 7 does not read them.
+            if names := [hdu.name for hdu in hdus if hdu.name.startswith(f"{FLAGS}_")]:
+                flags = FlagCollection(shape=hdus[first].shape)
+                for name in names:
+                    flags[name.removeprefix(f"{FLAGS}_")] = hdus[name].data
+            else:
+                flags = hdus[FLAGS].data if FLAGS in hdus else None
         try:
             # astropy logs a message if both the header and the caller give a unit.
             unit = None if bunit_of(header) is not None else units.dimensionless_unscaled
@@ -101,21 +107,6 @@ class CCDDataFormatter(FormatterV2):
             pixels = plane.astype("uint8") if plane.dtype == bool else plane
             hdus.insert(place + number, fits.ImageHDU(pixels, name=name))
         hdus.writeto(uri.ospath, overwrite=True)
-
-
-def _read_flags(hdus: HDUList, shape: tuple[int, ...]) -> np.ndarray | FlagCollection | None:
-    """Return the flags of an image, as astropy 8 reads them; astropy 7 does not."""
-    from astropy.nddata import FlagCollection
-
-    from spherex.fits import FLAGS
-
-    names = [hdu.name for hdu in hdus if hdu.name.startswith(f"{FLAGS}_")]
-    if not names:
-        return hdus[FLAGS].data if FLAGS in hdus else None
-    flags = FlagCollection(shape=shape)
-    for name in names:
-        flags[name.removeprefix(f"{FLAGS}_")] = hdus[name].data
-    return flags
 
 
 class HDUListFormatter(FormatterV2):
