@@ -36,7 +36,6 @@ from typing import TYPE_CHECKING, Any
 import erfa  # type: ignore[import-untyped]
 import numpy as np
 from astropy.io.fits import VerifyError
-from astropy.nddata import CCDData
 from astropy.time import Time
 from astropy.units import Unit, UnitBase
 from packaging.version import InvalidVersion, Version
@@ -494,6 +493,9 @@ def unit_of(name: str) -> UnitBase:
     ValueError
         If astropy does not know it.
     """
+    # Tasks and commands import this module, and have no use for images at import.
+    from astropy.nddata import CCDData
+
     return Unit(CCDData.known_invalid_fits_unit_strings.get(name, name))
 
 
