@@ -15,6 +15,8 @@ from lsst.daf.butler import Butler
 from lsst.sphgeom import LonLat, UnitVector3d
 
 from spherex.archive import Level2Name
+from spherex.errors import HeaderError
+from spherex.ingest.level2 import origin_of
 
 from .ingest_helpers import butler_command, snapshot
 from .level2_helpers import (
@@ -435,3 +437,12 @@ def test_run_without_a_place_in_the_chain(repo_root: Path, tmp_path: Path) -> No
         butler.collections.redefine_chain("SPHEREx/level2", [f"SPHEREx/level2/{NEWER}"])
     assert ingest_level2(repo_root, "--skip-existing", path).code == 0
     assert chain_of(repo_root) == [f"SPHEREx/level2/{NEWER}", f"SPHEREx/level2/{OLDER}"]
+
+
+def test_rows_and_columns_of_a_cutout_have_their_own_limits() -> None:
+    cards = {"CRPIX1A": -29.0, "CRPIX2A": -2000.0}
+    assert origin_of(cards, (39, 2010)) == (30, 2001)
+    with pytest.raises(HeaderError, match="CRPIX1A is -29.* its 2011 pixels on axis 1 begin at pixel 30"):
+        origin_of(cards, (39, 2011))
+    with pytest.raises(HeaderError, match="CRPIX2A is -2000.* its 40 pixels on axis 2 begin at pixel 2001"):
+        origin_of(cards, (40, 2010))

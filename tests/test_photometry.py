@@ -195,7 +195,7 @@ def test_two_sources_in_one_place_are_not_told_apart():
     psf = gaussian_psf()
     pixels = simulate_field(rng, x, y, np.full(3, 50.0), (33, 80), psf)
     fluxes = measure_fluxes(pixels, x, y, np.arange(3), Profiles(psf))
-    assert fluxes.reason.tolist() == ["its pixels cannot tell the flux from those of its neighbours"] * 2 + [""]
+    assert fluxes.reason.tolist() == ["its pixels do not separate its flux from those of its neighbours"] * 2 + [""]
     assert np.isfinite(fluxes.flux).tolist() == [False, False, True]
 
 

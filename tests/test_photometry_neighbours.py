@@ -110,7 +110,7 @@ def test_neighbours_in_one_place_cost_their_own_fluxes_alone():
     pull = (fluxes.aperture_flux - 30) / fluxes.aperture_flux_error
     assert pull.std() == pytest.approx(1, abs=0.1)
     pair = measure_fluxes(pixels, x, y, np.array([number, 2 * number]), profiles)
-    assert pair.reason.tolist() == ["its pixels cannot tell the flux from those of its neighbours"] * 2
+    assert pair.reason.tolist() == ["its pixels do not separate its flux from those of its neighbours"] * 2
 
 
 def test_doubtful_pixels_are_used_for_neighbours_in_the_square_only():

@@ -20,12 +20,14 @@ __all__ = [
     "FRAME_SIDE",
     "LEVEL2_COLLECTION",
     "LEVEL2_TYPE",
+    "MEASUREMENTS_TYPE",
     "PIXEL_SCALE",
     "RAW_TYPE",
     "SOLID_ANGLE_TYPE",
     "SPECTRAL_CHANNELS_TYPE",
     "SPECTRAL_WCS_TYPE",
     "SPECTRUM_TYPE",
+    "SUBTRACTED_TYPE",
     "WAVELENGTH_TYPE",
     "catalog_collection",
 ]
@@ -100,6 +102,9 @@ DARK_TYPE = "dark"
 COMBINED_DARK_TYPE = "combined_dark"
 """Dataset type of the mean of dark current maps, a calibration."""
 
+SUBTRACTED_TYPE = "postDark"
+"""Dataset type of raw images without their dark current."""
+
 SPECTRAL_WCS_TYPE = "spectral_wcs"
 """Dataset type of the archive's calibration of wavelengths."""
 
@@ -120,6 +125,9 @@ SPECTRAL_CHANNELS_TYPE = "spectral_channels"
 
 CATALOG_TYPE = "target_catalog"
 """Dataset type of target catalogues, dimension catalog."""
+
+MEASUREMENTS_TYPE = "target_measurements"
+"""Dataset type of the measurements of all targets of a catalogue in one image."""
 
 SPECTRUM_TYPE = "spectrum"
 """Dataset type of all measurements of a target."""

@@ -180,7 +180,7 @@ def read_many(
         try:
             for call in calls:
                 waiting.append(pool.submit(read, *call))
-                # Answers that nobody has taken yet would fill the memory.
+                # Otherwise answers that are not taken yet would fill the memory.
                 if len(waiting) >= _WAITING * threads:
                     yield waiting.popleft()
             while waiting:

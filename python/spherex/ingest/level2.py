@@ -191,7 +191,7 @@ def spacecraft_of(cards: Mapping[str, Any]) -> dict[str, float | None]:
 
 
 def shape_of(hdu: HDUInfo) -> tuple[int, int]:
-    """Return the shape of an image, in the order of FITS axes.
+    """Return the shape of an image.
 
     Parameters
     ----------
@@ -201,7 +201,7 @@ def shape_of(hdu: HDUInfo) -> tuple[int, int]:
     Returns
     -------
     tuple [ int, int ]
-        Number of pixels along the first and second FITS axis.
+        Shape (rows, columns).
 
     Raises
     ------
@@ -211,7 +211,7 @@ def shape_of(hdu: HDUInfo) -> tuple[int, int]:
     rows, columns = hdu.image_shape
     if not (0 < rows <= FRAME_SIDE and 0 < columns <= FRAME_SIDE):
         raise HeaderError(f"the image has {columns} x {rows} pixels, the detector {FRAME_SIDE} x {FRAME_SIDE}")
-    return columns, rows
+    return rows, columns
 
 
 def origin_of(cards: Mapping[str, Any], shape: tuple[int, int]) -> tuple[int, int]:
@@ -223,12 +223,12 @@ def origin_of(cards: Mapping[str, Any], shape: tuple[int, int]) -> tuple[int, in
         Cards of the IMAGE header. Its WCS 'A' gives the coordinates of pixels
         in the frame, counted from 0.
     shape
-        Number of pixels along the first and second FITS axis.
+        Shape of the image (rows, columns).
 
     Returns
     -------
     tuple [ int, int ]
-        Pixels of the frame before the first one of the image, along both axes.
+        Position (x, y) in the frame of the first pixel of the image.
 
     Raises
     ------
@@ -238,7 +238,7 @@ def origin_of(cards: Mapping[str, Any], shape: tuple[int, int]) -> tuple[int, in
     keys = [f"{name}{axis}A" for name in ("CRPIX", "CRVAL", "CDELT") for axis in (1, 2)]
     known = {key: value for key in keys if (value := number_of(cards, key)) is not None}
     origin = []
-    for axis, (size, start) in enumerate(zip(shape, frame_origin(known), strict=True), start=1):
+    for axis, (size, start) in enumerate(zip(shape[::-1], frame_origin(known), strict=True), start=1):
         key = f"CRPIX{axis}A"
         if key not in known and size != FRAME_SIDE:
             raise HeaderError(f"it is a cutout, but {key}, its position in the frame, is missing")

@@ -362,7 +362,7 @@ class _Batch:
         undetermined = ~np.isfinite(fluxes.flux) | (fluxes.dof <= 0)
         for row in np.flatnonzero(undetermined & (fluxes.reason == "")):
             fluxes.reason[row] = (
-                "its pixels cannot tell the flux from those of its neighbours"
+                "its pixels do not separate its flux from those of its neighbours"
                 if fluxes.neighbours[row]
                 else "too few usable pixels for a flux and a background"
             )

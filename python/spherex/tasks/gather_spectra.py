@@ -14,7 +14,7 @@ import lsst.pipe.base.connectionTypes as cT  # noqa: N812
 from cachetools import LRUCache
 
 import spherex
-from spherex.detectors import SPECTRUM_TYPE
+from spherex.detectors import MEASUREMENTS_TYPE, SPECTRUM_TYPE
 
 if TYPE_CHECKING:
     import uuid
@@ -94,7 +94,7 @@ class GatherSpectraConnections(pipeBase.PipelineTaskConnections, dimensions=("ca
 
     measurements = cT.Input(
         doc="Measurements of the targets of a catalogue in one image.",
-        name="target_measurements",
+        name=MEASUREMENTS_TYPE,
         storageClass="AstropyParquet",
         dimensions=("instrument", "exposure", "detector", "catalog"),
         multiple=True,

@@ -26,6 +26,7 @@ from spherex.detectors import (
     EPSF_TYPE,
     FLUX_CORRECTIONS_TYPE,
     LEVEL2_TYPE,
+    MEASUREMENTS_TYPE,
     SOLID_ANGLE_TYPE,
     SPECTRAL_WCS_TYPE,
 )
@@ -197,7 +198,7 @@ class MeasureTargetsConnections(pipeBase.PipelineTaskConnections, dimensions=(*_
     )
     measurements = cT.Output(
         doc="A row for each target on the image.",
-        name="target_measurements",
+        name=MEASUREMENTS_TYPE,
         storageClass="AstropyParquet",
         dimensions=(*_DIMENSIONS, "catalog"),
     )
@@ -377,7 +378,7 @@ class MeasureTargetsTask(pipeBase.PipelineTask):
         except ProductError as error:
             table = self._failed(targets, image_ids, region, " ".join(str(error).split()))
         if table is None:
-            # An empty table is written, too, so that spectra know of the image.
+            # An empty table is written, too: it shows that the image was measured.
             table = make_plain_table({}, 0)
         failed = int(np.count_nonzero(table["reason"] != ""))
         self.metadata["targets"] = len(table)

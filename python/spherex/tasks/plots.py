@@ -9,7 +9,7 @@ import lsst.pipe.base as pipeBase
 import lsst.pipe.base.connectionTypes as cT  # noqa: N812
 import numpy as np
 
-from spherex.detectors import CHANNEL_SPECTRUM_TYPE, SPECTRUM_TYPE
+from spherex.detectors import CHANNEL_SPECTRUM_TYPE, SPECTRUM_TYPE, SUBTRACTED_TYPE
 
 if TYPE_CHECKING:
     from astropy.table import QTable
@@ -97,8 +97,10 @@ class DrawSpectrumTask(pipeBase.PipelineTask):
 class QuickLookConnections(pipeBase.PipelineTaskConnections, dimensions=_IMAGE_DIMENSIONS):
     """Inputs and outputs of `QuickLookTask`."""
 
-    image = cT.Input(doc="Image to show.", name="postDark", storageClass="SPHERExImage", dimensions=_IMAGE_DIMENSIONS)
-    plot = cT.Output(doc="The plot.", name="postDark_plot", storageClass="Plot", dimensions=_IMAGE_DIMENSIONS)
+    image = cT.Input(
+        doc="Image to show.", name=SUBTRACTED_TYPE, storageClass="SPHERExImage", dimensions=_IMAGE_DIMENSIONS
+    )
+    plot = cT.Output(doc="The plot.", name=f"{SUBTRACTED_TYPE}_plot", storageClass="Plot", dimensions=_IMAGE_DIMENSIONS)
 
 
 class QuickLookConfig(pipeBase.PipelineTaskConfig, pipelineConnections=QuickLookConnections):

@@ -91,7 +91,7 @@ class Stack:
 
     @property
     def dtype(self) -> np.dtype:
-        """Floating type that holds the pixels of all images."""
+        """Floating type for the pixels of all images."""
         return np.result_type(np.float32, *(frame.last_row.data.dtype for frame in self.frames))
 
     @property

@@ -15,7 +15,7 @@ import numpy as np
 from lsst.pipe.base.quantum_graph_builder import PrerequisiteMissingError
 
 from spherex.calibrations import CalibrationLookup, explain_missing
-from spherex.detectors import COMBINED_DARK_TYPE, DARK_TYPE, RAW_TYPE
+from spherex.detectors import COMBINED_DARK_TYPE, DARK_TYPE, RAW_TYPE, SUBTRACTED_TYPE
 
 from .compatibility import check_unit_and_detector, exposure_time_of, is_rate
 
@@ -42,7 +42,9 @@ class SubtractConnections(pipeBase.PipelineTaskConnections, dimensions=_DIMENSIO
     subtractImage = cT.Input(
         doc="Image to subtract.", name=DARK_TYPE, storageClass="SPHERExImage", dimensions=_DIMENSIONS
     )
-    outputImage = cT.Output(doc="The difference.", name="postDark", storageClass="SPHERExImage", dimensions=_DIMENSIONS)
+    outputImage = cT.Output(
+        doc="The difference.", name=SUBTRACTED_TYPE, storageClass="SPHERExImage", dimensions=_DIMENSIONS
+    )
 
 
 class SubtractConfig(pipeBase.PipelineTaskConfig, pipelineConnections=SubtractConnections):
