@@ -169,7 +169,7 @@ def test_check_provenance_counts_what_resolves(repo: Path, add_image: Callable[.
     status, lines = check(repo)
     assert status == 0
     assert lines == [
-        "3 images read, 1 of them names no calibration",
+        "3 images read, 1 of them without names of calibrations",
         "dark: 0 of 2 references resolved",
         f"  not ingested: {other}, detector 4: 2 images",
         "gain_factors: 2 of 2 references resolved",
@@ -215,7 +215,10 @@ def test_check_provenance_knows_prefixes(repo: Path, add_image: Callable[..., Pa
     with Butler.from_config(str(repo), writeable=True) as butler:
         prefixed = add_calibration(butler, "archive_dark", "cal-drk-v4-2025-161", uuid.uuid4(), detector=4)
     add_image(f"[CALIB] dark {prefixed.id}", date="2025-12-21")
-    assert check(repo) == (0, ["1 image read, 0 of them name no calibration", "dark: 1 of 1 references resolved"])
+    assert check(repo) == (
+        0,
+        ["1 image read, 0 of them without names of calibrations", "dark: 1 of 1 references resolved"],
+    )
 
 
 def test_a_day_lasts_until_its_end(repo: Path, add_image: Callable[..., Path]) -> None:
@@ -233,7 +236,7 @@ def test_check_provenance_goes_on_after_a_bad_file(repo: Path, add_image: Callab
     assert [line.startswith("failed: ") for line in lines] == [True, True, True, False, False]
     assert "the file is empty" in lines[1]
     assert "DATE is not a date: 'sometime'" in lines[2]
-    assert lines[3] == "1 image read, 0 of them name no calibration"
+    assert lines[3] == "1 image read, 0 of them without names of calibrations"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,9 @@ import pytest
 
 from spherex.ingest import RAW_REGEX, IngestReport
 from spherex.ingest.locations import find_files
-from spherex.ingest.simulated import DARK_REGEX
+
+DARK_REGEX = "dark_current.fits"
+"""Option --regex in the help and the documentation."""
 
 
 def find(*locations: object, regex: str = r"\.fits$") -> tuple[list[str], IngestReport]:

@@ -11,14 +11,11 @@ __all__ = [
     "IngestError",
     "ProductError",
     "RepositoryError",
-    "Remark",
     "SearchError",
     "UserError",
     "counted",
     "first_line",
 ]
-
-from typing import NamedTuple
 
 
 class UserError(Exception):
@@ -75,31 +72,6 @@ class SearchError(UserError):
 
 class CatalogError(UserError):
     """A catalogue cannot be used."""
-
-
-class Remark(NamedTuple):
-    """Predicate about files in the summary of a command.
-
-    Parameters
-    ----------
-    singular
-        Predicate of one file, such as "is a cutout".
-    plural
-        Predicate of several files, such as "are cutouts".
-    """
-
-    singular: str
-    plural: str
-
-    def of(self, number: int) -> str:
-        """Return the predicate with its subject, such as "3 of them are cutouts".
-
-        Parameters
-        ----------
-        number
-            Number of files.
-        """
-        return f"{number} of them {self.singular if number == 1 else self.plural}"
 
 
 def counted(number: int, noun: str) -> str:

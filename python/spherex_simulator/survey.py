@@ -187,7 +187,7 @@ def write_survey(
 @contextlib.contextmanager
 def whole_file(target: Path) -> Iterator[Path]:
     """Yield a name to write to, and rename the file to its final name at the end."""
-    # Not a name of a product: somebody may search for products meanwhile.
+    # Not a name of a product: an ingest may search for products meanwhile.
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=".spherex-simulate-", suffix=".part")
     os.close(handle)
     part = Path(name)

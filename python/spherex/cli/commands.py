@@ -111,8 +111,8 @@ def ingest_options(
             "--list-stored",
             metavar="FILE",
             type=click.Path(dir_okay=False, writable=True),
-            help="Write to FILE the paths or URIs of the originals that can be removed, one a line: those whose "
-            "content a file of the datastore contains, byte by byte, and that no dataset points to.",
+            help="Write to FILE the paths or URIs of the originals that can be removed, one in a line: the datastore "
+            "contains a copy with the same bytes, and no dataset points to the original.",
         ),
         processes_option(
             help="Number of threads that read headers. More than one helps where files are slow to reach."
@@ -194,7 +194,7 @@ def validity_options(begin: str, end: str) -> _Decorator:
 
 
 @click.command(
-    "check-provenance", cls=ButlerCommand, short_help="Compare the calibrations of images with those in the repository."
+    "check-provenance", cls=ButlerCommand, short_help="Compare the calibrations of images with the ingested ones."
 )
 @repo_argument(required=True)
 @click.option("--dataset-type", default=LEVEL2_TYPE, show_default=True, help="Name of the dataset type of the images.")
@@ -214,12 +214,12 @@ def validity_options(begin: str, end: str) -> _Decorator:
 )
 @options_file_option()
 def check_provenance(**kwargs: Any) -> None:
-    """Compare the calibrations that images were made with to those in the repository.
+    """Compare the calibrations that images were made with to the ingested ones.
 
     The header of an image lists the dataset ids of its calibrations. The
-    report counts those in the repository by dataset type. It lists images
-    with a calibration that is younger than they claim to be: such an image
-    was replaced under the same name. Only headers are read.
+    report counts the ingested ones by dataset type. It lists images with a
+    calibration that is younger than they claim to be: such an image was
+    replaced under the same name. Only headers are read.
 
     The exit status is 1 if an image could not be read, was replaced, or
     contradicts the repository. Calibrations that were not ingested do not
@@ -325,7 +325,7 @@ def find_images(**kwargs: Any) -> None:
 @click.command(
     "ingest-calibrations", cls=ButlerCommand, short_help="Ingest and certify calibrations of the SPHEREx archive."
 )
-@ingest_arguments("By default it matches names of the archive, except those of images.")
+@ingest_arguments("By default it matches names of the archive, except names of images.")
 @calibration_collection_option()
 @validity_options("Begin of the validity.", "End of the validity.")
 @click.option(
@@ -366,7 +366,7 @@ def ingest_calibrations(**kwargs: Any) -> None:
 
 
 @click.command("ingest-level2", cls=ButlerCommand, short_help="Ingest Level 2 images of the SPHEREx archive.")
-@ingest_arguments("By default it matches all FITS files but those with names of calibrations of the archive.")
+@ingest_arguments("By default it matches all FITS files, except calibrations of the archive.")
 @click.option(
     "--dataset-type",
     default=LEVEL2_TYPE,

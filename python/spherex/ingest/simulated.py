@@ -36,8 +36,6 @@ _STEM = r"^sim_exposure_(?P<exposure>[0-9]+)_array_(?P<detector>[0-9]+)"
 _DARK = r"_dark_current"
 RAW_REGEX = rf"{_STEM}\.fits$"
 """Regular expression for the names of raw images."""
-DARK_REGEX = rf"{_STEM}{_DARK}\.fits$"
-"""Regular expression for the names of dark current maps."""
 _NAME = re.compile(rf"{_STEM}({_DARK})?\.fits\Z")
 
 STORAGE_CLASS = "SPHERExImage"

@@ -9,13 +9,11 @@ from lsst.daf.butler import Butler, DatasetRef, InvalidQueryError, MissingCollec
 
 from spherex.archive import time_of_uuid
 from spherex.detectors import LEVEL2_COLLECTION
-from spherex.errors import Remark, UserError, counted, first_line
+from spherex.errors import UserError, counted, first_line
 from spherex.provenance import OriginReport, check_origins
 from spherex.repository import open_repository
 
 from . import user_errors
-
-_UNNAMED = Remark("names no calibration", "name no calibration")
 
 
 @user_errors()
@@ -86,7 +84,7 @@ def _lines(report: OriginReport) -> Iterator[str]:
             f"replaced: {_name(ref)} claims to be older than its {reference.type} {reference.id} of "
             f"{time_of_uuid(reference.id):%Y-%m-%d}; download it again if your copy is older"
         )
-    yield f"{counted(report.images, 'image')} read, {_UNNAMED.of(len(report.without))}"
+    yield f"{counted(report.images, 'image')} read, {len(report.without)} of them without names of calibrations"
     missing = {name for name, _, _ in report.unresolved}
     for name in sorted(report.resolved.keys() | missing):
         absent = {key: count for key, count in report.unresolved.items() if key[0] == name}
