@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -49,52 +49,41 @@ def list_calibrations(repo: str, collection: str, dataset_type: Sequence[str], d
         Whether there are any.
     """
     with open_repository(repo, writeable=False) as butler:
-        found = _find(butler, collection, dataset_type, detectors)
+        names = sorted(
+            kind.name
+            for kind in butler.registry.queryDatasetTypes(...)
+            if kind.isCalibration()
+            and (not dataset_type or any(fnmatch.fnmatchcase(kind.name, pattern) for pattern in dataset_type))
+        )
+        ranges = [certified for name in names for certified in certified_datasets(butler, collection, name)]
+        found: list[CertifiedDataset] = []
+        for ref, timespan in (certified for certified in ranges if _is_of(certified, detectors)):
+            last = found[-1] if found else None
+            # Ranges of a dataset that follow each other without a gap are one.
+            if last is not None and last.ref.id == ref.id and last.timespan.end == timespan.begin:
+                found[-1] = CertifiedDataset(ref, Timespan(last.timespan.begin, timespan.end))
+            else:
+                found.append(CertifiedDataset(ref, timespan))
         if not found:
             click.echo(f"No such calibration is certified in {collection}.", err=True)
             return False
         from astropy.table import Table
 
-        names = ("type", "detector", "run", "begin (TAI)", "end (TAI)", "file")
-        table = Table(rows=[_row(butler, certified) for certified in found], names=names, dtype=[str] * len(names))
+        rows = []
+        for ref, timespan in found:
+            uris = butler.get_many_uris([ref], predict=False, allow_missing=True).get(ref)
+            uri = _NONE if uris is None or uris.primaryURI is None else str(uris.primaryURI)
+            detector = str(ref.dataId.get("detector", _NONE))
+            rows.append((ref.datasetType.name, detector, ref.run, *limits_of(timespan), uri))
+        columns = ("type", "detector", "run", "begin (TAI)", "end (TAI)", "file")
+        table = Table(rows=rows, names=columns, dtype=[str] * len(columns))
         for line in table.pformat(max_lines=-1, max_width=-1, align="<"):
             click.echo(line.rstrip())
     return True
 
 
-def _find(butler: Butler, collection: str, patterns: Sequence[str], detectors: Sequence[int]) -> list[CertifiedDataset]:
-    names = sorted(
-        dataset_type.name
-        for dataset_type in butler.registry.queryDatasetTypes(...)
-        if dataset_type.isCalibration()
-        and (not patterns or any(fnmatch.fnmatchcase(dataset_type.name, pattern) for pattern in patterns))
-    )
-    found = [certified for name in names for certified in certified_datasets(butler, collection, name)]
-    return _merged(certified for certified in found if _is_of(certified, detectors))
-
-
 def _is_of(certified: CertifiedDataset, detectors: Sequence[int]) -> bool:
     return not detectors or certified.ref.dataId.get("detector") in detectors
-
-
-def _merged(found: Iterable[CertifiedDataset]) -> list[CertifiedDataset]:
-    """Merge ranges of a dataset that follow each other without a gap."""
-    merged: list[CertifiedDataset] = []
-    for ref, timespan in found:
-        last = merged[-1] if merged else None
-        if last is not None and last.ref.id == ref.id and last.timespan.end == timespan.begin:
-            merged[-1] = CertifiedDataset(ref, Timespan(last.timespan.begin, timespan.end))
-        else:
-            merged.append(CertifiedDataset(ref, timespan))
-    return merged
-
-
-def _row(butler: Butler, certified: CertifiedDataset) -> tuple[str, ...]:
-    ref = certified.ref
-    uris = butler.get_many_uris([ref], predict=False, allow_missing=True).get(ref)
-    uri = _NONE if uris is None or uris.primaryURI is None else str(uris.primaryURI)
-    detector = str(ref.dataId.get("detector", _NONE))
-    return (ref.datasetType.name, detector, ref.run, *limits_of(certified.timespan), uri)
 
 
 @user_errors()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import click
-from lsst.daf.butler import Butler, DatasetRef, InvalidQueryError, MissingCollectionError, MissingDatasetTypeError
+from lsst.daf.butler import DatasetRef, InvalidQueryError, MissingCollectionError, MissingDatasetTypeError
 
 from spherex.archive import time_of_uuid
 from spherex.detectors import LEVEL2_COLLECTION
@@ -43,7 +43,20 @@ def check_provenance(
         Whether all images could be read and agree with the repository.
     """
     with open_repository(repo, writeable=False) as butler:
-        refs = _find(butler, dataset_type, tuple(collections) or (LEVEL2_COLLECTION,), instrument, where)
+        try:
+            refs = butler.query_datasets(
+                dataset_type,
+                tuple(collections) or (LEVEL2_COLLECTION,),
+                find_first=False,
+                where=where,
+                limit=None,
+                explain=False,
+                instrument=instrument,
+            )
+        except (MissingCollectionError, MissingDatasetTypeError) as error:
+            raise UserError(f"{first_line(error)}. Ingest the images first, or name others.") from None
+        except InvalidQueryError as error:
+            raise click.BadParameter(f"{first_line(error)}.", param_hint="--where") from None
         if not refs:
             raise UserError(
                 f"{repo} has no {dataset_type} of {instrument} there: check --instrument, --collections and --where."
@@ -52,25 +65,6 @@ def check_provenance(
     for line in _lines(report):
         click.echo(line)
     return not (report.failures or report.replaced or report.mistaken)
-
-
-def _find(
-    butler: Butler, dataset_type: str, collections: Sequence[str], instrument: str, where: str
-) -> list[DatasetRef]:
-    try:
-        return butler.query_datasets(
-            dataset_type,
-            collections,
-            find_first=False,
-            where=where,
-            limit=None,
-            explain=False,
-            instrument=instrument,
-        )
-    except (MissingCollectionError, MissingDatasetTypeError) as error:
-        raise UserError(f"{first_line(error)}. Ingest the images first, or name others.") from None
-    except InvalidQueryError as error:
-        raise click.BadParameter(f"{first_line(error)}.", param_hint="--where") from None
 
 
 def _lines(report: OriginReport) -> Iterator[str]:

@@ -17,7 +17,6 @@ from spherex.ingest import (
     FITS_REGEX,
     RAW_REGEX,
     IngestOptions,
-    IngestReport,
     Level2Translator,
     SimulatedTranslator,
     ingest,
@@ -85,8 +84,19 @@ def run_ingest(
             register_instrument(butler, repo, translator.instrument)
         report = ingest(butler, translator, locations, pattern, options, stop)
     if report.ingested >= _MANY and not options.dry_run:
-        _try_refresh(repo)
-    _print(report)
+        import sqlalchemy.exc
+
+        try:
+            refresh_statistics(repo)
+        except sqlalchemy.exc.SQLAlchemyError as error:
+            reason = str(error).splitlines()[0]
+            click.echo(f"All is well, but searches may be slow: ANALYZE failed ({reason}).", err=True)
+    for line in report.failure_lines():
+        click.echo(line, err=True)
+    for line in report.summary_lines():
+        click.echo(line)
+    if report.not_tried:
+        click.echo("Run the same command again to continue.")
     if list_stored is not None:
         _write_list(list_stored, report.stored)
         click.echo(f"{counted(len(report.stored), 'original')} can be removed: listed in {list_stored}.")
@@ -121,24 +131,6 @@ def _write_list(path: str, originals: Sequence[str]) -> None:
             stream.writelines(f"{original}\n" for original in originals)
     except OSError as error:
         raise click.BadParameter(f"{path} cannot be written: {error.strerror}.", param_hint="--list-stored") from None
-
-
-def _print(report: IngestReport) -> None:
-    for line in report.failure_lines():
-        click.echo(line, err=True)
-    for line in report.summary_lines():
-        click.echo(line)
-    if report.not_tried:
-        click.echo("Run the same command again to continue.")
-
-
-def _try_refresh(repo: str) -> None:
-    import sqlalchemy.exc
-
-    try:
-        refresh_statistics(repo)
-    except sqlalchemy.exc.SQLAlchemyError as error:
-        click.echo(f"All is well, but searches may be slow: ANALYZE failed ({str(error).splitlines()[0]}).", err=True)
 
 
 class _StopRequest:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -63,9 +63,20 @@ def ingest_calibrations(
         timespan = timespan_between(begin_date, end_date)
     except ValueError as error:
         raise click.BadParameter(f"{str(error).rstrip('.')}.", param_hint="--begin-date, --end-date") from None
-    given = _parse_ids(ids)
+    given = {}
+    for item in ids:
+        name, _, text = item.partition("=")
+        try:
+            given[name] = uuid.UUID(text)
+        except ValueError:
+            raise click.BadParameter(f"{item!r} is not FILE=UUID.", param_hint="--id") from None
     is_given = begin_date is not None or end_date is not None
-    all_ids = _merged(_load_ids(ids_file), given)
+    all_ids = _load_ids(ids_file) | given
+    owners: dict[uuid.UUID, str] = {}
+    for name, id_ in all_ids.items():
+        other = owners.setdefault(id_, name)
+        if other != name:
+            raise click.BadParameter(f"{other} and {name} are given the same UUID {id_}.", param_hint="--id, --ids")
     translator = CalibrationTranslator(collection, dataset_type_prefix, all_ids, timespan if is_given else None)
     is_success = run_ingest(
         repo,
@@ -82,17 +93,6 @@ def ingest_calibrations(
     return is_success and not lost
 
 
-def _parse_ids(items: Iterable[str]) -> dict[str, uuid.UUID]:
-    ids = {}
-    for item in items:
-        name, _, text = item.partition("=")
-        try:
-            ids[name] = uuid.UUID(text)
-        except ValueError:
-            raise click.BadParameter(f"{item!r} is not FILE=UUID.", param_hint="--id") from None
-    return ids
-
-
 def _load_ids(uri: str | None) -> dict[str, uuid.UUID]:
     if uri is None:
         return {}
@@ -107,13 +107,3 @@ def _load_ids(uri: str | None) -> dict[str, uuid.UUID]:
         raise click.BadParameter(
             f"{uri} is not a mapping from names of files to UUIDs ({first_line(error)}).", param_hint="--ids"
         ) from None
-
-
-def _merged(loaded: dict[str, uuid.UUID], given: dict[str, uuid.UUID]) -> dict[str, uuid.UUID]:
-    ids = loaded | given
-    owners: dict[uuid.UUID, str] = {}
-    for name, id_ in ids.items():
-        other = owners.setdefault(id_, name)
-        if other != name:
-            raise click.BadParameter(f"{other} and {name} are given the same UUID {id_}.", param_hint="--id, --ids")
-    return ids

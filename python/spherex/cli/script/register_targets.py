@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import click
 import sqlalchemy.exc
 
+from spherex.detectors import catalog_collection
 from spherex.errors import CatalogError, first_line
 from spherex.repository import explain, open_repository
 
 from . import user_errors
-
-if TYPE_CHECKING:
-    from spherex.targets import Registration
-
 
 _MOST_PROBLEMS = 50
 _FIELDS = {"catalog": frozenset({"desc"}), "target": frozenset({"ra", "dec", "region"})}
@@ -68,7 +64,14 @@ def register_targets(
         return False
     with open_repository(repo, writeable=not dry_run, fields=_FIELDS) as butler, _catalog_errors(repo):
         done = register_catalog(butler, catalog_name, table, file, update=update, dry_run=dry_run)
-    click.echo(_summary(catalog_name, done, dry_run))
+    if done.is_nothing:
+        click.echo(f"Nothing to do: catalogue {catalog_name} is as in the file, with {done.same} targets.")
+        return True
+    parts = [f"{done.new} new", f"{done.changed} moved", f"{done.same} as before"]
+    if done.gone:
+        parts.append(f"{done.gone} no longer in the file, which stay registered but are no longer measured")
+    where = f"would be in a new run of {catalog_collection(catalog_name)}" if dry_run else f"in {done.run}"
+    click.echo(f"Targets of catalogue {catalog_name}: {', '.join(parts)}. Table target_catalog {where}.")
     return True
 
 
@@ -89,15 +92,3 @@ def _catalog_errors(repo: str) -> Iterator[None]:
         raise CatalogError(f"Nothing is registered: it contradicts {repo}: {first_line(error)}.") from error
     except (OSError, RuntimeError, sqlalchemy.exc.SQLAlchemyError) as error:
         raise CatalogError(f"Nothing is registered: {explain(error).removesuffix('.')}.") from error
-
-
-def _summary(catalog: str, done: Registration, dry_run: bool) -> str:
-    from spherex.detectors import catalog_collection
-
-    if done.is_nothing:
-        return f"Nothing to do: catalogue {catalog} is as in the file, with {done.same} targets."
-    parts = [f"{done.new} new", f"{done.changed} moved", f"{done.same} as before"]
-    if done.gone:
-        parts.append(f"{done.gone} no longer in the file, which stay registered but are no longer measured")
-    where = f"would be in a new run of {catalog_collection(catalog)}" if dry_run else f"in {done.run}"
-    return f"Targets of catalogue {catalog}: {', '.join(parts)}. Table target_catalog {where}."
