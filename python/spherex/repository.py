@@ -274,7 +274,16 @@ def open_repository(repo: str, writeable: bool, fields: Mapping[str, frozenset[s
     try:
         config = repository_config(repo)
         if writeable:
-            _check_writeable(config, repo)
+            # Checked before the Butler logs many lines.
+            path, root = protected_path(config), config.configDir
+            if path is None and root is not None and root.isLocal and not os.access(root.ospath, os.W_OK):
+                path = root.ospath
+            if path is not None:
+                raise RepositoryError(f"{repo} is read-only for you ({path}): ask its owner, or use --dry-run.")
+            if not has_room(config):
+                raise RepositoryError(
+                    f"{repo} has no space left for its database: make room and run the same command again."
+                )
         recover(config)
         butler = Butler.from_config(config, writeable=writeable)
     except RepositoryError:
@@ -308,18 +317,6 @@ def _check_universe(butler: Butler, repo: str, fields: Mapping[str, frozenset[st
                 f"{', '.join(f'{element}.{field}' for field in missing) or element}. "
                 f"Make another repository by: {CREATE_COMMAND} NEW_REPO"
             )
-
-
-def _check_writeable(config: ButlerConfig, repo: str) -> None:
-    """Check that a repository can be written, before the Butler logs many lines."""
-    path = protected_path(config)
-    root = config.configDir
-    if path is None and root is not None and root.isLocal and not os.access(root.ospath, os.W_OK):
-        path = root.ospath
-    if path is not None:
-        raise RepositoryError(f"{repo} is read-only for you ({path}): ask its owner, or use --dry-run.")
-    if not has_room(config):
-        raise RepositoryError(f"{repo} has no space left for its database: make room and run the same command again.")
 
 
 def register_instrument(butler: Butler, repo: str, instrument: type[Instrument]) -> None:
