@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import subprocess
 import sys
@@ -11,11 +12,13 @@ import numpy as np
 import pytest
 import yaml
 from lsst.daf.butler import Butler
+from lsst.pex.config import Config
 from lsst.pipe.base import Pipeline
 from lsst.pipe.base.pipelineIR import ContractError
 from lsst.resources import ResourcePath
 from scipy.ndimage import median_filter
 
+import spherex.tasks
 from spherex.fits import read_product
 
 from .programs import run_well
@@ -172,3 +175,11 @@ def test_children_of_the_fork_server_do_the_same(ingested):
     assert done.returncode == 0, done.stdout + done.stderr
     with Butler.from_config(str(ingested)) as butler:
         assert len(butler.query_datasets("postDark", collections="forked")) == 12
+
+
+@pytest.mark.parametrize("name", [name for name in spherex.tasks.__all__ if name.endswith("Config")])
+def test_repositories_record_configurations_by_their_public_name(name: str) -> None:
+    text = io.StringIO()
+    getattr(spherex.tasks, name)().saveToStream(text)
+    assert text.getvalue().startswith(f"import spherex.tasks\nassert type(config) is spherex.tasks.{name},")
+    assert type(Config._fromPython(text.getvalue())) is getattr(spherex.tasks, name)

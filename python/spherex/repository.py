@@ -63,7 +63,7 @@ def repository_config(repo: str) -> ButlerConfig:
 
     Returns
     -------
-    lsst.daf.butler.ButlerConfig
+    config
         The configuration.
     """
     return ButlerConfig(Butler.get_repo_uri(repo, return_label=True))
@@ -79,7 +79,7 @@ def protected_path(config: ButlerConfig) -> str | None:
 
     Returns
     -------
-    str or None
+    path
         Path of the file or its directory; None if neither is write-protected,
         or for a database server.
     """
@@ -122,7 +122,7 @@ def has_room(config: ButlerConfig) -> bool:
 
     Returns
     -------
-    bool
+    has_room
         False if less than a megabyte is free; always true for a database
         server.
     """
@@ -152,7 +152,7 @@ def refresh_statistics(repo: str) -> None:
     Raises
     ------
     sqlalchemy.exc.SQLAlchemyError
-        Raised if the database is busy or does not allow it; then searches
+        If the database is busy or does not allow it; then searches
         stay slow.
     """
     # The connection of a Butler is private to it: this is another one.
@@ -202,7 +202,7 @@ def is_fatal(error: BaseException) -> bool:
 
     Returns
     -------
-    bool
+    is_fatal
         True for full disks, read-only media and databases out of reach.
     """
     return any(
@@ -262,13 +262,13 @@ def open_repository(repo: str, writeable: bool, fields: Mapping[str, frozenset[s
 
     Yields
     ------
-    lsst.daf.butler.Butler
+    butler
         The repository.
 
     Raises
     ------
     RepositoryError
-        Raised if it does not exist, was made with another universe, or may
+        If it does not exist, was made with another universe, or may
         not be written.
     """
     try:
@@ -334,7 +334,7 @@ def register_instrument(butler: Butler, repo: str, instrument: type[Instrument])
     Raises
     ------
     RepositoryError
-        Raised if the repository has another definition, or cannot be written.
+        If the repository has another definition, or cannot be written.
     """
     try:
         instrument().register(butler.registry)
@@ -382,13 +382,13 @@ def recorded_files(butler: Butler, refs: Collection[DatasetRef]) -> dict[uuid.UU
 
     Returns
     -------
-    dict [ uuid.UUID, list [ RecordedFile ] ]
+    files
         Files by dataset id; no entry for a dataset without a file.
 
     Raises
     ------
     RepositoryError
-        Raised if this version of daf_butler does not have it.
+        If this version of daf_butler does not have it.
     """
     files: dict[uuid.UUID, list[RecordedFile]] = {}
     try:
@@ -419,13 +419,13 @@ def owners_of(butler: Butler, uris: Iterable[str]) -> dict[str, set[uuid.UUID]]:
 
     Returns
     -------
-    dict [ str, set [ uuid.UUID ] ]
+    owners
         Ids of the datasets by URI, for all members of a chained datastore.
 
     Raises
     ------
     RepositoryError
-        Raised if this version of daf_butler does not have them.
+        If this version of daf_butler does not have them.
     """
     owners: dict[str, set[uuid.UUID]] = collections.defaultdict(set)
     wanted = list(uris)

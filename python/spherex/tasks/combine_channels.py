@@ -58,6 +58,8 @@ class CombineChannelsConnections(pipeBase.PipelineTaskConnections, dimensions=("
 class CombineChannelsConfig(pipeBase.PipelineTaskConfig, pipelineConnections=CombineChannelsConnections):
     """Configuration of `CombineChannelsTask`."""
 
+    __module__ = "spherex.tasks"  # Repositories record the class by this name.
+
     mostMasked = pexConfig.RangeField(
         dtype=float,
         default=0.5,

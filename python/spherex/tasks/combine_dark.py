@@ -84,6 +84,8 @@ class CombineDarkConnections(pipeBase.PipelineTaskConnections, dimensions=("inst
 class CombineDarkConfig(pipeBase.PipelineTaskConfig, pipelineConnections=CombineDarkConnections):
     """Configuration of `CombineDarkTask`."""
 
+    __module__ = "spherex.tasks"  # Repositories record the class by this name.
+
     clipSigma = pexConfig.RangeField(
         dtype=float,
         default=3.0,

@@ -112,6 +112,8 @@ class GatherSpectraConnections(pipeBase.PipelineTaskConnections, dimensions=("ca
 class GatherSpectraConfig(pipeBase.PipelineTaskConfig, pipelineConnections=GatherSpectraConnections):
     """Configuration of `GatherSpectraTask`."""
 
+    __module__ = "spherex.tasks"  # Repositories record the class by this name.
+
 
 class GatherSpectraTask(pipeBase.PipelineTask):
     """Join the measurements of a target in all images into its spectrum.

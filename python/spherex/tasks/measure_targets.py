@@ -242,6 +242,8 @@ class MeasureTargetsConnections(pipeBase.PipelineTaskConnections, dimensions=(*_
 class MeasureTargetsConfig(pipeBase.PipelineTaskConfig, pipelineConnections=MeasureTargetsConnections):
     """Configuration of `MeasureTargetsTask`."""
 
+    __module__ = "spherex.tasks"  # Repositories record the class by this name.
+
     psfSource = pexConfig.ChoiceField[str](
         doc="Source of the PSF.",
         allowed={"image": "The image.", "calibration": "The calibration of connection psf."},

@@ -42,6 +42,8 @@ class DrawSpectrumConnections(pipeBase.PipelineTaskConnections, dimensions=_TARG
 class DrawSpectrumConfig(pipeBase.PipelineTaskConfig, pipelineConnections=DrawSpectrumConnections):
     """Configuration of `DrawSpectrumTask`."""
 
+    __module__ = "spherex.tasks"  # Repositories record the class by this name.
+
     markedFlags = pexConfig.ListField[str](
         default=["SUR_ERROR", "NONFUNC", "MISSING_DATA", "HOT", "COLD", "NONLINEAR", "PERSIST"],
         doc="Measurements with one of these flags are marked.",
@@ -105,6 +107,8 @@ class QuickLookConnections(pipeBase.PipelineTaskConnections, dimensions=_IMAGE_D
 
 class QuickLookConfig(pipeBase.PipelineTaskConfig, pipelineConnections=QuickLookConnections):
     """Configuration of `QuickLookTask`."""
+
+    __module__ = "spherex.tasks"  # Repositories record the class by this name.
 
     contrast = pexConfig.RangeField(
         dtype=float, default=0.25, min=0.0, inclusiveMin=False, doc="Contrast of the zscale stretch."

@@ -50,6 +50,8 @@ class SubtractConnections(pipeBase.PipelineTaskConnections, dimensions=_DIMENSIO
 class SubtractConfig(pipeBase.PipelineTaskConfig, pipelineConnections=SubtractConnections):
     """Configuration of `SubtractTask`."""
 
+    __module__ = "spherex.tasks"  # Repositories record the class by this name.
+
     scaleByExposureTime = pexConfig.Field[bool](
         default=False,
         doc="Multiply the image to subtract by the ratio of the exposure times (header keyword XPOSURE) first. For "
@@ -226,6 +228,8 @@ class CalibratedSubtractConnections(SubtractConnections, dimensions=("instrument
 
 class CalibratedSubtractConfig(SubtractConfig, pipelineConnections=CalibratedSubtractConnections):
     """Configuration of `CalibratedSubtractTask`."""
+
+    __module__ = "spherex.tasks"  # Repositories record the class by this name.
 
     leaveOutUncalibrated = pexConfig.Field[bool](
         default=False,
