@@ -12,7 +12,7 @@ import yaml
 from lsst.daf.butler import CollectionType, MissingCollectionError, Timespan
 
 from spherex.archive import CALIBRATION_KINDS, CalibrationContent, CalibrationHDU, CalibrationName, Level2Name, kind_of
-from spherex.calibrations import CertifiedChange, CertifyTrial, certify_newest, gaps_of, limits_of, newest_last
+from spherex.calibrations import CertifyTrial, certify_newest, gaps_of, limits_of, newest_last
 from spherex.detectors import DETECTOR_IDS
 from spherex.errors import ArchiveNameError, DescriptionError, IngestError, first_line
 from spherex.fits import open_source
@@ -207,16 +207,29 @@ class CalibrationTranslator(FileTranslator):
         latest = [ref for ref in existing if newest[ref.datasetType.name, ref.dataId] == ref.id]
         refs = [*new, *existing] if self._is_given else new
         # New datasets may fill gaps; existing ones fill them only in a given range.
-        gained, left = [], []
+        lines = []
         if self._is_given:
-            gained = [_gain_line(ref, gap, dry_run) for ref in latest for gap in self._gaps(butler, ref)]
+            verb = "would become" if dry_run else "becomes"
+            for ref in latest:
+                for gap in self._gaps(butler, ref):
+                    lines.append(f"{_name(ref)}, already there, {verb} valid {_range(gap)}")
         if self._trial is not None:
             changes = self._trial.certify(refs)
         else:
             changes = certify_newest(butler, self._collection, refs, self._timespan, self.age_of)
         if not self._is_given:
-            left = [_gap_line(ref, gap, dry_run) for ref in latest for gap in self._gaps(butler, ref)]
-        return [*gained, *left, *(_change_line(change, dry_run) for change in changes)]
+            verb = "would stay" if dry_run else "stays"
+            for ref in latest:
+                for gap in self._gaps(butler, ref):
+                    lines.append(
+                        f"{_name(ref)}, already there, {verb} out {_range(gap)}, where nothing is valid; "
+                        "use --begin-date or --end-date to certify it"
+                    )
+        for change in changes:
+            verb = "replace" if change.is_replaced else "leave"
+            verb = f"would {verb}" if dry_run else f"{verb}s"
+            lines.append(f"{_name(change.ref)} {verb} {change.other.run} {_range(change.timespan)}")
+        return lines
 
     def _gaps(self, butler: Butler, ref: DatasetRef) -> list[Timespan]:
         """Return where nothing is valid for the data ID of a dataset."""
@@ -255,23 +268,6 @@ def _refuse_name(name: str) -> NoReturn:
             ) from None
         raise DescriptionError(f"its name is not {_FORM}; rename it, or leave it out with --regex") from None
     raise DescriptionError("it is a Level 2 image; use butler ingest-level2")
-
-
-def _change_line(change: CertifiedChange, dry_run: bool) -> str:
-    verb = "replace" if change.is_replaced else "leave"
-    verb = f"would {verb}" if dry_run else f"{verb}s"
-    return f"{_name(change.ref)} {verb} {change.other.run} {_range(change.timespan)}"
-
-
-def _gain_line(ref: DatasetRef, gap: Timespan, dry_run: bool) -> str:
-    return f"{_name(ref)}, already there, {'would become' if dry_run else 'becomes'} valid {_range(gap)}"
-
-
-def _gap_line(ref: DatasetRef, gap: Timespan, dry_run: bool) -> str:
-    return (
-        f"{_name(ref)}, already there, {'would stay' if dry_run else 'stays'} out {_range(gap)}, where nothing is "
-        "valid; use --begin-date or --end-date to certify it"
-    )
 
 
 def _name(ref: DatasetRef) -> str:

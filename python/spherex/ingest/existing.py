@@ -110,7 +110,12 @@ def check_unchanged(uri: str, size: int | None, existing: ExistingDataset) -> No
             raise DescriptionError(
                 f"it is ingested, but the file {stored.ospath} of the repository is gone or out of reach"
             ) from None
-        if not is_same and not _are_alike(given.ospath, stored.ospath):
+        if not is_same:
+            with open_source(given.ospath, sparse=True) as ours, open_source(stored.ospath, sparse=True) as theirs:
+                is_same = ours.size == theirs.size and all(
+                    ours.read_at(offset, length) == theirs.read_at(offset, length) for offset, length in _places(ours)
+                )
+        if not is_same:
             raise DescriptionError(f"its content is not that of the ingested file {stored.ospath}")
     elif given != stored:
         try:
@@ -122,14 +127,6 @@ def check_unchanged(uri: str, size: int | None, existing: ExistingDataset) -> No
             ) from error
         if beginning != stored_beginning or (size != stored_size and None not in (size, stored_size)):
             raise DescriptionError(f"its content is not that of the ingested file {stored}")
-
-
-def _are_alike(path: str, other: str) -> bool:
-    """Return whether two local files have the same size, headers and samples of data."""
-    with open_source(path, sparse=True) as ours, open_source(other, sparse=True) as theirs:
-        return ours.size == theirs.size and all(
-            ours.read_at(offset, size) == theirs.read_at(offset, size) for offset, size in _places(ours)
-        )
 
 
 def _places(source: ByteSource) -> Iterator[tuple[int, int]]:

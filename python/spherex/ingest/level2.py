@@ -8,7 +8,7 @@ import math
 import posixpath
 import urllib.parse
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from astropy.io import fits
@@ -39,7 +39,7 @@ from .descriptions import (
 from .locations import is_path, name_of
 
 if TYPE_CHECKING:
-    from spherex.fits import ByteSource, HDUInfo
+    from spherex.fits import HDUInfo
 
 
 _WHOLE = 1e-6
@@ -280,7 +280,13 @@ def load_wavelength_table(uri: str) -> fits.HDUList | None:
     try:
         with open_source(uri, sparse=True) as source:
             hdu = scan_hdus(source, last=WCS_WAVE)[-1]
-            return _table(source, hdu) if hdu.name == WCS_WAVE else None
+            if hdu.name != WCS_WAVE:
+                return None
+            table = fits.BinTableHDU.fromstring(source.read_at(hdu.header_offset, hdu.end - hdu.header_offset))
+        points = [np.asarray(table.data[axis]) for axis in _AXES]
+        if any(values.min() > 1 or values.max() < FRAME_SIDE for values in points):
+            return None
+        return fits.HDUList([fits.PrimaryHDU(), table])
     except ProductError as error:
         raise DescriptionError(f"{error}; replace the file with an intact copy") from None
     except Exception as error:
@@ -288,14 +294,6 @@ def load_wavelength_table(uri: str) -> fits.HDUList | None:
         raise DescriptionError(
             f"its table {WCS_WAVE} cannot be read ({first_line(error)}); check the file and try again"
         ) from None
-
-
-def _table(source: ByteSource, hdu: HDUInfo) -> fits.HDUList | None:
-    table = fits.BinTableHDU.fromstring(source.read_at(hdu.header_offset, hdu.end - hdu.header_offset))
-    points = [np.asarray(table.data[axis]) for axis in _AXES]
-    if any(values.min() > 1 or values.max() < FRAME_SIDE for values in points):
-        return None
-    return fits.HDUList([fits.PrimaryHDU(), table])
 
 
 FITS_REGEX = r"^(level2_.*|(?!.*_spx_).*)\.fits$"
@@ -425,7 +423,14 @@ class Level2Translator(FileTranslator):
             observation, detector = identity_of(hdu.cards)
             _, exposure_id, expected = key.dataset.values
             if (observation.exposure, detector) != (exposure_id, expected):
-                _refuse_contradiction(observation, detector, exposure_id, expected)
+                named, _ = ObservationId.from_expidn(exposure_id * 10 + expected)
+                pairs = {"OBSID": (observation, named), "DETECTOR": (detector, expected)}
+                differences = [
+                    f"{keyword} in the header is {value}, but the file name has {other}"
+                    for keyword, (value, other) in pairs.items()
+                    if value != other
+                ]
+                raise DescriptionError(f"{', and '.join(differences)}; rename the file, fix the header or leave it out")
             shape = shape_of(hdu)
             exposure = self._exposure(observation, hdu.cards)
             place = self._place(observation, detector, hdu, shape)
@@ -434,7 +439,9 @@ class Level2Translator(FileTranslator):
         is_cutout = shape != FRAME_SHAPE
         names = {hdu.name for hdu in structure.hdus}
         remarks = [_CUTOUT] if is_cutout else []
-        if not is_cutout and _is_read_to_end(structure) and not {FLAGS, VARIANCE} <= names:
+        # Whether headers were read beyond that of the image.
+        is_read_to_end = structure.hdus[-1].name != IMAGE or structure.size == structure.hdus[-1].end
+        if not is_cutout and is_read_to_end and not {FLAGS, VARIANCE} <= names:
             remarks.append(_PLANES)
         return FileDescription(
             key.dataset,
@@ -498,23 +505,6 @@ def _image_of(structure: FileStructure) -> HDUInfo:
         if hdu.name == IMAGE and len(hdu.image_shape) == 2:
             return hdu
     raise DescriptionError(f"no 2-D image in HDU {IMAGE}; replace the file with an intact copy")
-
-
-def _refuse_contradiction(observation: ObservationId, detector: int, exposure: int, expected: int) -> NoReturn:
-    """Raise an error that lists the differences between header and name."""
-    named, _ = ObservationId.from_expidn(exposure * 10 + expected)
-    pairs = {"OBSID": (observation, named), "DETECTOR": (detector, expected)}
-    differences = [
-        f"{key} in the header is {value}, but the file name has {other}"
-        for key, (value, other) in pairs.items()
-        if value != other
-    ]
-    raise DescriptionError(f"{', and '.join(differences)}; rename the file, fix the header or leave it out")
-
-
-def _is_read_to_end(structure: FileStructure) -> bool:
-    """Return whether headers were read beyond that of the image."""
-    return structure.hdus[-1].name != IMAGE or structure.size == structure.hdus[-1].end
 
 
 def _check_other_name(name: str) -> None:

@@ -297,7 +297,7 @@ def _search_local(path: str, pattern: re.Pattern[str], report: IngestReport) -> 
         elif pattern.search(os.path.basename(path)):
             yield path
         else:
-            report.fail(path, _mismatch(pattern))
+            report.fail(path, f"its name does not match '{pattern.pattern}'; rename it or use --regex")
         return
     visited: set[tuple[int, int]] = set()
     waiting = [path]
@@ -324,7 +324,3 @@ def _is_directory(entry: os.DirEntry[str]) -> bool:
     except OSError:
         # A link to itself, for instance, fails when it is opened.
         return False
-
-
-def _mismatch(pattern: re.Pattern[str]) -> str:
-    return f"its name does not match '{pattern.pattern}'; rename it or use --regex"

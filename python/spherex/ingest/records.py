@@ -46,28 +46,22 @@ def merge(one: Any, other: Any, tolerances: Tolerances, field: str = "") -> Any 
         tolerance = tolerances.numbers.get(field, 1e-9)
         return min(one, other) if math.isclose(one, other, rel_tol=1e-9, abs_tol=tolerance) else None
     if isinstance(one, Timespan) and isinstance(other, Timespan):
-        return _merge_times(one, other, tolerances.time)
+        (begin, end), (other_begin, other_end) = one.nsec, other.nsec
+        if max(abs(begin - other_begin), abs(end - other_end)) >= tolerances.time:
+            return None
+        if begin <= other_begin and end >= other_end:
+            return one
+        return Timespan.model_construct(nsec=(min(begin, other_begin), max(end, other_end)))
     if isinstance(one, ConvexPolygon) and isinstance(other, ConvexPolygon):
-        return _merge_places(one, other, tolerances.place)
+        corners = one.getVertices(), other.getVertices()
+        if len(corners[0]) != len(corners[1]):
+            return None
+        if any((ours - theirs).getNorm() >= tolerances.place for ours, theirs in zip(*corners, strict=True)):
+            return None
+        # Any choice is as good, as long as it is the same in every order. A hull
+        # would not do: the place of a pixel follows from four corners only.
+        return min(one, other, key=lambda polygon: [tuple(vertex) for vertex in polygon.getVertices()])
     return None
-
-
-def _merge_times(one: Timespan, other: Timespan, tolerance: int) -> Timespan | None:
-    (begin, end), (other_begin, other_end) = one.nsec, other.nsec
-    if abs(begin - other_begin) >= tolerance or abs(end - other_end) >= tolerance:
-        return None
-    if begin <= other_begin and end >= other_end:
-        return one
-    return Timespan.model_construct(nsec=(min(begin, other_begin), max(end, other_end)))
-
-
-def _merge_places(one: ConvexPolygon, other: ConvexPolygon, tolerance: float) -> ConvexPolygon | None:
-    ours, theirs = one.getVertices(), other.getVertices()
-    if len(ours) != len(theirs) or any((a - b).getNorm() >= tolerance for a, b in zip(ours, theirs, strict=True)):
-        return None
-    # Any choice is as good, as long as it is the same in every order. A hull
-    # would not do: the place of a pixel follows from four corners only.
-    return min(one, other, key=lambda polygon: [tuple(vertex) for vertex in polygon.getVertices()])
 
 
 _Claim = tuple[int, RecordDescription]

@@ -61,16 +61,9 @@ def store(butler: Butler, datasets: Sequence[FileDataset], transfer: str | None,
     track_file_attrs
         Record the sizes of the files.
     """
-    for mode, part in _parts(butler, datasets, transfer):
-        butler.ingest(*part, transfer=mode, record_validation_info=track_file_attrs)
-
-
-def _parts(
-    butler: Butler, datasets: Sequence[FileDataset], transfer: str | None
-) -> list[tuple[str, list[FileDataset]]]:
-    """Return the files that can go into one call of `Butler.ingest`, with its mode."""
     if transfer not in ("auto", None):
-        return [(transfer, list(datasets))]
+        butler.ingest(*datasets, transfer=transfer, record_validation_info=track_file_attrs)
+        return
     roots = [root for root in butler.get_datastore_roots().values() if root is not None]
     parts: dict[tuple[str, bool], list[FileDataset]] = {}
     for dataset in datasets:
@@ -80,7 +73,8 @@ def _parts(
         # leave those outside where they are.
         is_inside = mode == "auto" and any(uri.relative_to(root) is not None for root in roots)
         parts.setdefault((mode, is_inside), []).append(dataset)
-    return [(mode, part) for (mode, _), part in parts.items()]
+    for (mode, _), part in parts.items():
+        butler.ingest(*part, transfer=mode, record_validation_info=track_file_attrs)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
