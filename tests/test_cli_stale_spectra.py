@@ -365,6 +365,7 @@ def test_few_rows_are_in_memory_at_once(repo, monkeypatch, most_rows, sizes):
         (["nowhere"], "nowhere"),
         (["SPHEREx/level2"], "has no spectrum in SPHEREx/level2"),
         (["spectra", "--dataset-type", "spectre"], "There is no dataset type 'spectre'"),
+        (["SPHEREx/level2", "--dataset-type", "level2"], "'level2' is not a dataset type of spectra"),
         (["spectra", "--images", "elsewhere"], "elsewhere"),
         (["spectra", "--calibrations", "elsewhere"], "elsewhere"),
         (["spectra", "--catalogs", "elsewhere/{catalog}"], f"elsewhere/{CATALOG}"),

@@ -73,6 +73,8 @@ def stale_spectra(
             refs = butler.query_datasets(dataset_type, collections=collection, limit=None, explain=False)
             if not refs:
                 raise UserError(f"{repo} has no {dataset_type} in {collection}.")
+            if set(refs[0].dimensions.required) != {"catalog", "target"}:
+                raise UserError(f"{dataset_type!r} is not a dataset type of spectra of one target each.")
             chosen = tuple(calibrations) or (CALIBRATION_COLLECTION,)
             found = find_stale_spectra(butler, refs, images, chosen, where, catalogs=catalogs, failure=failure)
             stale = list(found)
