@@ -316,7 +316,12 @@ def exposure_middle(cards: Mapping[str, Any]) -> Time | None:
 
 def _mjd_of(cards: Mapping[str, Any], name: str) -> float | None:
     """Return the modified Julian date in MJD-``name``, or else in DATE-``name``; both must agree."""
-    number, text = _value_of(cards, f"MJD-{name}"), _value_of(cards, f"DATE-{name}")
+    return _mjd(name, _value_of(cards, f"MJD-{name}"), _value_of(cards, f"DATE-{name}"))
+
+
+# The detectors of an exposure share its times. Types count: True equals 1.
+@functools.lru_cache(64, typed=True)
+def _mjd(name: str, number: Any, text: Any) -> float | None:
     if isinstance(number, bool) or not isinstance(number, int | float | None):
         raise HeaderError(f"MJD-{name} is not a date: {number!r}")
     from_text = None if text is None else _MJD_1970 + (_moment(f"DATE-{name}", text) - _EPOCH) / _ONE_DAY
