@@ -232,6 +232,7 @@ def _in_utc(time: Time) -> Time:
         return time.utc
 
 
+@functools.lru_cache(64)
 def observation_date(nanoseconds: int) -> str:
     """Return the date of a time as YYYYMMDD, UTC.
 
