@@ -301,3 +301,16 @@ def test_the_version_is_known_or_unknown(tmp_path: Path) -> None:
     assert version("lost") == "unknown"
     (package / "version.py").write_text('__version__ = "1.2.3"\n')
     assert version("lost") == "1.2.3"
+
+
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [
+        (lambda: spherex.find_images("REPO", (310.1, 40.16)), "the position is a tuple, not an astropy"),
+        (lambda: spherex.find_images("REPO", SkyCoord(310.1, 40.16, unit="deg"), wavelengths=1.3), "the longest one"),
+        (lambda: spherex.measure_targets("image.fits", "M31"), "targets are a SkyCoord or an astropy Table, not a str"),
+    ],
+)
+def test_arguments_of_another_kind_are_explained(call, reason, workspace):
+    with pytest.raises(spherex.UserError, match=reason):
+        call()

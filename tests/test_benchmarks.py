@@ -28,8 +28,8 @@ QUICK = {
     "find": [
         "images at a point among 60, against those of an exposure id",
         "find-images, 12 images with wavelengths, against 2 s",
-        "find-images, the same with addresses, against 2 s",
-        "find-images, those of them at 4.67 um with addresses, against 1 s",
+        "find-images, the same with URIs, against 2 s",
+        "find-images, those of them at 4.67 um with URIs, against 1 s",
     ],
     "subtract": [
         "SubtractTask.run, against three ufuncs with out=",

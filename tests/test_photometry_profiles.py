@@ -60,7 +60,7 @@ def test_no_light_of_an_optical_psf_is_lost_wherever_in_the_pixel():
 
 
 def test_the_phases_of_an_effective_psf_share_its_light():
-    """The identity of spectrophotometry.md, D7: over all 25 phases the sum is 1 a pixel."""
+    """Over all 25 phases the sum is 1 a pixel."""
     profiles = Profiles(_psf(is_effective=True))
     phases = np.arange(5) / 5
     x, y = (plane.ravel() + 100 for plane in np.meshgrid(phases, phases))

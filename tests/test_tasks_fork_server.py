@@ -23,6 +23,7 @@ def child(names: list[str]) -> None:
     sys.exit(f"not preloaded: {missing}" if missing else 0)
 
 
+@pytest.mark.slow
 def test_a_child_finds_everything_loaded():
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)

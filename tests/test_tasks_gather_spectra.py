@@ -182,6 +182,7 @@ def folder_without_metadata(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_checkout_without_package_metadata_runs_to_the_end(repo, tmp_path):
     package = Path(spherex.__file__).parent
     installed = folder_without_metadata(tmp_path / "installed")

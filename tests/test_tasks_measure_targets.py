@@ -101,6 +101,7 @@ def test_connections_are_sound():
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_spectra_have_the_fluxes_of_the_truth(measured: Path, archive: Path):
     with Butler.from_config(str(measured), collections="spectra") as butler:
         for name, flux in zip(SOURCES[:2], FLUXES, strict=False):
@@ -114,6 +115,7 @@ def test_spectra_have_the_fluxes_of_the_truth(measured: Path, archive: Path):
     assert {str(ref.dataId["target"]) for ref in refs} == set(SOURCES[:2])
 
 
+@pytest.mark.slow
 def test_each_point_tells_where_it_comes_from(measured: Path):
     with Butler.from_config(str(measured), collections=["SPHEREx/level2", "SPHEREx/calib"]) as butler:
         spectrum = unmasked(butler.get("spectrum", catalog="mine", target="bright", collections="spectra"))
@@ -140,6 +142,7 @@ def test_each_point_tells_where_it_comes_from(measured: Path):
         assert spectrum.meta["code"]["spherex-butler"]
 
 
+@pytest.mark.slow
 def test_measurements_are_those_of_the_image(measured: Path, archive: Path):
     with Butler.from_config(str(measured), collections="spectra") as butler:
         refs = butler.query_datasets("target_measurements")
@@ -230,6 +233,7 @@ def test_the_psf_of_a_calibration(repo: Path):
     assert (np.abs(spectrum["flux"].to_value("uJy") / 20000 - 1) < 0.05).all()
 
 
+@pytest.mark.slow
 def test_no_target_on_the_image_is_a_table_without_rows(repo: Path):
     with Butler.from_config(str(repo), collections="SPHEREx/level2") as butler:
         handle = butler.getDeferred(butler.query_datasets("level2", limit=1)[0])

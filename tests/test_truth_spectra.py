@@ -67,6 +67,7 @@ def check_pulls(measured, chosen, flux="flux", error="flux_error"):
     assert 1.4826 * np.median(np.abs(pulls - np.median(pulls))) == pytest.approx(1, abs=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decade", [2, 3, 4])
 @pytest.mark.parametrize("kind", ["flux", "aperture_flux"])
 def test_pulls_are_standard_in_three_decades_of_flux(measured, decade, kind):
@@ -74,18 +75,21 @@ def test_pulls_are_standard_in_three_decades_of_flux(measured, decade, kind):
     check_pulls(measured, chosen, kind, f"{kind}_error")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phase", range(4))
 def test_pulls_are_standard_wherever_in_a_pixel(measured, phase):
     x, y = (measured[name] for name in "xy")
     check_pulls(measured, 2 * ((x + 0.5) % 1 > 0.5) + ((y + 0.5) % 1 > 0.5) == phase)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", range(4))
 def test_pulls_are_standard_in_all_zones(measured, part):
     x, y = (measured[name] for name in "xy")
     check_pulls(measured, 2 * (x > SIDE / 2) + (y > SIDE / 2) == part)
 
 
+@pytest.mark.slow
 def test_positions_wavelengths_and_fits_are_those_of_the_truth(measured):
     for name, tolerance in (("x", 1e-4), ("y", 1e-4), ("wavelength", 1e-6), ("bandwidth", 1e-6)):
         np.testing.assert_allclose(measured[name], measured[f"{name}true"], atol=tolerance)
@@ -94,7 +98,7 @@ def test_positions_wavelengths_and_fits_are_those_of_the_truth(measured):
 
 
 def test_the_unit_of_fluxes():
-    """The factor of spectrophotometry.md, C3: 1e12 arcsec2 in sr."""
+    """The factor between MJy/sr and uJy/arcsec2: 1e12 arcsec2 in sr."""
     assert (1 * units.MJy / units.sr * units.arcsec**2).to_value(units.uJy) == pytest.approx(MICROJANSKY, rel=1e-12)
     assert pytest.approx(23.50443, abs=5e-6) == MICROJANSKY
 

@@ -1,4 +1,4 @@
-"""Translator of the Level 2 images of the public archive."""
+"""Translator of the Level 2 images of the public archive: header cards become dimension records here."""
 
 from __future__ import annotations
 

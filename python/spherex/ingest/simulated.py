@@ -1,4 +1,4 @@
-"""Translator of the files of the SPHEREx simulator."""
+"""Translator of the files of the SPHEREx simulator: header cards become dimension records here."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 from astropy import units
 from lsst.daf.butler import MissingCollectionError
 
@@ -122,12 +123,19 @@ class Criteria:
         SearchError
             If there are several positions, or a value is outside of its limits.
         """
+        from astropy.coordinates import SkyCoord
+
+        if not isinstance(position, SkyCoord):
+            raise SearchError(f"the position is a {type(position).__name__}, not an astropy.coordinates.SkyCoord.")
         if not position.isscalar:
             raise SearchError(f"images are searched at one position, not at {position.size}.")
         if times is not None:
             others["timespan"] = timespan_of_dates(*times)
         if wavelengths is not None:
-            shortest, longest = _value_in(units.um, wavelengths)
+            limits = np.ravel(_value_in(units.um, wavelengths))
+            if len(limits) != 2:
+                raise SearchError(f"wavelengths are the shortest and the longest one, not {wavelengths}.")
+            shortest, longest = limits
             others["wavelengths"] = (float(shortest), float(longest))
         if radius is not None:
             others["radius"] = float(_value_in(units.deg, radius))

@@ -1,4 +1,4 @@
-"""Search for images at a position: from criteria to a table."""
+"""Search for images at a position: which images it is outside of, and the table of the others."""
 
 from __future__ import annotations
 

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 
 WORST_FIT = 10.0
-"""Largest chi2 of a fit, in units of the median for the target and detector (spectrophotometry.md, C8)."""
+"""Largest chi2 of a fit, in units of the median for the target and detector.
+
+Relative to the target's own fits: errors of the PSF grow with its flux.
+"""
 
 _MIN_FITS = 5
 """Least number of measurements for a median of one detector."""

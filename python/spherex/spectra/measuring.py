@@ -60,7 +60,9 @@ _STEP = 5.0
 """Half of the distance for the change of the wavelength (pixels)."""
 
 _GAIN_RANGE = (0.5, 2.0)
-"""Gains outside of this range are errors (spectrophotometry.md, C2)."""
+"""Gains outside of this range are errors: row medians of detector 1 are 0.875 to 0.983, and a few
+1e-4 of all pixels are outside.
+"""
 
 _MEDIAN_SOLID_ANGLE = "OMEGA_MEDIAN"
 

@@ -183,6 +183,8 @@ def catalog_of(targets: Table | SkyCoord) -> Table:
             catalog["pmdec"] = positions.pm_dec.to_value("mas/yr")
             catalog["ref_epoch"] = positions.obstime.tdb.jyear
         return catalog
+    if not isinstance(targets, Table):
+        raise CatalogError(f"targets are a SkyCoord or an astropy Table, not a {type(targets).__name__}.")
     missing = [name for name in ("name", "ra", "dec") if name not in targets.colnames]
     if missing:
         raise CatalogError(f"the table of targets has no column {', '.join(missing)}; it needs name, ra and dec")
