@@ -173,8 +173,12 @@ def test_strongly_masked_measurements_are_left_out_on_demand():
 
 
 def folder_without_metadata(folder: Path) -> Path:
-    """Link all installed packages but this one into a folder."""
+    """Link this package and all others that are installed into a folder, without the metadata of this one.
+
+    In a checkout they may lie beside the package, after an editable installation.
+    """
     folder.mkdir()
+    (folder / "spherex").symlink_to(Path(spherex.__file__).parent)
     for path in {Path(one) for one in sys.path if one.endswith("site-packages")}:
         for entry in path.iterdir():
             if not entry.name.startswith(("spherex", "__editable__")):
@@ -184,10 +188,9 @@ def folder_without_metadata(folder: Path) -> Path:
 
 @pytest.mark.slow
 def test_a_checkout_without_package_metadata_runs_to_the_end(repo, tmp_path):
-    package = Path(spherex.__file__).parent
     installed = folder_without_metadata(tmp_path / "installed")
     repo.butler.close()
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(package.parent), str(installed)])}
+    environment = {**os.environ, "PYTHONPATH": str(installed)}
     code = "import sys; from lsst.ctrl.mpexec.cli.pipetask import main; sys.exit(main())"
     command = [sys.executable, "-S", "-c", code, "run", "-b", repo.root, "-p", SPECTRA, "-i", "measured",
                "-o", "spectra", "--register-dataset-types"]  # fmt: skip
@@ -197,7 +200,7 @@ def test_a_checkout_without_package_metadata_runs_to_the_end(repo, tmp_path):
         (ref,) = butler.query_datasets("spectrum_plot")
         version = butler.get("spectrum", ref.dataId).meta["code"]["spherex-butler"]
     # scons writes the module.
-    assert version == "unknown" or (package / "version.py").exists()
+    assert version == "unknown" or (installed / "spherex" / "version.py").exists()
 
 
 class Counting:
