@@ -19,7 +19,7 @@ from spherex.errors import CatalogError
 if TYPE_CHECKING:
     from astropy.table import Table
     from lsst.daf.butler import Butler, DatasetType, DimensionRecord
-    from lsst.sphgeom import Pixelization
+    from lsst.sphgeom import Circle, Pixelization
 
 
 _REACH = 62.0
@@ -83,15 +83,15 @@ def _patches() -> Pixelization:
     return HtmPixelization(_PATCH_LEVEL)
 
 
-def patch_records(catalog: str, targets: Mapping[int, Sequence[Mapping[str, Any]]]) -> Iterator[dict[str, Any]]:
+def patch_records(catalog: str, regions: Mapping[int, Sequence[Circle]]) -> Iterator[dict[str, Any]]:
     """Yield the records of patches.
 
     Parameters
     ----------
     catalog
         Name of the catalogue.
-    targets
-        Records of all targets of each patch, by its number.
+    regions
+        Regions of all targets of each patch, by its number.
 
     Yields
     ------
@@ -99,9 +99,8 @@ def patch_records(catalog: str, targets: Mapping[int, Sequence[Mapping[str, Any]
         For `lsst.daf.butler.registry.Registry.insertDimensionData`, with a
         circle that contains the regions of the targets.
     """
-    for patch, members in targets.items():
-        regions = [member["region"] for member in members]
-        region = functools.reduce(lambda one, other: one.expandedTo(other), regions) if regions else None
+    for patch, members in regions.items():
+        region = functools.reduce(lambda one, other: one.expandedTo(other), members) if members else None
         yield {"catalog": catalog, "id": patch, "targets": len(members), "region": region}
 
 
@@ -194,33 +193,38 @@ def register_catalog(
     run = f"{chain}/{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%S.%fZ}"
     if not dry_run:
         different = new | changed
-        wanted = [record for record in target_records(name, table) if record["name"] in different]
-        patches = _changed_patches(name, wanted, known) if "patch" in butler.dimensions.dimensions.names else None
-        _write(butler, name, wanted, patches, bool(changed), table, desc, run)
+
+        def wanted() -> Iterator[dict[str, Any]]:
+            # Made twice: a list of all would take more memory than the table.
+            return (record for record in target_records(name, table) if record["name"] in different)
+
+        patches = _changed_patches(name, wanted(), known) if "patch" in butler.dimensions.dimensions.names else None
+        _write(butler, name, wanted(), patches, bool(changed), table, desc, run)
     return dataclasses.replace(counts, run=run)
 
 
 def _changed_patches(
     catalog: str, wanted: Iterable[dict[str, Any]], known: Mapping[str, DimensionRecord]
-) -> list[dict[str, Any]]:
+) -> Iterator[dict[str, Any]]:
     """Return the records of the patches whose targets change."""
-    targets = {name: record.toDict() for name, record in known.items()}
-    patches: dict[int, list[dict[str, Any]]] = {}
+    targets = {name: (record.patch, record.region) for name, record in known.items()}
+    regions: dict[int, list[Circle]] = {}
     for record in wanted:
-        for version in (record, targets.get(record["name"], record)):
-            patches[version["patch"]] = []
-        targets[record["name"]] = record
-    for record in targets.values():
-        if record["patch"] in patches:
-            patches[record["patch"]].append(record)
-    return list(patch_records(catalog, patches))
+        new = (record["patch"], record["region"])
+        for patch, _ in (new, targets.get(record["name"], new)):
+            regions[patch] = []
+        targets[record["name"]] = new
+    for patch, region in targets.values():
+        if patch in regions:
+            regions[patch].append(region)
+    return patch_records(catalog, regions)
 
 
 def _write(
     butler: Butler,
     name: str,
     wanted: Iterable[dict[str, Any]],
-    patches: list[dict[str, Any]] | None,
+    patches: Iterator[dict[str, Any]] | None,
     replace: bool,
     table: Table,
     desc: str,
@@ -238,8 +242,9 @@ def _write(
             if patches is None:
                 # Universe version 1 has no patches.
                 records = ({key: value for key, value in record.items() if key != "patch"} for record in records)
-            elif patches:
-                butler.registry.insertDimensionData("patch", *patches, replace=True)
+            else:
+                while chunk := list(itertools.islice(patches, _CHUNK)):
+                    butler.registry.insertDimensionData("patch", *chunk, replace=True)
             while chunk := list(itertools.islice(records, _CHUNK)):
                 butler.registry.insertDimensionData("target", *chunk, replace=replace)
             butler.put(table, CATALOG_TYPE, catalog=name, run=run)
