@@ -177,7 +177,7 @@ def register_catalog(
     new = set(names) - known.keys()
     changed = {
         record["name"]
-        for record in target_records(name, table)
+        for record in (target_records(name, table) if known else ())
         if (old := known.get(record["name"])) is not None
         and any(getattr(old, field) != record[field] for field in ("ra", "dec", "region"))
     }
