@@ -14,6 +14,7 @@ __all__ = [
     "WCS_WAVE",
     "WriteRecipe",
     "check_layout",
+    "find_hdu",
     "flag_table_of",
     "header_bytes",
     "history_of",
@@ -33,6 +34,6 @@ from .arrays import read_array
 from .byte_sources import ByteSource, open_source, read_many
 from .cards import header_bytes, history_of
 from .flag_names import flag_table_of
-from .hdus import FLAGS, IMAGE, PROVENANCE_PREFIX, VARIANCE, HDUInfo, check_layout, scan_hdus
+from .hdus import FLAGS, IMAGE, PROVENANCE_PREFIX, VARIANCE, HDUInfo, check_layout, find_hdu, scan_hdus
 from .reading import ProductFile, open_product, read_product
 from .writing import Compression, WriteRecipe, parse_recipes, write_product

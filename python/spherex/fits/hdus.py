@@ -166,6 +166,17 @@ def scan_hdus(source: ByteSource, *, last: str | None = None) -> list[HDUInfo]:
     return hdus
 
 
+def find_hdu(source: ByteSource, name: str) -> HDUInfo | None:
+    """Return the first HDU with a name, reading no headers after it; `None` if the file has none.
+
+    Raises
+    ------
+    ProductError
+        As for `scan_hdus`.
+    """
+    return next((hdu for hdu in scan_hdus(source, last=name) if hdu.name == name), None)
+
+
 def _read_hdu(source: ByteSource, offset: int, chunk: bytes, index: int) -> HDUInfo:
     if index == 0 and not chunk.startswith(b"SIMPLE  ="):
         raise ProductError("the file is not FITS: it does not begin with a SIMPLE card")

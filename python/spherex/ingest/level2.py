@@ -17,7 +17,7 @@ from lsst.daf.butler import Timespan
 from spherex.archive import CalibrationName, Level2Name, ObservationId, ProcessingRun
 from spherex.detectors import DETECTOR_IDS, FRAME_SHAPE, FRAME_SIDE, LEVEL2_COLLECTION, WAVELENGTH_TYPE
 from spherex.errors import ArchiveNameError, DescriptionError, HeaderError, ProductError, first_line
-from spherex.fits import FLAGS, IMAGE, VARIANCE, WCS_WAVE, check_layout, open_source, scan_hdus
+from spherex.fits import FLAGS, IMAGE, VARIANCE, WCS_WAVE, check_layout, find_hdu, open_source
 from spherex.geometry import boresight_of, frame_corners, polygon_of
 from spherex.headers import detector_of, exposure_times, number_of, text_of
 from spherex.image import frame_origin
@@ -279,8 +279,8 @@ def load_wavelength_table(uri: str) -> fits.HDUList | None:
     """
     try:
         with open_source(uri, sparse=True) as source:
-            hdu = scan_hdus(source, last=WCS_WAVE)[-1]
-            if hdu.name != WCS_WAVE:
+            hdu = find_hdu(source, WCS_WAVE)
+            if hdu is None:
                 return None
             table = fits.BinTableHDU.fromstring(source.read_at(hdu.header_offset, hdu.end - hdu.header_offset))
         points = [np.asarray(table.data[axis]) for axis in _AXES]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from spherex.archive import CalibrationReference, ProcessingRun, calibration_references, time_of_uuid
 from spherex.errors import ArchiveNameError, ProductError, first_line
-from spherex.fits import IMAGE, history_of, open_source, read_many, scan_hdus
+from spherex.fits import IMAGE, find_hdu, history_of, open_source, read_many
 from spherex.headers import date_written
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def read_origin(uri: ResourcePath) -> ImageOrigin:
         If the file cannot be read.
     """
     with open_source(uri, sparse=True) as source:
-        hdu = next((hdu for hdu in scan_hdus(source, last=IMAGE) if hdu.name == IMAGE), None)
+        hdu = find_hdu(source, IMAGE)
     if hdu is None:
         raise ProductError(f"no HDU {IMAGE}")
     return ImageOrigin(date_written(hdu.cards), calibration_references(history_of(hdu.header_bytes)))

@@ -14,7 +14,7 @@ from lsst.daf.butler import Butler
 
 from spherex.detectors import FRAME_SHAPE, FRAME_SIDE
 from spherex.errors import SearchError
-from spherex.fits import FLAGS, flag_table_of, open_source, read_array, scan_hdus
+from spherex.fits import FLAGS, find_hdu, flag_table_of, open_source, read_array
 from spherex.geometry import depths_of, pixels_at
 from spherex.image import Box
 from spherex.repository import open_repository
@@ -246,7 +246,7 @@ def _flags_of(uri: ResourcePath, pixel: tuple[int, int]) -> str | None:
     """Read the names of the flags of a pixel, separated by commas; `None` if the image does not have flags."""
     x, y = pixel
     with open_source(uri, sparse=True) as source:
-        hdu = next((hdu for hdu in scan_hdus(source, last=FLAGS) if hdu.name == FLAGS), None)
+        hdu = find_hdu(source, FLAGS)
         if hdu is None:
             return None
         ((value,),) = np.asarray(read_array(source, hdu, Box(x, x + 1, y, y + 1))).tolist()

@@ -11,7 +11,7 @@ from astropy.wcs import NoConvergence
 
 from spherex.detectors import FRAME_SHAPE
 from spherex.errors import ProductError, first_line
-from spherex.fits import IMAGE, open_source, read_many, scan_hdus
+from spherex.fits import IMAGE, find_hdu, open_source, read_many
 from spherex.geometry import depths_of, directions_at
 from spherex.image import celestial_wcs, frame_origin
 
@@ -126,7 +126,7 @@ def read_frame(uri: ResourcePath) -> Frame:
         If the file cannot be read.
     """
     with open_source(uri, sparse=True) as source:
-        hdu = next((hdu for hdu in scan_hdus(source, last=IMAGE) if hdu.name == IMAGE), None)
+        hdu = find_hdu(source, IMAGE)
     if hdu is None:
         raise ProductError(f"no HDU {IMAGE}")
     wcs = celestial_wcs(hdu.header)
