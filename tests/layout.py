@@ -22,6 +22,7 @@ SOURCE = pathlib.Path(__file__).resolve().parents[1] / "python"
 ROOMS = (
     "detectors",
     "errors",
+    "votables",
     "headers",
     "archive",
     "geometry",
@@ -46,6 +47,7 @@ ROOMS = (
 NEVER = {
     "archive": {"lsst", "headers"},
     "headers": {"lsst"},
+    "votables": {"lsst"},
     "image": {"lsst", "geometry"},
     "geometry": {"detectors", "archive"},
     "photometry": {"lsst", "fits", "archive", "geometry"},

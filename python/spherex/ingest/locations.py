@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 from lsst.resources import ResourcePath
 
 from spherex.errors import first_line
+from spherex.votables import open_votable
 
 from .report import IngestReport
 
@@ -155,14 +156,7 @@ def _read_parquet(path: str) -> list[_Cell]:
 
 
 def _read_votable(path: str) -> list[_Cell]:
-    import warnings
-
-    from astropy.io.votable import parse_single_table
-
-    with warnings.catch_warnings():
-        # An ingest reads one column; other faults of a VOTable do not matter.
-        warnings.simplefilter("ignore")
-        table = parse_single_table(path, verify="ignore").to_table(use_names_over_ids=True)
+    table = open_votable(path).get_first_table().to_table(use_names_over_ids=True)
     return _rows(table[_column(table.colnames)].tolist())
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from lsst.resources import ResourcePath
 
 from spherex.errors import CatalogError, first_line
+from spherex.votables import open_votable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -81,6 +82,12 @@ def _astropy(form: str) -> _Reader:
         return Table.read(path, format=form)
 
     return read
+
+
+def _read_votable(path: str, texts: Collection[str]) -> Table:
+    from astropy.table import Table
+
+    return Table.read(open_votable(path), format="votable")
 
 
 def _read_fits(path: str, texts: Collection[str]) -> Table:
@@ -246,9 +253,9 @@ EXTENSIONS: Mapping[str, tuple[str, _Reader]] = {
     ".csv": ("CSV", _read_csv),
     ".fits": ("FITS", _read_fits),
     ".fit": ("FITS", _read_fits),
-    ".xml": ("VOTable", _astropy("votable")),
-    ".vot": ("VOTable", _astropy("votable")),
-    ".votable": ("VOTable", _astropy("votable")),
+    ".xml": ("VOTable", _read_votable),
+    ".vot": ("VOTable", _read_votable),
+    ".votable": ("VOTable", _read_votable),
     ".parquet": ("parquet", _read_parquet),
     ".parq": ("parquet", _read_parquet),
 }
