@@ -439,6 +439,27 @@ def test_run_without_a_place_in_the_chain(repo_root: Path, tmp_path: Path) -> No
     assert chain_of(repo_root) == [f"SPHEREx/level2/{NEWER}", f"SPHEREx/level2/{OLDER}"]
 
 
+def test_runs_that_were_transferred_are_in_the_chain(
+    repo_root: Path, tmp_path: Path, make_repo: Callable[..., Path]
+) -> None:
+    """The stock command copies runs, but not the chain."""
+    paths = [write_level2(tmp_path / "in", run=run) for run in (RUN, NEWER, OLDER, RETRY)]
+    other = make_repo(tmp_path / "other")
+    assert ingest_level2(other, "--transfer", "copy", *paths).code == 0
+    copied = butler_command(
+        "transfer-datasets", other, repo_root, "--collections", "SPHEREx/level2/*",
+        "--register-dataset-types", "--transfer-dimensions", "-t", "copy",
+    )  # fmt: skip
+    assert copied.code == 0
+    with Butler.from_config(str(repo_root), writeable=True) as butler:
+        butler.collections.register("SPHEREx/level2/mine")
+    assert ingest_level2(repo_root, paths[2]).counts["already there"] == 1
+    assert chain_of(repo_root) == chain_of(other) == [f"SPHEREx/level2/{run}" for run in (NEWER, RETRY, RUN, OLDER)]
+    found = butler_command("find-images", repo_root, "30.5", "40.0")
+    assert found.code == 0
+    assert NEWER in found.output
+
+
 def test_rows_and_columns_of_a_cutout_have_their_own_limits() -> None:
     cards = {"CRPIX1A": -29.0, "CRPIX2A": -2000.0}
     assert origin_of(cards, (39, 2010)) == (30, 2001)

@@ -70,6 +70,34 @@ def link_run(butler: Butler, chain: str, run: str, age_of: Callable[[str], Any])
         raise IngestError(f"Collection {chain!r} cannot be changed: {explain(error)}.") from error
 
 
+def complete_chain(butler: Butler, chain: str, age_of: Callable[[str], Any]) -> None:
+    """Add the runs below the name of a chain that it lacks.
+
+    Runs come into a repository without an ingest: by ``butler
+    transfer-datasets``, or by a process that died before it linked its run.
+
+    Parameters
+    ----------
+    butler
+        The repository, writeable and not in a transaction.
+    chain
+        Name of the CHAINED collection, which is registered if it is missing.
+    age_of
+        Function that returns the key by which runs are sorted, see `link_run`.
+        Runs without a key are left out.
+
+    Raises
+    ------
+    IngestError
+        Raised if a collection of that name is not CHAINED, or the repository
+        cannot be written.
+    """
+    known = set(_children(butler, chain))
+    for run in butler.collections.query(f"{chain}/*", collection_types=CollectionType.RUN):
+        if run not in known and age_of(run) is not None:
+            link_run(butler, chain, run, age_of)
+
+
 def _children(butler: Butler, name: str) -> list[str]:
     try:
         info = butler.collections.get_info(name)
@@ -248,7 +276,8 @@ class Registrar:
                 raise IngestError(
                     f"Collection {run!r} of the repository is of type {collection_type.name}, not RUN: {remedy}."
                 )
-        # A process that died between the two left a run out of the chain.
         if self._translator.chain is not None and not self._dry_run:
+            if not self._runs:
+                complete_chain(self._butler, self._translator.chain, self._translator.age_of)
             link_run(self._butler, self._translator.chain, run, self._translator.age_of)
         self._runs.add(run)
