@@ -9,6 +9,7 @@ __all__ = [
     "CATALOG_TYPE",
     "CHANNEL_SPECTRUM_TYPE",
     "COMBINED_DARK_TYPE",
+    "CUTOUT_EXTENT",
     "DARK_TYPE",
     "DETECTORS",
     "DETECTOR_IDS",
@@ -83,6 +84,9 @@ FRAME_SIDE = 2040
 
 FRAME_SHAPE = (FRAME_SIDE, FRAME_SIDE)
 """Shape of a frame (rows, columns)."""
+
+CUTOUT_EXTENT = "cutout_extent"
+"""Dimension element with the pixels of the frame that a cutout contains."""
 
 PIXEL_SCALE = 6.15
 """Side of a pixel, arcsec (same source)."""

@@ -299,7 +299,7 @@ def corners_of(regions: Sequence[ConvexPolygon]) -> NDArray[np.float64]:
 
 
 def pixels_at(
-    corners: NDArray[np.float64], direction: NDArray[np.float64], shape: tuple[int, int]
+    corners: NDArray[np.float64], direction: NDArray[np.float64], shape: tuple[int, int] | NDArray[np.integer]
 ) -> NDArray[np.float64]:
     """Return the pixels of frames at a direction.
 
@@ -310,7 +310,7 @@ def pixels_at(
     direction
         Direction, less than 90 degrees from each frame.
     shape
-        Shape of a frame (rows, columns).
+        Shape of a frame (rows, columns), or of each of them, of shape (n, 2).
 
     Returns
     -------
@@ -321,11 +321,11 @@ def pixels_at(
     """
     places = np.linalg.solve(_matrices(corners), direction[:, np.newaxis])[..., 0]
     # The frame begins at the outer edge of the first pixel.
-    return places[:, :2] / places[:, 2:] * shape[::-1] - 0.5
+    return places[:, :2] / places[:, 2:] * np.asarray(shape)[..., ::-1] - 0.5
 
 
 def directions_at(
-    corners: NDArray[np.float64], pixels: NDArray[np.float64], shape: tuple[int, int]
+    corners: NDArray[np.float64], pixels: NDArray[np.float64], shape: tuple[int, int] | NDArray[np.integer]
 ) -> NDArray[np.float64]:
     """Return the directions of pixels of one frame, the inverse of `pixels_at`.
 
@@ -348,7 +348,7 @@ def directions_at(
     return directions / np.linalg.norm(directions, axis=1, keepdims=True)
 
 
-def depths_of(pixels: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float64]:
+def depths_of(pixels: NDArray[np.float64], shape: tuple[int, int] | NDArray[np.integer]) -> NDArray[np.float64]:
     """Return the distances of pixels from the edge of a frame.
 
     Parameters
@@ -356,14 +356,15 @@ def depths_of(pixels: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np
     pixels
         Positions (x, y), shape (n, 2).
     shape
-        Shape of the frame (rows, columns).
+        Shape of the frame (rows, columns), or of one for each pixel, of shape
+        (n, 2).
 
     Returns
     -------
     depths
         Distances in pixels, shape (n,); negative outside of the frame.
     """
-    sides = np.array(shape[::-1])
+    sides = np.asarray(shape)[..., ::-1]
     beyond = np.abs(pixels - (sides - 1) / 2) - sides / 2
     outside = np.hypot(*np.maximum(beyond, 0.0).T)
     return np.where(outside > 0, -outside, -beyond.max(axis=1))

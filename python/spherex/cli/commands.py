@@ -289,8 +289,8 @@ def decertify_calibrations(**kwargs: Any) -> None:
 @click.option(
     "--exact",
     is_flag=True,
-    help="Read the headers of all images for exact pixels, and leave out files that do not contain the position, such "
-    "as cutouts. Without this option only headers of images with an edge near the position are read.",
+    help="Read the headers of all images for exact pixels, and leave out cutouts without the position whose extent was "
+    "not recorded. Without this option only headers of images with an edge near the position are read.",
 )
 @click.option("--flags", is_flag=True, help="Read the flags of the pixel, too; implies --exact.")
 @click.option(
@@ -313,8 +313,9 @@ def find_images(**kwargs: Any) -> None:
     RA and DEC are in degrees, ICRS, RA from -180 to 360, or have a unit
     (20h32m06.5s 38d21m00s). A NAME must contain the coordinates, such as
     J203206+382100. The table contains time, wavelength and pixel of the
-    position in each image, from the records of the repository. The exit
-    status is 1 if there is no image.
+    position in each image, from the records of the repository; pixels such as
+    ~1160 are rounded to what is known. The exit status is 1 if there is no
+    image.
     """
     from .script.find_images import find_images as script
 

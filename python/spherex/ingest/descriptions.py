@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lsst.pipe.base import Instrument
 
     from spherex.fits import HDUInfo
+    from spherex.image import Box
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -152,6 +153,8 @@ class FileDescription:
         Properties to be counted in the report, such as that it is a cutout.
     derived
         Dataset that its content can make.
+    extent
+        Pixels of the frame that a cutout contains; None for a whole frame.
     """
 
     dataset: DatasetKey
@@ -159,6 +162,7 @@ class FileDescription:
     unknown: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     derived: DerivedDataset | None = None
+    extent: Box | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from spherex.errors import ArchiveNameError, DescriptionError, HeaderError, Prod
 from spherex.fits import FLAGS, IMAGE, VARIANCE, WCS_WAVE, check_layout, find_hdu, open_source
 from spherex.geometry import boresight_of, frame_corners, polygon_of
 from spherex.headers import detector_of, exposure_times, number_of, text_of
-from spherex.image import frame_origin
+from spherex.image import Box, frame_origin
 from spherex.instrument import SPHEREx
 
 from .descriptions import (
@@ -433,7 +433,8 @@ class Level2Translator(FileTranslator):
                 raise DescriptionError(f"{', and '.join(differences)}; rename the file, fix the header or leave it out")
             shape = shape_of(hdu)
             exposure = self._exposure(observation, hdu.cards)
-            place = self._place(observation, detector, hdu, shape)
+            x0, y0 = origin_of(hdu.cards, shape)
+            place = self._place(observation, detector, hdu, (x0, y0))
         except ProductError as error:
             raise DescriptionError(f"{error}; fix the header or leave the file out") from None
         is_cutout = shape != FRAME_SHAPE
@@ -448,6 +449,7 @@ class Level2Translator(FileTranslator):
             (exposure, place),
             remarks=tuple(remarks),
             derived=self._derived(structure.uri, key.dataset, is_cutout),
+            extent=Box(x0, x0 + shape[1], y0, y0 + shape[0]) if is_cutout else None,
         )
 
     def _exposure(self, observation: ObservationId, cards: Mapping[str, Any]) -> RecordDescription:
@@ -466,9 +468,9 @@ class Level2Translator(FileTranslator):
         return RecordDescription("exposure", values)
 
     def _place(
-        self, observation: ObservationId, detector: int, hdu: HDUInfo, shape: tuple[int, int]
+        self, observation: ObservationId, detector: int, hdu: HDUInfo, origin: tuple[int, int]
     ) -> RecordDescription:
-        corners = frame_corners(hdu.cards, FRAME_SHAPE, origin_of(hdu.cards, shape))
+        corners = frame_corners(hdu.cards, FRAME_SHAPE, origin)
         if corners is None:
             raise HeaderError("the header has no celestial WCS")
         return RecordDescription(

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 from lsst.daf.butler import Timespan
 from lsst.sphgeom import ConvexPolygon
 
+from spherex.detectors import CUTOUT_EXTENT, FRAME_SIDE
 from spherex.errors import DescriptionError
+from spherex.image import Box
 
 from .descriptions import FileDescription, FileTranslator, RecordDescription, Tolerances
 
 if TYPE_CHECKING:
-    from lsst.daf.butler import Butler, DimensionRecord
+    from lsst.daf.butler import Butler, DatasetRef, DimensionRecord
 
 
 def merge(one: Any, other: Any, tolerances: Tolerances, field: str = "") -> Any | None:
@@ -311,6 +313,45 @@ class DimensionRecords:
                 elif entry.is_changed:
                     changed.append(element.RecordClass(**entry.values))
             yield element.name, new, changed
+
+
+def write_extents(butler: Butler, extents: Mapping[DatasetRef, Box | None]) -> None:
+    """Record which pixels of the frame cutouts contain, within a transaction of the caller.
+
+    Parameters
+    ----------
+    butler
+        The repository. Without the element `CUTOUT_EXTENT` in its universe
+        nothing is recorded.
+    extents
+        Pixels of each image; None for a whole frame, which does not need a
+        record, unless a cutout had its id before.
+    """
+    images = {ref: box for ref, box in extents.items() if "exposure" in ref.dimensions}
+    if not images or CUTOUT_EXTENT not in butler.dimensions.elements.names:
+        return
+    known: dict[str, tuple[int, ...]] = {}
+    exposures = {ref.dataId["exposure"] for ref in images}
+    for instrument in {ref.dataId["instrument"] for ref in images}:
+        with butler.query() as query:
+            among = _is_among(query.expression_factory.exposure, exposures)
+            records = query.dimension_records(CUTOUT_EXTENT).where(among, instrument=instrument)
+            known.update({record.cutout: (record.x0, record.x1, record.y0, record.y1) for record in records})
+    new, changed = [], []
+    for ref, box in images.items():
+        id_ = ref.id.hex
+        if box is None:
+            if id_ not in known:
+                continue
+            box = Box(0, FRAME_SIDE, 0, FRAME_SIDE)
+        limits = dataclasses.asdict(box)
+        if known.get(id_) != tuple(limits.values()):
+            data_id = ref.dataId.required
+            new.append({**data_id, "id": id_})
+            changed.append({**data_id, "cutout": id_, **limits})
+    if changed:
+        butler.registry.insertDimensionData("cutout", *new, skip_existing=True)
+        butler.registry.insertDimensionData(CUTOUT_EXTENT, *changed, replace=True)
 
 
 def _is_among(column: Any, values: set[Any]) -> Any:

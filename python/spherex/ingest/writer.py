@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from spherex.errors import DescriptionError
 
 from .existing import ExistingDataset, check_unchanged, find_existing
 from .locations import resource_path
-from .records import DimensionRecords
+from .records import DimensionRecords, write_extents
 from .registrar import Registrar
 from .report import IngestReport
 from .stored import StoredOriginals, UnsafeOriginalError
@@ -286,7 +287,7 @@ class BatchWriter:
                 del self._derived_contents[key]
 
     def _store(self, batch: _Batch, report: IngestReport) -> None:
-        """Ingest files and put derived datasets, within a transaction."""
+        """Ingest files, put derived datasets and record the extents of cutouts, within a transaction."""
         datasets = [
             FileDataset(resource_path(file.uri), [ref], formatter=file.description.dataset.kind.formatter)
             for file, ref in batch.new
@@ -294,6 +295,9 @@ class BatchWriter:
         if datasets:
             store(self._butler, datasets, self._options.transfer, self._options.track_file_attrs)
         report.derived.update(ref.datasetType.name for ref in self._put_derived(batch.derived))
+        write_extents(
+            self._butler, {ref: file.description.extent for file, ref in itertools.chain(batch.new, batch.existing)}
+        )
 
     def _list_stored(self, originals: StoredOriginals, batch: _Batch, report: IngestReport) -> None:
         """List the originals that can be removed, and count the others by reason."""

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from lsst.daf.butler import Butler
 
-from spherex.detectors import FRAME_SHAPE, FRAME_SIDE
 from spherex.errors import SearchError
 from spherex.fits import FLAGS, find_hdu, flag_table_of, open_source, read_array
-from spherex.geometry import depths_of, pixels_at
+from spherex.geometry import pixels_at
 from spherex.image import Box
 from spherex.repository import open_repository
 
@@ -90,9 +89,9 @@ def find_images(
         Further criteria for a position, see `Criteria.around`.
     exact
         Read the headers of all images, not only of those whose edges are near
-        the position. A position outside of the pixels of a file, such as a
-        cutout, then counts as outside of the image. Wavelengths that the
-        repository does not know are read from the images.
+        the position, for exact pixels. They also show which pixels cutouts
+        contain that were ingested without a record of that. Wavelengths that
+        the repository does not know are read from the images.
     flags
         Read the flags at the position, and the headers of all images.
     uris
@@ -138,19 +137,11 @@ def find_images(
     exact = exact or flags
     with _open(repo) as butler, _no_garbage_collection():
         calibrations = calibrations_of(butler, criteria)
-        candidates = find_candidates(butler, criteria)
-        corner_pixels = pixels_at(candidates.corners, _direction(criteria), FRAME_SHAPE)
+        candidates = find_candidates(butler, criteria, all_versions=exact)
+        corner_pixels = pixels_at(candidates.corners, _direction(criteria), candidates.frames)
         reach = _reach(candidates, criteria)
-        depths = depths_of(corner_pixels, FRAME_SHAPE) + reach
         headers = HeaderPixels(butler, criteria, candidates, corner_pixels, threads)
-        if exact:
-            headers.read(np.flatnonzero(depths >= -MARGIN))
-        else:
-            headers.read_doubtful(np.flatnonzero(np.abs(depths) <= MARGIN), reach)
-        # Where a position is outside of an image is decided here.
-        is_found = depths_of(headers.pixels, FRAME_SHAPE) + reach >= 0
-        if exact:
-            is_found &= _is_in_file(headers, reach)
+        is_found = _choose(candidates, headers, reach, exact)
         wavelength, bandwidth = np.full((2, len(candidates)), np.nan)
         rows = np.flatnonzero(is_found)
         wavelength[rows], bandwidth[rows], problems = wavelengths_at(
@@ -170,7 +161,13 @@ def find_images(
             names, unread = _flags_at(headers, rows, image_uris, threads)
             problems += unread
         table = make_table(
-            images, headers.pixels[rows], wavelength[rows], bandwidth[rows], names, image_uris if uris else None
+            images,
+            headers.pixels[rows],
+            headers.errors[rows],
+            wavelength[rows],
+            bandwidth[rows],
+            names,
+            image_uris if uris else None,
         )
     without_wavelength = tuple(np.unique(candidates.detector[is_unknown]).tolist())
     return FoundImages(table, without_wavelength, at_any_wavelength, tuple(dict.fromkeys(problems)))
@@ -206,16 +203,36 @@ def _direction(criteria: Criteria) -> NDArray[np.float64]:
 def _reach(candidates: Candidates, criteria: Criteria) -> NDArray[np.float64]:
     """Return the radius of the search in pixels of each frame."""
     side = np.linalg.norm(candidates.corners[:, 1] - candidates.corners[:, 0], axis=1)
-    return np.radians(criteria.radius) * FRAME_SIDE / side
+    return np.radians(criteria.radius) * candidates.frames[:, 1] / side
 
 
-def _is_in_file(headers: HeaderPixels, reach: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return whether files contain the position; true for files whose header was not read."""
-    is_in = np.ones(len(reach), bool)
-    for row, frame in headers.frames.items():
-        (depth,) = depths_of(headers.pixels[[row]] - frame.origin, frame.shape)
-        is_in[row] = depth + reach[row] >= 0
-    return is_in
+def _choose(
+    candidates: Candidates, headers: HeaderPixels, reach: NDArray[np.float64], exact: bool
+) -> NDArray[np.bool_]:
+    """Return which images contain the position: of each exposure and detector the first version that does.
+
+    A whole frame without the position ends the search among its versions: it
+    is outside of the older ones, too. Where a position is outside of an image
+    is decided here.
+    """
+    is_found = np.zeros(len(candidates), bool)
+    depths = headers.depths + reach
+    (near,) = np.nonzero(depths >= -MARGIN)
+    keys = np.column_stack([candidates.exposure[near], candidates.detector[near]])
+    starts = np.flatnonzero(np.r_[True, (keys[1:] != keys[:-1]).any(axis=1)][: len(near)])
+    ends = np.r_[starts[1:], len(near)]
+    while len(starts):
+        rows = near[starts]
+        if exact:
+            headers.read(rows)
+        else:
+            headers.read_doubtful(rows[np.abs(depths[rows]) <= MARGIN], reach)
+        is_inside = headers.depths[rows] + reach[rows] >= 0
+        is_found[rows] = is_inside
+        starts += 1
+        goes_on = ~is_inside & headers.are_cutouts[rows] & (starts < ends)
+        starts, ends = starts[goes_on], ends[goes_on]
+    return is_found
 
 
 def _order(images: Candidates, wavelength: NDArray[np.float64], sort: str) -> NDArray[np.intp]:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from astropy.wcs import NoConvergence
 
-from spherex.detectors import FRAME_SHAPE
 from spherex.errors import ProductError, first_line
 from spherex.fits import IMAGE, find_hdu, open_source, read_many
 from spherex.geometry import depths_of, directions_at
@@ -145,6 +144,12 @@ _STEADY = 0.5
 In the samples of Quick Release 1, taken in one month, it is 0.09.
 """
 
+_CORNERS_ONLY = 10.0
+"""Largest error of a pixel without the distortions within the frame (pixels).
+
+In the samples of Quick Release 1 it is 7.8.
+"""
+
 
 class HeaderPixels:
     """Pixels of images at a position, made exact by the headers of the files.
@@ -167,6 +172,11 @@ class HeaderPixels:
     ----------
     pixels : `numpy.ndarray`
         The same, exact where a header was read.
+    extents : `numpy.ndarray`
+        First column and row of each image in its frame, and the numbers of its
+        columns and rows, of shape (n, 4).
+    errors : `numpy.ndarray`
+        Largest errors of x and of y, of shape (n,); 0 where a header was read.
     frames : `dict` [`int`, `Frame`]
         Coordinate systems of the files that were read, by row.
     problems : `list` [`str`]
@@ -187,6 +197,8 @@ class HeaderPixels:
         self._corner_pixels = pixels
         self._threads = threads
         self.pixels = pixels.copy()
+        self.extents = candidates.extents.copy()
+        self.errors = np.full(len(pixels), _CORNERS_ONLY)
         self.frames: dict[int, Frame] = {}
         self.problems: list[str] = []
 
@@ -204,14 +216,26 @@ class HeaderPixels:
         for place, frame in frames.items():
             row = int(rows[place])
             self.frames[row] = frame
+            self.extents[row] = (*map(round, frame.origin), *frame.shape[::-1])
             (exact,) = frame.pixels_at(*self._position)
             if np.isfinite(exact).all():
-                self.pixels[row] = exact
+                self.pixels[row], self.errors[row] = exact, 0.0
+
+    @property
+    def depths(self) -> NDArray[np.float64]:
+        """Distances of the position from the edges of the images (pixels), of shape (n,); negative outside of them."""
+        return depths_of(self.pixels - self.extents[:, :2], self.extents[:, :1:-1])
+
+    @property
+    def are_cutouts(self) -> NDArray[np.bool_]:
+        """Whether the images are known to contain a part of their frames only, of shape (n,)."""
+        return (self.extents[:, 2:] < self._candidates.frames[:, ::-1]).any(axis=1)
 
     def read_doubtful(self, rows: NDArray[np.intp], reach: NDArray[np.float64]) -> None:
         """Read the headers of images that may or may not contain the position.
 
-        Where there are many of one detector and run, the distortions in the
+        These are images with an edge near the position. Where there are many of
+        one detector and run, the distortions in the
         header of one of them are applied to all, and only the headers of
         images that are still doubtful are read. Each run may have been
         processed with other distortions.
@@ -233,7 +257,8 @@ class HeaderPixels:
                 if reference in self.frames:
                     others = np.delete(doubtful, middle)
                     self.pixels[others] = self._distorted(reference, others)
-                    depths = depths_of(self.pixels[others], FRAME_SHAPE) + reach[others]
+                    self.errors[others] = _STEADY
+                    depths = self.depths[others] + reach[others]
                     # NaN is doubtful, too.
                     doubtful = others[~(np.abs(depths) > _STEADY)]
             self.read(doubtful)
@@ -241,6 +266,6 @@ class HeaderPixels:
     def _distorted(self, reference: int, rows: NDArray[np.intp]) -> NDArray[np.float64]:
         """Return the pixels of images with the distortions of the reference image."""
         corners = self._candidates.corners[reference]
-        x, y, z = directions_at(corners, self._corner_pixels[rows], FRAME_SHAPE).T
+        x, y, z = directions_at(corners, self._corner_pixels[rows], self._candidates.frames[reference]).T
         ra, dec = np.degrees(np.arctan2(y, x)) % 360, np.degrees(np.arcsin(np.clip(z, -1, 1)))
         return self.frames[reference].pixels_at(ra, dec)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,13 +24,14 @@ if TYPE_CHECKING:
 FORMATS = {".txt": "text", ".ecsv": "ascii.ecsv", ".parquet": "parquet", ".vot": "votable", ".xml": "votable"}
 """Formats of files by extension."""
 
-_DIGITS = {"mjd": 7, "wavelength": 4, "bandwidth": 4, "x": 1, "y": 1}
-_NOT_IN_TEXT = ("mjd",)
+_DIGITS = {"mjd": 7, "wavelength": 4, "bandwidth": 4, "x": 1, "y": 1, "xy_error": 1}
+_NOT_IN_TEXT = ("mjd", "xy_error")
 
 
 def make_table(
     images: Candidates,
     pixels: NDArray[np.float64],
+    errors: NDArray[np.float64],
     wavelength: NDArray[np.float64],
     bandwidth: NDArray[np.float64],
     flags: Sequence[str | None] | None,
@@ -43,6 +45,8 @@ def make_table(
         The images, in the order of the table.
     pixels
         0-based x and y in the whole frame at the position, of shape (n, 2).
+    errors
+        Largest errors of x and y, of shape (n,); 0 where the header was read.
     wavelength, bandwidth
         Values at the position, or at the nearest pixel of a frame beside the
         position, in um; NaN where they are unknown.
@@ -68,6 +72,7 @@ def make_table(
         ("bandwidth", bandwidth, units.um, "Bandwidth at the position, or at the pixel nearest to it"),
         ("x", pixels[:, 0], units.pix, "Column of the position in the whole frame, from 0"),
         ("y", pixels[:, 1], units.pix, "Row of the position in the whole frame, from 0"),
+        ("xy_error", errors, units.pix, "Largest error of x and of y; 0 if they come from the header of the file"),
     ]
     if flags is not None:
         texts = np.array([name or "" for name in flags], str)
@@ -93,6 +98,9 @@ def make_table(
 def format_text(table: Table) -> str:
     """Return all rows of a table as lines of text.
 
+    Pixels that are not exact are rounded to what is known of them and marked
+    by ``~``.
+
     Parameters
     ----------
     table
@@ -104,6 +112,7 @@ def format_text(table: Table) -> str:
         Two lines with names and units, and one for each row.
     """
     shown = []
+    errors = table["xy_error"].tolist()
     # Table.pformat takes 0.27 s for 20,000 images, this 0.07 s. It also adds a line of dashes, and separates columns
     # by one blank.
     for column in (table[name] for name in table.colnames if name not in _NOT_IN_TEXT):
@@ -111,6 +120,11 @@ def format_text(table: Table) -> str:
         spec = column.format or ""
         values = np.ma.getdata(column).tolist()
         texts = ["--" if hidden else format(value, spec) for value, hidden in zip(values, mask, strict=True)]
+        if column.name in ("x", "y"):
+            texts = [
+                f"~{round(value, -round(math.log10(error))):.0f}" if error else text
+                for text, value, error in zip(texts, values, errors, strict=True)
+            ]
         cells = [column.name, "" if column.unit is None else str(column.unit), *texts]
         width = max(map(len, cells))
         is_number = column.dtype.kind in "if"

@@ -12,7 +12,7 @@ from lsst.daf.butler import MissingDatasetTypeError
 
 from spherex.archive import CBAND, CWAVE
 from spherex.calibrations import CalibrationIndex
-from spherex.detectors import FRAME_SIDE, SPECTRAL_WCS_TYPE, WAVELENGTH_TYPE
+from spherex.detectors import SPECTRAL_WCS_TYPE, WAVELENGTH_TYPE
 from spherex.fits import ProductFile, open_source, read_array, scan_hdus
 from spherex.image import Box, PlaneWavelengths, plane_unit, wavelength_plane, wavelengths_in
 
@@ -135,7 +135,7 @@ def wavelengths_at(
     problems: list[str] = []
     is_wanted = np.ones(len(candidates), bool)
     # Tables end half a pixel beyond the centre of the last pixel.
-    places = np.clip(pixels, 0, FRAME_SIDE - 1)
+    places = np.clip(pixels, 0, candidates.frames[:, ::-1] - 1)
     for solutions in (functools.partial(_calibrations, collections=calibrations), _tables):
         rows_and_refs = list(solutions(butler, candidates, is_wanted))
         answers, unread = _read(
