@@ -186,7 +186,7 @@ def test_a_second_of_difference_is_a_conflict(repo_root: Path, tmp_path: Path) -
 
 def test_astrometry_that_moves_far_is_a_conflict(repo_root: Path, tmp_path: Path) -> None:
     ingest_level2(repo_root, write_level2(tmp_path / "in", 0, 1))
-    moved = write_level2(tmp_path / "in", 0, 1, run=NEWER, change={"CRVAL2": 40.02})
+    moved = write_level2(tmp_path / "in", 0, 1, run=NEWER, change={"CRVAL2": 40.1})
     outcome = ingest_level2(repo_root, moved)
     assert outcome.code == 1
     assert "region of exposure_detector_region" in outcome.failures[0]

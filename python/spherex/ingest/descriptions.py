@@ -246,6 +246,28 @@ class Tolerances:
     numbers: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reprocessing:
+    """Largest differences between the processing runs of one exposure.
+
+    Larger ones are contradictions. All that is not named here is the result of
+    the processing: the record has the values of the newest run.
+
+    Parameters
+    ----------
+    time
+        Of begin and end of the exposure (ns).
+    place
+        Of the boresight, and of the corners of a region (rad).
+    fixed
+        Fields that no processing changes.
+    """
+
+    time: int
+    place: float
+    fixed: frozenset[str]
+
+
 class FileTranslator(abc.ABC):
     """Translator of the names and headers of one kind of file."""
 
@@ -268,6 +290,9 @@ class FileTranslator(abc.ABC):
     """CHAINED collection that lists the runs, the newest first."""
 
     tolerances: ClassVar[Tolerances] = Tolerances()
+
+    reprocessing: ClassVar[Reprocessing | None] = None
+    """What processing runs of one exposure may differ in; None where runs are not processing runs."""
 
     has_given_ids: ClassVar[bool] = False
     """Whether datasets may have UUIDs that were assigned elsewhere."""

@@ -32,6 +32,7 @@ from .descriptions import (
     FileStructure,
     FileTranslator,
     RecordDescription,
+    Reprocessing,
     Tolerances,
     age_of_run,
     read_structure,
@@ -332,6 +333,16 @@ class Level2Translator(FileTranslator):
             field: _SAME_VELOCITY if field.startswith("spacecraft_v") else _SAME_POSITION
             for field in _SPACECRAFT_FIELDS
         },
+    )
+    reprocessing = Reprocessing(
+        # A run may drop or add one sampling interval of 1.53 s (TSAMP). The next
+        # exposure begins 11 s after the end of one.
+        time=2_000_000_000,
+        # Less than half of the smallest slew between two exposures, 11.8 arcmin
+        # (SPS_ELAT of 2025W19_2B_0202_2 and _3), and much more than the
+        # correction of an astrometric solution.
+        place=math.radians(5 / 60),
+        fixed=frozenset({"name", "group_name"}),
     )
     optional_fields = {"exposure": frozenset(_SPACECRAFT_FIELDS)}
     fields = {

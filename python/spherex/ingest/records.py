@@ -18,6 +18,7 @@ from spherex.errors import DescriptionError
 from spherex.image import Box
 
 from .descriptions import FileDescription, FileTranslator, RecordDescription, Tolerances
+from .reprocessing import contradiction, difference, newest_ages
 
 if TYPE_CHECKING:
     from lsst.daf.butler import Butler, DatasetRef, DimensionRecord
@@ -66,8 +67,16 @@ def merge(one: Any, other: Any, tolerances: Tolerances, field: str = "") -> Any 
     return None
 
 
-_Claim = tuple[int, RecordDescription]
-"""Number of a file, and the values that it has for a record."""
+_Claim = tuple[int, RecordDescription, Any]
+"""Number of a file, the values that it has for a record, and the age of its processing run."""
+
+_UNKNOWN_AGE = (False, ())
+"""Age of a run that is not a processing run, as if it were older than all."""
+
+_RecordKey = tuple[Any, ...]
+
+_NEWER = "a newer processing run, whose values replace those in the repository"
+_OLDER = "an older processing run, whose values differ from those of a newer one and are not recorded"
 
 
 @dataclasses.dataclass(slots=True)
@@ -85,8 +94,9 @@ class DimensionRecords:
 
     A file fills in unknown values, and never replaces a known value by None.
     Different values of a file and the repository, or of two files, are a
-    conflict, unless they differ by less than the tolerance. The order of the
-    files never matters.
+    conflict, unless they differ by less than the tolerance. Between processing
+    runs only what identifies the exposure can be in conflict. All other values
+    are those of the newest run. The order of the files never matters.
 
     Parameters
     ----------
@@ -100,6 +110,7 @@ class DimensionRecords:
 
     def __init__(self, butler: Butler, translator: FileTranslator, update: bool) -> None:
         self._butler = butler
+        self._translator = translator
         self._tolerances = translator.tolerances
         self._fallbacks = translator.fallbacks
         self._update = update
@@ -110,6 +121,9 @@ class DimensionRecords:
             element: fields.difference(butler.dimensions[element].schema.names)
             for element, fields in translator.optional_fields.items()
         }
+        self._ages: dict[tuple[int, int | None], Any] | None = None
+        self.remarks: dict[int, str] = {}
+        """Remarks for the report on files whose values differ from those of other runs, by number."""
 
     def load(self, descriptions: Iterable[FileDescription]) -> None:
         """Get the records of the repository, by one query for each element.
@@ -174,15 +188,16 @@ class DimensionRecords:
             contradict the repository, and of the others all that contradict
             each other: the right one is not guessed.
         """
-        claims: dict[tuple[str, tuple[Any, ...]], list[_Claim]] = {}
+        claims: dict[tuple[str, _RecordKey], list[_Claim]] = {}
         for number, (_, description) in files.items():
+            age = self._age_of(description.dataset.run)
             for record in map(self._fitted, description.records):
-                claims.setdefault((record.element, self._key(record)), []).append((number, record))
+                claims.setdefault((record.element, self._key(record)), []).append((number, record, age))
         refused: dict[int, str] = {}
         for (element, key), of_record in claims.items():
-            for number, record in of_record:
+            for number, record, age in of_record:
                 try:
-                    self._check(record, self._entries[element].get(key))
+                    self._check(record, self._entries[element].get(key), age)
                 except DescriptionError as error:
                     refused.setdefault(number, str(error))
         conflicts: dict[int, str] = {}
@@ -191,10 +206,9 @@ class DimensionRecords:
             conflicts = self._conflicts(left, files) | conflicts
         refused |= conflicts
         for (element, key), of_record in claims.items():
-            records = [record for number, record in of_record if number not in refused]
-            if records:
-                entry = self._entries[element].setdefault(key, _Entry({}, is_new=True))
-                self._take_over(records, entry)
+            good = [claim for claim in of_record if claim[0] not in refused]
+            if good:
+                self._take_over(good, self._entries[element].setdefault(key, _Entry({}, is_new=True)))
         return refused
 
     def _fitted(self, record: RecordDescription) -> RecordDescription:
@@ -205,7 +219,7 @@ class DimensionRecords:
         values = {name: value for name, value in record.values.items() if name not in lacking}
         return dataclasses.replace(record, values=values)
 
-    def _check(self, record: RecordDescription, entry: _Entry | None) -> None:
+    def _check(self, record: RecordDescription, entry: _Entry | None, age: Any) -> None:
         """Check that the repository can take the values of a file."""
         for name, length in self._lengths_of(record.element).items():
             value = record.values.get(name)
@@ -214,9 +228,14 @@ class DimensionRecords:
                     f"{name} of {record.element} has {len(value)} characters, the repository has room for {length}; "
                     "fix the header or leave the file out"
                 )
-        if entry is None or self._update:
+        if entry is None or not _differs(record.values, entry.values):
             return
-        for name, value in record.values.items():
+        if self._translator.reprocessing is not None:
+            recorded = self._recorded_age(record)
+            if age != recorded:
+                self._check_identity(record, entry, is_older=recorded is not None and age < recorded)
+                return
+        for name, value in record.values.items() if not self._update else ():
             old = entry.values.get(name)
             if value is None or old is None or value is old or merge(old, value, self._tolerances, name) is not None:
                 continue
@@ -224,6 +243,30 @@ class DimensionRecords:
                 f"{self._contradiction(record, name, value, old)} in the repository; "
                 "use --update-records if the file is right"
             )
+
+    def _check_identity(self, record: RecordDescription, entry: _Entry, is_older: bool) -> None:
+        """Check that a file of another processing run is of the recorded exposure."""
+        rule = self._translator.reprocessing
+        name = None if rule is None else contradiction(record.values, entry.values, rule)
+        if name is None or (self._update and not is_older):
+            return
+        text = self._contradiction(record, name, record.values[name], entry.values[name])
+        remedy = "leave it out" if is_older else "use --update-records if the file is right"
+        raise DescriptionError(f"{text} in the repository, from another processing run; {remedy}")
+
+    def _age_of(self, run: str) -> tuple[bool, Any]:
+        """Return a key that sorts all runs from the oldest to the newest; the same for all without reprocessing."""
+        age = None if self._translator.reprocessing is None else self._translator.age_of(run)
+        return _UNKNOWN_AGE if age is None else (True, age)
+
+    def _recorded_age(self, record: RecordDescription) -> Any:
+        """Return the age of the newest run with an image of a recorded exposure; None without an image."""
+        if self._ages is None:
+            # Only a batch that differs from the repository costs a query.
+            exposures = (entry.values["id"] for entry in self._entries["exposure"].values() if not entry.is_new)
+            self._ages = newest_ages(self._butler, self._translator, exposures, self._age_of)
+        exposure = record.values["id" if record.element == "exposure" else "exposure"]
+        return self._ages.get((exposure, record.values.get("detector")))
 
     def _lengths_of(self, element: str) -> dict[str, int]:
         """Return the lengths of the text columns of an element."""
@@ -236,33 +279,71 @@ class DimensionRecords:
         """Return the contradictions between files, by their numbers."""
         conflicts: dict[int, str] = {}
         for name in claims[0][1].values if len(claims) > 1 else ():
-            values = [record.values.get(name) for _, record in claims]
+            values = [record.values.get(name) for _, record, _ in claims]
             # Most detectors of an exposure agree: found at the speed of C.
             if values.count(values[0]) == len(values):
                 continue
-            owners = [
-                (record.values[name], number, record)
-                for number, record in claims
-                if record.values.get(name) is not None
-            ]
-            if all(value is owners[0][0] or value == owners[0][0] for value, *_ in owners):
+            owners = [claim for claim in claims if claim[1].values.get(name) is not None]
+            first = owners[0][1].values[name]
+            if all(record.values[name] is first or record.values[name] == first for _, record, _ in owners):
                 continue
             for one, other in itertools.combinations(owners, 2):
-                if merge(one[0], other[0], self._tolerances, name) is None:
-                    for (value, number, record), (theirs, their_number, _) in ((one, other), (other, one)):
-                        text = self._contradiction(record, name, value, theirs)
+                if self._is_conflict(name, one, other):
+                    for (number, record, _), (their_number, theirs, _) in ((one, other), (other, one)):
+                        text = self._contradiction(record, name, record.values[name], theirs.values[name])
                         conflicts.setdefault(
                             number, f"{text} in {files[their_number][0]}; fix or leave out the wrong one"
                         )
         return conflicts
 
+    def _is_conflict(self, name: str, one: _Claim, other: _Claim) -> bool:
+        """Return whether two files contradict each other by a field."""
+        (_, record, age), (_, theirs, their_age) = one, other
+        if age == their_age or self._translator.reprocessing is None:
+            return merge(record.values[name], theirs.values[name], self._tolerances, name) is None
+        return contradiction(record.values, theirs.values, self._translator.reprocessing) == name
+
     def _contradiction(self, record: RecordDescription, name: str, value: Any, other: Any) -> str:
         owner = ", ".join(f"{field} {record.values[field]!r}" for field in self._key_fields[record.element][1:])
-        text = f"{name} of {record.element} ({owner}) is"
-        return f"{text} different from that" if name == "region" else f"{text} {value}, but {other}"
+        return f"{name} of {record.element} ({owner}) {difference(value, other)}"
 
-    def _take_over(self, records: Sequence[RecordDescription], entry: _Entry) -> None:
-        """Change the values of a record by those of files, which agree."""
+    def _take_over(self, claims: Sequence[_Claim], entry: _Entry) -> None:
+        """Change the values of a record by those of files, which agree: those of the newest run, then of others."""
+        groups: dict[Any, list[RecordDescription]] = {}
+        for _, record, age in claims:
+            groups.setdefault(age, []).append(record)
+        is_known = all(not _differs(record.values, entry.values) for _, record, _ in claims)
+        if len(groups) == 1 and (is_known or self._translator.reprocessing is None):
+            for records in groups.values():
+                self._merge(records, entry)
+            return
+        recorded = None if entry.is_new else self._recorded_age(claims[0][1])
+        newest = max(groups)
+        for age in sorted(groups, reverse=True):
+            differing = [
+                number for number, record, its in claims if its == age and _differs(record.values, entry.values)
+            ]
+            if age == newest and (recorded is None or age >= recorded):
+                if not entry.is_new and age != recorded:
+                    self.remarks |= dict.fromkeys(differing, _NEWER)
+                self._merge(groups[age], entry, is_replaced=age != recorded)
+            else:
+                self.remarks |= dict.fromkeys(differing, _OLDER)
+                self._fill(groups[age], entry)
+
+    def _fill(self, records: Sequence[RecordDescription], entry: _Entry) -> None:
+        """Fill in unknown values from the files of an older run."""
+        unknown = {name for name in records[0].values if entry.values.get(name) is None}
+        self._merge(
+            [
+                dataclasses.replace(record, values={name: record.values.get(name) for name in unknown})
+                for record in records
+            ],
+            entry,
+        )
+
+    def _merge(self, records: Sequence[RecordDescription], entry: _Entry, is_replaced: bool = False) -> None:
+        """Change the values of a record by those of files of one run, merged with the old ones or instead of them."""
         current, changes = entry.values, {}
         for name in records[0].values:
             values = [record.values.get(name) for record in records]
@@ -272,10 +353,14 @@ class DimensionRecords:
             old = current.get(name)
             if not values or all(value is old for value in values):
                 continue
-            if old is not None and all(merge(old, value, self._tolerances, name) is not None for value in values):
+            if (
+                old is not None
+                and not is_replaced
+                and all(merge(old, value, self._tolerances, name) is not None for value in values)
+            ):
                 values.insert(0, old)
             merged = functools.reduce(functools.partial(merge, tolerances=self._tolerances, field=name), values)
-            if merged is not old:
+            if merged is not old and merged != old:
                 changes[name] = merged
         if self._update and not entry.is_new:
             changes |= {name: None for name in records[0].cleared if current.get(name) is not None}
@@ -352,6 +437,14 @@ def write_extents(butler: Butler, extents: Mapping[DatasetRef, Box | None]) -> N
     if changed:
         butler.registry.insertDimensionData("cutout", *new, skip_existing=True)
         butler.registry.insertDimensionData(CUTOUT_EXTENT, *changed, replace=True)
+
+
+def _differs(values: Mapping[str, Any], others: Mapping[str, Any]) -> bool:
+    """Return whether a known value differs from a known other one."""
+    return any(
+        value is not None and (other := others.get(name)) is not None and value is not other and value != other
+        for name, value in values.items()
+    )
 
 
 def _is_among(column: Any, values: set[Any]) -> Any:

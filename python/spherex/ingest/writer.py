@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import itertools
@@ -176,6 +177,7 @@ class BatchWriter:
         _add_failures(report, files, failures)
         self._write_all(records, batch, report, trial)
         report.ingested, report.existing = len(batch.new), len(batch.existing)
+        report.remarks.update(batch.remarks)
         for file, _ in batch.new:
             report.unknown.update(file.description.unknown)
             report.remarks.update(file.description.remarks)
@@ -215,7 +217,10 @@ class BatchWriter:
         for number, key in derived.items():
             if number in failures:
                 continue
-            (batch.existing if refs[number].id in existing else batch.new).append((files[number], refs[number]))
+            is_new = refs[number].id not in existing
+            (batch.new if is_new else batch.existing).append((files[number], refs[number]))
+            if is_new and number in records.remarks:
+                batch.remarks[records.remarks[number]] += 1
             if key is not None:
                 batch.derived[key] = None
         return records, batch, failures
@@ -321,8 +326,9 @@ def _add_failures(report: IngestReport, files: Sequence[DescribedFile], failures
 
 @dataclasses.dataclass(slots=True)
 class _Batch:
-    """Good files of a batch, new and existing, and the derived datasets to put."""
+    """Good files of a batch, new and existing, the derived datasets to put, and remarks on the new files."""
 
     new: list[tuple[DescribedFile, DatasetRef]] = dataclasses.field(default_factory=list)
     existing: list[tuple[DescribedFile, DatasetRef]] = dataclasses.field(default_factory=list)
     derived: dict[DatasetKey, None] = dataclasses.field(default_factory=dict)
+    remarks: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
