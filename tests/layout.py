@@ -22,6 +22,7 @@ SOURCE = pathlib.Path(__file__).resolve().parents[1] / "python"
 ROOMS = (
     "detectors",
     "errors",
+    "remote",
     "votables",
     "headers",
     "archive",
@@ -47,6 +48,7 @@ ROOMS = (
 NEVER = {
     "archive": {"lsst", "headers"},
     "headers": {"lsst"},
+    "remote": {"lsst"},
     "votables": {"lsst"},
     "image": {"lsst", "geometry"},
     "geometry": {"detectors", "archive"},

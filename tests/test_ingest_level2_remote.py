@@ -6,13 +6,17 @@ import dataclasses
 import http.server
 import re
 import threading
+import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from lsst.daf.butler import Butler
 from lsst.resources import ResourcePath
+
+import spherex
 
 from .ingest_helpers import snapshot
 from .level2_helpers import (
@@ -255,3 +259,82 @@ def test_web_addresses(repo_root: Path, tmp_path: Path, web: tuple[str, list]) -
             "level2", collections="SPHEREx/level2", where="detector = 2", instrument="SPHEREx"
         )
         assert butler.get(ref).shape == (6, 6)
+
+
+@pytest.fixture
+def cutouts(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
+    """Serve ``tmp_path / "web"`` as a cutout service does: no ranges, no lengths, and 503 to each first request."""
+    busy: set[tuple[str, str]] = set()
+    refused: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:  # noqa: N802
+            parts = urllib.parse.urlsplit(self.path)
+            path = tmp_path / "web" / urllib.parse.parse_qs(parts.query).get("path", [parts.path.lstrip("/")])[0]
+            if path.is_file() and (self.command, self.path) not in busy:
+                busy.add((self.command, self.path))
+                refused.append(self.path)
+                self.send_error(503)
+                return
+            self.send_response(200 if path.is_file() else 404)
+            self.send_header("Connection", "close")
+            self.end_headers()
+            if self.command == "GET" and path.is_file():
+                self.wfile.write(path.read_bytes())
+            self.close_connection = True
+
+        do_HEAD = do_GET  # noqa: N815
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}", refused
+        server.shutdown()
+
+
+@pytest.mark.parametrize("as_list", [False, True])
+def test_cutout_service(repo_root: Path, tmp_path: Path, cutouts: tuple[str, list[str]], as_list: bool) -> None:
+    root, refused = cutouts
+    tree = Path("ibe/data/spherex/qr2/level2/2025W43_1A") / RUN
+    paths = [write_level2(tmp_path / "web" / tree / str(d), 0, d).relative_to(tmp_path / "web") for d in (1, 2)]
+    uris = [
+        f"{root}/{paths[0]}?center=308.027,38.350&size=0.01",
+        f"{root}/ibe/cutout?ra=308.027&dec=38.350&size=0.01&path={paths[1]}",
+    ]
+    (tmp_path / "list.csv").write_text("access_url\n" + "".join(f'"{uri}"\n' for uri in uris))
+    # The name of the second one is in its query, but the run of a directory is not looked for there.
+    locations = [tmp_path / "list.csv"] if as_list else uris
+    outcome = ingest_level2(repo_root, *locations)
+    assert (outcome.code, outcome.counts["ingested"]) == (0, 2), outcome.failures
+    assert len(refused) >= 2
+    assert {str(uri) for uri in level2_datasets(repo_root).values()} == set(uris)
+    with Butler.from_config(str(repo_root), collections="SPHEREx/level2") as butler:
+        for ref in butler.query_datasets("level2"):
+            whole = butler.get(ref)
+            assert whole.shape == (6, 6)
+            np.testing.assert_array_equal(butler.get(ref, parameters={"box": (1, 4, 2, 5)}).data, whole.data[2:5, 1:4])
+
+
+@pytest.mark.parametrize(
+    "query", ["X-Amz-Credential=AK&X-Amz-Signature=SECRET", "sig=SECRET&x=1", "access_token=SECRET", "a=1"]
+)
+def test_secrets_in_uris_are_not_shown(repo_root: Path, tmp_path: Path, web: tuple[str, list], query: str) -> None:
+    root, _ = web
+    (tmp_path / "web").mkdir()
+    host = root.removeprefix("http://")
+    uri = f"http://user:SECRET@{host}/{RUN}/1/none.fits?{query}"
+    (tmp_path / "web" / "list.txt").write_text(f"{uri}\n")
+    listed = f"http://user:SECRET@{host}/list.txt?{query}"
+    for location in (uri, listed, listed.replace("list.txt", "nothing.txt")):
+        outcome = ingest_level2(repo_root, location)
+        assert outcome.code == 1
+        (line,) = outcome.failures
+        assert "SECRET" not in line
+        assert f"http://user:***@{host}" in line
+    with pytest.raises(Exception, match="none.fits") as caught:
+        spherex.read(uri)
+    assert "SECRET" not in str(caught.value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 __all__ = [
     "ArchiveNameError",
     "CatalogError",
@@ -10,11 +12,14 @@ __all__ = [
     "HeaderError",
     "IngestError",
     "ProductError",
+    "RemoteError",
     "RepositoryError",
     "SearchError",
     "UserError",
     "counted",
     "first_line",
+    "is_without_credentials",
+    "without_secrets",
 ]
 
 
@@ -33,6 +38,9 @@ class UserError(Exception):
     ...     print(type(error).__name__)
     ProductError
     """
+
+    def __str__(self) -> str:
+        return without_secrets(super().__str__())
 
 
 class ProductError(UserError, ValueError):
@@ -56,6 +64,10 @@ class FrameError(HeaderError):
 
 class DescriptionError(UserError):
     """A file cannot be ingested."""
+
+
+class RemoteError(UserError, OSError):
+    """A server cannot be asked for a file."""
 
 
 class RepositoryError(UserError):
@@ -93,8 +105,47 @@ def first_line(error: BaseException) -> str:
     Parameters
     ----------
     error
-        The error. The name of its type stands for an empty message.
+        The error. The name of its type stands for an empty message. One of
+        botocore that does not say what to do gets a message of ours.
     """
+    if is_without_credentials(error):
+        return (
+            "there are no AWS credentials; for a public bucket, such as the archive's, set AWS_NO_SIGN_REQUEST=YES in "
+            "the environment"
+        )
     # A KeyError quotes its message.
     text = str(error.args[0] if isinstance(error, KeyError) and error.args else error).strip()
-    return text.splitlines()[0].removesuffix(".") if text else type(error).__name__
+    return without_secrets(text.splitlines()[0].removesuffix(".")) if text else type(error).__name__
+
+
+def is_without_credentials(error: BaseException) -> bool:
+    """Return whether an error of botocore means that it found no credentials.
+
+    Parameters
+    ----------
+    error
+        The error.
+    """
+    # By name, because botocore takes long to import.
+    return type(error).__name__ == "NoCredentialsError"
+
+
+_PASSWORD = re.compile(r"(?<=://)([^\s/?#@:]*):[^\s/?#@]*@")
+_SIGNATURE = re.compile(
+    r"(?<=[?&])((?:x-(?:amz|goog)-(?:signature|credential|security-token)|awsaccesskeyid|signature|sig"
+    r"|[\w-]*(?:token|password|passwd|secret|api_?key))=)[^\s&#;,'\"]*",
+    re.IGNORECASE,
+)
+
+
+def without_secrets(text: str) -> str:
+    """Return a text without the passwords and signatures of the URIs in it.
+
+    Parameters
+    ----------
+    text
+        Message or URI.
+    """
+    if "://" not in text:
+        return text
+    return _SIGNATURE.sub(r"\1***", _PASSWORD.sub(r"\1:***@", text))

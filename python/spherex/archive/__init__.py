@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "ARCHIVE_URL",
     "CALIBRATION_KINDS",
     "CBAND",
     "CWAVE",
@@ -19,7 +20,7 @@ __all__ = [
     "time_of_uuid",
 ]
 
-from .names import CalibrationName, Level2Name, ObservationId, ProcessingRun
+from .names import ARCHIVE_URL, CalibrationName, Level2Name, ObservationId, ProcessingRun
 from .products import (
     CALIBRATION_KINDS,
     CBAND,

@@ -10,6 +10,9 @@ from typing import Self
 
 from spherex.errors import ArchiveNameError
 
+ARCHIVE_URL = "https://irsa.ipac.caltech.edu/"
+"""Start of the URIs of the archive's server; its tables contain relative ones too."""
+
 _OBSID_PATTERN = r"(?P<year>\d{4})W(?P<week>\d{2})_(?P<plan>\d)(?P<letter>[A-Z])_(?P<large>\d{4})_(?P<small>\d)"
 
 _OBSID = re.compile(_OBSID_PATTERN)

@@ -41,6 +41,10 @@ from spherex.detectors import (
     RAW_TYPE,
     SPECTRUM_TYPE,
 )
+from spherex.remote import obey_no_sign_request
+
+# Every butler command imports this module, before it reads a file.
+obey_no_sign_request()
 
 _Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -83,8 +87,11 @@ def ingest_arguments(regex_help: str) -> _Decorator:
         repo_argument(required=True, help="REPO is the URI or path of an existing repository."),
         locations_argument(
             required=True,
+            # The stock argument splits at commas, which URIs of cutouts contain.
+            callback=None,
             help="LOCATIONS are files, or directories to search for files, on disk or at any URI that "
-            "lsst.resources reads, or lists of URIs (.txt, .parquet, .xml, .vot).",
+            "lsst.resources reads, or lists of URIs (.txt, .sh, .csv, .ecsv, .tbl, .fits, .parquet, .xml, .vot). "
+            "Blanks separate them, not commas.",
         ),
         regex_option(help=f"Regular expression for the names of files. {regex_help}"),
     )

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from spherex.errors import ProductError
+from spherex.remote import access_explained
 
 if TYPE_CHECKING:
     from lsst.resources import ResourcePath
@@ -125,6 +126,8 @@ def open_source(location: str | os.PathLike[str] | ResourcePath, *, sparse: bool
         If the file does not exist or may not be read.
     ProductError
         If it is not a regular file.
+    RemoteError
+        If its bucket needs credentials, and there are none.
     """
     if isinstance(location, str | os.PathLike) and "://" not in str(location):
         source = _LocalSource(os.fspath(location), sparse)
@@ -133,14 +136,22 @@ def open_source(location: str | os.PathLike[str] | ResourcePath, *, sparse: bool
 
         uri = location if isinstance(location, ResourcePath) else ResourcePath(os.fspath(location))
         if not uri.isLocal:
-            with uri.open("rb") as handle:
-                yield _RemoteSource(handle, uri.size())
+            with access_explained(), uri.open("rb") as handle:
+                yield _RemoteSource(handle, _remote_size(uri))
             return
         source = _LocalSource(uri.ospath, sparse)
     try:
         yield source
     finally:
         source.close()
+
+
+def _remote_size(uri: ResourcePath) -> int | None:
+    try:
+        return int(uri.size())
+    except ValueError:
+        # A service that makes a cutout when it is asked does not know its size.
+        return None
 
 
 def read_many(

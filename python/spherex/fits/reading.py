@@ -12,7 +12,7 @@ from astropy.io import fits
 from astropy.units import Quantity, UnitBase, UnitConversionError, dimensionless_unscaled
 
 from spherex.archive import CalibrationReference, calibration_references
-from spherex.errors import ProductError
+from spherex.errors import ProductError, RemoteError
 from spherex.headers import BUNIT, bunit_of, version_of
 from spherex.image import (
     COMPONENTS,
@@ -314,6 +314,8 @@ def open_product(location: str | os.PathLike[str] | ResourcePath) -> Iterator[Pr
             yield ProductFile(source)
     except (ProductError, fits.VerifyError) as error:
         raise ProductError(f"Cannot read {location}: {error}.") from None
+    except RemoteError as error:
+        raise RemoteError(f"Cannot read {location}: {error}.") from None
 
 
 def read_product(

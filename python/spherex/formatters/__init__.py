@@ -12,6 +12,11 @@ __all__ = [
     "SPHERExImageFormatter",
 ]
 
+from spherex.remote import obey_no_sign_request
+
 from .containers import CCDDataFormatter, HDUListFormatter
 from .images import SPHERExImageDelegate, SPHERExImageFormatter
 from .safe import JsonPackagesFormatter, NumpyFormatter, RefusedFormatter
+
+# The Butler imports this package in each process that opens a repository.
+obey_no_sign_request()

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from lsst.daf.butler import DatasetProvenance, FormatterV2, StorageClassDelegate
 
+from spherex.remote import access_explained
+
 # spherex.image and spherex.fits load astropy.nddata. They are imported when a
 # file is read or written, because ingest needs this class alone.
 if TYPE_CHECKING:
@@ -44,6 +46,8 @@ class SPHERExImageFormatter(FormatterV2):
         ------
         spherex.fits.ProductError
             If the file is damaged or does not contain the component.
+        spherex.errors.RemoteError
+            If its bucket needs credentials, and there are none.
         ValueError
             If the parameters are wrong, or no pixel of the cut is in the image.
         """
@@ -61,6 +65,17 @@ class SPHERExImageFormatter(FormatterV2):
             if component is None:
                 return product.read(cut, planes)
             return product.component(component, cut)
+
+    def read_from_possibly_cached_local_file(self, *args: Any, **kwargs: Any) -> Any:
+        """Read the image from its copy in the cache, or download it; see `lsst.daf.butler.FormatterV2`.
+
+        Raises
+        ------
+        spherex.errors.RemoteError
+            If its bucket needs credentials, and there are none.
+        """
+        with access_explained():
+            return super().read_from_possibly_cached_local_file(*args, **kwargs)
 
     def add_provenance(
         self, in_memory_dataset: SPHERExImage, /, *, provenance: DatasetProvenance | None = None

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import urllib.parse
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from lsst.resources import ResourcePath
 
+from spherex.archive import ARCHIVE_URL
 from spherex.errors import first_line
-from spherex.votables import open_votable
+from spherex.remote import access_explained
 
+from .lists import READERS, is_fits_list
 from .report import IngestReport
 
 
@@ -44,9 +45,13 @@ def name_of(uri: str) -> str:
     Returns
     -------
     str
-        The last part.
+        The last part. For a cutout of the archive's service
+        (``ibe/cutout?...&path=...``), that of the frame.
     """
-    return os.path.basename(uri) if is_path(uri) else ResourcePath(uri).basename()
+    if is_path(uri):
+        return os.path.basename(uri)
+    frame = urllib.parse.parse_qs(urllib.parse.urlsplit(uri).query).get("path", [""])[0]
+    return os.path.basename(frame) or ResourcePath(uri).basename()
 
 
 def resource_path(uri: str) -> ResourcePath:
@@ -67,11 +72,11 @@ def resource_path(uri: str) -> ResourcePath:
     return ResourcePath(uri, forceDirectory=False)
 
 
-_COLUMNS = ("address", "uri", "url", "access_url", "s3_uri", "s3_url", "path", "filename", "cloud_access")
-"""Columns that contain URIs; the first one in a table counts."""
+_FITS = (".fits", ".fit")
+_IBE = "ibe/data/"
+"""Start of the URIs in the archive's table of images, relative to the archive."""
 
-_Cell: TypeAlias = tuple[str, Any]
-"""Place in a list, and the text there."""
+_MOST_EXAMPLES = 5
 
 
 class ListedURI(NamedTuple):
@@ -90,7 +95,7 @@ class ListedURI(NamedTuple):
 
 
 def is_list(location: str) -> bool:
-    """Return whether a location is a list of URIs, by its extension.
+    """Return whether a location is a list of URIs.
 
     Parameters
     ----------
@@ -100,13 +105,16 @@ def is_list(location: str) -> bool:
     Returns
     -------
     bool
-        True for texts (.txt, .list, .lst), parquet tables (.parquet) and
-        VOTables (.xml, .vot, .votable), unless it is a directory.
+        True for an extension of `spherex.ingest.lists.READERS`, unless it is a
+        directory. Of FITS files, only local tables with URIs are lists.
     """
-    return _extension(location) in _READERS and not (is_path(location) and os.path.isdir(location))
+    extension = _extension(location)
+    if extension not in READERS or (is_path(location) and os.path.isdir(location)):
+        return False
+    return extension not in _FITS or (is_path(location) and is_fits_list(location))
 
 
-def read_list(location: str) -> list[ListedURI]:
+def read_list(location: str) -> tuple[list[ListedURI], list[str]]:
     """Read a list of URIs.
 
     Parameters
@@ -116,25 +124,37 @@ def read_list(location: str) -> list[ListedURI]:
 
     Returns
     -------
-    list [ ListedURI ]
-        The URIs. Relative ones are taken from the directory of the list.
+    uris
+        The URIs. Relative ones are taken from the directory of the list, and
+        those of the archive's tables of images from the archive.
+    faults
+        What is missing in the list: rows without a URI, or rows that the
+        service left out.
 
     Raises
     ------
     ValueError
-        Raised if it contains none.
+        Raised if it contains no line or row.
     Exception
         Raised if it cannot be read.
     """
     location = location if not is_path(location) else os.path.abspath(location)
-    with resource_path(location).as_local() as local:
-        found = [ListedURI(_uri_in(value), place) for place, value in _READERS[_extension(location)](local.ospath)]
-    if not found:
+    with access_explained(), resource_path(location).as_local() as local:
+        listing = READERS[_extension(location)](local.ospath)
+    if not listing.cells and not listing.incomplete:
         raise ValueError("it contains no URI")
-    for uri, place in found:
-        if not uri:
-            raise ValueError(f"{place} of {len(found)} has no URI")
-    return [ListedURI(_resolved(uri, location), place) for uri, place in found]
+    faults = []
+    if listing.incomplete:
+        faults.append(
+            f"it is incomplete: the service that made it reports {listing.incomplete}; "
+            "repeat the query, in parts or with a larger limit"
+        )
+    if empty := [place for place, uri in listing.cells if not uri]:
+        more = f" and {len(empty) - _MOST_EXAMPLES} more" if len(empty) > _MOST_EXAMPLES else ""
+        faults.append(
+            f"{', '.join(empty[:_MOST_EXAMPLES])}{more} of {len(listing.cells)} without a URI; complete or remove them"
+        )
+    return [ListedURI(_resolved(uri, location), place) for place, uri in listing.cells if uri], faults
 
 
 def _extension(location: str) -> str:
@@ -142,61 +162,15 @@ def _extension(location: str) -> str:
     return os.path.splitext(path)[1].lower()
 
 
-def _read_text(path: str) -> list[_Cell]:
-    with open(path, encoding="utf-8") as stream:
-        lines = [(f"line {number}", line.strip()) for number, line in enumerate(stream, start=1)]
-    return [(place, line) for place, line in lines if line and not line.startswith("#")]
-
-
-def _read_parquet(path: str) -> list[_Cell]:
-    import pyarrow.parquet
-
-    column = _column(pyarrow.parquet.read_schema(path).names)
-    return _rows(pyarrow.parquet.read_table(path, columns=[column])[column].to_pylist())
-
-
-def _read_votable(path: str) -> list[_Cell]:
-    table = open_votable(path).get_first_table().to_table(use_names_over_ids=True)
-    return _rows(table[_column(table.colnames)].tolist())
-
-
-def _rows(values: Iterable[Any]) -> list[_Cell]:
-    return [(f"row {number}", value) for number, value in enumerate(values, start=1)]
-
-
-def _column(names: Sequence[str]) -> str:
-    known = {name.lower(): name for name in names}
-    for name in _COLUMNS:
-        if name in known:
-            return known[name]
-    raise ValueError(f"none of its columns ({', '.join(names)}) is one of {', '.join(_COLUMNS)}: rename one")
-
-
-def _uri_in(value: Any) -> str:
-    """Return the URI in a cell; empty if there is none."""
-    if isinstance(value, bytes):
-        value = value.decode()
-    text = "" if value is None else str(value).strip()
-    if not text.startswith("{"):
-        return text
-    # The archive's table of images has JSON for copies in the cloud (cloud_access).
-    place = json.loads(text)["aws"]
-    return f"s3://{place['bucket_name']}/{urllib.parse.quote(place['key'])}"
-
-
 def _resolved(uri: str, location: str) -> str:
     if not is_path(uri) or os.path.isabs(uri):
         return uri
     if is_path(location):
-        return os.path.join(os.path.dirname(location), uri)
+        beside = os.path.join(os.path.dirname(location), uri)
+        return ARCHIVE_URL + uri if uri.startswith(_IBE) and not os.path.lexists(beside) else beside
+    if uri.startswith(_IBE):
+        return ARCHIVE_URL + uri
     return str(ResourcePath(location).parent().join(uri, forceDirectory=uri.endswith("/")))
-
-
-_READERS: dict[str, Callable[[str], Iterable[_Cell]]] = {
-    **dict.fromkeys((".txt", ".list", ".lst"), _read_text),
-    ".parquet": _read_parquet,
-    **dict.fromkeys((".xml", ".vot", ".votable"), _read_votable),
-}
 
 
 def find_files(locations: Iterable[str], pattern: re.Pattern[str], report: IngestReport) -> Iterator[str]:
@@ -242,13 +216,15 @@ def _named(locations: Iterable[str], report: IngestReport) -> Iterator[tuple[str
             yield location, ""
             continue
         try:
-            uris = read_list(location)
+            uris, faults = read_list(location)
         except FileNotFoundError:
             report.fail(location, "there is no such file; check its name")
         except Exception as error:
             # Readers of tables raise errors of many kinds.
             report.fail(location, f"it is not a list of URIs ({first_line(error)}); see the documentation")
         else:
+            for fault in faults:
+                report.fail(location, fault)
             for uri, place in uris:
                 yield uri, f" (it is {place} of {location})"
 
@@ -266,7 +242,7 @@ def _search(location: str, pattern: re.Pattern[str], report: IngestReport) -> It
             for root, _, names in resource.walk(pattern):
                 for name in names:
                     yield str(root.join(name, forceDirectory=False))
-        elif pattern.search(resource.basename()):
+        elif pattern.search(name_of(location)):
             yield str(resource)
         else:
             report.fail(
@@ -287,7 +263,8 @@ def _search_local(path: str, pattern: re.Pattern[str], report: IngestReport) -> 
     path = os.path.abspath(path)
     if not os.path.isdir(path):
         if not os.path.lexists(path):
-            report.fail(path, "there is no such file or directory; check its name")
+            hint = "; separate LOCATIONS by blanks, not by commas" if "," in path else ""
+            report.fail(path, f"there is no such file or directory; check its name{hint}")
         elif pattern.search(os.path.basename(path)):
             yield path
         else:

@@ -6,7 +6,7 @@ import collections
 import dataclasses
 from collections.abc import Callable
 
-from spherex.errors import counted
+from spherex.errors import counted, without_secrets
 
 
 class StopIngest(Exception):  # noqa: N818
@@ -134,11 +134,11 @@ class IngestReport:
         uri, original
             URIs or local paths of both files.
         """
-        self.notes.append(f"skipped: {_printable(uri)}: it is a copy of {original}")
+        self.notes.append(f"skipped: {_printable(uri)}: it is a copy of {_printable(original)}")
 
     def failure_lines(self) -> list[str]:
         """Return one line for each failure."""
-        return [f"failed: {_printable(uri)}: {reason}" for uri, reason in self.failures]
+        return [f"failed: {_printable(uri)}: {without_secrets(reason)}" for uri, reason in self.failures]
 
     def summary_lines(self) -> list[str]:
         """Return the counts in a few lines."""
@@ -164,5 +164,6 @@ class IngestReport:
 
 
 def _printable(uri: str) -> str:
-    """Return a URI without characters that would break the line, or cannot be printed."""
+    """Return a URI without secrets, and without characters that would break the line or cannot be printed."""
+    uri = without_secrets(uri)
     return "".join([char if char.isprintable() else char.encode("unicode_escape").decode() for char in uri])

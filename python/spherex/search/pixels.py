@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from astropy.wcs import NoConvergence
 
-from spherex.errors import ProductError, first_line
+from spherex.errors import ProductError, first_line, without_secrets
 from spherex.fits import IMAGE, find_hdu, open_source, read_many
 from spherex.geometry import depths_of, directions_at
 from spherex.image import celestial_wcs, frame_origin
@@ -60,7 +60,7 @@ def read_files(
             answers[place] = future.result()
         except Exception as error:
             # Remote back ends raise errors of many libraries.
-            problems[place] = f"{uris[place]} cannot be read: {first_line(error)}"
+            problems[place] = without_secrets(f"{uris[place]} cannot be read: {first_line(error)}")
     return answers, problems
 
 

@@ -30,7 +30,7 @@ from spherex.detectors import (
     SOLID_ANGLE_TYPE,
     SPECTRAL_WCS_TYPE,
 )
-from spherex.errors import ProductError, UserError
+from spherex.errors import ProductError, RemoteError, UserError
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header
@@ -70,8 +70,9 @@ class DeferredImage:
         except (FileNotFoundError, FileIntegrityError) as error:
             raise ProductError(str(error)) from error
         except ValueError as error:
-            # The Butler wraps the errors of a formatter.
-            if isinstance(error.__cause__, UserError):
+            # The Butler wraps the errors of a formatter. Without access to a
+            # server, all images would be marked as bad.
+            if isinstance(error.__cause__, UserError) and not isinstance(error.__cause__, RemoteError):
                 raise ProductError(str(error.__cause__)) from error
             raise
 

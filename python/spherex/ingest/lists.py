@@ -1,0 +1,264 @@
+"""Lists of URIs in the forms in which services, tools and people write them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import shlex
+import urllib.parse
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from spherex.votables import incompleteness, open_votable
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+
+COLUMNS = (
+    "address",
+    "uri",
+    "url",
+    "access_url",
+    "s3_uri",
+    "s3_url",
+    "path",
+    "filename",
+    "cloud_access",
+)
+"""Columns that contain URIs. In each row, the first one with a value counts."""
+
+Cell: TypeAlias = tuple[str, str]
+"""Place in a list, counted from 1, and the URI there; an empty text if there is none."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """Content of a list.
+
+    Parameters
+    ----------
+    cells
+        All lines or rows.
+    incomplete
+        Why rows are missing, according to the service that made the list;
+        empty if it does not say so.
+    """
+
+    cells: list[Cell]
+    incomplete: str = ""
+
+
+def _text_of(path: str) -> str:
+    """Return the text of a file in the encodings that editors and spreadsheets write."""
+    with open(path, "rb") as stream:
+        content = stream.read()
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return content.decode("utf-16")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        # Any bytes are Latin-1. A path that is not stays unknown.
+        return content.decode("latin-1")
+
+
+_PRINTED = re.compile(r"\d{4}[-/]\d\d[-/]\d\d \d\d:\d\d:\d\d +\d+ +(.+)")
+"""Line of ``s5cmd ls`` and ``aws s3 ls``: date, time, size, and the name."""
+
+
+def _is_command(line: str) -> bool:
+    return line.startswith(("wget ", "curl "))
+
+
+def _lines_of(path: str) -> list[tuple[str, str]]:
+    """Return the lines of a text that are not blank and not comments, with their places."""
+    lines = enumerate(_text_of(path).splitlines(), start=1)
+    return [(f"line {n}", line) for n, line in lines if line.strip() and not line.lstrip().startswith("#")]
+
+
+def _read_lines(path: str) -> Listing:
+    lines = _lines_of(path)
+    column = _printed_column(lines[0][1]) if lines else None
+    if column is not None:
+        # A table of find-images. Its second line has the units.
+        return Listing([(place, line[column].strip()) for place, line in lines[2:]])
+    return Listing([(place, _uri_of_line(line.strip())) for place, line in lines])
+
+
+def _printed_column(header: str) -> slice | None:
+    """Return where the URIs are in the lines of a printed table with this header."""
+    names = list(re.finditer(r"\S+(?: \S+)*", header))
+    for number, name in enumerate(names):
+        if len(names) > 1 and name[0] in COLUMNS:
+            return slice(name.start(), names[number + 1].start() if number + 1 < len(names) else None)
+    return None
+
+
+def _uri_of_line(line: str) -> str:
+    if match := _PRINTED.fullmatch(line):
+        return match[1]
+    if _is_command(line):
+        return _uri_of_command(line)
+    if len(line) > 1 and line[0] == line[-1] and line[0] in "\"'":
+        return line[1:-1]
+    return line
+
+
+def _uri_of_command(line: str) -> str:
+    words = shlex.split(line)
+    return next((word for word in words if "://" in word), words[-1])
+
+
+def _read_script(path: str) -> Listing:
+    """Read the commands of a shell script that downloads files, as the archive writes it."""
+    commands = [(place, line.strip()) for place, line in _lines_of(path)]
+    return Listing([(place, _uri_of_command(line)) for place, line in commands if _is_command(line)])
+
+
+def _read_csv(path: str) -> Listing:
+    from astropy.table import Table
+
+    text = _text_of(path)
+    if text.startswith("# %ECSV"):
+        return Listing(_rows([Table.read(text, format="ascii.ecsv")]))
+    header = next((line for line in text.splitlines() if line.strip() and not line.startswith("#")), "")
+    delimiter = max(",;\t|", key=header.count)
+    # Line ends by hand, because astropy takes a text without one for a path.
+    table = Table.read(f"{text}\n", format="ascii.csv", delimiter=delimiter, fast_reader=False, comment="#")
+    return Listing(_rows([table]))
+
+
+def _read_ascii(form: str) -> Callable[[str], Listing]:
+    def read(path: str) -> Listing:
+        from astropy.table import Table
+
+        return Listing(_rows([Table.read(f"{_text_of(path)}\n", format=form)]))
+
+    return read
+
+
+def _read_fits(path: str) -> Listing:
+    from astropy.io import fits
+    from astropy.table import Table
+
+    with fits.open(path) as hdus:
+        return Listing(_rows([Table.read(hdu) for hdu in hdus if type(hdu) is fits.BinTableHDU]))
+
+
+def _read_parquet(path: str) -> Listing:
+    import pyarrow.parquet
+    from astropy.table import Table
+
+    names = [name for name in pyarrow.parquet.read_schema(path).names if name.lower() in COLUMNS]
+    if not names:
+        return Listing(_rows([Table(names=pyarrow.parquet.read_schema(path).names)]))
+    values = pyarrow.parquet.read_table(path, columns=names)
+    return Listing(_rows([Table({name: values[name].to_pylist() for name in names}, dtype=[object] * len(names))]))
+
+
+def _read_votable(path: str) -> Listing:
+    votable = open_votable(path)
+    with warnings.catch_warnings():
+        # Units and other properties of columns do not matter here.
+        warnings.simplefilter("ignore")
+        tables = [table.to_table(use_names_over_ids=True) for table in votable.iter_tables()]
+    incomplete = incompleteness(votable)
+    if incomplete and not any(len(table) for table in tables):
+        return Listing([], incomplete)
+    return Listing(_rows(tables), incomplete)
+
+
+def _rows(tables: Sequence[Table]) -> list[Cell]:
+    """Return the rows of the tables with URIs.
+
+    Raises
+    ------
+    ValueError
+        If none of the tables has a column with URIs.
+    """
+    cells: list[Cell] = []
+    has_uris = False
+    for table in tables:
+        names = {name.lower(): name for name in table.colnames}
+        known = [names[name] for name in COLUMNS if name in names]
+        if known:
+            has_uris = True
+            columns = [table[name].tolist() for name in known]
+            cells += [(f"row {number}", _first_uri(row)) for number, row in enumerate(zip(*columns, strict=True), 1)]
+    if not has_uris:
+        found = ", ".join(name for table in tables for name in table.colnames) or "it has no table"
+        raise ValueError(f"none of its columns ({found}) is one of {', '.join(COLUMNS)}: rename one")
+    return cells
+
+
+def _first_uri(values: Iterable[Any]) -> str:
+    return next(filter(None, map(_uri_in, values)), "")
+
+
+def _uri_in(value: Any) -> str:
+    """Return the URI in a cell; empty if there is none."""
+    if isinstance(value, bytes):
+        value = value.decode()
+    text = "" if value is None else str(value).strip()
+    if not text.startswith(("{", "[")):
+        return text
+    # The archive's tables have JSON for copies in the cloud (cloud_access).
+    try:
+        return next(_cloud_uris(json.loads(text)), "")
+    except ValueError:
+        return ""
+
+
+def _cloud_uris(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        bucket, key = value.get("bucket_name") or value.get("bucket"), value.get("key")
+        if bucket and key:
+            yield f"s3://{bucket}/{urllib.parse.quote(str(key).lstrip('/'))}"
+        value = list(value.values())
+    if isinstance(value, list):
+        for part in value:
+            yield from _cloud_uris(part)
+    elif isinstance(value, str) and value.startswith("s3://"):
+        yield value
+
+
+READERS: dict[str, Callable[[str], Listing]] = {
+    **dict.fromkeys((".txt", ".list", ".lst"), _read_lines),
+    ".sh": _read_script,
+    **dict.fromkeys((".csv", ".tsv"), _read_csv),
+    ".ecsv": _read_ascii("ascii.ecsv"),
+    ".tbl": _read_ascii("ascii.ipac"),
+    **dict.fromkeys((".fits", ".fit"), _read_fits),
+    **dict.fromkeys((".parquet", ".parq"), _read_parquet),
+    **dict.fromkeys((".xml", ".vot", ".votable"), _read_votable),
+}
+"""Readers of local files, by extension. A FITS file is a list if `is_fits_list` says so."""
+
+_SEARCHED = 4 * 2880
+"""Bytes at the start of a FITS file in which the header of its first table begins."""
+
+_FITS_COLUMN = re.compile(rb"TTYPE\d+ *= *'(\w+) *'")
+_NEVER_FITS = ("path", "filename")
+"""Columns that tables of calibrations may have too."""
+
+
+def is_fits_list(path: str) -> bool:
+    """Return whether a local FITS file is a table with URIs, and not an image.
+
+    Parameters
+    ----------
+    path
+        Path of the file.
+    """
+    try:
+        with open(path, "rb") as stream:
+            # Images of the archive have no table in front.
+            if b"XTENSION= 'BINTABLE'" not in stream.read(_SEARCHED):
+                return False
+            stream.seek(0)
+            names = {name.decode().lower() for name in _FITS_COLUMN.findall(stream.read(16 * _SEARCHED))}
+    except OSError:
+        return False
+    return not names.isdisjoint(set(COLUMNS).difference(_NEVER_FITS))
