@@ -136,9 +136,9 @@ class _Counter:
         self.total += nbytes
         return self._source.read_at(offset, nbytes)
 
-    def map(self, offset: int, nbytes: int) -> memoryview:
+    def read_exactly(self, offset: int, nbytes: int) -> memoryview:
         self.total += nbytes
-        return self._source.map(offset, nbytes)
+        return self._source.read_exactly(offset, nbytes)
 
 
 def _bytes_asked(path: str, box: Box) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -160,3 +162,104 @@ def test_a_damaged_table_is_told_with_the_name_of_the_file(tmp_path, old, new, m
     with pytest.raises(ProductError, match=message) as caught, open_product(file.path) as product:
         product.wavelength()
     assert str(file.path) in str(caught.value)
+
+
+FLIPS = """
+import random, re, sys, warnings
+from pathlib import Path
+from spherex.errors import ProductError
+from spherex.fits import open_product, open_source, scan_hdus
+warnings.simplefilter("ignore")
+source, copy = map(Path, sys.argv[1:])
+with open_source(source) as opened:
+    hdus = {hdu.name: hdu for hdu in scan_hdus(opened)}
+image, table = hdus["IMAGE"], hdus["WCS-WAVE"]
+content = source.read_bytes()
+cards = range(image.header_offset, image.data_offset, 80)
+cards = [at for at in cards if re.match(rb"[A-Z0-9_]+W *=", content[at : at + 10])]
+places = [at + column for at in cards for column in range(32)]
+places += range(table.header_offset, table.header_offset + 18 * 80)
+places = random.Random(20261127).sample(places, 300)
+# The columns X and Y, of four bytes each.
+points = [(at, bit) for at in range(table.data_offset, table.data_offset + 2 * 11 * 4) for bit in range(8)]
+flips = points + [(at, bit % 8) for bit, at in enumerate(places)]
+for number, (at, bit) in enumerate(flips):
+    changed = bytearray(content)
+    changed[at] ^= 1 << bit
+    copy.write_bytes(changed)
+    print(at, bit, flush=True)
+    try:
+        with open_product(copy) as product:
+            product.wavelength().planes()
+    except ProductError as error:
+        print(error)
+print("end")
+"""
+
+
+def test_no_changed_bit_aborts_the_process(tmp_path):
+    file = write_level2(tmp_path / "a.fits", without=("PSF", "ZODI", "FLAGS", "VARIANCE"))
+    arguments = [sys.executable, "-c", FLIPS, file.path, tmp_path / "b.fits"]
+    result = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, (result.stdout[-200:], result.stderr[-2000:])
+    lines = result.stdout.splitlines()
+    assert lines[-1] == "end"
+    errors = [line for line in lines if line.startswith("Cannot read ")]
+    assert len(errors) > 500
+    assert all(str(tmp_path / "b.fits") in line for line in errors)
+
+
+@pytest.mark.parametrize("value", [900, 5, 205, -1])
+def test_control_points_that_do_not_rise(tmp_path, value):
+    file = write_level2(tmp_path / "a.fits")
+    with fits.open(file.path) as hdus:
+        hdus["WCS-WAVE"].data["X"][0, 3] = value
+        hdus.writeto(tmp_path / "b.fits")
+    with pytest.raises(ProductError, match=r"b.fits: the control points in column X of the table WCS-WAVE do not rise"):
+        read_wavelength(tmp_path / "b.fits")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 0.0, -1.0, 1e30])
+def test_numbers_that_are_not_wavelengths(tmp_path, value):
+    file = write_level2(tmp_path / "a.fits")
+    with fits.open(file.path) as hdus:
+        hdus["WCS-WAVE"].data["VALUES"][0, 3, 4, 1] = value
+        hdus.writeto(tmp_path / "b.fits")
+    with pytest.raises(ProductError, match="numbers in VALUES that are not wavelengths"):
+        read_wavelength(tmp_path / "b.fits")
+
+
+def read_wavelength(path):
+    with open_product(path) as product:
+        return product.wavelength()
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [
+        ("WCSAXESW", 3),
+        ("CTYPE1W", "WAVE"),
+        ("CUNIT1W", "s"),
+        ("CRPIX1W", 1e300),
+        ("CDELT2W", 0.0),
+        ("PC1_2W", 0.5),
+        ("PS2_2W", "X"),
+        ("PV1_1W", 2),
+        ("CRVAL1W", "one"),
+    ],
+)
+def test_cards_that_cannot_be(tmp_path, keyword, value):
+    image = read_product(write_level2(tmp_path / "a.fits").path)
+    image.header[keyword] = value
+    with pytest.raises(ProductError, match=keyword.rstrip("W").rstrip("12") if keyword != "PS2_2W" else "columns"):
+        image.wavelength  # noqa: B018
+
+
+def test_other_units_of_length(tmp_path):
+    image = read_product(write_level2(tmp_path / "a.fits").path)
+    expected = image.wavelength.at(3, 4)[0]
+    image.header["CUNIT1W"] = "mm"
+    with pytest.raises(ProductError, match="not wavelengths"):
+        image.wavelength  # noqa: B018
+    image.header["CUNIT1W"] = "nm"
+    assert image.wavelength.at(3, 4)[0].value == pytest.approx(expected.value / 1000)

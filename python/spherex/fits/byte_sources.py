@@ -1,4 +1,8 @@
-"""Byte sources: read ranges of bytes of a local file (pread, mmap) or of a remote one (S3, HTTP, WebDAV)."""
+"""Byte sources: read ranges of bytes of a local file (pread) or of a remote one (S3, HTTP, WebDAV).
+
+Files are not mapped into memory: the process would be killed by SIGBUS if
+another one cuts a file short.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,6 @@ import collections
 import concurrent.futures
 import contextlib
 import errno
-import mmap
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
@@ -38,8 +41,8 @@ class ByteSource(Protocol):
         """Return up to ``nbytes`` bytes; fewer only at the end of the file."""
         ...
 
-    def map(self, offset: int, nbytes: int) -> memoryview:
-        """Return exactly ``nbytes`` bytes, without a copy where possible.
+    def read_exactly(self, offset: int, nbytes: int) -> memoryview:
+        """Return exactly ``nbytes`` bytes, of a local file in memory that may be changed.
 
         Raises
         ------
@@ -67,22 +70,24 @@ class _LocalSource:
             # Otherwise the system reads 128 kB ahead of each header.
             os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_RANDOM)
         self.size: int | None = status.st_size
-        self._map: mmap.mmap | None = None
 
     def close(self) -> None:
-        # The map is closed with the last array that uses its memory.
         os.close(self._fd)
 
     def read_at(self, offset: int, nbytes: int) -> bytes:
         return os.pread(self._fd, nbytes, offset)
 
-    def map(self, offset: int, nbytes: int) -> memoryview:
+    def read_exactly(self, offset: int, nbytes: int) -> memoryview:
+        # Damaged headers claim sizes that no memory has.
         _require(offset + nbytes <= (self.size or 0), offset, nbytes, self.size)
-        if not nbytes:
-            return memoryview(b"")
-        if self._map is None:
-            self._map = mmap.mmap(self._fd, 0, access=mmap.ACCESS_READ)
-        return memoryview(self._map)[offset : offset + nbytes]
+        content = memoryview(bytearray(nbytes))
+        place = 0
+        while place < nbytes:
+            # The system reads 2 GB at most in a call.
+            count = os.preadv(self._fd, [content[place:]], offset + place)
+            _require(count > 0, offset, nbytes, offset + place)
+            place += count
+        return content
 
 
 class _RemoteSource:
@@ -98,7 +103,7 @@ class _RemoteSource:
         self._handle.seek(offset)
         return bytes(self._handle.read(nbytes))
 
-    def map(self, offset: int, nbytes: int) -> memoryview:
+    def read_exactly(self, offset: int, nbytes: int) -> memoryview:
         content = self.read_at(offset, nbytes) if nbytes else b""
         _require(len(content) == nbytes, offset, nbytes, offset + len(content))
         return memoryview(content)

@@ -21,6 +21,8 @@ _KEYWORD = 8
 _VALUE = 10
 _FIXED = 20
 _AFTER_FIXED = b" /"
+_HIERARCH = b"HIERARCH "
+_BLANK = b" " * _KEYWORD
 _LOGICAL = {b"T": True, b"F": False}
 _UNREAD: Any = object()
 
@@ -49,6 +51,7 @@ class Cards(Mapping[str, CardValue]):
         # for more than a handful of keywords.
         self._places = {header[at : at + _KEYWORD]: at for at in range(len(header) - CARD, -1, -CARD)}
         self._values: dict[str, CardValue | None] = {}
+        self._unusual: dict[str, tuple[int, int]] | None = None
 
     # The methods that Mapping derives raise and catch an exception for every
     # absent card; ingest asks for many of these.
@@ -118,6 +121,14 @@ class Cards(Mapping[str, CardValue]):
         """Return the offset of the card of a keyword of up to eight characters, `None` if it is absent."""
         return self._places.get(_padded(keyword))
 
+    def is_repeated(self, keyword: str) -> bool:
+        """Return whether two cards have a keyword of up to eight characters."""
+        at, card = self.place_of(keyword), _padded(keyword) + b"="
+        while at is not None and (at := self.header.find(card, at + 1)) >= 0:
+            if at % CARD == 0:
+                return True
+        return False
+
     def _read(self, keyword: str) -> CardValue | None:
         try:
             return self._value_of(keyword)
@@ -125,18 +136,45 @@ class Cards(Mapping[str, CardValue]):
             raise self.damage(f"{keyword} has no valid value, {error}") from None
 
     def _value_of(self, keyword: str) -> CardValue | None:
+        at = self._places.get(_padded(keyword)) if len(keyword) <= _KEYWORD else None
+        if self._unusual is None:
+            self._unusual = self._find_unusual()
+        place, start = self._unusual.get(keyword, (None, _VALUE))
+        if place is not None and (at is None or place < at):
+            return self._parse(place, start)
+        if at is None or self.header[at + 8] != ord("="):
+            return None
+        if self.header[at + 9] != ord(" "):
+            raise ValueError("there is no blank after its equals sign")
+        return self._parse(at, _VALUE)
+
+    def _find_unusual(self) -> dict[str, tuple[int, int]]:
+        """Return where cards are whose keyword does not stand in the first eight bytes as it is, and their values.
+
+        They are the HIERARCH cards and, as in astropy, keywords in lower case,
+        behind blanks, or with an early equals sign.
+        """
         header = self.header
-        if len(keyword) <= _KEYWORD:
-            at = self._places.get(_padded(keyword))
-            return None if at is None or header[at + 8 : at + 10] != b"= " else self._parse(at, _VALUE)
-        start = _padded(f"HIERARCH {keyword}")
-        at = header.find(start)
+        found: dict[str, tuple[int, int]] = {}
+        at = header.find(_HIERARCH)
         while at >= 0:
-            rest = header[at + len(start) : at + CARD].lstrip()
-            if at % CARD == 0 and rest.startswith(b"="):
-                return self._parse(at, CARD - len(rest) + 1)
-            at = header.find(start, at + 1)
-        return None
+            if at % CARD == 0 and (equals := header.find(b"=", at, at + CARD)) >= 0:
+                keyword = header[at + len(_HIERARCH) : equals].strip().upper()
+                found.setdefault(keyword.decode("latin1"), (at, equals + 1 - at))
+            at = header.find(_HIERARCH, at + 1)
+        keywords = b"\n".join([b"", *self._places])
+        if keywords == keywords.upper() and b"=" not in keywords and b"\n " not in keywords.replace(_BLANK, b""):
+            return found
+        for at in range(0, len(header), CARD):
+            card = header[at : at + CARD]
+            is_hierarch = card[: len(_HIERARCH)].upper() == _HIERARCH
+            equals = card.find(b"=" if is_hierarch else b"= ")
+            if equals < 0 or not (is_hierarch or equals <= _KEYWORD):
+                continue
+            keyword = card[len(_HIERARCH) if is_hierarch else 0 : equals].strip().upper()
+            name, place = keyword.decode("latin1"), (at, equals + (1 if is_hierarch else 2))
+            found[name] = min(found.get(name, place), place)
+        return found
 
     def _parse(self, at: int, start: int) -> CardValue | None:
         """Return the value of the card at an offset; the value begins at byte ``start`` of the card."""
@@ -205,9 +243,10 @@ def _all_padded(keywords: frozenset[str]) -> frozenset[bytes]:
 @functools.lru_cache(4096)
 def _parse_card(card: bytes, start: int) -> CardValue | None:
     """Return the value of a card without CONTINUE; the value begins at byte ``start``."""
-    if start + _FIXED < CARD and card[start + _FIXED] in _AFTER_FIXED and b"_" not in card[start:]:
+    rest = start + _FIXED
+    if rest < CARD and card[rest] in _AFTER_FIXED and b"_" not in card[start:] and _is_comment(card[rest:]):
         # Nearly all numbers stand in columns 11 to 30 (section 4.2).
-        token = card[start : start + _FIXED]
+        token = card[start:rest]
         try:
             return float(token) if b"." in token else int(token)
         except ValueError:
@@ -215,7 +254,7 @@ def _parse_card(card: bytes, start: int) -> CardValue | None:
     text = card[start:].lstrip()
     if text.startswith(b"'"):
         end = text.find(b"'", 1)
-        if end > 0 and text[end + 1 : end + 2] != b"'":
+        if end > 0 and text[end + 1 : end + 2] != b"'" and _is_comment(text[end + 1 :]):
             return text[1:end].decode("ascii").rstrip()
         return _parse_by_astropy(card)
     token = text.partition(b"/")[0].rstrip()
@@ -223,26 +262,31 @@ def _parse_card(card: bytes, start: int) -> CardValue | None:
         return None
     if token in _LOGICAL:
         return _LOGICAL[token]
-    if b"_" in token:
-        # 1_000 is a number in Python, not in FITS.
-        raise _damaged(token)
-    try:
-        return int(token)
-    except ValueError:
-        pass
-    try:
-        return float(token.replace(b"D", b"E").replace(b"d", b"e"))
-    except ValueError:
-        raise _damaged(token) from None
+    # 1_000 is a number in Python, not in FITS.
+    if b"_" not in token:
+        try:
+            return int(token)
+        except ValueError:
+            pass
+        try:
+            return float(token.replace(b"D", b"E").replace(b"d", b"e"))
+        except ValueError:
+            pass
+    return _parse_by_astropy(card)
+
+
+def _is_comment(rest: bytes) -> bool:
+    """Return whether what follows a value is blank or a comment."""
+    return rest.lstrip()[:1] in (b"", b"/")
 
 
 def _parse_by_astropy(cards: bytes) -> CardValue | None:
-    """Return the value of a string with doubled quotes or CONTINUE cards; both are rare."""
+    """Return the value of a card with doubled quotes, CONTINUE cards or blanks in a number; these are rare."""
     try:
         value = fits.Card.fromstring(cards).value
     except fits.VerifyError:
         value = None
-    if not isinstance(value, str):
+    if not isinstance(value, str | int | float):
         raise _damaged(cards[:CARD].partition(b"=")[2].lstrip())
     return value
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import re
 from collections.abc import Sequence
 
 from astropy.io import fits
@@ -41,10 +42,19 @@ _REMOTE_READ = 15 * BLOCK
 _LOCAL_FIRST_READ = 10 * BLOCK
 _LOCAL_READ = 2 * BLOCK
 _BITPIX = (8, 16, 32, 64, -32, -64)
-# astropy too replaces bytes that a header must not contain by question marks.
-_ASCII = bytes(code if code < 128 else ord("?") for code in range(256))
+_TEXT = bytes(range(32, 127))
+"""Bytes that a header may contain (section 3.2)."""
+
+_ONCE = ("EXTNAME", "BITPIX", "NAXIS")
+_COLUMN = re.compile(r" *(\d*)([LXBIJKAEDCMPQ])")
+_COLUMN_BITS = {"L": 8, "X": 1, "B": 8, "I": 16, "J": 32, "K": 64, "A": 8, "E": 32, "D": 64, "C": 64, "M": 128} | {
+    "P": 64,
+    "Q": 128,
+}
+"""Bits of an element of a binary table (section 7.3.1)."""
 _SCALING = frozenset({"BSCALE", "BZERO", "BLANK"})
 _LONGEST_HEADER = 2000 * BLOCK
+_MOST_AXES = 999
 
 
 @dataclasses.dataclass(eq=False)
@@ -147,11 +157,8 @@ def scan_hdus(source: ByteSource, *, last: str | None = None) -> list[HDUInfo]:
     while source.size is None or offset < source.size:
         chunk = first[offset:] if offset < len(first) else b""
         chunk = chunk or source.read_at(offset, _LOCAL_READ if source.is_local else _REMOTE_READ)
-        if hdus and not chunk.startswith(b"XTENSION"):
-            if not chunk.strip(b"\0 "):
-                # Fill of a tape or of a copy, not an HDU.
-                break
-            raise ProductError(f"the file is damaged: after HDU {hdus[-1].index}, byte {offset} does not begin an HDU")
+        if hdus and not _is_begin(source, offset, chunk):
+            break
         hdu = _read_hdu(source, offset, chunk, len(hdus))
         hdus.append(hdu)
         # The fill after the data counts: where it ends early, HDUs behind it may be lost.
@@ -160,10 +167,31 @@ def scan_hdus(source: ByteSource, *, last: str | None = None) -> list[HDUInfo]:
                 f"the file is cut short: it ends at byte {source.size}, HDU {hdu.index} "
                 f"({hdu.name or 'unnamed'}) at byte {hdu.end}"
             )
-        if last is not None and hdu.name == last:
-            break
         offset = hdu.end
+        if last is not None and hdu.name == last:
+            if source.is_local and source.size is not None and offset < source.size:
+                # A header that seems to end early puts its own cards among the pixels.
+                _is_begin(source, offset, source.read_at(offset, CARD))
+            break
     return hdus
+
+
+def _is_begin(source: ByteSource, offset: int, chunk: bytes) -> bool:
+    """Return whether an extension begins with these bytes, or only fill follows.
+
+    Raises
+    ------
+    ProductError
+        If it is neither.
+    """
+    if chunk.startswith(b"XTENSION"):
+        return True
+    if source.size is not None and not chunk:
+        raise ProductError(f"the file is cut short: it ends at byte {offset}, and had {source.size} bytes")
+    if chunk.strip(b"\0 "):
+        raise ProductError(f"the file is damaged: byte {offset} does not begin an HDU")
+    # Fill of a tape or of a copy, not an HDU.
+    return False
 
 
 def find_hdu(source: ByteSource, name: str) -> HDUInfo | None:
@@ -187,10 +215,9 @@ def _read_hdu(source: ByteSource, offset: int, chunk: bytes, index: int) -> HDUI
             raise ProductError(f"the file is cut short or damaged: the header of HDU {index} has no END card")
         chunk += more
         length = _find_end(chunk)
-    header = chunk[:length]
-    if not header.isascii():
-        header = header.translate(_ASCII)
-    layout = _layout_of(header, index)
+    layout = _layout_of(chunk[:length], index)
+    if chunk[length + CARD : (length // BLOCK + 1) * BLOCK].strip(b" \0"):
+        raise layout.cards.damage("it goes on after its END card")
     name = layout.name or (PRIMARY if index == 0 else "")
     data_offset = offset + (length // BLOCK + 1) * BLOCK
     return HDUInfo(
@@ -224,26 +251,68 @@ class _Layout:
 @functools.lru_cache(32)
 def _layout_of(header: bytes, index: int) -> _Layout:
     cards = Cards(header, index)
+    _check_text(cards)
     shape = _shape(cards, "NAXIS")
     bitpix = cards.integer("BITPIX")
     if bitpix not in _BITPIX:
         raise cards.damage(f"BITPIX is {bitpix}")
-    elements = cards.integer("PCOUNT", 0) + (math.prod(shape) if shape else 0)
-    size = cards.integer("GCOUNT", 1) * elements * abs(bitpix) // 8
-    if size < 0:
-        raise cards.damage(f"its data would have {size} bytes")
+    heap, groups = cards.integer("PCOUNT", 0), cards.integer("GCOUNT", 1)
+    size = groups * (heap + (math.prod(shape) if shape else 0)) * abs(bitpix) // 8
+    if size < 0 or heap < 0 or any(length < 0 for length in shape):
+        raise cards.damage(f"its data would have {size} bytes, axes {shape} and PCOUNT {heap}")
     scaled = not cards.lacks(_SCALING) and (
         cards.get("BSCALE", 1) != 1 or cards.get("BZERO", 0) != 0 or "BLANK" in cards
     )
     kind = "image"
     if index > 0 and str(cards.get("XTENSION")).strip() != "IMAGE":
         kind = "compressed" if cards.get("ZIMAGE") is True else "table"
+    if kind == "image" and index > 0 and (heap, groups) != (0, 1):
+        raise cards.damage(f"PCOUNT and GCOUNT of an image are {heap} and {groups}")
+    if str(cards.get("XTENSION")).strip() == "BINTABLE":
+        _check_table(cards, shape, bitpix, groups)
     return _Layout(str(cards.get("EXTNAME", "")).strip().upper(), kind, shape, bitpix, scaled, cards, size)
+
+
+def _check_text(cards: Cards) -> None:
+    """Check that the bytes of a header are those of one header.
+
+    Where an END card is damaged, the data that follow and the header of the
+    next HDU seem to belong to the header.
+    """
+    header = cards.header
+    if rest := header.translate(None, _TEXT):
+        place = header.index(rest[:1])
+        raise cards.damage(f"its card {place // CARD + 1} contains the byte {rest[0]}, which is not text")
+    place = header.find(b"XTENSION", CARD)
+    while place >= 0:
+        if place % BLOCK == 0:
+            raise cards.damage("another one begins within it, so its END card is missing")
+        place = header.find(b"XTENSION", place + 1)
+    for keyword in _ONCE:
+        if cards.is_repeated(keyword):
+            raise cards.damage(f"{keyword} is there twice")
+
+
+def _check_table(cards: Cards, shape: tuple[int, ...], bitpix: int, groups: int) -> None:
+    """Check that the rows of a binary table have the length of its columns."""
+    if len(shape) != 2 or bitpix != 8 or groups != 1:
+        raise cards.damage(f"a table has {len(shape)} axes, BITPIX {bitpix} and GCOUNT {groups}")
+    size = 0
+    for number in range(1, cards.integer("TFIELDS") + 1):
+        form = _COLUMN.match(str(cards.get(f"TFORM{number}")))
+        if form is None:
+            raise cards.damage(f"TFORM{number} is {cards.get(f'TFORM{number}')!r}")
+        size += -(-int(form[1] or 1) * _COLUMN_BITS[form[2]] // 8)
+    if size != shape[1]:
+        raise cards.damage(f"NAXIS1 is {shape[1]}, but its columns have {size} bytes")
 
 
 def _shape(cards: Cards, keyword: str) -> tuple[int, ...]:
     """Return the lengths of the axes, slowest first."""
-    return tuple([cards.integer(f"{keyword}{axis}") for axis in range(cards.integer(keyword), 0, -1)])
+    axes = cards.integer(keyword)
+    if not 0 <= axes <= _MOST_AXES:
+        raise cards.damage(f"{keyword} is {axes}")
+    return tuple([cards.integer(f"{keyword}{axis}") for axis in range(axes, 0, -1)])
 
 
 def _find_end(chunk: bytes) -> int | None:

@@ -8,6 +8,8 @@ from typing import Any, Self
 import numpy as np
 from astropy.io import fits
 
+from spherex.errors import ProductError, first_line
+
 from .box import Box
 from .wcs import shifted_header
 
@@ -80,14 +82,24 @@ class Plane:
 
     @property
     def readonly_hdu(self) -> Any:
-        """The plane as an astropy HDU, not to be changed; the plane is still written back byte by byte."""
+        """The plane as an astropy HDU, not to be changed; the plane is still written back byte by byte.
+
+        Raises
+        ------
+        ProductError
+            If astropy cannot read it.
+        """
         if self._hdu is not None:
             return self._hdu
         if self._readonly_hdu is None:
-            if self._cards is not None:
-                self._readonly_hdu = fits.ImageHDU(self._pixels, header=fits.Header.fromstring(self._cards))
-            else:
-                self._readonly_hdu = fits.HDUList.fromstring(_EMPTY_PRIMARY + (self._raw or b""))[1]
+            try:
+                if self._cards is not None:
+                    self._readonly_hdu = fits.ImageHDU(self._pixels, header=fits.Header.fromstring(self._cards))
+                else:
+                    self._readonly_hdu = fits.HDUList.fromstring(_EMPTY_PRIMARY + (self._raw or b""))[1]
+            except Exception as error:
+                # astropy raises errors of many kinds for damaged headers.
+                raise ProductError(f"HDU {self.file_name or '(unnamed)'} is damaged ({first_line(error)})") from None
         return self._readonly_hdu
 
     @property

@@ -20,7 +20,7 @@ from .box import Box, Cutout
 from .flags import DEFAULT_PRESET, SPHEREX_FLAGS, FlagPlane, FlagTable, as_flags
 from .plane import Plane
 from .psf import PSF_PLANES, Psf
-from .wavelength import Wavelength, wavelength_plane
+from .wavelength import WAVELENGTH_KEY, Wavelength, wavelength_plane
 from .wcs import (
     alternative_wcs,
     celestial_text,
@@ -325,11 +325,15 @@ class SPHERExImage(CCDData):
         Raises
         ------
         KeyError
-            If the header has no such system.
+            If the header has no such system, or the image no table for it.
+        ProductError
+            If the table is damaged, see `Wavelength`.
         """
-        name = wavelength_plane(self.header)
-        tables = {name: self.planes[name].readonly_hdu} if name is not None and name in self.planes else {}
-        return alternative_wcs(self.header, key, tables)
+        if key == WAVELENGTH_KEY and wavelength_plane(self.header) is not None:
+            if (wavelength := self.wavelength) is None:
+                raise KeyError(f"The image has no table for the coordinate system {key}.")
+            return wavelength.wcs
+        return alternative_wcs(self.header, key)
 
     def bad_pixels(self, names: str | Iterable[str] = DEFAULT_PRESET) -> np.ndarray:
         """Return the pixels that should not be used; see `FlagPlane.bad_pixels`.

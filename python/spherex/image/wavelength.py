@@ -2,31 +2,263 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from astropy import units
 from astropy.io import fits
+from astropy.io.fits.verify import VerifyWarning
 from astropy.units import Quantity, UnitBase
 from astropy.wcs import WCS
 
 from spherex.archive import CBAND, CWAVE
 from spherex.detectors import FRAME_SHAPE
-from spherex.errors import ProductError
-from spherex.headers import BUNIT, bunit_of
-
-from .wcs import alternative_cards, alternative_wcs
+from spherex.errors import HeaderError, ProductError, first_line
+from spherex.headers import BUNIT, bunit_of, number_of, unit_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_KEY = "W"
-
-
 WCS_WAVE = "WCS-WAVE"
 """Name of the table of wavelengths and bandwidths at control points."""
+
+WAVELENGTH_KEY = "W"
+"""Letter of the coordinate system of wavelength and bandwidth."""
+
+_TABULAR = "WAVE-TAB"
+_FIXED = {
+    f"WCSAXES{WAVELENGTH_KEY}": 2,
+    **{f"PV{axis}_{number}{WAVELENGTH_KEY}": 1 for axis in (1, 2) for number in (1, 2)},
+    **{f"{name}{i}_{j}{WAVELENGTH_KEY}": float(i == j) for name in ("PC", "CD") for i in (1, 2) for j in (1, 2)},
+    **{f"CROTA{axis}{WAVELENGTH_KEY}": 0.0 for axis in (1, 2)},
+}
+"""Cards of the coordinate system W that may be left out, and their only value."""
+
+
+_LONGEST = 1e6
+"""Largest absolute value of a pixel coordinate in a wavelength solution."""
+
+_LONGEST_WAVELENGTH = 100.0
+"""Largest wavelength or bandwidth of a control point, um; the longest of the detectors is 5."""
+
+_AXES = (1, 2)
+
+_COLUMNS: dict[str, Any] = {"table": WCS_WAVE, "values": "VALUES", "ticks": ("X", "Y")}
+"""Names in the files of the archive."""
+
+
+@dataclasses.dataclass(frozen=True)
+class WavelengthAxes:
+    """Cards of a coordinate system W, checked.
+
+    wcslib reads beyond the end of a table that does not agree with its cards,
+    and frees memory twice: the process is aborted. It gets the values of this
+    class alone, never the cards of a file.
+
+    Parameters
+    ----------
+    table
+        EXTNAME of the table with the control points.
+    values
+        Column of the wavelengths and bandwidths.
+    ticks
+        Columns of the control points on the axes x and y.
+    crpix, crval, cdelt
+        Reference pixel, its coordinate and the step, for x and y.
+    scale
+        Units of wavelength and bandwidth, um.
+    """
+
+    table: str
+    values: str
+    ticks: tuple[str, str]
+    crpix: tuple[float, float]
+    crval: tuple[float, float] = (1.0, 1.0)
+    cdelt: tuple[float, float] = (1.0, 1.0)
+    scale: tuple[float, float] = (1.0, 1.0)
+
+    @property
+    def origin(self) -> tuple[float, float]:
+        """Column and row of the whole frame, from 0, of the first pixel of the image."""
+        x, y = (
+            value - 1 + (1 - pixel) * step
+            for pixel, value, step in zip(self.crpix, self.crval, self.cdelt, strict=True)
+        )
+        return x, y
+
+    @classmethod
+    def of_cards(cls, cards: Mapping[str, Any]) -> Self | None:
+        """Return the coordinate system W of a header, `None` if it has none with a table.
+
+        Parameters
+        ----------
+        cards
+            Header of the image.
+
+        Raises
+        ------
+        HeaderError
+            If the cards do not describe two axes with one table of wavelengths
+            and bandwidths.
+        """
+        table = wavelength_plane(cards)
+        if table is None:
+            return None
+        columns = [[_text(cards, f"PS{axis}_{number}") for number in _AXES] for axis in _AXES]
+        (values, x), (same, y) = columns
+        order = [cards.get(f"PV{axis}_3{WAVELENGTH_KEY}", 1) for axis in _AXES]
+        if not values or not x or not y or values != same or order != [1, 2]:
+            raise HeaderError(f"the wavelength solution is damaged: its axes are in {values} and {same}, as {order}")
+        if len({values, x, y}) < 3:
+            raise HeaderError(f"the wavelength solution is damaged: its columns are {values}, {x} and {y}")
+        _check_fixed(cards, table)
+        cdelt = _coordinates(cards, "CDELT", 1.0)
+        if not all(cdelt):
+            raise HeaderError("the wavelength solution is damaged: CDELT of its axes is 0")
+        crpix, crval = _coordinates(cards, "CRPIX", 0.0), _coordinates(cards, "CRVAL", 0.0)
+        return cls(table, values, (x, y), crpix, crval, cdelt, _scale(cards))
+
+    def header(self) -> fits.Header:
+        """Return the cards."""
+        header = fits.Header({f"WCSAXES{WAVELENGTH_KEY}": 2})
+        for number, axis in enumerate(_AXES):
+            header[f"CTYPE{axis}{WAVELENGTH_KEY}"] = _TABULAR
+            header[f"CUNIT{axis}{WAVELENGTH_KEY}"] = "um"
+            header[f"CRPIX{axis}{WAVELENGTH_KEY}"] = self.crpix[number]
+            header[f"CDELT{axis}{WAVELENGTH_KEY}"] = self.cdelt[number]
+            header[f"CRVAL{axis}{WAVELENGTH_KEY}"] = self.crval[number]
+            header[f"PS{axis}_0{WAVELENGTH_KEY}"] = self.table
+            header[f"PS{axis}_1{WAVELENGTH_KEY}"] = self.values
+            header[f"PS{axis}_2{WAVELENGTH_KEY}"] = self.ticks[number]
+            header[f"PV{axis}_3{WAVELENGTH_KEY}"] = axis
+        return header
+
+
+def _text(cards: Mapping[str, Any], keyword: str) -> str:
+    return str(cards.get(f"{keyword}{WAVELENGTH_KEY}", "")).strip()
+
+
+def _coordinates(cards: Mapping[str, Any], name: str, default: float) -> tuple[float, float]:
+    x, y = (number_of(cards, f"{name}{axis}{WAVELENGTH_KEY}", -_LONGEST, _LONGEST) for axis in _AXES)
+    return default if x is None else x, default if y is None else y
+
+
+def _check_fixed(cards: Mapping[str, Any], table: str) -> None:
+    """Check the cards of system W that can have one value only."""
+    same = {f"PS2_0{WAVELENGTH_KEY}": table, f"CTYPE1{WAVELENGTH_KEY}": _TABULAR, f"CTYPE2{WAVELENGTH_KEY}": _TABULAR}
+    fixed: dict[str, Any] = {keyword: value for keyword, value in _FIXED.items() if keyword in cards}
+    for keyword, expected in (same | fixed).items():
+        value = cards.get(keyword)
+        found = value.strip() if isinstance(value, str) else value
+        if isinstance(found, bool) or found != expected:
+            raise HeaderError(f"the wavelength solution is damaged: {keyword} is {found!r}, not {expected!r}")
+
+
+def _scale(cards: Mapping[str, Any]) -> tuple[float, float]:
+    scale = []
+    for axis in _AXES:
+        name = _text(cards, f"CUNIT{axis}") or "um"
+        try:
+            scale.append(float(unit_of(name).to(units.um)))
+        except (ValueError, TypeError):
+            raise HeaderError(
+                f"the wavelength solution is damaged: CUNIT{axis}{WAVELENGTH_KEY} is {name!r}, not a length"
+            ) from None
+    return scale[0], scale[1]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ControlPoints:
+    """Control points of a table of wavelengths and bandwidths, checked.
+
+    Parameters
+    ----------
+    x, y
+        Pixels of the whole frame, from 1, shapes (columns,) and (rows,).
+    values
+        Wavelength and bandwidth, um, shape (rows, columns, 2).
+    """
+
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    values: NDArray[np.float64]
+
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any], axes: WavelengthAxes) -> Self:
+        """Return the control points of a table.
+
+        Parameters
+        ----------
+        row
+            Values of the columns in the only row of the table.
+        axes
+            Coordinate system with the names of the columns.
+
+        Raises
+        ------
+        ProductError
+            If a column is missing, shapes do not agree, a number is not finite
+            or not that of a wavelength, or the pixels do not rise.
+        """
+        name, values, ticks = axes.table, axes.values, axes.ticks
+        if missing := [column for column in (values, *ticks) if column not in row]:
+            raise ProductError(f"the table {name} of the wavelength solution has no column {', '.join(missing)}")
+        arrays = [np.asarray(row[column]) for column in (*ticks, values)]
+        for column, array in zip((*ticks, values), arrays, strict=True):
+            if array.dtype.kind not in "iuf" or np.ma.is_masked(row[column]):
+                raise ProductError(f"the table {name} has no numbers in column {column}")
+        x, y, grid = (array.astype(np.float64) for array in arrays)
+        x, y = np.atleast_1d(x), np.atleast_1d(y)
+        expected = (y.size, x.size, 2)
+        if x.ndim != 1 or y.ndim != 1 or min(x.size, y.size) < 2 or grid.shape != expected:
+            raise ProductError(f"the table {name} has {values} of shape {grid.shape}, where {expected} was expected")
+        for column, ascending in zip(ticks, (x, y), strict=True):
+            # A comparison with NaN is false.
+            if not (np.abs(ascending) <= _LONGEST).all() or not (np.diff(ascending) > 0).all():
+                raise ProductError(f"the control points in column {column} of the table {name} do not rise")
+        if axes.scale != (1.0, 1.0):
+            grid = grid * axes.scale
+        if not ((grid > 0) & (grid <= _LONGEST_WAVELENGTH)).all():
+            raise ProductError(f"the table {name} has numbers in {values} that are not wavelengths in um")
+        return cls(x, y, grid)
+
+    def hdu(self) -> fits.BinTableHDU:
+        """Return the table for wcslib, with the columns X, Y and VALUES."""
+        shape = ",".join(str(size) for size in reversed(self.values.shape))
+        return fits.BinTableHDU.from_columns(
+            [
+                fits.Column("X", f"{self.x.size}D", array=self.x[np.newaxis]),
+                fits.Column("Y", f"{self.y.size}D", array=self.y[np.newaxis]),
+                fits.Column("VALUES", f"{self.values.size}D", dim=f"({shape})", array=self.values[np.newaxis]),
+            ],
+            name=WCS_WAVE,
+        )
+
+
+def _row_of(table: fits.BinTableHDU) -> dict[str, Any]:
+    """Return the columns of the only row of a table.
+
+    Raises
+    ------
+    ProductError
+        If the table does not have one row, or astropy cannot read it.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", VerifyWarning)
+            rows = table.data
+            if rows is None or len(rows) != 1:
+                raise ProductError(f"the table {table.name} has {0 if rows is None else len(rows)} rows, not 1")
+            return {name: rows[name][0] for name in table.columns.names}
+    except ProductError:
+        raise
+    except Exception as error:
+        # astropy raises errors of many kinds for damaged tables.
+        raise ProductError(f"the table {table.name} is damaged ({first_line(error)})") from None
 
 
 class Wavelength:
@@ -46,32 +278,22 @@ class Wavelength:
 
     Raises
     ------
-    ValueError
-        If the header has no coordinate system W, or the table does not agree
-        with it.
+    ProductError
+        If the header has no coordinate system W, or it or the table is damaged,
+        or they do not agree.
     """
 
     def __init__(self, header: fits.Header, table: fits.BinTableHDU, shape: tuple[int, ...]) -> None:
-        named = wavelength_plane(header)
-        if named is None:
-            raise ValueError("The header has no wavelength solution (no coordinate system W with a table).")
-        if named != table.name:
-            raise ValueError(f"The wavelength solution is in the table {named}, not in {table.name or 'one unnamed'}.")
-        self._cards = alternative_cards(header, _KEY)
-        self._table = table
+        axes = WavelengthAxes.of_cards(header)
+        if axes is None:
+            raise ProductError("the header has no wavelength solution (no coordinate system W with a table)")
+        if axes.table != table.name:
+            raise ProductError(
+                f"the wavelength solution is in the table {axes.table}, not in {table.name or 'one unnamed'}"
+            )
+        self._axes = axes
+        self._points = ControlPoints.of_row(_row_of(table), axes)
         self._shape = tuple(shape)
-        # wcslib would read beyond the end of a table that does not agree with the header, and crash.
-        axes = [[str(self._cards.get(f"PS{axis}_{number}{_KEY}", "")).strip() for number in (1, 2)] for axis in (1, 2)]
-        (values, x), (same, y) = axes
-        order = [self._cards.get(f"PV{axis}_3{_KEY}", 1) for axis in (1, 2)]
-        if values != same or order != [1, 2]:
-            raise ValueError(f"The wavelength solution is damaged: its axes are in {values} and {same}, as {order}.")
-        if missing := [name for name in (values, x, y) if name not in table.columns.names]:
-            raise ValueError(f"The table {table.name} of the wavelength solution has no column {', '.join(missing)}.")
-        found = table.data[values].shape
-        expected = (1, table.data[y].size, table.data[x].size, 2)
-        if found != expected or len(table.data) != 1:
-            raise ValueError(f"The table {table.name} has {values} of shape {found}, where {expected} was expected.")
 
     @classmethod
     def from_table(
@@ -90,18 +312,9 @@ class Wavelength:
         shape
             Shape of the image (rows, columns).
         """
-        header = fits.Header({f"WCSAXES{_KEY}": 2})
-        for axis, start in enumerate(origin, start=1):
-            header[f"CTYPE{axis}{_KEY}"] = "WAVE-TAB"
-            header[f"CUNIT{axis}{_KEY}"] = "um"
-            header[f"CRPIX{axis}{_KEY}"] = 1.0 - start
-            header[f"CDELT{axis}{_KEY}"] = 1.0
-            header[f"CRVAL{axis}{_KEY}"] = 1.0
-            header[f"PS{axis}_0{_KEY}"] = table.name
-            header[f"PS{axis}_1{_KEY}"] = "VALUES"
-            header[f"PS{axis}_2{_KEY}"] = "XY"[axis - 1]
-            header[f"PV{axis}_3{_KEY}"] = axis
-        return cls(header, table, shape)
+        x, y = origin
+        axes = WavelengthAxes(**_COLUMNS | {"table": table.name}, crpix=(1.0 - x, 1.0 - y))
+        return cls(axes.header(), table, shape)
 
     def __getstate__(self) -> dict[str, Any]:
         # astropy cannot pickle a WCS with look-up tables.
@@ -115,7 +328,8 @@ class Wavelength:
     @functools.cached_property
     def wcs(self) -> WCS:
         """Coordinate system from pixels to wavelength and bandwidth."""
-        return alternative_wcs(self._cards, _KEY, {self._table.name: self._table})
+        header = dataclasses.replace(self._axes, **_COLUMNS).header()
+        return WCS(header, fobj=fits.HDUList([fits.PrimaryHDU(), self._points.hdu()]), key=WAVELENGTH_KEY)
 
     def at(self, x: Any, y: Any) -> tuple[Quantity, Quantity]:
         """Return central wavelength and bandwidth at positions in the image.
@@ -156,7 +370,7 @@ class Wavelength:
 
 def wavelength_plane(header: Any) -> str | None:
     """Return the name of the table with the wavelength solution, `None` if there is none."""
-    name = header.get(f"PS1_0{_KEY}")
+    name = header.get(f"PS1_0{WAVELENGTH_KEY}")
     return None if name is None else str(name).strip()
 
 

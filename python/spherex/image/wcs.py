@@ -60,6 +60,7 @@ def celestial_wcs(header: fits.Header) -> WCS | None:
     # polynomial for each of the alternative systems.
     cards = _celestial(header)
     _check_numbers(cards)
+    _refuse_tables(header)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FITSFixedWarning)
         wcs = WCS(fits.Header(cards), naxis=2)
@@ -75,18 +76,15 @@ def _celestial(header: fits.Header) -> list[fits.Card]:
     return [card for card in header.cards if _CELESTIAL_CARD.match(card.keyword)]
 
 
-def alternative_wcs(header: fits.Header, key: str, tables: Mapping[str, fits.BinTableHDU]) -> WCS:
-    """Return an alternative coordinate system of a header.
+def alternative_wcs(header: fits.Header, key: str) -> WCS:
+    """Return an alternative coordinate system of a header, without look-up tables.
 
     Parameters
     ----------
     header
         Header of the image.
     key
-        Letter of the system, such as A (pixels of the whole frame) or W
-        (wavelength and bandwidth).
-    tables
-        Look-up tables that a -TAB system refers to, by EXTNAME.
+        Letter of the system, such as A (pixels of the whole frame).
 
     Raises
     ------
@@ -97,12 +95,12 @@ def alternative_wcs(header: fits.Header, key: str, tables: Mapping[str, fits.Bin
     """
     if f"CTYPE1{key}" not in header:
         raise KeyError(f"The header has no coordinate system {key!r} (no card CTYPE1{key}).")
-    hdus = fits.HDUList([fits.PrimaryHDU(), *tables.values()])
     header = alternative_cards(header, key)
     _check_numbers(header.cards, key)
+    _refuse_tables(header, key)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FITSFixedWarning)
-        return WCS(header, fobj=hdus, key=key)
+        return WCS(header, key=key)
 
 
 def alternative_cards(header: fits.Header, key: str) -> fits.Header:
@@ -161,6 +159,13 @@ def _check_numbers(cards: Iterable[fits.Card], key: str = "") -> None:
             # of the coordinate system; astropy needs their texts anyway.
             if keywords.match(card.keyword) and not _NUMBER.match(str(card), _VALUE):
                 number_of(fits.Header([card]), card.keyword)
+
+
+def _refuse_tables(header: fits.Header, key: str = "") -> None:
+    """Refuse look-up tables: wcslib does not check that they agree with their cards."""
+    for keyword in (f"CTYPE1{key}", f"CTYPE2{key}"):
+        if str(header.get(keyword)).rstrip().endswith("-TAB"):
+            raise ValueError(f"{keyword} is {header[keyword]!r}, which needs a look-up table")
 
 
 @functools.cache
