@@ -152,6 +152,17 @@ def test_an_image_that_was_purged_and_ingested_again(repo):
     assert reasons(repo) == {"east": "1 image superseded"}
 
 
+def test_all_images_were_purged_and_ingested_again(repo):
+    old = repo.butler.query_datasets("level2", collections="SPHEREx/level2/*", find_first=False)
+    repo.butler.pruneDatasets(old, unstore=True, purge=True)
+    assert reasons(repo) == {"west": "3 images no longer there", "east": "2 images no longer there"}
+    for exposure in range(3):
+        repo.add_image(exposure)
+    for exposure in (10, 11):
+        repo.add_image(exposure, target="east")
+    assert reasons(repo) == {"west": "3 images superseded", "east": "2 images superseded"}
+
+
 def test_an_image_with_the_target_off_its_frame_is_no_new_one(repo):
     repo.add_image(5, targets=["another"])
     pipetask(repo)

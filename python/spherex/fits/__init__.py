@@ -8,6 +8,7 @@ __all__ = [
     "FLAGS",
     "HDUInfo",
     "IMAGE",
+    "MemorySource",
     "PROVENANCE_PREFIX",
     "ProductFile",
     "VARIANCE",
@@ -31,7 +32,7 @@ __all__ = [
 from spherex.image import WCS_WAVE
 
 from .arrays import read_array
-from .byte_sources import ByteSource, open_source, read_many
+from .byte_sources import ByteSource, MemorySource, open_source, read_many
 from .cards import header_bytes, history_of
 from .flag_names import flag_table_of
 from .hdus import FLAGS, IMAGE, PROVENANCE_PREFIX, VARIANCE, HDUInfo, check_layout, find_hdu, scan_hdus

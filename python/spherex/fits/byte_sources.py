@@ -109,6 +109,31 @@ class _RemoteSource:
         return memoryview(content)
 
 
+class MemorySource:
+    """File whose bytes are in memory.
+
+    Parameters
+    ----------
+    content
+        All bytes.
+    """
+
+    is_local = True
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+        self.size: int | None = len(content)
+
+    def read_at(self, offset: int, nbytes: int) -> bytes:
+        """Return a part; see `ByteSource`."""
+        return self._content[offset : offset + nbytes]
+
+    def map(self, offset: int, nbytes: int) -> memoryview:
+        """Return a part without a copy; see `ByteSource`."""
+        _require(offset + nbytes <= len(self._content), offset, nbytes, self.size)
+        return memoryview(self._content)[offset : offset + nbytes]
+
+
 def _require(complete: bool, offset: int, nbytes: int, size: int | None) -> None:
     if not complete:
         raise ProductError(f"the file is cut short: it ends at byte {size}, its data at byte {offset + nbytes}")

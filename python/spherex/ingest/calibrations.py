@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import re
 import uuid
 from collections.abc import Mapping, Sequence
@@ -15,8 +16,8 @@ from spherex.archive import CALIBRATION_KINDS, CalibrationContent, CalibrationHD
 from spherex.calibrations import CertifyTrial, certify_newest, gaps_of, limits_of, newest_last
 from spherex.detectors import DETECTOR_IDS
 from spherex.errors import ArchiveNameError, DescriptionError, IngestError, first_line
-from spherex.fits import open_source
-from spherex.headers import detector_of
+from spherex.fits import MemorySource, open_source, scan_hdus
+from spherex.headers import detector_of, text_of
 from spherex.instrument import SPHEREx
 
 from .descriptions import (
@@ -27,12 +28,13 @@ from .descriptions import (
     FileStructure,
     FileTranslator,
     age_of_run,
-    read_structure,
 )
 from .locations import name_of
 
 if TYPE_CHECKING:
     from lsst.daf.butler import Butler, DatasetRef
+
+    from spherex.fits import ByteSource
 
 FILE_REGEX = r"^(?!level2_).*_spx_.*\.(fits|yaml)$"
 """Regular expression for the names of files in directories: products of the
@@ -47,15 +49,18 @@ _STORAGE_CLASSES = {
 _FORM = "<type>_D<detector>_spx_<run>.fits, as in spectral_wcs_D4_spx_cal-wcs-v4-2025-254.fits"
 _NUMBER = re.compile(r"_D(\d+)_spx_")
 _YAML_EXTENSION = ".yaml"
+_PIECE = 2**22
+"""Bytes that are read at a time for the digest."""
+_ISSUE_CARDS = ("VERSION", "DATE")
 
 
 def read_calibration(uri: str) -> FileStructure:
-    """Read the headers of a FITS file, or all of a YAML file.
+    """Read the headers of a FITS file, or a YAML file, and the SHA-256 of all bytes.
 
     Parameters
     ----------
     uri
-        URI or local path.
+        URI or local path. A remote file is read once, into memory.
 
     Returns
     -------
@@ -71,17 +76,30 @@ def read_calibration(uri: str) -> FileStructure:
     OSError
         Raised if it cannot be read.
     """
-    if not name_of(uri).endswith(_YAML_EXTENSION):
-        return read_structure(uri)
-    with open_source(uri) as source:
-        content = source.read_at(0, -1 if source.size is None else source.size)
+    digest = hashlib.sha256()
+    with open_source(uri) as file:
+        source: ByteSource = file
+        if not file.is_local:
+            source = MemorySource(file.read_at(0, -1) if file.size is None else bytes(file.map(0, file.size)))
+        size, offset = source.size or 0, 0
+        hdus = []
+        if name_of(uri).endswith(_YAML_EXTENSION):
+            _check_mapping(source.read_at(0, size))
+        else:
+            hdus = scan_hdus(source)
+        while piece := source.read_at(offset, _PIECE):
+            digest.update(piece)
+            offset += len(piece)
+    return FileStructure(uri, size, hdus, digest.hexdigest())
+
+
+def _check_mapping(content: bytes) -> None:
     try:
         value = yaml.safe_load(content)
     except yaml.YAMLError as error:
         raise DescriptionError(f"not YAML ({first_line(error)}); replace the file with an intact copy") from None
     if not isinstance(value, dict):
         raise DescriptionError("not a YAML mapping, or empty; replace the file with an intact copy")
-    return FileStructure(uri, len(content), [])
 
 
 class CalibrationTranslator(FileTranslator):
@@ -105,7 +123,6 @@ class CalibrationTranslator(FileTranslator):
 
     instrument = SPHEREx
     type_option = "--dataset-type-prefix"
-    has_given_ids = True
     has_many_types = True
     fields = SPHEREx.record_fields
 
@@ -128,6 +145,19 @@ class CalibrationTranslator(FileTranslator):
     def read(self, uri: str) -> FileStructure:
         """Read a FITS or YAML file; see `FileTranslator`."""
         return read_calibration(uri)
+
+    def content_of(self, structure: FileStructure) -> str:
+        """Return the SHA-256 of the file; see `FileTranslator`."""
+        return structure.digest
+
+    def issue_of(self, structure: FileStructure) -> dict[str, str]:
+        """Return dates and versions of the headers, and the digest; see `FileTranslator`."""
+        issue = {}
+        for name in _ISSUE_CARDS:
+            texts = (text_of(hdu.cards, name) for hdu in structure.hdus)
+            if (text := next(filter(None, texts), None)) is not None:
+                issue[name] = text
+        return {**issue, "size": f"{structure.size} bytes", "SHA-256": structure.digest}
 
     def age_of(self, collection: str) -> Any:
         """Return a key that sorts processing runs; see `FileTranslator`."""

@@ -60,7 +60,8 @@ class DatasetKey:
     values
         Values of the required dimensions, in the order of ``kind.dimensions``.
     id
-        UUID that was assigned elsewhere; by default it follows from the rest.
+        UUID that was assigned elsewhere; by default it follows from the rest
+        and the content of the file.
     """
 
     kind: DatasetKind
@@ -177,11 +178,14 @@ class FileStructure:
         Size of the file (bytes); None if its server does not report it.
     hdus
         HDUs in the order of the file.
+    digest
+        SHA-256 of all bytes, hexadecimal; empty if only headers were read.
     """
 
     uri: str
     size: int | None
     hdus: list[HDUInfo]
+    digest: str = ""
 
 
 def read_structure(uri: str, last: str | None = None) -> FileStructure:
@@ -294,9 +298,6 @@ class FileTranslator(abc.ABC):
     reprocessing: ClassVar[Reprocessing | None] = None
     """What processing runs of one exposure may differ in; None where runs are not processing runs."""
 
-    has_given_ids: ClassVar[bool] = False
-    """Whether datasets may have UUIDs that were assigned elsewhere."""
-
     has_many_types: ClassVar[bool] = False
     """Whether files determine their dataset types. A conflict of one dataset type then stops only its own files."""
 
@@ -369,6 +370,37 @@ class FileTranslator(abc.ABC):
         DescriptionError
             Raised if the headers are wrong, or contradict the name.
         """
+
+    def content_of(self, structure: FileStructure) -> str:
+        """Return a fingerprint of the content of a file, which becomes part of the id of its dataset.
+
+        Parameters
+        ----------
+        structure
+            HDUs with their header bytes.
+
+        Returns
+        -------
+        str
+            The same for each copy of the file, wherever it lies. Empty for
+            datasets whose ids follow from dataset type, run and data ID alone.
+        """
+        return ""
+
+    def issue_of(self, structure: FileStructure) -> dict[str, str]:
+        """Return what shows the user which issue of a file it is.
+
+        Parameters
+        ----------
+        structure
+            HDUs with their header bytes.
+
+        Returns
+        -------
+        dict [ str, str ]
+            Values by name.
+        """
+        return {}
 
     def age_of(self, collection: str) -> Any:
         """Return a key that sorts runs from the oldest to the newest.

@@ -1,12 +1,14 @@
-"""Comparison of files with the datasets that exist already."""
+"""Identity of datasets, and comparison of files with the datasets that exist already."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Collection, Iterator
+import uuid
+from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from lsst.daf.butler import CollectionType, DatasetIdFactory, DatasetIdGenEnum, MissingDatasetTypeError
 from lsst.resources import ResourcePath
 
 from spherex.errors import DescriptionError, ProductError, first_line
@@ -16,9 +18,7 @@ from spherex.repository import recorded_files
 from .locations import resource_path
 
 if TYPE_CHECKING:
-    import uuid
-
-    from lsst.daf.butler import Butler, DatasetRef
+    from lsst.daf.butler import Butler, DataCoordinate, DatasetRef, DatasetType
 
     from spherex.fits import ByteSource
 
@@ -32,24 +32,84 @@ headers of a Level 2 image up to its first pixels.
 """
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class ExistingDataset:
-    """File of a dataset in the repository.
+_IDS = DatasetIdFactory()
+
+DatasetPlace = tuple[str, str, "DataCoordinate"]
+"""Name of the dataset type, run and data ID: a repository has at most one dataset there."""
+
+
+def place_of(ref: DatasetRef) -> DatasetPlace:
+    """Return dataset type, run and data ID of a dataset.
 
     Parameters
     ----------
+    ref
+        The dataset.
+    """
+    return ref.datasetType.name, ref.run, ref.dataId
+
+
+def dataset_id(dataset_type: DatasetType, run: str, data_id: DataCoordinate, content: str = "") -> uuid.UUID:
+    """Return the id of the dataset that a file becomes.
+
+    Parameters
+    ----------
+    dataset_type, run, data_id
+        Place of the dataset.
+    content
+        Fingerprint of the content of the file. Another content is another
+        dataset, so that data products show which one they were made from.
+        Without it the id is the one that ``DATAID_TYPE_RUN`` of the Butler
+        gives.
+    """
+    id_ = _IDS.makeDatasetId(run, dataset_type, data_id, DatasetIdGenEnum.DATAID_TYPE_RUN)
+    return uuid.uuid5(id_, content) if content else id_
+
+
+def has_content_id(ref: DatasetRef) -> bool:
+    """Return whether the id of a dataset stands for a content.
+
+    Others were assigned elsewhere, or follow from the data ID alone, as in
+    earlier versions of this package and after ``butler ingest-files``.
+
+    Parameters
+    ----------
+    ref
+        The dataset.
+    """
+    modes = DatasetIdGenEnum.DATAID_TYPE_RUN, DatasetIdGenEnum.DATAID_TYPE
+    others = (_IDS.makeDatasetId(ref.run, ref.datasetType, ref.dataId, mode) for mode in modes)
+    return ref.id.version == _BY_NAME and ref.id not in others
+
+
+_BY_NAME = 5
+"""Version of the UUIDs that `uuid.uuid5` makes."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ExistingDataset:
+    """Dataset in the repository, with its file.
+
+    Parameters
+    ----------
+    ref
+        The dataset.
     uri
-        URI of the file.
+        URI of the file; None if it was removed (``butler prune-datasets
+        --unstore``).
     size
         Size of the file as recorded (bytes); negative if it was not recorded.
     """
 
-    uri: ResourcePath
+    ref: DatasetRef
+    uri: ResourcePath | None
     size: int
 
 
-def find_existing(butler: Butler, refs: Collection[DatasetRef]) -> dict[uuid.UUID, ExistingDataset]:
+def find_existing(butler: Butler, refs: Iterable[DatasetRef]) -> dict[DatasetPlace, ExistingDataset]:
     """Find the datasets that are in the repository, by a few queries for all.
+
+    They are found by dataset type, run and data ID, whatever their id is.
 
     Parameters
     ----------
@@ -60,26 +120,53 @@ def find_existing(butler: Butler, refs: Collection[DatasetRef]) -> dict[uuid.UUI
 
     Returns
     -------
-    dict [ uuid.UUID, ExistingDataset ]
-        Existing datasets by id. Datasets without a file (``butler
-        prune-datasets --unstore``) are not among them.
+    dict [ DatasetPlace, ExistingDataset ]
+        Existing datasets.
     """
-    registered = butler.get_many_datasets([ref.id for ref in refs])
-    if not registered:
+    by_type: dict[DatasetType, list[DatasetRef]] = {}
+    for ref in refs:
+        by_type.setdefault(ref.datasetType, []).append(ref)
+    found: list[DatasetRef] = []
+    if by_type:
+        runs = set(butler.collections.query("*", collection_types=CollectionType.RUN))
+        for dataset_type, group in by_type.items():
+            found += _find_datasets(butler, dataset_type, group, runs)
+    if not found:
         return {}
-    uris = butler.get_many_uris(registered, predict=False, allow_missing=True)
+    uris = butler.get_many_uris(found, predict=False, allow_missing=True)
     # Recorded sizes are the only cheap sign that a file was changed that the
     # repository merely points to.
     files = recorded_files(butler, list(uris))
     return {
-        ref.id: ExistingDataset(uri.primaryURI, files[ref.id][0].size if ref.id in files else -1)
-        for ref, uri in uris.items()
-        if uri.primaryURI is not None
+        place_of(ref): ExistingDataset(
+            ref,
+            uris[ref].primaryURI if ref in uris else None,
+            files[ref.id][0].size if ref.id in files else -1,
+        )
+        for ref in found
     }
 
 
+def _find_datasets(
+    butler: Butler, dataset_type: DatasetType, refs: Collection[DatasetRef], runs: Collection[str]
+) -> Iterator[DatasetRef]:
+    """Yield the datasets of one type that have the places of given ones."""
+    places = {place_of(ref) for ref in refs}
+    # In a dry run neither the runs nor the dataset type need to exist.
+    searched = sorted({ref.run for ref in refs}.intersection(runs))
+    if not searched:
+        return
+    with butler.query() as query:
+        try:
+            query = query.join_data_coordinates({ref.dataId for ref in refs})
+            found = list(query.datasets(dataset_type.name, searched, find_first=False))
+        except MissingDatasetTypeError:
+            return
+    yield from (ref for ref in found if place_of(ref) in places)
+
+
 def check_unchanged(uri: str, size: int | None, existing: ExistingDataset) -> None:
-    """Check that a file is the one that was ingested.
+    """Check that a file is the one that was ingested, unless that was removed.
 
     Its size is compared with the recorded one. If it is not the very file that
     the repository has, more is compared: of two local files all headers, and
@@ -93,7 +180,7 @@ def check_unchanged(uri: str, size: int | None, existing: ExistingDataset) -> No
     size
         Size of the file (bytes), None if its server does not report it.
     existing
-        Dataset of the same data ID.
+        Dataset of the same place.
 
     Raises
     ------
@@ -103,6 +190,8 @@ def check_unchanged(uri: str, size: int | None, existing: ExistingDataset) -> No
     if size is not None and existing.size >= 0 and size != existing.size:
         raise DescriptionError(f"it has {size} bytes, the ingested file had {existing.size}")
     given, stored = resource_path(uri), existing.uri
+    if stored is None:
+        return
     if given.isLocal and stored.isLocal:
         try:
             is_same = os.path.samefile(given.ospath, stored.ospath)

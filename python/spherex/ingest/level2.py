@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import math
 import posixpath
 import urllib.parse
@@ -14,12 +15,12 @@ import numpy as np
 from astropy.io import fits
 from lsst.daf.butler import Timespan
 
-from spherex.archive import CalibrationName, Level2Name, ObservationId, ProcessingRun
+from spherex.archive import CalibrationName, Level2Name, ObservationId, ProcessingRun, calibration_references
 from spherex.detectors import DETECTOR_IDS, FRAME_SHAPE, FRAME_SIDE, LEVEL2_COLLECTION, WAVELENGTH_TYPE
 from spherex.errors import ArchiveNameError, DescriptionError, HeaderError, ProductError, first_line
-from spherex.fits import FLAGS, IMAGE, VARIANCE, WCS_WAVE, check_layout, find_hdu, open_source
+from spherex.fits import FLAGS, IMAGE, VARIANCE, WCS_WAVE, check_layout, find_hdu, history_of, open_source
 from spherex.geometry import boresight_of, frame_corners, polygon_of
-from spherex.headers import detector_of, exposure_times, number_of, text_of
+from spherex.headers import detector_of, exposure_times, number_of, text_of, version_of
 from spherex.image import Box, frame_origin
 from spherex.instrument import SPHEREx
 
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 
 _WHOLE = 1e-6
 """How far from a whole number a pixel coordinate may be (pixel)."""
+
+_END_OF_HEADER = b"END"
 
 _POINTING_CARDS = ("SPS_ELON", "SPS_ELAT", "SPS_EPA")
 
@@ -462,6 +465,35 @@ class Level2Translator(FileTranslator):
             derived=self._derived(structure.uri, key.dataset, is_cutout),
             extent=Box(x0, x0 + shape[1], y0, y0 + shape[0]) if is_cutout else None,
         )
+
+    def content_of(self, structure: FileStructure) -> str:
+        """Return the SHA-256 of the headers PRIMARY and IMAGE; see `FileTranslator`.
+
+        The archive issues images again under their old names. Each issue has
+        its time of writing (DATE), the version of the pipeline (VERSION) and
+        the UUIDs of the calibrations (HISTORY) in these headers, all of which
+        count, and so does the astrometry. The size of the file does not: some
+        servers do not report it, and a compressed copy has another one. The
+        headers are those that an ingest reads anyhow, and the same in copies
+        from a disk, S3 and https.
+        """
+        digest = hashlib.sha256()
+        for hdu in (structure.hdus[0], _image_of(structure)):
+            digest.update(hdu.header_bytes)
+            digest.update(_END_OF_HEADER)
+        return digest.hexdigest()
+
+    def issue_of(self, structure: FileStructure) -> dict[str, str]:
+        """Return version, time of writing, size and calibrations; see `FileTranslator`."""
+        image = _image_of(structure)
+        issue = {
+            "VERSION": version_of(structure.hdus[0].cards, image.cards),
+            "DATE": text_of(image.cards, "DATE") or text_of(structure.hdus[0].cards, "DATE"),
+            "size": None if structure.size is None else f"{structure.size} bytes",
+        }
+        references = calibration_references(history_of(image.header_bytes))
+        issue |= {reference.type: str(reference.id) for reference in references}
+        return {name: value for name, value in issue.items() if value is not None}
 
     def _exposure(self, observation: ObservationId, cards: Mapping[str, Any]) -> RecordDescription:
         values = {

@@ -229,13 +229,14 @@ class FileReader:
                     structure = future.result()
                 with _header_errors():
                     description = self._translator.describe(key, structure)
+                    content = self._translator.content_of(structure)
             except DescriptionError as error:
                 self._report.fail_file(uri, error)
                 if self._report.is_over:
                     files = [file for file in files if file.group != key.group]
                     break
             else:
-                files.append(DescribedFile(uri, structure.size, key.group, description))
+                files.append(DescribedFile(uri, structure.size, key.group, description, content))
             self._report.check()
         return self._without_duplicates(files)
 

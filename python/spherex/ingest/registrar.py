@@ -9,7 +9,6 @@ import sqlalchemy.exc
 from lsst.daf.butler import (
     CollectionType,
     DataCoordinate,
-    DatasetIdGenEnum,
     DatasetRef,
     DatasetType,
     MissingCollectionError,
@@ -19,6 +18,8 @@ from lsst.daf.butler import (
 
 from spherex.errors import DescriptionError, IngestError
 from spherex.repository import explain
+
+from .existing import dataset_id
 
 if TYPE_CHECKING:
     from lsst.daf.butler import Butler
@@ -142,13 +143,15 @@ class Registrar:
         self._orders: dict[DatasetKind, tuple[int, ...]] = {}
         self._runs: set[str] = set()
 
-    def ref(self, key: DatasetKey) -> DatasetRef:
-        """Return a reference to a dataset.
+    def ref(self, key: DatasetKey, content: str = "") -> DatasetRef:
+        """Return a reference to a dataset, which need not exist.
 
         Parameters
         ----------
         key
             The dataset.
+        content
+            Fingerprint of its content, see `dataset_id`.
 
         Returns
         -------
@@ -161,45 +164,16 @@ class Registrar:
             Raised if the repository has another dataset type or collection of
             that name.
         DescriptionError
-            Raised if the repository has the dataset with another id than the
-            given one, another dataset with the given id, or where files
-            determine their dataset types, another dataset type of that name.
+            Raised, where files determine their dataset types, if the
+            repository has another dataset type of that name.
         """
         dataset_type = self._dataset_type(key.kind)
         if key.run not in self._runs:
             self._register_run(key.run)
         values = tuple([key.values[i] for i in self._orders[key.kind]])
         data_id = DataCoordinate.from_required_values(dataset_type.dimensions, values)
-        if self._translator.has_given_ids:
-            existing = self._find(dataset_type, data_id, key.run)
-            if existing is not None and key.id in (None, existing.id):
-                return existing
-            if existing is not None:
-                raise DescriptionError(
-                    f"it is ingested already, with the id {existing.id}; remove that dataset first ({key.removal}) "
-                    "to assign another id"
-                )
-            owner = None if key.id is None else self._butler.get_dataset(key.id)
-            if owner is not None:
-                raise DescriptionError(
-                    f"its id {key.id} is the id of {owner}, and an id belongs to one dataset only; ingest it without "
-                    "this id"
-                )
-        return DatasetRef(
-            dataset_type,
-            data_id,
-            key.run,
-            id=key.id,
-            conform=False,
-            id_generation_mode=DatasetIdGenEnum.DATAID_TYPE_RUN,
-        )
-
-    def _find(self, dataset_type: DatasetType, data_id: DataCoordinate, run: str) -> DatasetRef | None:
-        """Return a dataset whose id was assigned in an earlier ingest, if it exists."""
-        try:
-            return self._butler.find_dataset(dataset_type, data_id, collections=run)
-        except (MissingCollectionError, MissingDatasetTypeError):
-            return None
+        id_ = key.id or dataset_id(dataset_type, key.run, data_id, content)
+        return DatasetRef(dataset_type, data_id, key.run, id=id_, conform=False)
 
     def _dataset_type(self, kind: DatasetKind) -> DatasetType:
         """Return the dataset type of the repository, registered unless it is a dry run."""

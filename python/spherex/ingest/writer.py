@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from lsst.daf.butler import DatasetRef, FileDataset
 from lsst.resources import ResourcePath
 
-from spherex.errors import DescriptionError
+from spherex.errors import DescriptionError, ProductError, first_line
 
-from .existing import ExistingDataset, check_unchanged, find_existing
+from .existing import ExistingDataset, check_unchanged, find_existing, has_content_id, place_of
 from .locations import resource_path
 from .records import DimensionRecords, write_extents
 from .registrar import Registrar
@@ -22,9 +22,11 @@ from .report import IngestReport
 from .stored import StoredOriginals, UnsafeOriginalError
 
 if TYPE_CHECKING:
+    import uuid
+
     from lsst.daf.butler import Butler
 
-    from .descriptions import DatasetKey, DerivedDataset, FileDescription, FileTranslator
+    from .descriptions import DatasetKey, DerivedDataset, FileDescription, FileStructure, FileTranslator
     from .engine import IngestOptions
 
 
@@ -93,12 +95,15 @@ class DescribedFile:
         Files of equal group are ingested in one transaction.
     description
         Dataset and dimension records.
+    content
+        Fingerprint of its content, see `FileTranslator.content_of`.
     """
 
     uri: str
     size: int | None
     group: object
     description: FileDescription
+    content: str
 
 
 class _TrialOver(Exception):  # noqa: N818
@@ -142,11 +147,18 @@ class BatchWriter:
         """
         refs = {}
         for key in keys:
-            # A dataset with another id is not the one in question.
+            # The failure is reported when the file is written.
             with contextlib.suppress(DescriptionError):
                 refs[key] = self._registrar.ref(key)
         existing = find_existing(self._butler, refs.values())
-        return {key for key, ref in refs.items() if ref.id in existing}
+        return {
+            key
+            for key, ref in refs.items()
+            if (dataset := existing.get(place_of(ref))) is not None
+            and dataset.uri is not None
+            # A dataset with another id is not the one in question.
+            and key.id in (None, dataset.ref.id)
+        }
 
     def write(self, files: Sequence[DescribedFile], trial: bool = False) -> IngestReport:
         """Ingest files in one transaction.
@@ -199,8 +211,9 @@ class BatchWriter:
     def _plan(self, files: Sequence[DescribedFile]) -> tuple[DimensionRecords, _Batch, dict[int, object]]:
         """Compare files with the repository and each other, and collect failures by number of the file."""
         failures: dict[int, object] = {}
-        refs = [self._registrar.ref(file.description.dataset) for file in files]
+        refs = [self._registrar.ref(file.description.dataset, file.content) for file in files]
         existing = find_existing(self._butler, refs)
+        owners = self._owners(file.description.dataset.id for file in files)
         records = DimensionRecords(self._butler, self._translator, self._options.update_records)
         records.load(file.description for file in files)
         if not self._options.dry_run:
@@ -208,7 +221,13 @@ class BatchWriter:
         derived: dict[int, DatasetKey | None] = {}
         for number, (file, ref) in enumerate(zip(files, refs, strict=True)):
             try:
-                self._check(file, existing.get(ref.id))
+                dataset = existing.get(place_of(ref))
+                if dataset is None:
+                    _check_owner(ref, owners)
+                else:
+                    self._check(file, ref, dataset)
+                    # Its id may be of another kind.
+                    refs[number] = dataset.ref
                 derived[number] = self._load_derived(file.description.derived)
             except DescriptionError as error:
                 failures[number] = error
@@ -217,7 +236,8 @@ class BatchWriter:
         for number, key in derived.items():
             if number in failures:
                 continue
-            is_new = refs[number].id not in existing
+            dataset = existing.get(place_of(refs[number]))
+            is_new = dataset is None or dataset.uri is None
             (batch.new if is_new else batch.existing).append((files[number], refs[number]))
             if is_new and number in records.remarks:
                 batch.remarks[records.remarks[number]] += 1
@@ -225,17 +245,66 @@ class BatchWriter:
                 batch.derived[key] = None
         return records, batch, failures
 
-    def _check(self, file: DescribedFile, dataset: ExistingDataset | None) -> None:
-        """Check that a file is the one of its dataset, if that exists."""
-        if dataset is None:
-            return
+    def _owners(self, ids: Iterable[uuid.UUID | None]) -> dict[uuid.UUID, DatasetRef]:
+        """Return the datasets that have ids which were assigned to files."""
+        given = [id_ for id_ in ids if id_ is not None]
+        return {ref.id: ref for ref in self._butler.get_many_datasets(given)} if given else {}
+
+    def _check(self, file: DescribedFile, ref: DatasetRef, dataset: ExistingDataset) -> None:
+        """Check that a file is the one of the dataset that exists in its place."""
+        key = file.description.dataset
+        if key.id not in (None, dataset.ref.id):
+            raise DescriptionError(
+                f"it is ingested already, with the id {dataset.ref.id}; remove that dataset first ({key.removal}) "
+                "to assign another id"
+            )
         try:
             check_unchanged(file.uri, file.size, dataset)
+            self._check_content(file, ref, dataset)
         except DescriptionError as error:
             raise DescriptionError(
-                f"{error}; if it is the better one, remove the dataset first ({file.description.dataset.removal}) "
-                f"or use another {self._translator.distinguishing_option}"
+                f"{error}{self._difference(file, dataset)}; if it is the better one, remove the dataset first "
+                f"({key.removal}) or use another {self._translator.distinguishing_option}"
             ) from None
+
+    def _check_content(self, file: DescribedFile, ref: DatasetRef, dataset: ExistingDataset) -> None:
+        """Check that the content of a file is the one that its dataset was made from."""
+        if not file.content or ref.id == dataset.ref.id and file.description.dataset.id is None:
+            return
+        if has_content_id(dataset.ref):
+            if dataset.uri is None:
+                raise DescriptionError("its dataset, whose file was removed, was made from a file of another content")
+            raise DescriptionError(f"the ingested file {dataset.uri} was replaced in place since, by another content")
+        if dataset.uri is None or resource_path(file.uri) == dataset.uri:
+            return
+        if self._translator.content_of(self._read(dataset.uri)) != file.content:
+            raise DescriptionError(f"its content is not that of the ingested file {dataset.uri}")
+
+    def _read(self, uri: ResourcePath) -> FileStructure:
+        try:
+            return self._translator.read(str(uri))
+        except Exception as error:
+            # Damaged files and remote back ends raise errors of many kinds.
+            raise DescriptionError(
+                f"it cannot be compared with the ingested file {uri} ({first_line(error)})"
+            ) from error
+
+    def _difference(self, file: DescribedFile, dataset: ExistingDataset) -> str:
+        """Return the issue of a file, where it is known as the difference to the file of its dataset."""
+        uris = [uri for uri in (resource_path(file.uri), dataset.uri) if uri is not None]
+        try:
+            ours, *others = [self._translator.issue_of(self._read(uri)) for uri in uris]
+        except (DescriptionError, ProductError):
+            return ""
+        parts = [
+            f"{name} {theirs.get(name, 'missing')} -> {ours.get(name, 'missing')}"
+            for theirs in others
+            for name in dict.fromkeys([*ours, *theirs])
+            if ours.get(name) != theirs.get(name)
+        ]
+        # A file that was replaced in place shows its new issue only.
+        parts = parts or [f"{name} {value}" for name, value in ours.items()]
+        return f" ({', '.join(parts)})" if parts else ""
 
     def _find_derived(self, offers: Iterable[DerivedDataset | None]) -> None:
         """Find the derived datasets that exist, by one query."""
@@ -243,7 +312,11 @@ class BatchWriter:
         new = {key: self._registrar.ref(key) for key in keys if key not in self._derived_refs}
         self._derived_refs.update(new)
         existing = find_existing(self._butler, new.values())
-        self._derived_existing.update(key for key, ref in new.items() if ref.id in existing)
+        for key, ref in new.items():
+            if (dataset := existing.get(place_of(ref))) is not None:
+                self._derived_refs[key] = dataset.ref
+                if dataset.uri is not None:
+                    self._derived_existing.add(key)
 
     def _load_derived(self, offer: DerivedDataset | None) -> DatasetKey | None:
         """Read a derived dataset from its first file; return None if there is nothing to put."""
@@ -317,6 +390,14 @@ class BatchWriter:
                 report.fail(uri, error)
             else:
                 report.stored.append(uri)
+
+
+def _check_owner(ref: DatasetRef, owners: Mapping[uuid.UUID, DatasetRef]) -> None:
+    """Check that no dataset of another place has the id."""
+    if (owner := owners.get(ref.id)) is not None:
+        raise DescriptionError(
+            f"its id {ref.id} is the id of {owner}, and an id belongs to one dataset only; ingest it without this id"
+        )
 
 
 def _add_failures(report: IngestReport, files: Sequence[DescribedFile], failures: Mapping[int, object]) -> None:

@@ -182,6 +182,22 @@ def current_images(
     return found
 
 
+def image_types(butler: Butler, chain: str) -> set[str]:
+    """Return the dataset types of the images in a collection.
+
+    Parameters
+    ----------
+    butler
+        The repository.
+    chain
+        Collection of the images.
+    """
+    dimensions = butler.dimensions.conform(Place._fields)
+    infos = butler.collections.query_info(chain, flatten_chains=True, include_summary=True)
+    names = {name for info in infos for name in info.dataset_types or ()}
+    return {name for name in names if butler.get_dataset_type(name).dimensions == dimensions}
+
+
 def instants_of(butler: Butler, images: Iterable[DatasetRef]) -> dict[tuple[str, int], int]:
     """Return the instants at which the calibrations of images are looked up.
 
@@ -456,7 +472,9 @@ def find_stale_spectra(
         newest: dict[tuple[str, str], dict[Place, uuid.UUID]] = {}
         wanted: dict[tuple[str, str], set[Place]] = {}
         ids = {row.image_id for spectrum in batch for row in (*spectrum.rows, *spectrum.unplaced)}
-        for name in {known[text].datasetType.name for text in ids if text in known}:
+        types = {known[text].datasetType.name for text in ids if text in known}
+        # Perhaps all images were removed, and others ingested under their names.
+        for name in types or image_types(butler, chain):
             for target, images in current_images(butler, name, chain, catalog, targets).items():
                 newest[name, target] = images
                 wanted[name, target] = set(images)

@@ -1,0 +1,263 @@
+"""Ids of datasets that stand for the content of their file: calibrations and issues of images."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import hashlib
+import re
+import shlex
+import shutil
+import uuid
+from pathlib import Path
+
+import pytest
+from lsst.daf.butler import Butler, DatasetIdGenEnum, DatasetRef, FileDataset
+from lsst.resources import ResourcePath
+
+from .calibrations_helpers import ID, ingest, rows_of, wavelength_at, write_maps, write_others, write_wcs
+from .ingest_helpers import Outcome, butler_command, snapshot
+from .level2_helpers import RUN, ingest_level2, write_level2
+from .programs import run_program
+
+CALIB = "019b2942-3cad-7a1a-911e-7beac6326a2c"
+REISSUE = {"DATE": "2026-02-03T04:05:06.789"}
+
+
+def refs_of(repo: Path, name: str) -> list[DatasetRef]:
+    """Return the datasets of a type."""
+    with Butler.from_config(str(repo)) as butler:
+        return butler.query_datasets(name, collections="*", find_first=False, explain=False)
+
+
+def by_data_id(ref: DatasetRef) -> uuid.UUID:
+    """Return the id that earlier versions of the package gave to a dataset."""
+    return DatasetRef(ref.datasetType, ref.dataId, ref.run, id_generation_mode=DatasetIdGenEnum.DATAID_TYPE_RUN).id
+
+
+def by_content(ref: DatasetRef, content: bytes) -> uuid.UUID:
+    return uuid.uuid5(by_data_id(ref), hashlib.sha256(content).hexdigest())
+
+
+def make_old(repo: Path, name: str) -> DatasetRef:
+    """Give the datasets of a type the ids that earlier versions gave; return the first one."""
+    with Butler.from_config(str(repo), writeable=True) as butler:
+        refs = butler.query_datasets(name, collections="*", find_first=False)
+        files = [ResourcePath(butler.getURI(ref)).read() for ref in refs]
+        butler.pruneDatasets(refs, unstore=True, purge=True)
+        old = []
+        for number, (ref, content) in enumerate(zip(refs, files, strict=True)):
+            path = repo.parent / f"old_{number}.fits"
+            path.write_bytes(content)
+            old.append(DatasetRef(ref.datasetType, ref.dataId, ref.run, id=by_data_id(ref)))
+            butler.ingest(FileDataset(str(path), [old[-1]]), transfer="copy")
+        return old[0]
+
+
+def remove_as_told(repo: Path, outcome: Outcome) -> None:
+    """Give the command of a message."""
+    (failure,) = outcome.failures
+    command = re.search(r"remove the dataset first \(butler (.*?--where \".*?\")\)", failure)
+    assert command is not None, failure
+    words = [str(repo) if word == "REPO" else word for word in shlex.split(command[1])]
+    assert butler_command(*words, "--no-confirm").code == 0
+
+
+def change_one_byte(path: Path) -> None:
+    """Change one pixel in the middle of a file, where a comparison of samples does not look."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 + 4000] ^= 1
+    # The repository may have a hard link to it.
+    path.unlink()
+    path.write_bytes(content)
+
+
+def test_the_id_of_a_calibration_is_that_of_its_bytes(repo_root: Path, tmp_path: Path, bucket: str) -> None:
+    path = write_wcs(tmp_path / "in")
+    write_others(tmp_path / "in")
+    assert ingest(repo_root, "--dry-run", tmp_path / "in").code == 0
+    assert ingest(repo_root, tmp_path / "in").code == 0
+    (ref,) = refs_of(repo_root, "spectral_wcs")
+    assert ref.id == by_content(ref, path.read_bytes())
+    (gains,) = refs_of(repo_root, "gain_factors")
+    assert gains.id == by_content(gains, (tmp_path / "in" / "gain_factors_spx_base-2025-158.yaml").read_bytes())
+    before = snapshot(repo_root)
+    for options in ([], ["--dry-run"], ["--transfer", "direct"]):
+        assert ingest(repo_root, tmp_path / "in", *options).counts["already there"] == 4
+    assert ingest(repo_root, tmp_path / "in", "--skip-existing").counts["skipped"] == 4
+    # A copy on a server is the same dataset, here and in another repository.
+    for file in (tmp_path / "in").glob("*_spx_*"):
+        ResourcePath(f"{bucket}/{file.name}").write(file.read_bytes())
+    assert ingest(repo_root, f"{bucket}/").counts["already there"] == 4
+    assert snapshot(repo_root) == before
+
+
+def test_the_id_of_a_remote_calibration(repo_root: Path, tmp_path: Path, bucket: str) -> None:
+    path = write_wcs(tmp_path)
+    ResourcePath(f"{bucket}/{path.name}").write(path.read_bytes())
+    assert ingest(repo_root, f"{bucket}/{path.name}").code == 0
+    (ref,) = refs_of(repo_root, "spectral_wcs")
+    assert ref.id == by_content(ref, path.read_bytes())
+    assert ingest(repo_root, path).counts["already there"] == 1
+
+
+@pytest.mark.parametrize("transfer", ["copy", "direct"])
+def test_another_calibration_under_the_old_name(repo_root: Path, tmp_path: Path, transfer: str) -> None:
+    path = write_wcs(tmp_path)
+    assert ingest(repo_root, "--transfer", transfer, path).code == 0
+    (old,) = refs_of(repo_root, "spectral_wcs")
+    assert wavelength_at(repo_root, "2026-01-01") == 4.0
+    write_maps(path, {"CWAVE": 5.0, "CBAND": 0.1}, {"DETECTOR": 4, "DATE": "2026-02-03"})
+    for options in (["--dry-run"], []):
+        outcome = ingest(repo_root, path, *options)
+        assert outcome.code == 1
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        assert ("DATE missing -> 2026-02-03" if transfer == "copy" else "DATE 2026-02-03") in outcome.failures[0]
+        assert digest in outcome.failures[0]
+    assert ingest(repo_root, path, "--skip-existing").code == 0
+    remove_as_told(repo_root, outcome)
+    assert ingest(repo_root, "--transfer", transfer, path).counts["ingested"] == 1
+    (new,) = refs_of(repo_root, "spectral_wcs")
+    assert (new.run, new.dataId) == (old.run, old.dataId)
+    assert new.id == by_content(new, path.read_bytes()) != old.id
+    assert rows_of(repo_root) == [["4", "-", "-"]]
+    assert wavelength_at(repo_root, "2026-01-01") == 5.0
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_calibrations_with_other_ids_are_compared_as_a_whole(repo_root: Path, tmp_path: Path, given: bool) -> None:
+    """Earlier versions made ids of the data ID alone, and users may give ids."""
+    path = write_wcs(tmp_path / "in")
+    assert ingest(repo_root, path, *(["--id", f"{path.name}={ID}"] if given else [])).code == 0
+    old = refs_of(repo_root, "spectral_wcs")[0] if given else make_old(repo_root, "spectral_wcs")
+    assert old.id == (uuid.UUID(ID) if given else by_data_id(old))
+    for options in ([], ["--dry-run"], ["--begin-date", "2026-01-01"]):
+        outcome = ingest(repo_root, path, *options)
+        assert (outcome.code, outcome.counts["already there"]) == (0, 1), outcome
+    (tmp_path / "far").mkdir()
+    assert ingest(repo_root, shutil.copy(path, tmp_path / "far")).counts["already there"] == 1
+    change_one_byte(path)
+    outcome = ingest(repo_root, path)
+    assert outcome.code == 1
+    assert "its content is not that of the ingested file" in outcome.failures[0]
+    remove_as_told(repo_root, outcome)
+    assert ingest(repo_root, path).counts["ingested"] == 1
+    (new,) = refs_of(repo_root, "spectral_wcs")
+    assert new.id == by_content(new, path.read_bytes())
+
+
+def test_file_of_a_calibration_that_was_removed_comes_back(repo_root: Path, tmp_path: Path) -> None:
+    path = write_wcs(tmp_path)
+    assert ingest(repo_root, path).code == 0
+    (ref,) = refs_of(repo_root, "spectral_wcs")
+    with Butler.from_config(str(repo_root), writeable=True) as butler:
+        butler.pruneDatasets([ref], disassociate=False, unstore=True)
+    other = write_maps(tmp_path / "other" / path.name, {"CWAVE": 5.0, "CBAND": 0.1})
+    (failure,) = ingest(repo_root, other).failures
+    assert "its dataset, whose file was removed, was made from a file of another content" in failure
+    assert ingest(repo_root, path).counts["ingested"] == 1
+    assert [again.id for again in refs_of(repo_root, "spectral_wcs")] == [ref.id]
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_two_processes_ingest_a_calibration(repo_root: Path, tmp_path: Path, same: bool) -> None:
+    one = write_wcs(tmp_path / "a")
+    other = write_maps(tmp_path / "b" / one.name, {"CWAVE": 4.0 if same else 5.0, "CBAND": 0.1})
+    assert (one.read_bytes() == other.read_bytes()) is False
+    if same:
+        shutil.copy(one, other)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        done = list(pool.map(lambda path: run_program("butler", "ingest-calibrations", repo_root, path), (one, other)))
+    assert sorted(process.returncode for process in done) == [0, int(not same)], done
+    (ref,) = refs_of(repo_root, "spectral_wcs")
+    assert ref.id in {by_content(ref, one.read_bytes()), by_content(ref, other.read_bytes())}
+    assert rows_of(repo_root) == [["4", "-", "-"]]
+
+
+def reissue(directory: Path, **change: object) -> Path:
+    """Write an image as it is issued for the second time."""
+    path = write_level2(directory, change={**REISSUE, **change})
+    content = path.read_bytes().replace(b"'6.5.4   '", b"'6.5.6   '")
+    history = f"HISTORY [CALIB] nonfunc {CALIB}".ljust(80).encode()
+    end = content.index(b"END".ljust(80), content.index(b"EXTNAME = 'IMAGE   '"))
+    path.write_bytes(content[:end] + history + content[end : end + 80] + content[end + 160 :])
+    return path
+
+
+@pytest.mark.parametrize("transfer", ["copy", "direct"])
+def test_another_issue_of_an_image(repo_root: Path, tmp_path: Path, transfer: str) -> None:
+    first = write_level2(tmp_path / "first", change={"DATE": "2025-12-01T00:00:00"})
+    write_level2(tmp_path / "first", detector=2)
+    assert ingest_level2(repo_root, "--transfer", transfer, tmp_path / "first").code == 0
+    old = refs_of(repo_root, "level2")
+    before = snapshot(repo_root)
+    second = reissue(tmp_path / "second", XPOSURE=113.5826)
+    for options in (["--dry-run"], []):
+        outcome = ingest_level2(repo_root, *options, second)
+        assert outcome.code == 1
+        (failure,) = outcome.failures
+        assert "VERSION 6.5.4 -> 6.5.6, DATE 2025-12-01T00:00:00 -> 2026-02-03T04:05:06.789" in failure
+        assert f"nonfunc missing -> {CALIB}" in failure
+        assert snapshot(repo_root) == before
+    assert ingest_level2(repo_root, "--skip-existing", second).counts["skipped"] == 1
+    remove_as_told(repo_root, outcome)
+    assert ingest_level2(repo_root, second).counts["ingested"] == 1
+    new = refs_of(repo_root, "level2")
+    places = [{(ref.run, ref.dataId): ref.id for ref in refs} for refs in (old, new)]
+    assert places[0].keys() == places[1].keys()
+    assert len(set(places[0].values()) - set(places[1].values())) == 1
+    # The issue before is another one now.
+    assert ingest_level2(repo_root, first).code == 1
+
+
+def test_an_issue_has_one_id_everywhere(make_repo, tmp_path: Path, bucket: str) -> None:
+    path = write_level2(tmp_path / "in")
+    ResourcePath(f"{bucket}/{path.name}").write(path.read_bytes())
+    ids = set()
+    for number, location in enumerate((path, f"{bucket}/{path.name}")):
+        repo = make_repo(tmp_path / f"repo_{number}")
+        assert ingest_level2(repo, location).code == 0
+        assert ingest_level2(repo, path, f"{bucket}/{path.name}").counts["already there"] == 2
+        (ref,) = refs_of(repo, "level2")
+        ids.add(ref.id)
+        assert ref.id != by_data_id(ref)
+    assert len(ids) == 1
+
+
+@pytest.mark.parametrize("transfer", ["direct", "symlink"])
+def test_an_image_that_was_replaced_in_place(repo_root: Path, tmp_path: Path, transfer: str) -> None:
+    path = write_level2(tmp_path / "in")
+    assert ingest_level2(repo_root, "--transfer", transfer, path).code == 0
+    (old,) = refs_of(repo_root, "level2")
+    reissue(tmp_path / "in")
+    # The file that the repository points to, and a copy of it.
+    (tmp_path / "copy").mkdir()
+    for location in (path, shutil.copy(path, tmp_path / "copy")):
+        outcome = ingest_level2(repo_root, "--transfer", transfer, location)
+        assert outcome.code == 1
+        assert "was replaced in place since, by another content (VERSION 6.5.6, DATE 2026-" in outcome.failures[0]
+    remove_as_told(repo_root, outcome)
+    assert ingest_level2(repo_root, "--transfer", transfer, path).counts["ingested"] == 1
+    (new,) = refs_of(repo_root, "level2")
+    assert new.id != old.id
+    assert ingest_level2(repo_root, "--transfer", transfer, path).counts["already there"] == 1
+
+
+def test_images_of_an_older_repository_stay_as_they_are(repo_root: Path, tmp_path: Path) -> None:
+    path = write_level2(tmp_path / "in")
+    write_level2(tmp_path / "in", detector=2)
+    assert ingest_level2(repo_root, tmp_path / "in").code == 0
+    old = make_old(repo_root, "level2")
+    before = snapshot(repo_root)
+    for options in ([], ["--dry-run"], ["--update-records"]):
+        outcome = ingest_level2(repo_root, *options, tmp_path / "in")
+        assert (outcome.code, outcome.counts["already there"]) == (0, 2), outcome
+    assert ingest_level2(repo_root, "--skip-existing", tmp_path / "in").counts["skipped"] == 2
+    outcome = ingest_level2(repo_root, reissue(tmp_path / "second"))
+    assert outcome.code == 1
+    assert "VERSION 6.5.4 -> 6.5.6" in outcome.failures[0]
+    assert snapshot(repo_root) == before
+    remove_as_told(repo_root, outcome)
+    assert ingest_level2(repo_root, tmp_path / "second").counts["ingested"] == 1
+    assert old.run == f"SPHEREx/level2/{RUN}"
+    assert old.id not in {ref.id for ref in refs_of(repo_root, "level2")}
+    assert path.exists()
