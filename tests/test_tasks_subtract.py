@@ -45,10 +45,16 @@ def test_pixels_variance_and_flags():
     assert "factor 1" in str(output.header["HISTORY"])
 
 
-def test_the_result_takes_over_the_memory_of_the_input():
-    first = make(10, 4, 1)
-    output = SubtractTask().run(first, make(3, 1, 2)).outputImage
-    assert np.shares_memory(output.data, first.data)
+@pytest.mark.parametrize("without", [None, "first", "second"])
+def test_the_result_shares_no_pixels_with_the_inputs(without):
+    first, second = make(10, 4, 1), make(3, 1, 2)
+    if without is not None:
+        (first if without == "first" else second).flags = None
+    output = SubtractTask().run(first, second).outputImage
+    for image in (first, second):
+        for name in ("data", "variance", "flags"):
+            given = getattr(image, name)
+            assert given is None or not np.shares_memory(getattr(output, name), given)
 
 
 def test_integer_pixels_are_not_overwritten():

@@ -13,6 +13,8 @@ from cachetools import LRUCache, cached
 from spherex.calibrations import NewestCalibrationLookup
 from spherex.detectors import CHANNEL_SPECTRUM_TYPE, SPECTRAL_CHANNELS_TYPE, SPECTRUM_TYPE
 
+from .caching import dataset_key
+
 if TYPE_CHECKING:
     from astropy.table import QTable
 
@@ -118,7 +120,7 @@ class CombineChannelsTask(pipeBase.PipelineTask):
         return pipeBase.Struct(channelSpectrum=combine_channels(spectrum, channels, config.mostMasked, config.worstFit))
 
 
-@cached(LRUCache(1), key=lambda handle: handle.ref.id)
+@cached(LRUCache(1), key=dataset_key)
 def _read_channels(handle: Any) -> Channels:
     """Read the channels once for all targets of a process."""
     from spherex.spectra import read_channels

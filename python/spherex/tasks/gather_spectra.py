@@ -6,7 +6,7 @@ them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import lsst.pipe.base as pipeBase
@@ -16,9 +16,9 @@ from cachetools import LRUCache
 import spherex
 from spherex.detectors import MEASUREMENTS_TYPE, SPECTRUM_TYPE
 
-if TYPE_CHECKING:
-    import uuid
+from .caching import dataset_key
 
+if TYPE_CHECKING:
     import pyarrow as pa
     from astropy.table import Table
 
@@ -38,7 +38,7 @@ class TableRows:
     """
 
     def __init__(self, max_bytes: int = 256 * 2**20) -> None:
-        self._tables: LRUCache[uuid.UUID, pa.Table] = LRUCache(max_bytes, getsizeof=lambda table: table.nbytes)
+        self._tables: LRUCache[Hashable, pa.Table] = LRUCache(max_bytes, getsizeof=lambda table: table.nbytes)
 
     def of(self, target: str, handles: Sequence[Any]) -> tuple[list[Table], list[Any]]:
         """Return the rows of a target.
@@ -63,13 +63,14 @@ class TableRows:
 
         parts, without, nbytes = [], [], 0
         for handle in handles:
-            table = self._tables.get(handle.ref.id)
+            key = dataset_key(handle)
+            table = self._tables.get(key)
             if table is None:
                 table = handle.get(storageClass="ArrowParquet")
             # The next target needs the same tables in the same order: if the
             # last ones replaced the first ones, none would be found again.
             if nbytes + table.nbytes <= self._tables.maxsize:
-                self._tables[handle.ref.id] = table
+                self._tables[key] = table
                 nbytes += table.nbytes
             rows = table.filter(pc.equal(table["target"], target))
             if len(rows):

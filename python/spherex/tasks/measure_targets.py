@@ -32,6 +32,8 @@ from spherex.detectors import (
 )
 from spherex.errors import ProductError, RemoteError, UserError
 
+from .caching import dataset_key, repository_key
+
 if TYPE_CHECKING:
     from astropy.io.fits import Header
     from astropy.table import Table
@@ -108,7 +110,7 @@ class DeferredImage:
                 return self._shared_profiles(references[name]), f"image, {name} {references[name]}"
         return self._read_profiles(), "image"
 
-    @cached(LRUCache(2 * len(DETECTORS)), key=lambda self, calibration_id: calibration_id)
+    @cached(LRUCache(2 * len(DETECTORS)), key=lambda self, id_: (repository_key(self._handle), id_))
     def _shared_profiles(self, calibration_id: Any) -> Profiles:
         return self._read_profiles()
 
@@ -125,35 +127,31 @@ class DeferredImage:
             raise ProductError(f"the PSF of the image cannot be used: {error}") from error
 
 
-def _dataset_id(handle: Any, *_: Any) -> Any:
-    return handle.ref.id
-
-
 # A process reads each catalogue and calibration once. The sizes are enough for
 # two catalogues, and for two periods of validity of all detectors.
 
 
-@cached(LRUCache(2), key=_dataset_id)
+@cached(LRUCache(2), key=dataset_key)
 def _read_catalog(handle: Any) -> Table:
     catalog: Table = handle.get()
     return catalog
 
 
-@cached(LRUCache(2 * len(DETECTORS)), key=_dataset_id)
+@cached(LRUCache(2 * len(DETECTORS)), key=dataset_key)
 def _read_map(handle: Any, unit: UnitBase) -> NDArray[np.floating]:
     from spherex.spectra import read_map
 
     return read_map(handle.get(), handle.ref.datasetType.name, unit)
 
 
-@cached(LRUCache(len(DETECTORS)), key=_dataset_id)
+@cached(LRUCache(len(DETECTORS)), key=dataset_key)
 def _read_wavelengths(handle: Any) -> PlaneWavelengths | Wavelength:
     from spherex.image import wavelengths_in
 
     return wavelengths_in(handle.get())
 
 
-@cached(LRUCache(2 * len(DETECTORS)), key=_dataset_id)
+@cached(LRUCache(2 * len(DETECTORS)), key=dataset_key)
 def _read_psf(handle: Any) -> Profiles:
     from spherex.spectra import read_profiles
 

@@ -89,10 +89,10 @@ class SubtractTask(pipeBase.PipelineTask):
         Parameters
         ----------
         inputImage
-            Image to subtract from. Its arrays and header are overwritten and
-            become those of the result, which saves half of the time.
+            Image to subtract from. Its further planes are those of the result,
+            too.
         subtractImage
-            Image to subtract; it is not changed.
+            Image to subtract.
 
         Returns
         -------
@@ -109,18 +109,20 @@ class SubtractTask(pipeBase.PipelineTask):
 
         self._check(inputImage, subtractImage)
         scale = self._scale(inputImage, subtractImage) if self.config.scaleByExposureTime else 1.0
-        flags = inputImage.flag_plane
-        added = subtractImage.flag_plane
-        if added is not None:
-            flags = FlagPlane(added.array.copy(), added.table) if flags is None else flags.combined(added, flags.array)
-        data = _in_place(np.subtract, inputImage.data, _scaled(subtractImage.data, scale))
+        planes = [plane for plane in (inputImage.flag_plane, subtractImage.flag_plane) if plane is not None]
+        # The result shares no pixels with an input.
+        flags = planes[0].combined(planes[1]) if len(planes) > 1 else None
+        if len(planes) == 1:
+            flags = FlagPlane(planes[0].array.copy(), planes[0].table)
+        data = _floating(inputImage.data) - _scaled(subtractImage.data, scale)
         variance = inputImage.variance
         if variance is not None and subtractImage.variance is not None:
-            variance = _in_place(np.add, variance, _scaled(subtractImage.variance, scale**2))
+            variance = _floating(variance) + _scaled(subtractImage.variance, scale**2)
         masks = [image.mask for image in (inputImage, subtractImage) if image.mask is not None]
         output = SPHERExImage(
             inputImage,
             variance=variance,
+            header=inputImage.header.copy(),
             mask=np.logical_or.reduce(masks) if masks else None,
             flags=flags,
         )
@@ -168,13 +170,6 @@ def _scaled(array: np.ndarray, scale: float) -> np.ndarray:
 def _floating(array: np.ndarray) -> np.ndarray:
     """Return the numbers in a type that has fractions and negative numbers."""
     return array if array.dtype.kind == "f" else array.astype(np.result_type(array, np.float32))
-
-
-def _in_place(operation: np.ufunc, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Apply an operation; the result overwrites the first operand if its type allows that."""
-    first = _floating(first)
-    fits = first.flags.writeable and first.dtype == np.result_type(first, second)
-    return operation(first, second, out=first if fits else None)
 
 
 class MissingCalibrationError(PrerequisiteMissingError, click.ClickException):
