@@ -229,6 +229,9 @@ def test_an_image_that_was_replaced_in_place(repo_root: Path, tmp_path: Path, tr
     assert ingest_level2(repo_root, "--transfer", transfer, path).code == 0
     (old,) = refs_of(repo_root, "level2")
     reissue(tmp_path / "in")
+    checked = butler_command("check-provenance", repo_root)
+    assert checked.code == 1
+    assert checked.output.startswith("changed: level2 {'instrument': 'SPHEREx'")
     # The file that the repository points to, and a copy of it.
     (tmp_path / "copy").mkdir()
     for location in (path, shutil.copy(path, tmp_path / "copy")):
@@ -239,6 +242,7 @@ def test_an_image_that_was_replaced_in_place(repo_root: Path, tmp_path: Path, tr
     assert ingest_level2(repo_root, "--transfer", transfer, path).counts["ingested"] == 1
     (new,) = refs_of(repo_root, "level2")
     assert new.id != old.id
+    assert "changed:" not in butler_command("check-provenance", repo_root).output
     assert ingest_level2(repo_root, "--transfer", transfer, path).counts["already there"] == 1
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 __all__ = [
     "RecordedFile",
+    "dataset_id",
     "explain",
+    "has_content_id",
     "has_room",
     "is_fatal",
     "open_repository",
@@ -23,12 +25,13 @@ import dataclasses
 import errno
 import os
 import tempfile
+import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import sqlalchemy
 import sqlalchemy.exc
-from lsst.daf.butler import Butler, ButlerConfig
+from lsst.daf.butler import Butler, ButlerConfig, DatasetIdFactory, DatasetIdGenEnum
 from lsst.daf.butler.datastores.chainedDatastore import ChainedDatastore
 from lsst.daf.butler.registry import ConflictingDefinitionError, RegistryConfig
 from lsst.utils.introspection import get_full_type_name
@@ -37,9 +40,7 @@ from spherex.errors import RepositoryError, UserError, first_line
 from spherex.instrument import CREATE_COMMAND, NAMESPACE
 
 if TYPE_CHECKING:
-    import uuid
-
-    from lsst.daf.butler import DatasetRef
+    from lsst.daf.butler import DataCoordinate, DatasetRef, DatasetType
     from lsst.pipe.base import Instrument
     from sqlalchemy.engine import URL
 
@@ -345,6 +346,44 @@ def register_instrument(butler: Butler, repo: str, instrument: type[Instrument])
         ) from error
     except sqlalchemy.exc.SQLAlchemyError as error:
         raise RepositoryError(f"The instrument cannot be registered in {repo}: {explain(error)}.") from error
+
+
+_IDS = DatasetIdFactory()
+_BY_NAME = 5
+"""Version of the UUIDs that `uuid.uuid5` makes."""
+
+
+def dataset_id(dataset_type: DatasetType, run: str, data_id: DataCoordinate, content: str = "") -> uuid.UUID:
+    """Return the id of the dataset that a file becomes.
+
+    Parameters
+    ----------
+    dataset_type, run, data_id
+        Place of the dataset.
+    content
+        Fingerprint of the content of the file. Another content is another
+        dataset, so that data products show which one they were made from.
+        Without it the id is the one that ``DATAID_TYPE_RUN`` of the Butler
+        gives.
+    """
+    id_ = _IDS.makeDatasetId(run, dataset_type, data_id, DatasetIdGenEnum.DATAID_TYPE_RUN)
+    return uuid.uuid5(id_, content) if content else id_
+
+
+def has_content_id(ref: DatasetRef) -> bool:
+    """Return whether the id of a dataset stands for a content.
+
+    Others were assigned elsewhere, or follow from the data ID alone, as in
+    earlier versions of this package and after ``butler ingest-files``.
+
+    Parameters
+    ----------
+    ref
+        The dataset.
+    """
+    modes = DatasetIdGenEnum.DATAID_TYPE_RUN, DatasetIdGenEnum.DATAID_TYPE
+    others = (_IDS.makeDatasetId(ref.run, ref.datasetType, ref.dataId, mode) for mode in modes)
+    return ref.id.version == _BY_NAME and ref.id not in others
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ __all__ = [
     "flag_table_of",
     "header_bytes",
     "history_of",
+    "issue_digest",
     "open_product",
     "open_source",
     "parse_recipes",
@@ -35,6 +36,6 @@ from .arrays import read_array
 from .byte_sources import ByteSource, MemorySource, open_source, read_many
 from .cards import header_bytes, history_of
 from .flag_names import flag_table_of
-from .hdus import FLAGS, IMAGE, PROVENANCE_PREFIX, VARIANCE, HDUInfo, check_layout, find_hdu, scan_hdus
+from .hdus import FLAGS, IMAGE, PROVENANCE_PREFIX, VARIANCE, HDUInfo, check_layout, find_hdu, issue_digest, scan_hdus
 from .reading import ProductFile, open_product, read_product
 from .writing import Compression, WriteRecipe, parse_recipes, write_product

@@ -128,10 +128,10 @@ class MemorySource:
         """Return a part; see `ByteSource`."""
         return self._content[offset : offset + nbytes]
 
-    def map(self, offset: int, nbytes: int) -> memoryview:
-        """Return a part without a copy; see `ByteSource`."""
+    def read_exactly(self, offset: int, nbytes: int) -> memoryview:
+        """Return a copy of a part; see `ByteSource`."""
         _require(offset + nbytes <= len(self._content), offset, nbytes, self.size)
-        return memoryview(self._content)[offset : offset + nbytes]
+        return memoryview(bytearray(self.read_at(offset, nbytes)))
 
 
 def _require(complete: bool, offset: int, nbytes: int, size: int | None) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import math
 import re
 from collections.abc import Sequence
@@ -321,6 +322,21 @@ def _find_end(chunk: bytes) -> int | None:
     while place >= 0 and place % CARD:
         place = chunk.find(_END, place + 1)
     return place if place >= 0 else None
+
+
+def issue_digest(hdus: Sequence[HDUInfo]) -> str:
+    """Return the SHA-256 of headers, which shows one issue of a file from another.
+
+    Parameters
+    ----------
+    hdus
+        PRIMARY and IMAGE of a Level 2 image.
+    """
+    digest = hashlib.sha256()
+    for hdu in hdus:
+        digest.update(hdu.header_bytes)
+        digest.update(_END)
+    return digest.hexdigest()
 
 
 OWN_HDUS = (IMAGE, FLAGS, VARIANCE, MASK)

@@ -80,7 +80,7 @@ def read_calibration(uri: str) -> FileStructure:
     with open_source(uri) as file:
         source: ByteSource = file
         if not file.is_local:
-            source = MemorySource(file.read_at(0, -1) if file.size is None else bytes(file.map(0, file.size)))
+            source = MemorySource(file.read_at(0, -1) if file.size is None else bytes(file.read_exactly(0, file.size)))
         size, offset = source.size or 0, 0
         hdus = []
         if name_of(uri).endswith(_YAML_EXTENSION):

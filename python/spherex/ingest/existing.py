@@ -1,14 +1,13 @@
-"""Identity of datasets, and comparison of files with the datasets that exist already."""
+"""Comparison of files with the datasets that exist already."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-import uuid
 from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from lsst.daf.butler import CollectionType, DatasetIdFactory, DatasetIdGenEnum, MissingDatasetTypeError
+from lsst.daf.butler import CollectionType, MissingDatasetTypeError
 from lsst.resources import ResourcePath
 
 from spherex.errors import DescriptionError, ProductError, first_line
@@ -32,8 +31,6 @@ headers of a Level 2 image up to its first pixels.
 """
 
 
-_IDS = DatasetIdFactory()
-
 DatasetPlace = tuple[str, str, "DataCoordinate"]
 """Name of the dataset type, run and data ID: a repository has at most one dataset there."""
 
@@ -47,43 +44,6 @@ def place_of(ref: DatasetRef) -> DatasetPlace:
         The dataset.
     """
     return ref.datasetType.name, ref.run, ref.dataId
-
-
-def dataset_id(dataset_type: DatasetType, run: str, data_id: DataCoordinate, content: str = "") -> uuid.UUID:
-    """Return the id of the dataset that a file becomes.
-
-    Parameters
-    ----------
-    dataset_type, run, data_id
-        Place of the dataset.
-    content
-        Fingerprint of the content of the file. Another content is another
-        dataset, so that data products show which one they were made from.
-        Without it the id is the one that ``DATAID_TYPE_RUN`` of the Butler
-        gives.
-    """
-    id_ = _IDS.makeDatasetId(run, dataset_type, data_id, DatasetIdGenEnum.DATAID_TYPE_RUN)
-    return uuid.uuid5(id_, content) if content else id_
-
-
-def has_content_id(ref: DatasetRef) -> bool:
-    """Return whether the id of a dataset stands for a content.
-
-    Others were assigned elsewhere, or follow from the data ID alone, as in
-    earlier versions of this package and after ``butler ingest-files``.
-
-    Parameters
-    ----------
-    ref
-        The dataset.
-    """
-    modes = DatasetIdGenEnum.DATAID_TYPE_RUN, DatasetIdGenEnum.DATAID_TYPE
-    others = (_IDS.makeDatasetId(ref.run, ref.datasetType, ref.dataId, mode) for mode in modes)
-    return ref.id.version == _BY_NAME and ref.id not in others
-
-
-_BY_NAME = 5
-"""Version of the UUIDs that `uuid.uuid5` makes."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import math
 import posixpath
 import urllib.parse
@@ -18,7 +17,7 @@ from lsst.daf.butler import Timespan
 from spherex.archive import CalibrationName, Level2Name, ObservationId, ProcessingRun, calibration_references
 from spherex.detectors import DETECTOR_IDS, FRAME_SHAPE, FRAME_SIDE, LEVEL2_COLLECTION, WAVELENGTH_TYPE
 from spherex.errors import ArchiveNameError, DescriptionError, HeaderError, ProductError, first_line
-from spherex.fits import FLAGS, IMAGE, VARIANCE, WCS_WAVE, check_layout, find_hdu, history_of, open_source
+from spherex.fits import FLAGS, IMAGE, VARIANCE, WCS_WAVE, check_layout, find_hdu, history_of, issue_digest, open_source
 from spherex.geometry import boresight_of, frame_corners, polygon_of
 from spherex.headers import detector_of, exposure_times, number_of, text_of, version_of
 from spherex.image import Box, frame_origin
@@ -46,8 +45,6 @@ if TYPE_CHECKING:
 
 _WHOLE = 1e-6
 """How far from a whole number a pixel coordinate may be (pixel)."""
-
-_END_OF_HEADER = b"END"
 
 _POINTING_CARDS = ("SPS_ELON", "SPS_ELAT", "SPS_EPA")
 
@@ -477,11 +474,7 @@ class Level2Translator(FileTranslator):
         headers are those that an ingest reads anyhow, and the same in copies
         from a disk, S3 and https.
         """
-        digest = hashlib.sha256()
-        for hdu in (structure.hdus[0], _image_of(structure)):
-            digest.update(hdu.header_bytes)
-            digest.update(_END_OF_HEADER)
-        return digest.hexdigest()
+        return issue_digest((structure.hdus[0], _image_of(structure)))
 
     def issue_of(self, structure: FileStructure) -> dict[str, str]:
         """Return version, time of writing, size and calibrations; see `FileTranslator`."""

@@ -17,9 +17,7 @@ from lsst.daf.butler import (
 )
 
 from spherex.errors import DescriptionError, IngestError
-from spherex.repository import explain
-
-from .existing import dataset_id
+from spherex.repository import dataset_id, explain
 
 if TYPE_CHECKING:
     from lsst.daf.butler import Butler

@@ -13,8 +13,9 @@ from lsst.daf.butler import DatasetRef, FileDataset
 from lsst.resources import ResourcePath
 
 from spherex.errors import DescriptionError, ProductError, first_line
+from spherex.repository import has_content_id
 
-from .existing import ExistingDataset, check_unchanged, find_existing, has_content_id, place_of
+from .existing import ExistingDataset, check_unchanged, find_existing, place_of
 from .locations import resource_path
 from .records import DimensionRecords, write_extents
 from .registrar import Registrar

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from spherex.archive import CalibrationReference, ProcessingRun, calibration_references, time_of_uuid
 from spherex.errors import ArchiveNameError, ProductError, first_line
-from spherex.fits import IMAGE, find_hdu, history_of, open_source, read_many
+from spherex.fits import IMAGE, history_of, issue_digest, open_source, read_many, scan_hdus
 from spherex.headers import date_written
+from spherex.repository import dataset_id, has_content_id
 
 if TYPE_CHECKING:
     from lsst.daf.butler import Butler, DatasetRef
@@ -38,10 +39,13 @@ class ImageOrigin:
         have it.
     references
         Calibrations that were used.
+    issue
+        Digest of the headers, see `spherex.fits.issue_digest`.
     """
 
     written: datetime.datetime | None
     references: tuple[CalibrationReference, ...]
+    issue: str
 
     def younger(self, run: str) -> tuple[CalibrationReference, ...]:
         """Return calibrations that are younger than the image claims to be.
@@ -88,6 +92,9 @@ class OriginReport:
     replaced: list[tuple[DatasetRef, CalibrationReference]] = dataclasses.field(default_factory=list)
     """Images with a calibration that is younger than the image claims to be."""
 
+    changed: list[DatasetRef] = dataclasses.field(default_factory=list)
+    """Images whose file was replaced in place after it was ingested."""
+
     without: list[DatasetRef] = dataclasses.field(default_factory=list)
     """Images without a reference to a calibration."""
 
@@ -96,7 +103,7 @@ class OriginReport:
 
 
 def read_origin(uri: ResourcePath) -> ImageOrigin:
-    """Read the origin of an image from its IMAGE header alone.
+    """Read the origin of an image from its headers PRIMARY and IMAGE alone.
 
     Parameters
     ----------
@@ -111,10 +118,12 @@ def read_origin(uri: ResourcePath) -> ImageOrigin:
         If the file cannot be read.
     """
     with open_source(uri, sparse=True) as source:
-        hdu = find_hdu(source, IMAGE)
-    if hdu is None:
+        hdus = scan_hdus(source, last=IMAGE)
+    hdu = hdus[-1]
+    if hdu.name != IMAGE:
         raise ProductError(f"no HDU {IMAGE}")
-    return ImageOrigin(date_written(hdu.cards), calibration_references(history_of(hdu.header_bytes)))
+    references = calibration_references(history_of(hdu.header_bytes))
+    return ImageOrigin(date_written(hdu.cards), references, issue_digest((hdus[0], hdu)))
 
 
 def check_origins(butler: Butler, refs: Sequence[DatasetRef], threads: int = 1) -> OriginReport:
@@ -165,6 +174,8 @@ def _compare(butler: Butler, origins: Sequence[tuple[DatasetRef, ImageOrigin]], 
     for ref, origin in origins:
         if not origin.references:
             report.without.append(ref)
+        if has_content_id(ref) and ref.id != dataset_id(ref.datasetType, ref.run, ref.dataId, origin.issue):
+            report.changed.append(ref)
         report.replaced += [(ref, reference) for reference in origin.younger(ref.run.rpartition("/")[2])]
         for reference in origin.references:
             calibration = known.get(reference.id)

@@ -64,7 +64,7 @@ def check_provenance(
         report = check_origins(butler, refs, threads)
     for line in _lines(report):
         click.echo(line)
-    return not (report.failures or report.replaced or report.mistaken)
+    return not (report.failures or report.changed or report.replaced or report.mistaken)
 
 
 def _lines(report: OriginReport) -> Iterator[str]:
@@ -73,6 +73,11 @@ def _lines(report: OriginReport) -> Iterator[str]:
     for ref, reference, name in report.mistaken:
         origin = f"was made with {reference.type} {reference.id}"
         yield f"contradiction: {_name(ref)} {origin}, which is {name} in this repository"
+    for ref in report.changed:
+        yield (
+            f"changed: {_name(ref)}: its file was replaced in place after it was ingested; ingest it again, and follow "
+            "the message"
+        )
     for ref, reference in report.replaced:
         yield (
             f"replaced: {_name(ref)} claims to be older than its {reference.type} {reference.id} of "
