@@ -23,6 +23,7 @@ ROOMS = (
     "detectors",
     "errors",
     "remote",
+    "numbers",
     "votables",
     "headers",
     "archive",

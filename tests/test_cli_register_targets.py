@@ -12,12 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.coordinates import SkyCoord
 from astropy.table import MaskedColumn, Table
 from astropy.time import Time
 from lsst.daf.butler import Butler, CollectionType, DatasetType
 
 from spherex.repository import recover, repository_config
 from spherex.spectra import positions_at
+from spherex.targets import coverage_of
 
 from .ingest_helpers import butler_command, ingest_bound
 from .targets_helpers import EXTENSIONS, NOTHING, content, kept, positions, records, register, write, write_csv
@@ -170,7 +172,7 @@ def test_columns_are_chosen(repo: Path, tmp_path: Path) -> None:
 
 
 def test_bad_rows_are_told_and_nothing_is_registered(repo: Path, tmp_path: Path) -> None:
-    rows = ["good,1,2", "nan,nan,2", "far,1,90.5", "good,3,4", f"{'x' * 65},1,2", ",1,2", "west,-1,2"]
+    rows = ["good,1,2", "nan,nan,2", "far,1,90.5", "good,3,4", f"{'x' * 65},1,2", ",1,2", "west,-181,2"]
     path = write_csv(tmp_path / "file.csv", *rows)
     outcome = register(repo, "mine", path)
     assert outcome.code == 1
@@ -180,7 +182,7 @@ def test_bad_rows_are_told_and_nothing_is_registered(repo: Path, tmp_path: Path)
         f"{path}, row 4: its name good is that of row 1",
         f"{path}, row 5: its name has 65 characters, more than 64: {'x' * 65}",
         f"{path}, row 6: the name is empty",
-        f"{path}, row 7: its ra -1.0 is not in the range 0 to 360 degrees",
+        f"{path}, row 7: its ra -181.0 is not in the range 0 to 360 degrees",
     ]
     assert outcome.output.splitlines()[-1] == "6 of 7 rows cannot be targets; nothing is registered."
     assert content(repo) == NOTHING
@@ -501,3 +503,108 @@ def test_help_tells_the_formats_and_options() -> None:
     assert outcome.code == 0
     for text in ("CATALOG_NAME FILE", "--ra-column", "--ref-epoch-column", "--update", "--dry-run"):
         assert text in outcome.output
+
+
+def test_bad_rows_are_skipped_on_request(repo: Path, tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "file.csv", "a,10,20", "b,x,20", "c,10,95", "a,11,21", "d,11,20")
+    assert register(repo, "mine", path).code == 1
+    assert content(repo) == NOTHING
+    outcome = register(repo, "mine", path, "--skip-bad-rows")
+    assert outcome.code == 0, outcome
+    for line in (
+        f"{path}, row 2: its ra x is not a decimal number",
+        f"{path}, row 3: its dec 95.0 is not in the range -90 to 90 degrees",
+        f"{path}, row 4: its name a is that of row 1",
+        "3 of 5 rows cannot be targets; they are skipped.",
+    ):
+        assert line in outcome.output.splitlines()
+    assert positions(repo, "mine") == {"a": (10.0, 20.0), "d": (11.0, 20.0)}
+    assert kept(repo, "mine")["name"].tolist() == ["a", "d"]
+
+
+def test_no_row_is_left(repo: Path, tmp_path: Path) -> None:
+    outcome = register(repo, "mine", write_csv(tmp_path / "file.csv", "a,x,20", "b,1,95"), "--skip-bad-rows")
+    assert outcome.code == 1
+    assert "2 of 2 rows cannot be targets; nothing is registered." in outcome.output
+    assert content(repo) == NOTHING
+
+
+def test_the_epoch_and_the_motion_are_options(repo: Path, tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "file.csv", "a,10,20,-800,10000", header="name,ra,dec,pmRA,pmDE")
+    outcome = register(repo, "mine", path)
+    assert outcome.code == 1
+    assert "--ref-epoch 2016.0" in outcome.output
+    assert register(repo, "mine", path, "--ref-epoch", "2016.0").code == 0
+    assert [kept(repo, "mine")[name][0] for name in ("pmra", "pmdec", "ref_epoch")] == [-800.0, 10000.0, 2016.0]
+    assert register(repo, "still", path, "--no-motion").code == 0
+    assert kept(repo, "still").colnames == ["name", "ra", "dec", "pmRA", "pmDE"]
+    assert records(repo, "still")["a"].region.getOpeningAngle() < records(repo, "mine")["a"].region.getOpeningAngle()
+    assert register(repo, "mine", path, "--ref-epoch", "57388").code == 2
+    assert register(repo, "mine", path, "--ref-epoch", "2_016").code == 2
+
+
+def test_names_that_look_the_same_are_reported(repo: Path, tmp_path: Path) -> None:
+    outcome = register(repo, "mine", write_csv(tmp_path / "file.csv", "b Per,10,20", "B Per,11,21", "c,12,22"))
+    assert outcome.code == 0
+    assert "file.csv: names that differ only in case or Unicode normal form: b Per, B Per" in outcome.output
+    assert len(positions(repo, "mine")) == 3
+
+
+@pytest.fixture
+def with_images(repo: Path) -> Path:
+    """Return a repository with two images, of 10 < ra < 13, around dec 20."""
+    from lsst.sphgeom import ConvexPolygon, LonLat, UnitVector3d
+
+    from spherex.instrument import SPHEREx
+
+    with Butler.from_config(str(repo), writeable=True) as butler:
+        SPHEREx().register(butler.registry)
+        for exposure, ra in enumerate((10.0, 11.0)):
+            butler.registry.insertDimensionData(
+                "exposure", {"instrument": "SPHEREx", "id": exposure, "name": f"observation {exposure}"}
+            )
+            corners = [(ra, 19.0), (ra + 2, 19.0), (ra + 2, 21.0), (ra, 21.0)]
+            region = ConvexPolygon([UnitVector3d(LonLat.fromDegrees(*corner)) for corner in corners])
+            butler.registry.insertDimensionData(
+                "exposure_detector_region",
+                {"instrument": "SPHEREx", "exposure": exposure, "detector": 1, "region": region},
+            )
+    return repo
+
+
+def test_targets_in_no_image_are_counted(with_images: Path, tmp_path: Path) -> None:
+    # In the first, in both, in the second, beside them, and far from them.
+    rows = ["a,10.5,20", "b,11.5,20", "c,12.5,20", "d,9.9,20", "e,200,-20", "f,13.1,19.5"]
+    path = write_csv(tmp_path / "file.csv", *rows)
+    for options in (["--dry-run"], [], []):
+        outcome = register(with_images, "mine", path, *options)
+        assert outcome.code == 0
+        assert "file.csv: 3 of 6 targets are in no image of the repository." in outcome.output
+    assert "in no image" not in register(with_images, "seen", write_csv(tmp_path / "file.csv", *rows[:3])).output
+    far = ["x,200,-20", "y,201,-20"]
+    assert "2 of 2 targets are in no" in register(with_images, "far", write_csv(tmp_path / "file.csv", *far)).output
+
+
+def test_targets_are_counted_by_pixels_where_images_are_many(with_images: Path) -> None:
+    table = Table({"ra": [10.5, 9.9, 200.0], "dec": [20.0, 20.0, -20.0]})
+    with Butler.from_config(str(with_images)) as butler:
+        assert str(coverage_of(butler, table)) == "2 of 3 targets are in no image of the repository."
+        found = coverage_of(butler, table, most=1)
+        assert str(found) == "at least 1 of 3 targets are in no image of the repository."
+
+
+def test_the_example_of_the_documentation(repo: Path, tmp_path: Path) -> None:
+    text = (Path(__file__).parents[1] / "doc" / "targets.md").read_text(encoding="utf-8")
+    path = tmp_path / "stars.csv"
+    path.write_text(text.partition("<<'END'\n")[2].partition("END\n")[0], encoding="utf-8")
+    assert register(repo, "stars", path).code == 0
+    # SIMBAD: positions at the epoch 2000.0.
+    expected = {"Barnard's star": (269.4520770, 4.6933649), "HD 166": (1.6532670, 29.0215027)}
+    places = positions_at(kept(repo, "stars")[:2], Time(2000.0, format="jyear", scale="tdb"))
+    for place, position in zip(places, expected.values(), strict=True):
+        assert place.separation(SkyCoord(*position, unit="deg")).arcsec < 0.5
+    where = text.partition("target.region OVERLAPS ")[2].partition('"')[0]
+    with Butler.from_config(str(repo)) as butler:
+        where = f"catalog = 'stars' AND target.region OVERLAPS {where}"
+        found = butler.query_dimension_records("target", where=where, explain=False)
+    assert [record.name for record in found] == ["Barnard's star"]

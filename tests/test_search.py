@@ -357,13 +357,38 @@ def test_genuine_images_are_found(repo_root: Path, archive_samples: list[Path]) 
         (" 308.027, -38.35 ",),
         ("308.027,", "-38.35"),
         ("20h32m06.48s -38d21m00s",),
+        ("20:32:06.48", "-38:21:00"),
+        ("20:32:06.48, -38:21:00",),
+        ("20:32:06.48", "-38.35"),
+        ("20", "32", "06.48", "-38", "21", "00"),
+        ("20 32 06.48 -38 21 00",),
+        ("20 32 06.48", "-38 21 00.0"),
     ],
 )
 def test_positions_in_all_forms(words: tuple[str, ...]) -> None:
     assert position_of(words) == pytest.approx((308.027, -38.35), abs=1e-6)
 
 
-@pytest.mark.parametrize("words", [(), ("M31",), ("10",), ("10", "x"), ("nan", "1"), ("1", "2", "3"), ("1 2 3",)])
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("M31",),
+        ("10",),
+        ("10", "x"),
+        ("nan", "1"),
+        ("1", "2", "3"),
+        ("1 2 3",),
+        ("1_0", "20"),
+        ("10", "2_0"),
+        ("１0", "20"),
+        ("20:32", "10"),
+        ("20:60:00", "10"),
+        ("20", "32", "6", "10"),
+        ("1:2:3", "4:5:6", "7"),
+        ("20", "32", "x", "10", "1", "1"),
+    ],
+)
 def test_what_is_no_position_is_refused(words: tuple[str, ...]) -> None:
     with pytest.raises(SearchError):
         position_of(words)

@@ -84,10 +84,12 @@ def test_quantities_and_coordinates_are_columns(tmp_path: Path) -> None:
     QTable({"name": ["a", "b"], **angles, "sky": sky, "seen": Time([2025.0, 2026.0], format="jyear")}).write(
         tmp_path / "file.ecsv"
     )
-    found = read_catalog(str(tmp_path / "file.ecsv"))
+    with pytest.raises(CatalogError, match="has 2 pairs of coordinates, ra, dec; sky.ra, sky.dec, with different"):
+        read_catalog(str(tmp_path / "file.ecsv"))
+    found = read_catalog(str(tmp_path / "file.ecsv"), {"dec": "dec"})
     np.testing.assert_allclose(found["ra"], np.degrees([1.0, 2.0]))
     assert found["sky.dec"].tolist() == [30.0, 40.0]
-    assert read_catalog(str(tmp_path / "file.ecsv"), {"ra": "sky.ra"})["ra"].tolist() == [10.0, 20.0]
+    assert read_catalog(str(tmp_path / "file.ecsv"), {"ra": "sky.ra"})["dec"].tolist() == [30.0, 40.0]
 
 
 def test_names_of_csv_stay_as_they_are_written(tmp_path: Path) -> None:
@@ -135,7 +137,10 @@ def test_usual_names_of_columns_are_found(tmp_path: Path) -> None:
 def test_columns_are_chosen_and_none_is_lost(tmp_path: Path) -> None:
     header = "name,ra,RA,dec,label,ra_1,ra"
     path = str(write_csv(tmp_path / "file.csv", "a,1,2,3,x,4,5", header=header))
-    assert read_catalog(path).colnames == ["name", "ra", "dec", "RA", "label", "ra_1", "ra_2"]
+    with pytest.raises(CatalogError, match="has 2 pairs of coordinates, ra, dec; RA, dec, with"):
+        read_catalog(path)
+    found = read_catalog(path, {"ra": "ra"})
+    assert found.colnames == ["name", "ra", "dec", "RA", "label", "ra_1", "ra_2"]
     found = read_catalog(path, {"name": "label", "ra": "RA"})
     assert rows_of(found) == [("x", 2.0, 3.0)]
     assert {name: found[name][0] for name in found.colnames[3:]} == {"name_1": "a", "ra_1": 1, "ra_1_1": 4, "ra_2": 5}
@@ -198,14 +203,14 @@ def several_tables(path: Path) -> None:
 UNREADABLE: dict[str, tuple[Any, str]] = {
     "none.csv": (lambda path: None, "there is no file"),
     "folder.csv": (lambda path: path.mkdir(), "cannot be read as CSV: [Errno 21] Is a directory"),
-    "file.txt": (
+    "file.dat": (
         b"name,ra,dec\na,1,2\n",
         "the extension of a catalogue; there are readers for .csv, .ecsv, ",
     ),
     "empty.csv": (b"", "cannot be read as CSV: it is empty"),
     "header.csv": (b"name,ra,dec\n", "has no rows"),
     "ragged.csv": (b"name,ra,dec\na,1,2\nb,1\n", "cannot be read as CSV: CSV parse error: Expected 3 columns, got 2"),
-    "latin.csv": ("name,ra,dec\nMüller,1,2\n".encode("latin1"), "cannot be read as CSV: "),
+    "latin.csv": ("name,ra,dec\nMüller,1,2\n".encode("latin1"), "line 2 is not UTF-8 (byte 0xfc)"),
     "text.fits": (b"name,ra,dec\na,1,2\n", "cannot be read as FITS: No SIMPLE card found"),
     "empty.fits": (b"", "cannot be read as FITS: "),
     "image.fits": (lambda path: fits.PrimaryHDU(np.ones((2, 2))).writeto(path), "as FITS: it contains no table"),
@@ -219,17 +224,23 @@ UNREADABLE: dict[str, tuple[Any, str]] = {
     "none.vot": (VOTABLE.format(tables="").encode(), "cannot be read as VOTable: No table found"),
     "several.vot": (VOTABLE.format(tables=2 * VOTABLE_TABLE).encode(), "as VOTable: Multiple tables found"),
     "text.parquet": (b"name,ra,dec\na,1,2\n", "cannot be read as parquet: Parquet magic bytes not found in footer"),
-    "no_dec.csv": (b"name,ra\na,1\n", "has no column dec (also known: dej2000, "),
-    "semicolons.csv": (b"name;ra;dec\na;1;2\n", "as CSV: its columns are separated by ';', not by commas"),
-    "tabs.csv": (b"name\tra\tdec\na\t1\t2\n", "as CSV: its columns are separated by '\\t', not by commas"),
-    "comment.csv": (b"# mine; yours\nname,ra,dec\na,1,2\n", "as CSV: its first line is a comment"),
+    "no_dec.csv": (b"name,ra\na,1\n", "has no column dec (also known: de, dec_deg, "),
+    "comment.csv": (b"# nothing else\n", "cannot be read as CSV: it is empty"),
+    "pipes.csv": (b"name|ra|dec\na|1|2\n", "choose one of name|ra|dec with --name-column"),
     "names.csv": (b"name\na\n", "has no column ra (also known: "),
     "sexagesimal.csv": (
         b"name,ra,dec\na,10:00:01.5,1\nb,2.5,1\nc,11 0 0,1\n",
-        "column ra for ra has values that are not decimal numbers in row 1 (10:00:01.5), row 3 (11 0 0)",
+        "column ra for ra has sexagesimal and decimal values (row 1: 10:00:01.5, row 2: 2.5): write all in one form",
     ),
-    "many.csv": (b"name,ra,dec\n" + b"a,1,x\n" * 7, "row 4 (x), row 5 (x) and 2 more; choose another with --dec-col"),
-    "epoch.csv": (b"name,ra,dec,pmra,pmdec,epoch\na,1,2,3,4,J2016\n", "epoch for ref_epoch has values that are not"),
+    "other.csv": (b"name,ra,dec\na,10:00:01.5,1\nb,x,1\n", "row 2: its ra x is not sexagesimal as others in its"),
+    "many.csv": (
+        b"name,ra,dec\n" + b"a,1,x\n" * 7,
+        "row 5: its dec x is not a decimal number and 2 more; choose another column",
+    ),
+    "epoch.csv": (
+        b"name,ra,dec,pmra,pmdec,epoch\na,1,2,3,4,J2016\n",
+        "row 1: its ref_epoch J2016 is not a decimal number",
+    ),
     "no_epoch.csv": (b"name,ra,dec,pmra,pmdec\na,1,2,3,4\n", "has pmra and pmdec, but not ref_epoch: proper motions"),
     "no_pmdec.csv": (b"name,ra,dec,pmra,epoch\na,1,2,3,2000\n", "has pmra and ref_epoch, but not pmdec"),
     "metres.ecsv": (lambda path: write(path, Table(TWO, units={"ra": "m"})), "is in m, which astropy does not convert"),

@@ -15,7 +15,7 @@ from astropy.table import Table
 from spherex.errors import CatalogError, ProductError
 from spherex.ingest import IngestReport
 from spherex.ingest.locations import find_files
-from spherex.targets.files import read_catalog
+from spherex.targets import read_catalog
 from spherex.votables import incompleteness, open_votable
 
 FIELDS = """<FIELD name="name" datatype="char" arraysize="*"/><FIELD name="access_url" datatype="char" arraysize="*"/>

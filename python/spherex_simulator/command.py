@@ -14,6 +14,7 @@ import click
 from spherex.archive import ProcessingRun
 from spherex.detectors import DETECTOR_IDS, FRAME_SIDE
 from spherex.errors import UserError
+from spherex.numbers import PlainInteger, number_of_text
 
 from .level2 import RELEASES, Level2Settings, read_sources, simulate_level2_survey
 from .settings import DEFAULT_START, MINIMUM_SIDE, Settings
@@ -29,7 +30,7 @@ class _Detectors(click.ParamType):
         if isinstance(value, tuple):
             return value
         parts = re.split(r"\s*,\s*", value.strip())
-        if not all(part.isdecimal() and int(part) in DETECTOR_IDS for part in parts):
+        if not all(part.isascii() and part.isdecimal() and int(part) in DETECTOR_IDS for part in parts):
             self.fail(f"{value!r} is not a list of detectors (1 to 6), such as 1,4.", param, ctx)
         return tuple(sorted({int(part) for part in parts}))
 
@@ -41,7 +42,7 @@ class _Position(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, float]:
         try:
-            ra, dec = (float(part) for part in value.split(","))
+            ra, dec = (number_of_text(part) for part in value.split(","))
         except ValueError:
             ra, dec = math.nan, math.nan
         if not (math.isfinite(ra) and abs(dec) <= 90):
@@ -56,14 +57,14 @@ class _Position(click.ParamType):
 @click.option(
     "--exposures",
     required=True,
-    type=click.IntRange(1, MAXIMUM_EXPOSURES),
+    type=PlainInteger(1, MAXIMUM_EXPOSURES),
     help="Number of exposures to simulate.",
 )
 @click.option(
     "--first-exposure",
     default=0,
     show_default=True,
-    type=click.IntRange(0, MAXIMUM_EXPOSURES - 1),
+    type=PlainInteger(0, MAXIMUM_EXPOSURES - 1),
     help="Number of the first exposure.",
 )
 @click.option(
@@ -76,14 +77,14 @@ class _Position(click.ParamType):
     "--seed",
     default=0,
     show_default=True,
-    type=click.IntRange(0),
+    type=PlainInteger(0),
     help="Seed of the random numbers. Each exposure is the same, bit for bit, whatever else is simulated.",
 )
 @click.option(
     "--shape",
     default=FRAME_SIDE,
     show_default=True,
-    type=click.IntRange(MINIMUM_SIDE, FRAME_SIDE),
+    type=PlainInteger(MINIMUM_SIDE, FRAME_SIDE),
     help="Rows, and columns, of an image. Smaller ones: a miniature with the same field of view (raw), "
     "or a cutout of the middle of the frame (level2).",
 )

@@ -41,6 +41,7 @@ from spherex.detectors import (
     RAW_TYPE,
     SPECTRUM_TYPE,
 )
+from spherex.numbers import PlainInteger, PlainNumber
 from spherex.remote import obey_no_sign_request
 
 # Every butler command imports this module, before it reads a file.
@@ -122,7 +123,8 @@ def ingest_options(
             "contains a copy with the same bytes, and no dataset points to the original.",
         ),
         processes_option(
-            help="Number of threads that read headers. More than one helps where files are slow to reach."
+            type=PlainInteger(min=1),
+            help="Number of threads that read headers. More than one helps where files are slow to reach.",
         ),
         click.option("--fail-fast", is_flag=True, help="Stop at the first file that fails."),
         click.option(
@@ -178,7 +180,7 @@ def detector_option() -> _Decorator:
     return click.option(
         "--detector",
         "detectors",
-        type=click.IntRange(min=0),
+        type=PlainInteger(min=0),
         multiple=True,
         help="Number of a detector; can be given several times. Default is all, and types without a detector.",
     )
@@ -214,7 +216,7 @@ def validity_options(begin: str, end: str) -> _Decorator:
     "-j",
     "--processes",
     "threads",
-    type=click.IntRange(min=1),
+    type=PlainInteger(min=1),
     default=1,
     show_default=True,
     help="Number of threads that read headers. More than one helps where files are slow to reach.",
@@ -277,7 +279,9 @@ def decertify_calibrations(**kwargs: Any) -> None:
 )
 @calibrations_option()
 @click.option("--instrument", default="SPHEREx", show_default=True, help="Name of the instrument.")
-@click.option("--detector", type=int, multiple=True, help="Number of a detector; can be given several times.")
+@click.option(
+    "--detector", type=PlainInteger(), multiple=True, help="Number of a detector; can be given several times."
+)
 @click.option("--survey", multiple=True, help="Survey, such as all_sky or deep_north; can be given several times.")
 @click.option(
     "--time-range",
@@ -288,7 +292,7 @@ def decertify_calibrations(**kwargs: Any) -> None:
 @click.option(
     "--wavelength-range",
     nargs=2,
-    type=float,
+    type=PlainNumber(),
     metavar="MIN MAX",
     help="Wavelengths at the position (um); of images that only touch the circle of --radius, at the nearest pixel.",
 )
@@ -312,13 +316,14 @@ def decertify_calibrations(**kwargs: Any) -> None:
     help="Write the table to this file, .txt, .ecsv, .parquet, .vot or .xml (VOTable), instead of printing it.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the file of --output.")
-@processes_option(default=8, help="Number of remote files that are read at the same time.")
+@processes_option(default=8, type=PlainInteger(min=1), help="Number of remote files that are read at the same time.")
 @options_file_option()
 def find_images(**kwargs: Any) -> None:
     """List the images that cover a position, with the wavelength there.
 
     RA and DEC are in degrees, ICRS, RA from -180 to 360, or have a unit
-    (20h32m06.5s 38d21m00s). A NAME must contain the coordinates, such as
+    (20h32m06.5s 38d21m00s), or are sexagesimal, RA in hours (20:32:06.5
+    +38:21:00). A NAME must contain the coordinates, such as
     J203206+382100. The table contains time, wavelength and pixel of the
     position in each image, from the records of the repository; pixels such as
     ~1160 are rounded to what is known. The exit status is 1 if there is no
@@ -476,20 +481,32 @@ def _column_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("catalog_name")
 @click.argument("file")
 @_column_options
+@click.option(
+    "--ref-epoch",
+    type=PlainNumber(1800, 2200),
+    metavar="YEAR",
+    help="Julian year of all positions, such as 2016.0, if there is no column with it.",
+)
+@click.option("--no-motion", is_flag=True, help="Use the positions as they are, without proper motions.")
+@click.option(
+    "--skip-bad-rows", is_flag=True, help="Leave out rows that cannot be targets, instead of registering nothing."
+)
 @click.option("--update", is_flag=True, help="Replace the rows of an existing catalogue: add and move targets.")
 @click.option("--dry-run", is_flag=True, help="Check the file, and report the changes without making them.")
 @options_file_option()
 def register_targets(**kwargs: Any) -> None:
     """Register the sources of FILE as targets of the catalogue CATALOG_NAME.
 
-    FILE is an ECSV, CSV, FITS, VOTable or parquet table with a name, a right
-    ascension and a declination (ICRS) in each row, perhaps proper motions with
-    their epoch, and any other columns. The whole table becomes the dataset
+    FILE is a text, ECSV, FITS, VOTable, IPAC or parquet table with a name, a
+    right ascension and a declination (ICRS) in each row, perhaps proper motions
+    with their epoch, and any other columns. If it contains several positions,
+    choose with --ra-column and --dec-column. The whole table becomes the dataset
     target_catalog in the collection catalogs/CATALOG_NAME, an input of
     pipelines.
 
     If a row cannot be a target, all such rows are listed, nothing is
-    registered, and the exit status is 1.
+    registered, and the exit status is 1. With --skip-bad-rows the others are
+    registered, and the exit status is 0.
     """
     from .script.register_targets import register_targets as script
 

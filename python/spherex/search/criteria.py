@@ -14,6 +14,7 @@ from lsst.daf.butler import MissingCollectionError
 from spherex.calibrations import timespan_between
 from spherex.detectors import CALIBRATION_COLLECTION, DETECTORS, LEVEL2_COLLECTION, LEVEL2_TYPE
 from spherex.errors import SearchError, first_line
+from spherex.numbers import is_sexagesimal, number_of_text, sexagesimal
 
 if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord
@@ -154,7 +155,10 @@ def _value_in(unit: units.UnitBase, value: Any) -> Any:
         raise SearchError(f"the unit of {value} cannot be converted to {unit}.") from None
 
 
-_HINT = "use RA DEC in degrees (308.027 38.350), with units (20h32m06.5s 38d21m00s), or a name such as J203206+382100"
+_HINT = (
+    "use RA DEC in degrees (308.027 38.350), with units (20h32m06.5s 38d21m00s), sexagesimal (20:32:06.5 +38:21:00), "
+    "or a name such as J203206+382100"
+)
 
 
 def position_of(words: Sequence[str]) -> tuple[float, float]:
@@ -163,9 +167,9 @@ def position_of(words: Sequence[str]) -> tuple[float, float]:
     Parameters
     ----------
     words
-        Right ascension and declination, in degrees or with units, also as one
-        word with a blank or a comma between them; or one name that contains
-        the coordinates. Other names are refused: no server is asked.
+        Right ascension and declination, in degrees, with units, or
+        sexagesimal with colons or blanks, also as one word with a blank or a
+        comma between them; or one name that contains the coordinates. Other names are refused: no server is asked.
 
     Returns
     -------
@@ -184,13 +188,20 @@ def position_of(words: Sequence[str]) -> tuple[float, float]:
         try:
             position = jparser.to_skycoord(text).icrs
         except ValueError:
-            words = text.replace(",", " ").split()
+            pass
         else:
             return float(position.ra.deg), float(position.dec.deg)
-    if len(words) == 2:
-        ra, dec = (degrees_of(word.strip(","), text) for word in words)
+    parts = text.replace(",", " ").split()
+    if len(parts) == 6:
+        # Hours, minutes, seconds, and degrees, minutes, seconds.
+        parts = [" ".join(parts[:3]), " ".join(parts[3:])]
+    if len(parts) == 2:
+        ra, dec = (
+            sexagesimal(part) * degrees if is_sexagesimal(part) else degrees_of(part, text)
+            for part, degrees in zip(parts, (15.0, 1.0), strict=True)
+        )
         return ra, dec
-    what = "name that contains its coordinates" if len(words) == 1 else "position"
+    what = "name that contains its coordinates" if len(parts) == 1 else "position"
     raise SearchError(f"{text!r} is not a {what}: {_HINT}.")
 
 
@@ -215,12 +226,14 @@ def degrees_of(word: str, whole: str | None = None) -> float:
         If the word is not an angle.
     """
     try:
-        degrees = float(word)
+        degrees = number_of_text(word)
     except ValueError:
         from astropy.coordinates import Angle
 
         try:
-            degrees = float(Angle(word).deg)
+            # Not a number, or infinite: refused below.
+            is_special = word.strip().lower().lstrip("+-") in ("nan", "inf", "infinity")
+            degrees = math.nan if is_special else float(Angle(word).deg)
         except Exception:
             # The parser of astropy raises errors of many kinds.
             if whole is None:

@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
-__all__ = ["CatalogProblem", "Registration", "check_catalog", "check_catalog_name", "read_catalog", "register_catalog"]
+__all__ = [
+    "CatalogProblem",
+    "Coverage",
+    "Motion",
+    "Registration",
+    "check_catalog",
+    "check_catalog_name",
+    "coverage_of",
+    "read_catalog",
+    "register_catalog",
+    "similar_names",
+]
 
-from .checking import CatalogProblem, check_catalog, check_catalog_name
-from .files import read_catalog
+from .checking import CatalogProblem, check_catalog, check_catalog_name, similar_names
+from .columns import Motion, read_catalog
+from .coverage import Coverage, coverage_of
 from .registering import Registration, register_catalog

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+import unicodedata
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -101,6 +102,28 @@ def check_catalog(table: Table) -> list[CatalogProblem]:
     return sorted(problems, key=lambda problem: problem.row)
 
 
+def similar_names(table: Table) -> list[str]:
+    """Return the groups of names that differ only in case or Unicode normal form.
+
+    They are different targets, but look the same in a list, and have the same
+    files where file systems do not distinguish them.
+
+    Parameters
+    ----------
+    table
+        As `read_catalog` returns it.
+
+    Returns
+    -------
+    groups
+        Such as ``"b Per, B Per"``, in the order of the rows.
+    """
+    groups: dict[str, dict[str, None]] = {}
+    for name in np.asarray(table["name"], dtype=str).tolist():
+        groups.setdefault(unicodedata.normalize("NFC", name.casefold()), {})[name] = None
+    return [", ".join(names) for names in groups.values() if len(names) > 1]
+
+
 def _of_name(name: str) -> list[str]:
     if not name:
         return ["the name is empty"]
@@ -132,7 +155,8 @@ def _of_motions(table: Table) -> list[CatalogProblem]:
     pmra, pmdec, epoch = (np.asarray(table[name], dtype=float) for name in ("pmra", "pmdec", "ref_epoch"))
     moves = ~(np.isnan(pmra) & np.isnan(pmdec))
     half = moves & ~(np.isfinite(pmra) & np.isfinite(pmdec))
-    dateless = moves & ~half & ~((epoch > 1800) & (epoch < 2200))
+    # What does not move needs no epoch.
+    dateless = moves & ~half & ~((epoch > 1800) & (epoch < 2200)) & ~((pmra == 0) & (pmdec == 0))
     fast = moves & ~half & (np.hypot(pmra, pmdec) > LARGEST_MOTION)
     return [
         *(

@@ -1,10 +1,13 @@
-"""Catalogues of targets in files: formats, columns and units."""
+"""Tables of the files of catalogues: formats, and types that parquet can store."""
 
 from __future__ import annotations
 
+import codecs
 import csv
-import dataclasses
+import gzip
+import io
 import re
+import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,17 +15,20 @@ import numpy as np
 from lsst.resources import ResourcePath
 
 from spherex.errors import CatalogError, first_line
+from spherex.numbers import is_number
 from spherex.votables import open_votable
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from astropy.table import Table
-    from numpy.typing import NDArray
 
-    _Reader = Callable[[str, Collection[str]], Table]
+    _Reader = Callable[[str, Collection[str]], tuple[Table, bool]]
 
 
-_OTHER_CSV = re.compile(r"^#|[;\t|]")
+_SEPARATORS = (",", ";", "\t")
+"""Separators of columns; without one of them columns are separated by blanks."""
+
+_GZIP = b"\x1f\x8b"
 
 
 def read_table(location: str, texts: Collection[str]) -> tuple[Table, bool]:
@@ -39,7 +45,8 @@ def read_table(location: str, texts: Collection[str]) -> tuple[Table, bool]:
     Returns
     -------
     table
-        Columns that parquet can store, with texts as `str`.
+        Columns that parquet can store, with texts as `str`. Coordinates are
+        two columns, in degrees, ICRS: ``<name>.ra`` and ``<name>.dec``.
     is_typed
         Whether the format has types of columns.
 
@@ -49,21 +56,25 @@ def read_table(location: str, texts: Collection[str]) -> tuple[Table, bool]:
         If the table cannot be read, or parquet cannot store a column.
     """
     from astropy.table import represent_mixins_as_columns
+    from astropy.units import UnitsWarning
 
     try:
         uri = ResourcePath(location, forceAbsolute=True, forceDirectory=False)
         extension = uri.getExtension().lower()
     except Exception as error:
         raise CatalogError(f"{location} is not a path or URI of a file: {first_line(error)}.") from None
-    if extension not in EXTENSIONS:
+    if extension.removesuffix(".gz") not in EXTENSIONS:
         raise CatalogError(
             f"{location} does not have the extension of a catalogue; there are readers for "
-            f"{', '.join(sorted(EXTENSIONS))}."
+            f"{', '.join(sorted(EXTENSIONS))}, also with .gz."
         )
-    name, read = EXTENSIONS[extension]
+    name, read = EXTENSIONS[extension.removesuffix(".gz")]
     try:
-        with uri.as_local() as local:
-            table = represent_mixins_as_columns(read(local.ospath, texts))
+        with uri.as_local() as local, warnings.catch_warnings():
+            # A unit that is needed is checked where it is used.
+            warnings.simplefilter("ignore", UnitsWarning)
+            table, is_typed = read(local.ospath, texts)
+        table = represent_mixins_as_columns(_in_icrs(table))
         table.convert_bytestring_to_unicode()
     except FileNotFoundError:
         raise CatalogError(f"there is no file {location}.") from None
@@ -72,25 +83,39 @@ def read_table(location: str, texts: Collection[str]) -> tuple[Table, bool]:
         raise CatalogError(f"{location} cannot be read as {name}: {first_line(error)}.") from None
     for column in table.colnames:
         _make_storable(table, column, location)
-    return table, read is not _read_csv
+    return table, is_typed
 
 
-def _astropy(form: str) -> _Reader:
-    def read(path: str, texts: Collection[str]) -> Table:
-        from astropy.table import Table
+def _in_icrs(table: Table) -> Table:
+    """Convert columns of coordinates to right ascension and declination, ICRS."""
+    from astropy.coordinates import SkyCoord
 
-        return Table.read(path, format=form)
+    for name in table.colnames:
+        if isinstance(table[name], SkyCoord):
+            position = table[name].icrs
+            table[name] = SkyCoord(position.ra, position.dec)
+    return table
 
-    return read
 
-
-def _read_votable(path: str, texts: Collection[str]) -> Table:
+def _read_ecsv(path: str, texts: Collection[str]) -> tuple[Table, bool]:
     from astropy.table import Table
 
-    return Table.read(open_votable(path), format="votable")
+    return Table.read(path, format="ascii.ecsv"), True
 
 
-def _read_fits(path: str, texts: Collection[str]) -> Table:
+def _read_ipac(path: str, texts: Collection[str]) -> tuple[Table, bool]:
+    from astropy.table import Table
+
+    return Table.read(path, format="ascii.ipac", guess=False), True
+
+
+def _read_votable(path: str, texts: Collection[str]) -> tuple[Table, bool]:
+    from astropy.table import Table
+
+    return Table.read(open_votable(path), format="votable"), True
+
+
+def _read_fits(path: str, texts: Collection[str]) -> tuple[Table, bool]:
     from astropy.io import fits
     from astropy.table import Table
 
@@ -103,45 +128,99 @@ def _read_fits(path: str, texts: Collection[str]) -> Table:
     if len(found) != 1:
         names = f"{len(found)} tables (HDU {', '.join(found.values())})" if found else "no table"
         raise ValueError(f"it contains {names}: write the one with the targets to a file of its own")
-    return Table.read(path, format="fits", hdu=next(iter(found)))
+    return Table.read(path, format="fits", hdu=next(iter(found))), True
 
 
-def _read_csv(path: str, texts: Collection[str]) -> Table:
+def _read_text(path: str, texts: Collection[str]) -> tuple[Table, bool]:
+    """Read a text table: columns separated by commas, semicolons, tabs or blanks, or ECSV or IPAC by its beginning."""
+    from astropy.table import Table
+
+    with open(path, "rb") as file:
+        content = file.read()
+    if content.startswith(_GZIP):
+        content = gzip.decompress(content)
+    if content.startswith(b"# %ECSV"):
+        return _read_ecsv(path, texts)
+    if content.startswith((b"|", b"\\")):
+        return _read_ipac(path, texts)
+    try:
+        content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"line {line} is not UTF-8 (byte 0x{content[error.start]:02x}): convert the file, such as by "
+            "iconv -f latin1 -t utf-8"
+        ) from None
+    content = _from_header(content.removeprefix(codecs.BOM_UTF8))
+    first = content.partition(b"\n")[0].decode()
+    separator = max(_SEPARATORS, key=lambda one: len(_fields(first, one)))
+    if len(_fields(first, separator)) == 1 and len(first.split()) > 1:
+        columns = _columns_of_blanks(content.decode())
+    else:
+        columns = _columns_of_csv(content, separator)
+    table = Table()
+    for name, column in columns:
+        key = free_name(name.strip(), table.colnames)
+        # Column by column, because texts take several times the memory of numbers.
+        table[key] = column if key.lower() in texts else numbers_if_all_are(column)
+    return table, False
+
+
+def _from_header(content: bytes) -> bytes:
+    """Return a text table without the comments before its names of columns.
+
+    The names may be the last comment, in front of a first line with numbers.
+    """
+    comment = b""
+    while content.startswith((b"#", b"\n", b"\r")):
+        line, _, content = content.partition(b"\n")
+        comment = line.strip() or comment
+    first = content.partition(b"\n")[0].decode()
+    if not first.strip():
+        raise ValueError("it is empty")
+    for separator in (*_SEPARATORS, None):
+        names = _fields(comment.decode().lstrip("#"), separator)
+        fields = _fields(first, separator)
+        if len(names) == len(fields) > 1 and any(map(is_number, fields)) and not any(map(is_number, names)):
+            return comment.lstrip(b"#").lstrip() + b"\n" + content
+    return content
+
+
+def _fields(line: str, separator: str | None) -> list[str]:
+    return line.split() if separator is None else next(csv.reader([line], delimiter=separator), [])
+
+
+def _columns_of_csv(content: bytes, separator: str) -> Iterator[tuple[str, Any]]:
     # Format pyarrow.csv of astropy 8.0 takes 0.1 s for 100,000 rows of ten columns, this 0.6 s. But it reads 007 as 7,
     # identifiers of 20 digits as floating point numbers, and one of two columns with the same name. To read all
     # columns as texts, and convert them as here, it takes the same 0.6 s.
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.csv as pv
-    from astropy.table import Column, MaskedColumn, Table
+    from astropy.table import Column, MaskedColumn
 
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        header = next((row for row in csv.reader(file) if row), None)
-    if header is None:
-        raise ValueError("it is empty")
-    if len(header) == 1 and (other := _OTHER_CSV.search(header[0])):
-        raise ValueError(
-            "its first line is a comment, which is not CSV"
-            if other[0] == "#"
-            else f"its columns are separated by {other[0]!r}, not by commas"
-        )
+    header = next(csv.reader(io.StringIO(content.decode(), newline=""), delimiter=separator))
     read = pv.read_csv(
-        path,
-        parse_options=pv.ParseOptions(newlines_in_values=True),
+        pa.BufferReader(content),
+        parse_options=pv.ParseOptions(delimiter=separator, newlines_in_values=True),
         convert_options=pv.ConvertOptions(column_types=dict.fromkeys(header, pa.string())),
     )
-    table = Table()
     for name, column in zip(header, read.columns, strict=True):
         values = pc.fill_null(pc.utf8_trim_whitespace(column.cast(pa.string())), "").to_numpy(zero_copy_only=False)
         values, mask = values.astype(str), values == ""
-        made = MaskedColumn(values, mask=mask) if mask.any() else Column(values)
-        key = free_name(name.strip(), table.colnames)
-        # Column by column, because texts take several times the memory of numbers.
-        table[key] = made if key.lower() in texts else numbers_if_all_are(made)
-    return table
+        yield name, MaskedColumn(values, mask=mask) if mask.any() else Column(values)
 
 
-def _read_parquet(path: str, texts: Collection[str]) -> Table:
+def _columns_of_blanks(content: str) -> Iterator[tuple[str, Any]]:
+    from astropy.io import ascii
+
+    texts = {"*": [ascii.convert_numpy(str)]}
+    empty = [("", "")]
+    table = ascii.read(content, format="basic", guess=False, fast_reader=False, converters=texts, fill_values=empty)
+    return ((name, table[name]) for name in table.colnames)
+
+
+def _read_parquet(path: str, texts: Collection[str]) -> tuple[Table, bool]:
     import pyarrow.parquet as pq
     from lsst.daf.butler.formatters.parquet import arrow_to_astropy
 
@@ -153,7 +232,7 @@ def _read_parquet(path: str, texts: Collection[str]) -> Table:
             raise ValueError(f"column {field.name} has values of type {field.type}: remove it")
         if kind != field.type:
             table = table.set_column(index, field.with_type(kind), table.column(index).cast(kind))
-    return arrow_to_astropy(table)
+    return arrow_to_astropy(table), True
 
 
 def _storable_kind(kind: pa.DataType) -> pa.DataType | None:
@@ -172,7 +251,7 @@ def _storable_kind(kind: pa.DataType) -> pa.DataType | None:
     return kind if is_simple or is_array else None
 
 
-_IDENTIFIER = re.compile(r"[+-]?0\d+|.*_.*")
+_IDENTIFIER = re.compile(r"[+-]?0\d+|.*[^ -^`-~].*")
 """Texts that Python converts to numbers, but from which other texts would come back."""
 
 
@@ -249,8 +328,11 @@ def _make_storable(table: Table, name: str, location: str) -> None:
 
 
 EXTENSIONS: Mapping[str, tuple[str, _Reader]] = {
-    ".ecsv": ("ECSV", _astropy("ascii.ecsv")),
-    ".csv": ("CSV", _read_csv),
+    ".ecsv": ("ECSV", _read_ecsv),
+    ".csv": ("CSV", _read_text),
+    ".tsv": ("a text table", _read_text),
+    ".txt": ("a text table", _read_text),
+    ".tbl": ("an IPAC table", _read_ipac),
     ".fits": ("FITS", _read_fits),
     ".fit": ("FITS", _read_fits),
     ".xml": ("VOTable", _read_votable),
@@ -260,170 +342,3 @@ EXTENSIONS: Mapping[str, tuple[str, _Reader]] = {
     ".parq": ("parquet", _read_parquet),
 }
 """Formats and their readers, by extension."""
-
-
-_MOST_EXAMPLES = 5
-
-
-@dataclasses.dataclass(frozen=True)
-class _Column:
-    """A column of targets, with its usual names in catalogues."""
-
-    names: tuple[str, ...]
-    unit: str | None
-    is_required: bool
-
-
-COLUMNS: Mapping[str, _Column] = {
-    "name": _Column(("name", "target", "target_name", "main_id", "source_id", "designation", "id"), None, True),
-    "ra": _Column(("ra", "raj2000", "ra_icrs", "raicrs", "_raj2000"), "deg", True),
-    "dec": _Column(("dec", "dej2000", "decj2000", "de_icrs", "deicrs", "_dej2000"), "deg", True),
-    "pmra": _Column(("pmra", "pm_ra", "pm_ra_cosdec", "pmra_cosdec"), "mas / yr", False),
-    "pmdec": _Column(("pmdec", "pm_dec", "pmde"), "mas / yr", False),
-    "ref_epoch": _Column(("ref_epoch", "epoch", "refepoch"), None, False),
-}
-"""Columns of a catalogue of targets, with the units of columns without a unit."""
-
-
-def read_catalog(location: str, chosen: Mapping[str, str] | None = None) -> Table:
-    """Read a catalogue, with our names and units of columns.
-
-    Parameters
-    ----------
-    location
-        Path or URI of an ECSV, CSV, FITS, VOTable or parquet file.
-    chosen
-        Names of columns in the file, by our names. The default is the usual
-        names, in upper or lower case.
-
-    Returns
-    -------
-    table
-        Columns name (text), ra, dec (deg), and pmra (on the sky), pmdec
-        (mas/yr) and ref_epoch (Julian year) if the file contains all three;
-        then all others. A number is added to other columns with one of our
-        names. Masked values become NaN, or an empty name.
-
-    Raises
-    ------
-    CatalogError
-        If the file cannot be read, or a column is missing or cannot be used.
-    """
-    from astropy.table import Column, Table
-
-    chosen = chosen or {}
-    table, is_typed = read_table(
-        location, {name.lower() for name in (chosen.get("name"), *COLUMNS["name"].names) if name}
-    )
-    if not len(table):
-        raise CatalogError(f"{location} has no rows.")
-    found = {name: _find(table, name, chosen.get(name), location) for name in COLUMNS}
-    _check_motion(found, chosen, location)
-    used = {name: column for name, column in found.items() if column is not None}
-    if found["pmra"] is None:
-        used.pop("ref_epoch", None)
-    for name, column in used.items():
-        if other := next((key for key in used if key != name and used[key] == column), None):
-            raise CatalogError(f"{location}: column {column} cannot be {name} and {other}.")
-        if table[column].ndim > 1:
-            raise CatalogError(f"{location}: column {column} for {name} has more than one value in a row.")
-    values = {
-        name: _texts(table[column], location) if name == "name" else _numbers(table[column], name, location)
-        for name, column in used.items()
-    }
-    renamed = Table(meta={})
-    for name, array in values.items():
-        renamed[name] = Column(array, unit=COLUMNS[name].unit)
-    for name in table.colnames:
-        if name not in used.values():
-            key = free_name(name, renamed.colnames)
-            renamed[key] = table[name] if is_typed else numbers_if_all_are(table[name])
-    return renamed
-
-
-def _check_motion(found: Mapping[str, str | None], chosen: Mapping[str, str], location: str) -> None:
-    has = [name for name in ("pmra", "pmdec", "ref_epoch") if found[name] is not None]
-    if not has or len(has) == 3 or (has == ["ref_epoch"] and "ref_epoch" not in chosen):
-        return
-    missing = [name for name in ("pmra", "pmdec", "ref_epoch") if found[name] is None]
-    raise CatalogError(
-        f"{location} has {' and '.join(has)}, but not {' and '.join(missing)}: proper motions need pmra, pmdec and "
-        "ref_epoch. Choose the columns with --pmra-column, --pmdec-column and --ref-epoch-column, or rename "
-        "columns that are not motions."
-    )
-
-
-def _find(table: Table, name: str, chosen: str | None, location: str) -> str | None:
-    if chosen is not None:
-        if chosen not in table.colnames:
-            raise CatalogError(f"{location} has no column {chosen}; it has {', '.join(table.colnames)}.")
-        return chosen
-    # A column in the case of this list comes before others.
-    by_name = {column.lower(): column for column in reversed(table.colnames)}
-    by_name |= {column: column for column in table.colnames}
-    found = next((by_name[usual] for usual in COLUMNS[name].names if usual in by_name), None)
-    if found is None and COLUMNS[name].is_required:
-        raise CatalogError(
-            f"{location} has no column {name} (also known: {', '.join(COLUMNS[name].names[1:])}); choose one of "
-            f"{', '.join(table.colnames)} with --{name}-column."
-        )
-    return found
-
-
-def _texts(column: Any, location: str) -> NDArray[np.str_]:
-    if column.dtype.kind not in "Uiu":
-        raise CatalogError(
-            f"{location}: column {column.info.name} for name has values of type {column.dtype.name}: names are "
-            "texts or whole numbers."
-        )
-    values = np.ma.asarray(column)
-    texts = np.array([str(value).strip() for value in np.ma.getdata(values).tolist()])
-    texts[np.ma.getmaskarray(values)] = ""
-    return texts
-
-
-def _numbers(column: Any, name: str, location: str) -> NDArray[np.float64]:
-    from astropy import units
-
-    wanted, kind = COLUMNS[name].unit, column.dtype.kind
-    if kind == "U":
-        numbers = np.array(list(_parsed(column, name, location)))
-    elif kind in "fiu":
-        numbers = np.ma.filled(np.ma.asarray(column).astype(np.float64), np.nan)
-    else:
-        raise CatalogError(
-            f"{location}: column {column.info.name} for {name} has values of type {column.dtype.name}, which are "
-            "not numbers."
-        )
-    given = getattr(column, "unit", None)
-    if wanted is None or given is None or given == "":
-        return numbers
-    try:
-        return units.Quantity(numbers, given).to_value(wanted)
-    except (TypeError, ValueError, units.UnitConversionError):
-        raise CatalogError(
-            f"{location}: column {column.info.name} for {name} is in {given}, which astropy does not convert to "
-            f"{wanted}."
-        ) from None
-
-
-def _parsed(column: Any, name: str, location: str) -> Iterator[float]:
-    """Yield the numbers of texts; NaN for empty and masked ones."""
-    values = np.ma.asarray(column)
-    bad = []
-    texts = zip(np.ma.getdata(values).tolist(), np.ma.getmaskarray(values).tolist(), strict=True)
-    for row, (text, is_masked) in enumerate(texts, start=1):
-        number = np.nan
-        if not is_masked and text.strip():
-            try:
-                number = float(text)
-            except ValueError:
-                bad.append(f"row {row} ({text[:30]})")
-        yield number
-    if bad:
-        more = f" and {len(bad) - _MOST_EXAMPLES} more" if len(bad) > _MOST_EXAMPLES else ""
-        raise CatalogError(
-            f"{location}: column {column.info.name} for {name} has values that are not decimal numbers in "
-            f"{', '.join(bad[:_MOST_EXAMPLES])}{more}; choose another with --{name.replace('_', '-')}-column, or write "
-            "numbers."
-        )

@@ -6,10 +6,11 @@ import contextlib
 from collections.abc import Iterator
 
 import click
+import numpy as np
 import sqlalchemy.exc
 
 from spherex.detectors import catalog_collection
-from spherex.errors import CatalogError, first_line
+from spherex.errors import CatalogError, counted, first_line
 from spherex.repository import explain, open_repository
 
 from . import user_errors
@@ -20,7 +21,15 @@ _FIELDS = {"catalog": frozenset({"desc"}), "target": frozenset({"ra", "dec", "re
 
 @user_errors()
 def register_targets(
-    repo: str, catalog_name: str, file: str, update: bool, dry_run: bool, **columns: str | None
+    repo: str,
+    catalog_name: str,
+    file: str,
+    ref_epoch: float | None,
+    no_motion: bool,
+    skip_bad_rows: bool,
+    update: bool,
+    dry_run: bool,
+    **columns: str | None,
 ) -> bool:
     """Register the rows of a file as targets.
 
@@ -32,6 +41,12 @@ def register_targets(
         Name of the catalogue.
     file
         Path or URI of the table.
+    ref_epoch
+        Julian year of all positions; `None` for the column of the file.
+    no_motion
+        Use the positions without proper motions.
+    skip_bad_rows
+        Leave out the rows that cannot be targets.
     update
         Whether an existing catalogue may change.
     dry_run
@@ -45,25 +60,50 @@ def register_targets(
     bool
         Whether the targets are registered, or would be.
     """
-    from spherex.targets import check_catalog, check_catalog_name, read_catalog, register_catalog
+    from spherex.targets import (
+        CatalogProblem,
+        Motion,
+        check_catalog,
+        check_catalog_name,
+        coverage_of,
+        read_catalog,
+        register_catalog,
+        similar_names,
+    )
 
     try:
         check_catalog_name(catalog_name)
     except CatalogError as error:
         raise click.BadParameter(str(error), param_hint="CATALOG_NAME") from None
     chosen = {name.removesuffix("_column"): column for name, column in columns.items() if column is not None}
-    table = read_catalog(file, chosen)
-    problems = check_catalog(table)
+    motion = Motion(not no_motion, np.nan if ref_epoch is None else ref_epoch)
+    problems: list[CatalogProblem] = []
+    table = read_catalog(file, chosen, motion, problems)
+    unread = {problem.row for problem in problems}
+    problems += [problem for problem in check_catalog(table) if problem.row not in unread]
+    problems.sort(key=lambda problem: problem.row)
     for problem in problems[:_MOST_PROBLEMS]:
         click.echo(f"{file}, {problem}", err=True)
     if problems:
-        rows = len({problem.row for problem in problems})
+        bad = sorted({problem.row - 1 for problem in problems})
         if len(problems) > _MOST_PROBLEMS:
             click.echo(f"... and {len(problems) - _MOST_PROBLEMS} more", err=True)
-        click.echo(f"{rows} of {len(table)} rows cannot be targets; nothing is registered.", err=True)
-        return False
+        is_nothing_left = not skip_bad_rows or len(bad) == len(table)
+        end = "nothing is registered" if is_nothing_left else "they are skipped"
+        click.echo(f"{len(bad)} of {len(table)} rows cannot be targets; {end}.", err=True)
+        if is_nothing_left:
+            return False
+        table.remove_rows(bad)
+    similar = similar_names(table)
+    for names in similar[:_MOST_PROBLEMS]:
+        click.echo(f"{file}: names that differ only in case or Unicode normal form: {names}", err=True)
+    if len(similar) > _MOST_PROBLEMS:
+        click.echo(f"... and {counted(len(similar) - _MOST_PROBLEMS, 'more group')} of such names", err=True)
     with open_repository(repo, writeable=not dry_run, fields=_FIELDS) as butler, _catalog_errors(repo):
         done = register_catalog(butler, catalog_name, table, file, update=update, dry_run=dry_run)
+        coverage = coverage_of(butler, table)
+    if coverage is not None and coverage.outside:
+        click.echo(f"{file}: {coverage}", err=True)
     if done.is_nothing:
         click.echo(f"Nothing to do: catalogue {catalog_name} is as in the file, with {done.same} targets.")
         return True

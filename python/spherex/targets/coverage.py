@@ -1,0 +1,102 @@
+"""Targets that no image of the repository has."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+    from lsst.daf.butler import Butler
+
+
+MOST_REGIONS = 50_000
+"""Regions of images that are read at most: 3 s."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Coverage:
+    """How many targets of a catalogue are in images.
+
+    Parameters
+    ----------
+    targets
+        Number of targets.
+    outside
+        Number of targets that are in no image.
+    is_exact
+        Whether all images near the targets were compared. Otherwise
+        ``outside`` counts only targets far from all images.
+    """
+
+    targets: int
+    outside: int
+    is_exact: bool
+
+    def __str__(self) -> str:
+        least = "" if self.is_exact else "at least "
+        return f"{least}{self.outside} of {self.targets} targets are in no image of the repository."
+
+
+def coverage_of(butler: Butler, table: Table, most: int = MOST_REGIONS) -> Coverage | None:
+    """Count the targets that are in the region of no image.
+
+    Parameters
+    ----------
+    butler
+        The repository.
+    table
+        Columns ra and dec (deg). Proper motions are not applied: edges of
+        images are known to an arcmin.
+    most
+        Number of regions that are read at most.
+
+    Returns
+    -------
+    coverage
+        `None` if the repository has no images.
+    """
+    from lsst.sphgeom import LonLat, UnitVector3d
+
+    common = butler.dimensions.commonSkyPix
+    with butler.query() as query:
+        # Quick at any number of images: the database keeps the overlaps.
+        found = query.join_dimensions(["exposure", "detector", common.name]).data_ids([common.name])
+        with_images = np.array([data_id[common.name] for data_id in found], np.int64)
+    if not len(with_images):
+        return None
+    ra, dec = (np.radians(np.asarray(table[name], dtype=float)) for name in ("ra", "dec"))
+    x, y, z = np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)
+    pixels = np.array(
+        [
+            common.pixelization.index(UnitVector3d(LonLat.fromRadians(*place)))
+            for place in zip(ra.tolist(), dec.tolist(), strict=True)
+        ],
+        np.int64,
+    )
+    is_outside = np.ones(len(table), bool)
+    near = np.flatnonzero(np.isin(pixels, with_images))
+    with butler.query() as query:
+        wanted = np.unique(pixels[near]).tolist()
+        if len(wanted) < len(with_images):
+            query = query.where(f"{common.name} IN (wanted)", bind={"wanted": wanted})
+        records = query.join_dimensions(["exposure", "detector"]).dimension_records("exposure_detector_region")
+        is_exact = len(near) == 0 or records.count(exact=False) <= most
+        if not is_exact:
+            is_outside[near] = False
+        elif len(near):
+            rows = near[np.argsort(dec[near])]
+            latitudes = dec[rows]
+            for record in records:
+                if record.region is None:
+                    continue
+                band = record.region.getBoundingBox().getLat()
+                limits = band.getA().asRadians(), band.getB().asRadians()
+                here = rows[slice(*np.searchsorted(latitudes, limits))]
+                here = here[is_outside[here]]
+                if len(here):
+                    is_inside = record.region.contains(x[here], y[here], z[here])
+                    is_outside[here[is_inside]] = False
+    return Coverage(len(table), int(np.count_nonzero(is_outside)), is_exact)
