@@ -183,12 +183,24 @@ class BatchWriter:
         Exception
             Raised by the Butler, with nothing ingested.
         """
-        records, batch, failures = self._plan(files)
-        if failures and self._options.fail_fast:
-            return self._write_before(files, failures, trial)
         report = IngestReport(dry_run=self._options.dry_run)
+        # Dataset types and collections cannot be registered in a transaction.
+        offers = [offer for file in files for offer in (file.description, file.description.derived) if offer]
+        for key in {(offer.dataset.kind, offer.dataset.run): offer.dataset for offer in offers}.values():
+            self._registrar.register(key)
+        with contextlib.suppress(_TrialOver), self._butler.transaction():
+            self._wait_for_others()
+            records, batch, failures = self._plan(files)
+            is_over = bool(failures) and self._options.fail_fast
+            if not is_over:
+                self._write_all(records, batch, report, trial)
+        if is_over:
+            return self._write_before(files, failures, trial)
         _add_failures(report, files, failures)
-        self._write_all(records, batch, report, trial)
+        if not trial:
+            for key in batch.derived:
+                self._derived_existing.add(key)
+                del self._derived_contents[key]
         report.ingested, report.existing = len(batch.new), len(batch.existing)
         report.remarks.update(batch.remarks)
         for file, _ in batch.new:
@@ -208,6 +220,18 @@ class BatchWriter:
         culprits = {number: reason for number, reason in failures.items() if files[number].group == group}
         _add_failures(report, files, culprits)
         return report
+
+    def _wait_for_others(self) -> None:
+        """Let no other ingest write to the repository until the end of the transaction.
+
+        What is compared with the repository must not change before it is
+        written. PostgreSQL locks the row that is replaced here, by itself;
+        SQLite locks the whole database when a transaction begins.
+        """
+        if not self._options.dry_run:
+            name = self._translator.instrument.getName()
+            for record in self._butler.query_dimension_records("instrument", instrument=name, explain=False):
+                self._butler.registry.insertDimensionData("instrument", record, replace=True)
 
     def _plan(self, files: Sequence[DescribedFile]) -> tuple[DimensionRecords, _Batch, dict[int, object]]:
         """Compare files with the repository and each other, and collect failures by number of the file."""
@@ -310,7 +334,8 @@ class BatchWriter:
     def _find_derived(self, offers: Iterable[DerivedDataset | None]) -> None:
         """Find the derived datasets that exist, by one query."""
         keys = {offer.dataset for offer in offers if offer is not None}
-        new = {key: self._registrar.ref(key) for key in keys if key not in self._derived_refs}
+        # Another ingest may have made those that did not exist.
+        new = {key: self._registrar.ref(key) for key in keys - self._derived_existing}
         self._derived_refs.update(new)
         existing = find_existing(self._butler, new.values())
         for key, ref in new.items():
@@ -339,31 +364,26 @@ class BatchWriter:
             yield self._butler.put(self._derived_contents[key], ref)
 
     def _write_all(self, records: DimensionRecords, batch: _Batch, report: IngestReport, trial: bool) -> None:
-        """Insert records and files in one transaction."""
-        with contextlib.suppress(_TrialOver), self._butler.transaction():
-            for element, new, changed in records.pending():
-                report.new_records += len(new)
-                report.changed_records.update({element: len(changed)} if changed else {})
-                if self._options.dry_run:
-                    continue
-                if new:
-                    self._butler.registry.insertDimensionData(element, *new)
-                if changed:
-                    self._butler.registry.insertDimensionData(element, *changed, replace=True)
-            if not self._options.dry_run:
-                self._store(batch, report)
-            # A dry run remembers what it would do: the trial must not count.
-            if not (self._options.dry_run and trial):
-                # Two copies of one file may both exist already.
-                existing = list(dict.fromkeys(ref for _, ref in batch.existing))
-                ingested = [ref for _, ref in batch.new]
-                report.notes += self._translator.finish_batch(self._butler, ingested, existing, self._options.dry_run)
-            if trial:
-                raise _TrialOver
-        if not trial:
-            for key in batch.derived:
-                self._derived_existing.add(key)
-                del self._derived_contents[key]
+        """Insert records and files, within a transaction."""
+        for element, new, changed in records.pending():
+            report.new_records += len(new)
+            report.changed_records.update({element: len(changed)} if changed else {})
+            if self._options.dry_run:
+                continue
+            if new:
+                self._butler.registry.insertDimensionData(element, *new)
+            if changed:
+                self._butler.registry.insertDimensionData(element, *changed, replace=True)
+        if not self._options.dry_run:
+            self._store(batch, report)
+        # A dry run remembers what it would do: the trial must not count.
+        if not (self._options.dry_run and trial):
+            # Two copies of one file may both exist already.
+            existing = list(dict.fromkeys(ref for _, ref in batch.existing))
+            ingested = [ref for _, ref in batch.new]
+            report.notes += self._translator.finish_batch(self._butler, ingested, existing, self._options.dry_run)
+        if trial:
+            raise _TrialOver
 
     def _store(self, batch: _Batch, report: IngestReport) -> None:
         """Ingest files, put derived datasets and record the extents of cutouts, within a transaction."""
