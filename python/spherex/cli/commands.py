@@ -384,7 +384,12 @@ def ingest_calibrations(**kwargs: Any) -> None:
     "--dataset-type",
     default=LEVEL2_TYPE,
     show_default=True,
-    help="Name of the dataset type that the files become. Another one keeps cutouts apart.",
+    help="Name of the dataset type that the files become.",
+)
+@click.option(
+    "--label",
+    help="Name of a field. Its images are in SPHEREx/level2/<label>, and in SPHEREx/level2 with all others. Cutouts "
+    "of one exposure and detector need different labels.",
 )
 @click.option(
     "--processing-run",
@@ -395,9 +400,10 @@ def ingest_calibrations(**kwargs: Any) -> None:
 def ingest_level2(**kwargs: Any) -> None:
     """Ingest Level 2 images of the SPHEREx archive, whole frames or cutouts.
 
-    Each processing run becomes a RUN collection SPHEREx/level2/<run>. The
-    collection SPHEREx/level2 finds the newest version of every image. Of
-    remote files the headers are read and nothing else.
+    Each processing run becomes a RUN collection SPHEREx/level2/<run>, or with
+    --label SPHEREx/level2/<label>/<run>. The collection SPHEREx/level2 finds
+    the newest version of every image. Of remote files the headers are read and
+    nothing else.
 
     The command can be repeated at any time, for instance after an
     interruption. Existing datasets do not change.

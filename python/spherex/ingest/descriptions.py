@@ -291,7 +291,7 @@ class FileTranslator(abc.ABC):
     """Option that names the run; None if the files determine it."""
 
     chain: ClassVar[str | None] = None
-    """CHAINED collection that lists the runs, the newest first."""
+    """CHAINED collection that lists all runs, the newest first. Their names begin with its name and a slash."""
 
     tolerances: ClassVar[Tolerances] = Tolerances()
 
@@ -416,6 +416,36 @@ class FileTranslator(abc.ABC):
             None for a collection that is not such a run.
         """
         return None
+
+    def order_of(self, collection: str) -> Any:
+        """Return a key that sorts the runs in a chain from the last to the first one.
+
+        Parameters
+        ----------
+        collection
+            Name of a collection.
+
+        Returns
+        -------
+        key
+            None for a collection that is not such a run.
+        """
+        return self.age_of(collection)
+
+    def chains_of(self, collection: str) -> tuple[str, ...]:
+        """Return the CHAINED collections that list a run.
+
+        Parameters
+        ----------
+        collection
+            Name of a collection.
+
+        Returns
+        -------
+        tuple [ str ]
+            Empty for a collection that is not such a run.
+        """
+        return () if self.chain is None or self.age_of(collection) is None else (self.chain,)
 
     def start(self, butler: Butler, dry_run: bool) -> None:  # noqa: B027, not every kind needs it
         """Prepare the repository before the first file.

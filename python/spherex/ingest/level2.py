@@ -16,12 +16,21 @@ from lsst.daf.butler import Timespan
 
 from spherex.archive import CalibrationName, Level2Name, ObservationId, ProcessingRun, calibration_references
 from spherex.detectors import DETECTOR_IDS, FRAME_SHAPE, FRAME_SIDE, LEVEL2_COLLECTION, WAVELENGTH_TYPE
-from spherex.errors import ArchiveNameError, DescriptionError, HeaderError, ProductError, first_line
+from spherex.errors import (
+    ArchiveNameError,
+    CatalogError,
+    DescriptionError,
+    HeaderError,
+    IngestError,
+    ProductError,
+    first_line,
+)
 from spherex.fits import FLAGS, IMAGE, VARIANCE, WCS_WAVE, check_layout, find_hdu, history_of, issue_digest, open_source
 from spherex.geometry import boresight_of, frame_corners, polygon_of
 from spherex.headers import detector_of, exposure_times, number_of, text_of, version_of
 from spherex.image import Box, frame_origin
 from spherex.instrument import SPHEREx
+from spherex.targets import check_catalog_name
 
 from .descriptions import (
     DatasetKey,
@@ -306,6 +315,9 @@ _STORAGE_CLASS = "SPHERExImage"
 _DIMENSIONS = ("instrument", "exposure", "detector")
 _WAVELENGTH_KIND = DatasetKind(WAVELENGTH_TYPE, ("instrument", "detector"), "AstropyHDUList")
 
+_LONGEST_LABEL = 24
+"""Names of collections have 64 characters: a label leaves 24 for the run."""
+
 _CUTOUT = f"cutout, smaller than the frame of {FRAME_SIDE} x {FRAME_SIDE} pixels"
 _PLANES = f"whole frame without {FLAGS} or {VARIANCE}, perhaps cut short"
 
@@ -319,6 +331,15 @@ class Level2Translator(FileTranslator):
         Name of the dataset type of the files.
     processing_run
         Run of files without a run in their names or directories.
+    label
+        Name of a field whose images become runs of their own; None for images
+        without a label.
+
+    Raises
+    ------
+    IngestError
+        Raised if the label cannot be part of the name of a collection, or is
+        that of a processing run.
     """
 
     instrument = SPHEREx
@@ -363,10 +384,15 @@ class Level2Translator(FileTranslator):
         "exposure_detector_region": frozenset({"region"}),
     }
 
-    def __init__(self, dataset_type: str, processing_run: ProcessingRun | None = None) -> None:
+    def __init__(
+        self, dataset_type: str, processing_run: ProcessingRun | None = None, label: str | None = None
+    ) -> None:
+        if label is not None:
+            _check_label(label)
         formatter = self.instrument().getRawFormatter({})
         self._kind = DatasetKind(dataset_type, _DIMENSIONS, _STORAGE_CLASS, formatter=formatter)
         self._processing_run = processing_run
+        self._parent = LEVEL2_COLLECTION if label is None else f"{LEVEL2_COLLECTION}/{label}"
         self._fruitless: set[DatasetKey] = set()
 
     def read(self, uri: str) -> FileStructure:
@@ -377,8 +403,29 @@ class Level2Translator(FileTranslator):
         return read_structure(uri, last=IMAGE)
 
     def age_of(self, collection: str) -> Any:
-        """Return a key that sorts processing runs; see `FileTranslator`."""
-        return age_of_run(collection, LEVEL2_COLLECTION)
+        """Return a key that sorts processing runs, with or without a label; see `FileTranslator`."""
+        return age_of_run(collection, _parent_of(collection))
+
+    def order_of(self, collection: str) -> Any:
+        """Return a key that sorts runs in the chains; see `FileTranslator`.
+
+        Of one processing run, the images without a label come first, then the
+        labels in the order of the alphabet.
+        """
+        age = self.age_of(collection)
+        label = _parent_of(collection).removeprefix(LEVEL2_COLLECTION)
+        return None if age is None else (age, (*[-ord(char) for char in label], 1))
+
+    def chains_of(self, collection: str) -> tuple[str, ...]:
+        """Return the chain of all runs, and that of the label; see `FileTranslator`."""
+        if self.age_of(collection) is None:
+            return ()
+        return tuple(dict.fromkeys((LEVEL2_COLLECTION, _parent_of(collection))))
+
+    @property
+    def distinguishing_option(self) -> str:
+        """Option that keeps cutouts of one exposure and detector apart; see `FileTranslator`."""
+        return "--label"
 
     def identify(self, uri: str) -> FileKey | None:
         """Return exposure, detector and run of a file by its name; see `FileTranslator`."""
@@ -401,7 +448,7 @@ class Level2Translator(FileTranslator):
 
     def _key(self, observation: ObservationId, detector: int, run: ProcessingRun) -> FileKey:
         exposure, name = observation.exposure, str(run)
-        collection = f"{LEVEL2_COLLECTION}/{name}"
+        collection = f"{self._parent}/{name}"
         dataset = DatasetKey(self._kind, collection, (self.instrument.name, exposure, detector))
         return FileKey(exposure, (detector, name), dataset)
 
@@ -410,8 +457,10 @@ class Level2Translator(FileTranslator):
         path = uri if is_path(uri) else urllib.parse.urlsplit(uri).path
         # The path of a file in a repository contains the collection.
         _, _, below = path.rpartition(f"/{LEVEL2_COLLECTION}/")
-        with contextlib.suppress(ArchiveNameError):
-            return ProcessingRun.parse(below.partition("/")[0])
+        for part in below.split("/")[:2]:
+            # The first one may be a label.
+            with contextlib.suppress(ArchiveNameError):
+                return ProcessingRun.parse(part)
         *_, directory, number = ["", "", *posixpath.dirname(path).split("/")]
         try:
             run = ProcessingRun.parse(directory)
@@ -535,6 +584,26 @@ class Level2Translator(FileTranslator):
         if table is None and is_cutout:
             self._fruitless.add(key)
         return table
+
+
+def _parent_of(collection: str) -> str:
+    """Return the chain that lists the runs of the same label as a run, by its name."""
+    parent = collection.rpartition("/")[0]
+    return parent if parent.rpartition("/")[0] == LEVEL2_COLLECTION else LEVEL2_COLLECTION
+
+
+def _check_label(label: str) -> None:
+    try:
+        check_catalog_name(label)
+    except CatalogError:
+        raise IngestError(
+            f"a label consists of letters, digits and . _ + - and begins with a letter or a digit: {label!r}."
+        ) from None
+    with contextlib.suppress(ArchiveNameError):
+        ProcessingRun.parse(label)
+        raise IngestError(f"{label!r} is the name of a processing run, and the label of a field must be another one.")
+    if len(label) > _LONGEST_LABEL:
+        raise IngestError(f"a label has at most {_LONGEST_LABEL} characters, {label!r} has {len(label)}.")
 
 
 def _image_of(structure: FileStructure) -> HDUInfo:

@@ -283,7 +283,7 @@ class FileReader:
             self._report.fail_file(
                 file.uri,
                 f"{other} is for the same dataset {file.description.dataset.values}; "
-                f"name only one of them, or separate them by --regex and {self._translator.type_option}",
+                f"name only one of them, or separate them by --regex and {self._translator.distinguishing_option}",
             )
 
 

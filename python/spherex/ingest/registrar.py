@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _TRIES = 10
 
 
-def link_run(butler: Butler, chain: str, run: str, age_of: Callable[[str], Any]) -> None:
+def link_run(butler: Butler, chain: str, run: str, order_of: Callable[[str], Any]) -> None:
     """Add a run to a chain; do nothing if it is already a member.
 
     A new run comes before the first older one. All other members keep their
@@ -42,7 +42,7 @@ def link_run(butler: Butler, chain: str, run: str, age_of: Callable[[str], Any])
         Name of the CHAINED collection, which is registered if it is missing.
     run
         Name of a registered run.
-    age_of
+    order_of
         Function that returns the key by which runs are sorted from the oldest
         to the newest; None for other collections, which keep their place.
 
@@ -60,7 +60,7 @@ def link_run(butler: Butler, chain: str, run: str, age_of: Callable[[str], Any])
         # loses nothing, because only the children before the new one are put
         # in front again, but the order may need another turn.
         for _ in range(_TRIES):
-            wanted = _with_run(age_of, [child for child in children if child != run], run)
+            wanted = _with_run(order_of, [child for child in children if child != run], run)
             if children == wanted:
                 return
             butler.collections.prepend_chain(chain, wanted[: wanted.index(run) + 1])
@@ -69,8 +69,8 @@ def link_run(butler: Butler, chain: str, run: str, age_of: Callable[[str], Any])
         raise IngestError(f"Collection {chain!r} cannot be changed: {explain(error)}.") from error
 
 
-def complete_chain(butler: Butler, chain: str, age_of: Callable[[str], Any]) -> None:
-    """Add the runs below the name of a chain that it lacks.
+def complete_chains(butler: Butler, translator: FileTranslator) -> None:
+    """Add the runs below the name of the translator's chain to the chains that lack them.
 
     Runs come into a repository without an ingest: by ``butler
     transfer-datasets``, or by a process that died before it linked its run.
@@ -79,22 +79,22 @@ def complete_chain(butler: Butler, chain: str, age_of: Callable[[str], Any]) -> 
     ----------
     butler
         The repository, writeable and not in a transaction.
-    chain
-        Name of the CHAINED collection, which is registered if it is missing.
-    age_of
-        Function that returns the key by which runs are sorted, see `link_run`.
-        Runs without a key are left out.
+    translator
+        Translator with the chains of each run, and their order.
 
     Raises
     ------
     IngestError
-        Raised if a collection of that name is not CHAINED, or the repository
+        Raised if a collection of such a name is not CHAINED, or the repository
         cannot be written.
     """
-    known = set(_children(butler, chain))
-    for run in butler.collections.query(f"{chain}/*", collection_types=CollectionType.RUN):
-        if run not in known and age_of(run) is not None:
-            link_run(butler, chain, run, age_of)
+    known: dict[str, set[str]] = {}
+    for run in butler.collections.query(f"{translator.chain}/*", collection_types=CollectionType.RUN):
+        for chain in translator.chains_of(run):
+            if chain not in known:
+                known[chain] = set(_children(butler, chain))
+            if run not in known[chain]:
+                link_run(butler, chain, run, translator.order_of)
 
 
 def _children(butler: Butler, name: str) -> list[str]:
@@ -110,10 +110,10 @@ def _children(butler: Butler, name: str) -> list[str]:
     return list(info.children)
 
 
-def _with_run(age_of: Callable[[str], Any], others: Sequence[str], run: str) -> list[str]:
+def _with_run(order_of: Callable[[str], Any], others: Sequence[str], run: str) -> list[str]:
     """Return the members of a chain with the run among them."""
-    age = age_of(run)
-    ages = {number: age_of(other) for number, other in enumerate(others)}
+    age = order_of(run)
+    ages = {number: order_of(other) for number, other in enumerate(others)}
     runs = [number for number, other_age in ages.items() if other_age is not None]
     older = [number for number in runs if ages[number] < age]
     place = older[0] if older else runs[-1] + 1 if runs else len(others)
@@ -267,6 +267,7 @@ class Registrar:
                 )
         if self._translator.chain is not None and not self._dry_run:
             if not self._runs:
-                complete_chain(self._butler, self._translator.chain, self._translator.age_of)
-            link_run(self._butler, self._translator.chain, run, self._translator.age_of)
+                complete_chains(self._butler, self._translator)
+            for chain in self._translator.chains_of(run):
+                link_run(self._butler, chain, run, self._translator.order_of)
         self._runs.add(run)

@@ -177,11 +177,19 @@ class GatherSpectraTask(pipeBase.PipelineTask):
         from spherex.spectra import OFF_FRAME, gather_spectrum
 
         rows, without = _ROWS.of(target, measurements)
+        if without:
+            self.log.warning(
+                "%s is outside of %d of %d images whose region contains it. If these are cutouts, and others of the "
+                "same exposures contain it, name the collection of its field as input (-i SPHEREx/level2/<label>).",
+                target,
+                len(without),
+                len(measurements),
+            )
         if not rows:
             raise pipeBase.NoWorkFound(
                 # The executor adds a full stop.
                 f"None of {len(measurements)} images whose region has {target} has a measurement of it: the target is "
-                "outside of their frames, or missing in the catalogue that they were measured with"
+                "outside of their frames or cutouts, or missing in the catalogue that they were measured with"
             )
         provenance = {
             "instruments": sorted({handle.dataId["instrument"] for handle in measurements}),

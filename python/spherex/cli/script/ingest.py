@@ -215,6 +215,7 @@ def ingest_level2(
     locations: Sequence[str],
     regex: str | None,
     dataset_type: str,
+    label: str | None,
     processing_run: str | None,
     processes: int,
     **choices: Any,
@@ -232,6 +233,8 @@ def ingest_level2(
         files.
     dataset_type
         Name of the dataset type.
+    label
+        Name of the field that the images are of.
     processing_run
         Run of files without a run in their names or directories.
     processes
@@ -248,5 +251,8 @@ def ingest_level2(
         run = None if processing_run is None else ProcessingRun.parse(processing_run)
     except ArchiveNameError as error:
         raise click.BadParameter(f"{error}.", param_hint="--processing-run") from None
-    translator = Level2Translator(dataset_type, run)
+    try:
+        translator = Level2Translator(dataset_type, run, label)
+    except IngestError as error:
+        raise click.BadParameter(str(error), param_hint="--label") from None
     return run_ingest(repo, translator, locations, regex or FITS_REGEX, threads=processes, **choices)
