@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,13 @@ from spherex.image import celestial_wcs
 from spherex.search import Criteria, FoundImages, find_images
 from spherex.search import pixels as pixels_module
 
-from .ingest_helpers import butler_command
+from .ingest_helpers import butler_command, ingest
 from .level2_helpers import SIDE, cards_of, exposure_of, ingest_level2, name_of, write_level2
 
 OLD_DIMENSIONS = Path(__file__).parent / "data" / "dimensions_1.yaml"
 ORIGIN = (700, 1400)
 SHAPE = (60, 60)
+SIMULATE = Path(__file__).parents[1] / "bin" / "spherex-simulate"
 
 
 def position(x: float, y: float, number: int = 0, detector: int = 1) -> tuple[float, float]:
@@ -206,6 +209,24 @@ def test_pixels_are_shown_as_well_as_they_are_known(repo_root: Path, tmp_path: P
     assert (table["xy_error"][0], table["xy_error"].unit) == (10.0, "pix")
     assert table["x"][0] == pytest.approx(730.04, abs=10)
     assert table["x"][0] != round(table["x"][0])
+
+
+def test_pixels_of_a_simulated_frame_are_those_of_its_array(repo_root: Path, tmp_path: Path) -> None:
+    options = ["--exposures", "1", "--shape", "64", "--quiet"]
+    subprocess.run([sys.executable, SIMULATE, tmp_path / "in", *options], check=True, capture_output=True)
+    assert ingest(repo_root, tmp_path / "in").code == 0
+    (path,) = (tmp_path / "in").glob("**/sim_exposure_*_array_3.fits")
+    wcs = celestial_wcs(fits.getheader(path, "IMAGE"))
+    assert wcs is not None
+    ra, dec = map(float, wcs.pixel_to_world_values(20.0, 50.0))
+    where = {"instrument": "simulator", "dataset_type": "rawexp", "collections": ("rawexpr",)}
+    with Butler.from_config(str(repo_root)) as butler:
+        for exact, error in ((False, 0.4), (True, 1e-3)):
+            table = find_images(butler, Criteria(ra, dec, **where, detectors=(3,)), exact=exact).table
+            assert (table["x"][0], table["y"][0]) == pytest.approx((20.0, 50.0), abs=error)
+            assert table["xy_error"][0] <= error
+            touching = Criteria(*map(float, wcs.pixel_to_world_values(20.0, 66.0)), **where, radius=0.5)
+            assert find_images(butler, touching, exact=exact).table["y"][0] == pytest.approx(66.0, abs=error)
 
 
 def test_pixels_with_the_distortions_of_another_image_are_known_to_half_a_pixel(

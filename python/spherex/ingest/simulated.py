@@ -88,6 +88,7 @@ class SimulatedTranslator(FileTranslator):
         "exposure": frozenset({"name", "group_name", "group_id", "timespan", *_NUMBERS, *_TEXTS}),
         "exposure_detector_region": frozenset({"region"}),
     }
+    optional_fields = {"exposure_detector_region": frozenset({"columns", "rows"})}
 
     def __init__(self, dataset_type: str, run: str, group: str | None = None, today: str | None = None) -> None:
         formatter = self.instrument().getRawFormatter({})
@@ -135,6 +136,8 @@ class SimulatedTranslator(FileTranslator):
         except ProductError as error:
             raise DescriptionError(f"{error}; fix it or leave the file out") from None
         unknown = [name for name, value in (("WCS", region), ("time", exposure.values["timespan"])) if value is None]
+        # The frame of a miniature telescope has the region of a real one, and fewer pixels.
+        rows, columns = (None, None) if region is None else hdu.image_shape
         place = RecordDescription(
             "exposure_detector_region",
             {
@@ -142,6 +145,8 @@ class SimulatedTranslator(FileTranslator):
                 "exposure": key.group,
                 "detector": key.member,
                 "region": region,
+                "columns": columns,
+                "rows": rows,
             },
         )
         return FileDescription(key.dataset, (exposure, place), tuple(unknown))

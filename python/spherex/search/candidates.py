@@ -32,6 +32,9 @@ In the samples of Quick Release 1 it is 7.8, because of the distortions of the
 optics, which are similar in all exposures.
 """
 
+_SIDES = ("exposure_detector_region.rows", "exposure_detector_region.columns")
+"""Fields with the shape of a frame that is not that of the mission; not in universe version 1."""
+
 _ENOUGH = 0.25
 """Radius of a circle that always contains the centre of a fine HEALPix pixel (deg)."""
 
@@ -187,6 +190,9 @@ def find_candidates(butler: Butler, criteria: Criteria, all_versions: bool) -> C
         raise SearchError(f"the regions of {criteria.dataset_type} are not frames of detectors: {error}.") from error
     ids = [row[f"{dataset_type.name}.dataset_id"] for row in rows]
     frames = np.full((len(rows), 2), FRAME_SHAPE)
+    if rows and _SIDES[0] in rows[0]:
+        sides = np.array([[row[side] or 0 for side in _SIDES] for row in rows], np.int64)
+        frames = np.where(sides > 0, sides, frames)
     whole = np.concatenate([np.zeros_like(frames), frames[:, ::-1]], axis=1)
     spans = [row["exposure.timespan"] for row in rows]
     times = [(0, 0) if span is None else span.nsec for span in spans]
@@ -247,12 +253,14 @@ def _extents(butler: Butler, query: Query, criteria: Criteria) -> dict[str, tupl
 def _rows(butler: Butler, query: Query, criteria: Criteria, all_versions: bool) -> list[dict[str, Any]]:
     """Return the images, the versions of each in the order of the collections."""
     name = criteria.dataset_type
+    known = butler.dimensions["exposure_detector_region"].schema.names
+    fields = {"region"} | {side.partition(".")[2] for side in _SIDES if side.partition(".")[2] in known}
     found = (
         query.join_dataset_search(name, criteria.collections)
         .where(criteria.where, instrument=criteria.instrument)
         .general(
             ["exposure", "detector"],
-            dimension_fields={"exposure": {"name", "timespan"}, "exposure_detector_region": {"region"}},
+            dimension_fields={"exposure": {"name", "timespan"}, "exposure_detector_region": fields},
             dataset_fields={name: {"dataset_id", "run", "collection"} if all_versions else {"dataset_id", "run"}},
             find_first=not all_versions,
         )

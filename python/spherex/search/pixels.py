@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from astropy.wcs import NoConvergence
 
+from spherex.detectors import FRAME_SIDE
 from spherex.errors import ProductError, first_line, without_secrets
 from spherex.fits import IMAGE, find_hdu, open_source, read_many
 from spherex.geometry import depths_of, directions_at
@@ -145,7 +146,7 @@ In the samples of Quick Release 1, taken in one month, it is 0.09.
 """
 
 _CORNERS_ONLY = 10.0
-"""Largest error of a pixel without the distortions within the frame (pixels).
+"""Largest error of a pixel without the distortions within a frame of the mission (pixels).
 
 In the samples of Quick Release 1 it is 7.8.
 """
@@ -198,7 +199,7 @@ class HeaderPixels:
         self._threads = threads
         self.pixels = pixels.copy()
         self.extents = candidates.extents.copy()
-        self.errors = np.full(len(pixels), _CORNERS_ONLY)
+        self.errors = _CORNERS_ONLY * candidates.frames.max(axis=1) / FRAME_SIDE
         self.frames: dict[int, Frame] = {}
         self.problems: list[str] = []
 

@@ -122,7 +122,7 @@ def format_text(table: Table) -> str:
         texts = ["--" if hidden else format(value, spec) for value, hidden in zip(values, mask, strict=True)]
         if column.name in ("x", "y"):
             texts = [
-                f"~{round(value, -round(math.log10(error))):.0f}" if error else text
+                _rounded(value, error) if error else text
                 for text, value, error in zip(texts, values, errors, strict=True)
             ]
         cells = [column.name, "" if column.unit is None else str(column.unit), *texts]
@@ -130,6 +130,12 @@ def format_text(table: Table) -> str:
         is_number = column.dtype.kind in "if"
         shown.append([cell.rjust(width) if is_number else cell.ljust(width) for cell in cells])
     return "\n".join("  ".join(line).rstrip() for line in zip(*shown, strict=True))
+
+
+def _rounded(value: float, error: float) -> str:
+    digits = -round(math.log10(error))
+    # -0.0 is 0.
+    return f"~{round(value, digits) + 0.0:.{max(digits, 0)}f}"
 
 
 def write_table(table: Table, path: Path) -> None:
