@@ -178,6 +178,13 @@ def test_nothing_found_near_a_position_is_said(repo_root: Path, tmp_path: Path) 
     assert outcome.output.endswith("touches the circle of 0.2 deg around RA 30.000000, Dec -40.000000.\n")
 
 
+def test_the_help_shows_that_collections_are_one_word() -> None:
+    for command in ("find-images", "check-provenance"):
+        output = butler_command(command, "--help").output
+        assert "--collections COLLECTION " in output
+        assert "TEXT ..." not in output
+
+
 def test_names_are_resolved_offline(repo: Path) -> None:
     assert find(repo, "J020000.00+400000.0").code == 0
     outcome = find(repo, "M31")
@@ -205,7 +212,7 @@ def test_right_ascensions_may_be_negative(repo: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["30"], 1, "is not a name that contains its coordinates"),
+        (["thirty"], 1, "is not a name that contains its coordinates"),
         (["30", "95"], 1, "the declination is not between -90 and 90"),
         (["390", "40"], 1, "the right ascension is not between -180 and 360 degrees: 390"),
         (["-180.5", "40"], 1, "the right ascension is not between -180 and 360 degrees: -180.5"),
@@ -214,7 +221,9 @@ def test_right_ascensions_may_be_negative(repo: Path) -> None:
         ([*PLACE, "--dataset-type", "nonsense"], 1, "no dataset type 'nonsense'"),
         ([*PLACE, "--dataset-type", "spectral_wcs"], 1, "not a dataset type of images"),
         ([*PLACE, "--collections", "nonsense"], 1, "nonsense"),
-        ([*PLACE, "--where", "colour = 3"], 1, "the condition of --where is not understood"),
+        ([*PLACE, "--where", "colour = 3"], 1, "the condition 'colour = 3' is not understood"),
+        (["308.027"], 2, "Missing argument 'DEC': '308.027' is one angle, and a position is two"),
+        (["20h32m06.5s"], 2, "Missing argument 'DEC': '20h32m06.5s' is one angle"),
         ([*PLACE, "--time-range", "yesterday", "today"], 1, "'yesterday' is not a date"),
         *(
             ([*PLACE, "--radius", text], 1, f"--radius: {text!r} is not an angle; use 0.1 (degrees) or 10arcmin.")

@@ -426,6 +426,17 @@ def test_negative_right_ascensions_are_those_less_360(repo_root: Path, tmp_path:
                 assert one[name][0] == pytest.approx(other[name][0], abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    "criteria",
+    [{"dataset_type": "none"}, {"collections": ("none",)}, {"where": "colour = 3"}, {"calibrations": ("none",)}],
+)
+def test_advice_is_not_of_the_command_line(repo_root: Path, tmp_path: Path, criteria: dict[str, Any]) -> None:
+    add_images(repo_root, [Image()], tmp_path / "files")
+    with pytest.raises(SearchError) as caught:
+        search(repo_root, 30, 40, **criteria)
+    assert "--" not in str(caught.value)
+
+
 def test_unknown_order_is_refused(repo_root: Path, tmp_path: Path) -> None:
     add_images(repo_root, [Image()], tmp_path / "files")
     with pytest.raises(SearchError, match="sorted by time or wavelength, not by 'nonsense'"):

@@ -19,7 +19,6 @@ from typing import Any
 
 import click
 from lsst.daf.butler.cli.opt import (
-    collections_option,
     dataset_type_option,
     locations_argument,
     options_file_option,
@@ -163,15 +162,29 @@ def calibration_collection_option() -> _Decorator:
     )
 
 
+def collections_option(help: str, name: str = "--collections", **attributes: Any) -> _Decorator:
+    """Return an option for collections.
+
+    Parameters
+    ----------
+    help
+        What they are for.
+    name
+        Name of the option.
+    **attributes
+        Further arguments of `click.option`.
+    """
+    # The stock option shows several words, but takes one, with commas.
+    help = f"{help} Several are separated by commas."
+    return click.option(name, multiple=True, callback=split_commas, metavar="COLLECTION", help=help, **attributes)
+
+
 def calibrations_option() -> _Decorator:
     """Return an option for the collections in which calibrations are looked up."""
-    return click.option(
+    return collections_option(
+        "Collections of the calibrations. The first one with a valid calibration counts.",
         "--calibrations",
-        multiple=True,
-        callback=split_commas,
-        metavar="COLLECTION",
         show_default=CALIBRATION_COLLECTION,
-        help="Collections of the calibrations, separated by commas. The first one with a valid calibration counts.",
     )
 
 
@@ -207,9 +220,7 @@ def validity_options(begin: str, end: str) -> _Decorator:
 )
 @repo_argument(required=True)
 @click.option("--dataset-type", default=LEVEL2_TYPE, show_default=True, help="Name of the dataset type of the images.")
-@collections_option(
-    help=f"Collections of the images. All versions of an image are read. Default is {LEVEL2_COLLECTION}."
-)
+@collections_option(f"Collections of the images. All versions of an image are read. Default is {LEVEL2_COLLECTION}.")
 @click.option("--instrument", default="SPHEREx", show_default=True, help="Name of the instrument of the images.")
 @where_option()
 @click.option(
@@ -273,9 +284,9 @@ def decertify_calibrations(**kwargs: Any) -> None:
 @click.option("--radius", help="List images that touch a circle of this radius, in degrees or with a unit (10arcmin).")
 @click.option("--dataset-type", default=LEVEL2_TYPE, show_default=True, help="Dataset type of the images.")
 @collections_option(
-    default=(LEVEL2_COLLECTION,),
-    help="Collections to search. Of an image in several collections, the first one is listed. "
+    "Collections to search. Of an image in several collections, the first one is listed. "
     f"Default: {LEVEL2_COLLECTION}, newest processing first.",
+    default=(LEVEL2_COLLECTION,),
 )
 @calibrations_option()
 @click.option("--instrument", default="SPHEREx", show_default=True, help="Name of the instrument.")

@@ -170,7 +170,7 @@ def find_candidates(butler: Butler, criteria: Criteria, all_versions: bool) -> C
     except KeyError:
         raise SearchError(
             f"there is no dataset type {criteria.dataset_type!r} in the repository; ingest images first "
-            "(butler ingest-level2), or name another dataset type with --dataset-type."
+            "(butler ingest-level2), or name another dataset type."
         ) from None
     if set(dataset_type.dimensions.required) != {"instrument", "exposure", "detector"}:
         raise SearchError(f"{criteria.dataset_type!r} is not a dataset type of images of an exposure and a detector.")
@@ -181,9 +181,9 @@ def find_candidates(butler: Butler, criteria: Criteria, all_versions: bool) -> C
             extents = _extents(butler, query, criteria)
             rows = _rows(butler, query, criteria, all_versions or bool(extents))
     except MissingCollectionError as error:
-        raise SearchError(f"{first_line(error)}. Name collections with --collections.") from error
+        raise SearchError(f"{first_line(error)}. Name collections that exist.") from error
     except InvalidQueryError as error:
-        raise SearchError(f"the condition of --where is not understood: {first_line(error)}.") from error
+        raise SearchError(f"the condition {criteria.where!r} is not understood: {first_line(error)}.") from error
     try:
         corners = corners_of([row["exposure_detector_region.region"] for row in rows])
     except (ValueError, AttributeError) as error:

@@ -391,4 +391,4 @@ def calibrations_of(butler: Butler, criteria: Criteria) -> tuple[str, ...]:
     except MissingCollectionError as error:
         if named is None:
             return ()
-        raise SearchError(f"{first_line(error)}. Name collections with --calibrations.") from None
+        raise SearchError(f"{first_line(error)}. Name collections of calibrations that exist.") from None

@@ -157,6 +157,11 @@ def _position(repo: str, words: Sequence[str]) -> tuple[float, float]:
         with contextlib.suppress(SearchError):
             position_of([repo, *words])
             raise click.UsageError(f"Missing argument 'REPO': {' '.join([repo, *words])!r} is a position.") from None
+        if len(words) == 1:
+            with contextlib.suppress(SearchError):
+                degrees_of(words[0])
+                message = f"Missing argument 'DEC': {words[0]!r} is one angle, and a position is two."
+                raise click.UsageError(message) from None
         raise
 
 
