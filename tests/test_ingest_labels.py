@@ -245,6 +245,9 @@ def test_spectra_of_two_fields_are_those_of_whole_frames(two_fields: tuple[Path,
             ours, theirs = (np.asarray(table[column], float) for table in (part, whole))
             assert ours == pytest.approx(theirs, rel=1e-5, abs=1e-6), column
         assert set(part["reason"]) == {""}
+        stale = ["stale-spectra", root, f"spectra/{name}", "--images", f"SPHEREx/level2/{name}"]
+        outcome = butler_command(*stale, "--calibrations", f"SPHEREx/level2/{name}")
+        assert outcome.output == "0 of 1 spectra are out of date.\n"
 
 
 @pytest.mark.slow

@@ -424,8 +424,8 @@ class Level2Translator(FileTranslator):
 
     @property
     def distinguishing_option(self) -> str:
-        """Option that keeps cutouts of one exposure and detector apart; see `FileTranslator`."""
-        return "--label"
+        """Options that keep cutouts of one exposure and detector apart; see `FileTranslator`."""
+        return "--label or --dataset-type"
 
     def identify(self, uri: str) -> FileKey | None:
         """Return exposure, detector and run of a file by its name; see `FileTranslator`."""
