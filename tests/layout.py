@@ -24,6 +24,8 @@ ROOMS = (
     "errors",
     "remote",
     "numbers",
+    "file_names",
+    "yamls",
     "votables",
     "headers",
     "archive",

@@ -1,10 +1,12 @@
-"""The shipped configuration, as the stock Butler takes it."""
+"""The shipped configuration, as the stock Butler takes it; promise 1 of doc/safe_formats.md."""
 
 from __future__ import annotations
 
 import os
 import pickle
+import re
 import sqlite3
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -309,3 +311,12 @@ def test_the_stock_command_makes_a_repository(tmp_path):
     seed = "resource://spherex/configs/butler.yaml"
     run_well("butler", "create", "--override", "--seed-config", seed, "--dimension-config", DIMENSIONS, tmp_path / "r")
     assert (tmp_path / "r" / "spherex.sqlite3").exists()
+
+
+def test_each_promise_of_safe_formats_names_its_tests():
+    folder = Path(__file__).parent
+    text = (folder.parent / "doc" / "safe_formats.md").read_text(encoding="utf-8")
+    promises = re.findall(r"^\| (\d+) \|.*\| `tests/(\w+\.py)` \|$", text, re.MULTILINE)
+    assert [number for number, _ in promises] == ["1", "2", "3", "4"]
+    for number, name in promises:
+        assert f"romise {number} of doc/safe_formats.md" in (folder / name).read_text(encoding="utf-8")

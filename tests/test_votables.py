@@ -1,4 +1,7 @@
-"""VOTables from other sites: faults of services, and files that want more than to be read."""
+"""VOTables from other sites: faults of services, and files that want more than to be read.
+
+Promise 2 of doc/safe_formats.md.
+"""
 
 from __future__ import annotations
 

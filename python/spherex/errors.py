@@ -8,6 +8,7 @@ __all__ = [
     "ArchiveNameError",
     "CatalogError",
     "DescriptionError",
+    "FileNameError",
     "FrameError",
     "HeaderError",
     "IngestError",
@@ -52,6 +53,14 @@ class ProductError(UserError, ValueError):
 
 class ArchiveNameError(UserError, ValueError):
     """A text is not a name or an identifier of the archive."""
+
+
+class FileNameError(UserError, ValueError):
+    """A name cannot be a part of the names of files.
+
+    The message continues "the name". The code that knows the kind of name
+    puts it in front.
+    """
 
 
 class HeaderError(ProductError):

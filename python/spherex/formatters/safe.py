@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from lsst.daf.butler import FormatterV2
 from lsst.daf.butler.formatters.packages import PackagesFormatter
+from lsst.daf.butler.formatters.yaml import YamlFormatter
+
+from spherex.errors import ProductError
+from spherex.yamls import load_yaml
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,6 +87,27 @@ class JsonPackagesFormatter(PackagesFormatter):
         if uri.getExtension() != ".json":
             raise RuntimeError(f"{uri} is not read: SPHEREx repositories keep package versions as .json only.")
         return super().read_from_uri(uri, component, expected_size)
+
+
+class SafeYamlFormatter(YamlFormatter):
+    """Formatter of dictionaries as YAML, whose numbers, aliases and nesting are bounded."""
+
+    __module__ = "spherex.formatters"  # Repositories record the class by this name.
+
+    supported_write_parameters: ClassVar[frozenset[str]] = frozenset()
+
+    def read_from_uri(self, uri: ResourcePath, component: str | None = None, expected_size: int = -1) -> Any:
+        """Read the value; see `lsst.daf.butler.FormatterV2`.
+
+        Raises
+        ------
+        ProductError
+            If the file is not YAML, or stands for much more than its size.
+        """
+        try:
+            return load_yaml(uri.read())
+        except ProductError as error:
+            raise ProductError(f"Cannot read {uri}: {error}") from None
 
 
 class RefusedFormatter(FormatterV2):

@@ -9,16 +9,17 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import yaml
 from lsst.daf.butler import CollectionType, MissingCollectionError, Timespan
 
 from spherex.archive import CALIBRATION_KINDS, CalibrationContent, CalibrationHDU, CalibrationName, Level2Name, kind_of
 from spherex.calibrations import CertifyTrial, certify_newest, gaps_of, limits_of, newest_last
 from spherex.detectors import DETECTOR_IDS
-from spherex.errors import ArchiveNameError, DescriptionError, IngestError, first_line
+from spherex.errors import ArchiveNameError, DescriptionError, FileNameError, IngestError, ProductError
+from spherex.file_names import check_directory_name
 from spherex.fits import MemorySource, open_source, scan_hdus
 from spherex.headers import detector_of, text_of
 from spherex.instrument import SPHEREx
+from spherex.yamls import load_yaml
 
 from .descriptions import (
     DatasetKey,
@@ -95,9 +96,9 @@ def read_calibration(uri: str) -> FileStructure:
 
 def _check_mapping(content: bytes) -> None:
     try:
-        value = yaml.safe_load(content)
-    except yaml.YAMLError as error:
-        raise DescriptionError(f"not YAML ({first_line(error)}); replace the file with an intact copy") from None
+        value = load_yaml(content)
+    except ProductError as error:
+        raise DescriptionError(f"{error}; replace the file with an intact copy") from None
     if not isinstance(value, dict):
         raise DescriptionError("not a YAML mapping, or empty; replace the file with an intact copy")
 
@@ -213,6 +214,11 @@ class CalibrationTranslator(FileTranslator):
 
     def start(self, butler: Butler, dry_run: bool) -> None:
         """Register the CALIBRATION collection; see `FileTranslator`."""
+        try:
+            # Names of runs begin with it.
+            check_directory_name(self._collection, slashes=True)
+        except FileNameError as error:
+            raise IngestError(f"{self._collection!r} is not a valid --collection: it {error}.") from None
         try:
             type_ = butler.collections.get_info(self._collection).type
         except MissingCollectionError:

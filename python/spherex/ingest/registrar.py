@@ -16,7 +16,8 @@ from lsst.daf.butler import (
     StorageClassFactory,
 )
 
-from spherex.errors import DescriptionError, IngestError
+from spherex.errors import DescriptionError, FileNameError, IngestError
+from spherex.file_names import check_directory_name
 from spherex.repository import dataset_id, explain
 
 if TYPE_CHECKING:
@@ -245,11 +246,10 @@ class Registrar:
 
     def _register_run(self, run: str) -> None:
         """Register a run, and add it to the chain, unless it is a dry run."""
-        # Its name becomes a directory of the datastore.
-        if any(part in ("", ".", "..") for part in run.split("/")):
-            raise IngestError(
-                f"{run!r} is not a valid name of a run: between slashes, a name other than '.' and '..' is needed."
-            )
+        try:
+            check_directory_name(run, slashes=True)
+        except FileNameError as error:
+            raise IngestError(f"{run!r} is not a valid name of a run: it {error}.") from None
         try:
             collection_type = self._butler.collections.get_info(run).type
         except MissingCollectionError:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from lsst.daf.butler import Timespan
 
 from spherex.detectors import DARK_TYPE, DETECTOR_IDS, RAW_TYPE
-from spherex.errors import DescriptionError, HeaderError, ProductError
+from spherex.errors import DescriptionError, FileNameError, HeaderError, ProductError
+from spherex.file_names import check_directory_name, check_file_name
 from spherex.fits import FLAGS, IMAGE, VARIANCE, check_layout
 from spherex.geometry import frame_corners, polygon_of
 from spherex.headers import detector_of, exposure_times, number_of, observation_date, text_of
@@ -43,7 +44,6 @@ _DIMENSIONS = ("instrument", "exposure", "detector")
 
 _KIND_CARD = "IMAGETYP"
 
-_LONGEST_GROUP = 64
 _LARGEST_ID = 2**63 - 1
 
 _NUMBERS: Mapping[str, tuple[str, float, float]] = {
@@ -176,7 +176,7 @@ class SimulatedTranslator(FileTranslator):
         values: dict[str, Any] = {
             "instrument": self.instrument.name,
             "id": key.group,
-            "name": text_of(cards, "OBSID") or f"sim_{key.group:06d}",
+            "name": self._name(key, cards),
         }
         for field, (card, least, most) in _NUMBERS.items():
             values[field] = number_of(cards, card, least, most)
@@ -196,6 +196,15 @@ class SimulatedTranslator(FileTranslator):
         cleared = tuple(name for name, value in self._group.items() if value is None)
         return RecordDescription("exposure", values | self._group, cleared=cleared)
 
+    def _name(self, key: FileKey, cards: Mapping[str, Any]) -> str:
+        name = text_of(cards, "OBSID") or f"sim_{key.group:06d}"
+        try:
+            # The room for it is checked with that of all texts.
+            check_file_name(name, longest=len(name))
+        except FileNameError as error:
+            raise HeaderError(f"OBSID in the header {error}") from None
+        return name
+
     def _region(self, hdu: HDUInfo) -> Any:
         rows, columns = hdu.image_shape
         corners = frame_corners(hdu.cards, (rows, columns))
@@ -203,11 +212,10 @@ class SimulatedTranslator(FileTranslator):
 
 
 def _group_fields(name: str) -> dict[str, Any]:
-    # It becomes a directory of the datastore.
-    if not 0 < len(name) <= _LONGEST_GROUP or name in (".", "..") or "/" in name or name.strip() != name:
-        raise ValueError(f"{name!r} is not a name of 1 to {_LONGEST_GROUP} characters without '/' and outer blanks")
-    if not name.isprintable():
-        raise ValueError(f"{name!r} has characters that cannot be printed")
+    try:
+        check_directory_name(name)
+    except FileNameError as error:
+        raise ValueError(f"{name!r} is not a name of a group: it {error}") from None
     number = int(name) if name.isascii() and name.isdigit() else None
     if number is not None and number > _LARGEST_ID:
         raise ValueError(f"{name} is too large for the number of a group, at most {_LARGEST_ID}")

@@ -10,23 +10,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spherex.errors import CatalogError
+from spherex.errors import CatalogError, FileNameError
+from spherex.file_names import LONGEST, check_file_name
 
 if TYPE_CHECKING:
     from astropy.table import Table
 
-
-LONGEST_NAME = 64
-"""Largest number of characters in a name of the dimensions catalog and target (configs/dimensions.yaml)."""
 
 LARGEST_MOTION = 1e5
 """Proper motion (mas/yr) above that of all stars: the largest one known is a tenth of it."""
 
 _NOT_IN_FILES = re.compile(r"[ ./<>:\"\\|?*]")
 """Characters that the Butler's templates of file names replace."""
-
-_CODE = re.compile(r"%[0-9A-Fa-f]{2}")
-"""Characters as encoded in URIs, which are decoded in names of files."""
 
 _CATALOG_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
@@ -64,8 +59,8 @@ def check_catalog_name(name: str) -> None:
         If the name is too long, or contains other characters than letters,
         digits and ``. _ + -``.
     """
-    if len(name) > LONGEST_NAME:
-        raise CatalogError(f"the name of a catalogue has at most {LONGEST_NAME} characters, {name!r} has {len(name)}.")
+    if len(name) > LONGEST:
+        raise CatalogError(f"the name of a catalogue has at most {LONGEST} characters, {name!r} has {len(name)}.")
     if not _CATALOG_NAME.fullmatch(name):
         raise CatalogError(
             f"the name of a catalogue consists of letters, digits and . _ + - and begins with a letter or a digit: "
@@ -125,17 +120,10 @@ def similar_names(table: Table) -> list[str]:
 
 
 def _of_name(name: str) -> list[str]:
-    if not name:
-        return ["the name is empty"]
-    if len(name) > LONGEST_NAME:
-        return [f"its name has {len(name)} characters, more than {LONGEST_NAME}: {name}"]
-    if not name.isprintable():
-        return [f"its name has characters that cannot be printed: {name!r}"]
-    if "$" in name:
-        # In names of files the Butler replaces it with the value of an environment variable.
-        return [f"its name has a $, which would be read as a variable in names of files: {name}"]
-    if code := _CODE.search(name):
-        return [f"its name has {code[0]}, which would be read as another character in names of files: {name}"]
+    try:
+        check_file_name(name)
+    except FileNameError as error:
+        return [f"its name {error}" if name else "the name is empty"]
     return []
 
 

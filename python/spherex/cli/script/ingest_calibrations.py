@@ -11,6 +11,7 @@ import click
 from spherex.calibrations import timespan_between
 from spherex.errors import first_line
 from spherex.ingest import FILE_REGEX, CalibrationTranslator
+from spherex.yamls import load_yaml
 
 from .ingest import run_ingest
 
@@ -96,11 +97,10 @@ def ingest_calibrations(
 def _load_ids(uri: str | None) -> dict[str, uuid.UUID]:
     if uri is None:
         return {}
-    import yaml
     from lsst.resources import ResourcePath
 
     try:
-        content = yaml.safe_load(ResourcePath(uri, forceDirectory=False).read())
+        content = load_yaml(ResourcePath(uri, forceDirectory=False).read())
         return {str(name): uuid.UUID(str(text)) for name, text in content.items()}
     except Exception as error:
         # Remote back ends raise errors of many libraries.
