@@ -22,6 +22,7 @@ from lsst.pipe.base import Pipeline
 from lsst.pipe.base.all_dimensions_quantum_graph_builder import AllDimensionsQuantumGraphBuilder
 
 from spherex.calibrations import CalibrationIndex, instant_of, middle_of
+from spherex.errors import RepositoryError
 from spherex.provenance.stale_spectra import instants_of
 from spherex.search import Criteria, find_images
 from spherex.spectra import make_table
@@ -251,6 +252,16 @@ def test_a_dataset_type_that_does_not_exist_has_no_calibrations(repo: Path) -> N
         assert index.refs == index.newest == []
         assert index.find(butler.registry.expandDataId(instrument="SPHEREx", detector=1), 0) is None
         assert index.find_all("SPHEREx", np.array([1]), np.array([0])).tolist() == [-1]
+
+
+def test_calibrations_of_other_dimensions_are_explained(repo: Path) -> None:
+    with Butler.from_config(str(repo)) as butler:
+        index = CalibrationIndex(butler.registry, "level2", ["SPHEREx/level2"])
+        assert index.refs
+        with pytest.raises(
+            RepositoryError, match="'level2' of the repository has the dimensions instrument, .*exposure"
+        ):
+            index.find_all("SPHEREx", np.array([1]), np.array([0]))
 
 
 def test_the_middle_is_exact() -> None:

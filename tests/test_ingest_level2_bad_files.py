@@ -188,6 +188,13 @@ def test_calibrations_in_the_tree_are_passed_over(repo_root: Path, tmp_path: Pat
     assert "its name is that of a calibration" in outcome.failures[0]
 
 
+@pytest.mark.parametrize("name", ["sim_exposure_000001_array_3.fits", "sim_exposure_000001_array_3_dark_current.fits"])
+def test_images_of_the_simulator_have_another_command(repo_root: Path, tmp_path: Path, name: str) -> None:
+    path = write_level2(tmp_path / "in", name=name)
+    (failure,) = ingest_level2(repo_root, "--processing-run", RUN, path).failures
+    assert failure.endswith("its name is that of a raw image of the simulator; use butler ingest-simulated")
+
+
 def test_name_that_does_not_match(repo_root: Path, tmp_path: Path) -> None:
     outcome = ingest_level2(repo_root, write_level2(tmp_path, name="image.fit"))
     assert outcome.code == 1

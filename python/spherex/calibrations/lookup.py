@@ -12,6 +12,7 @@ import numpy as np
 from lsst.daf.butler import Timespan
 from lsst.daf.butler.registry import MissingDatasetTypeError
 
+from spherex.errors import RepositoryError, first_line
 from spherex.headers import time_at
 
 if TYPE_CHECKING:
@@ -164,6 +165,11 @@ class CalibrationIndex:
         -------
         numbers
             Places in `refs`, -1 where no calibration is valid, of shape (n,).
+
+        Raises
+        ------
+        RepositoryError
+            If calibrations have other dimensions than instrument and detector.
         """
         numbers = np.full(len(times), -1, np.intp)
         if not self.refs:
@@ -181,7 +187,16 @@ class CalibrationIndex:
         return [self.refs[by_collection[0].last] for by_collection in self._ranges.values()]
 
     def _of(self, data_id: DataCoordinate | Mapping[str, object]) -> list[_ValidityRanges]:
-        return self._ranges.get(tuple([data_id[key] for key in self._keys]), [])
+        try:
+            values = tuple([data_id[key] for key in self._keys])
+        except KeyError as error:
+            # The index has keys only if it has calibrations.
+            raise RepositoryError(
+                f"the dataset type {self.refs[0].datasetType.name!r} of the repository has the dimensions "
+                f"{', '.join(self._keys)}: calibrations cannot be looked up without a value for {first_line(error)}; "
+                "name collections without such calibrations by --calibrations."
+            ) from None
+        return self._ranges.get(values, [])
 
 
 class MissingCalibration(NamedTuple):

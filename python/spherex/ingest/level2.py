@@ -6,6 +6,7 @@ import contextlib
 import functools
 import math
 import posixpath
+import re
 import urllib.parse
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,7 @@ from .descriptions import (
     read_structure,
 )
 from .locations import is_path, name_of
+from .simulated import STEM
 
 if TYPE_CHECKING:
     from spherex.fits import HDUInfo
@@ -620,8 +622,10 @@ def _check_other_name(name: str) -> None:
     Raises
     ------
     DescriptionError
-        Raised for calibrations, and for names of images with a slip.
+        Raised for calibrations, for images of the simulator, and for names of images with a slip.
     """
+    if re.match(STEM, name):
+        raise DescriptionError("its name is that of a raw image of the simulator; use butler ingest-simulated")
     if name.startswith("level2_") and "_spx_" in name:
         raise DescriptionError(
             "its name is not level2_<observation>D<detector>_spx_<run>.fits with a detector 1 to 6, as in "

@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from spherex.fits import HDUInfo
 
 
-_STEM = r"^sim_exposure_(?P<exposure>[0-9]+)_array_(?P<detector>[0-9]+)"
+STEM = r"^sim_exposure_(?P<exposure>[0-9]+)_array_(?P<detector>[0-9]+)"
 _DARK = r"_dark_current"
-RAW_REGEX = rf"{_STEM}\.fits$"
+RAW_REGEX = rf"{STEM}\.fits$"
 """Regular expression for the names of raw images."""
-_NAME = re.compile(rf"{_STEM}({_DARK})?\.fits\Z")
+_NAME = re.compile(rf"{STEM}({_DARK})?\.fits\Z")
 
 STORAGE_CLASS = "SPHERExImage"
 _DIMENSIONS = ("instrument", "exposure", "detector")
