@@ -207,7 +207,7 @@ class Counting:
     """Handle that counts how often its table is read."""
 
     def __init__(self, handle):
-        self.handle, self.ref, self.reads = handle, handle.ref, 0
+        self.handle, self.ref, self.butler, self.reads = handle, handle.ref, handle.butler, 0
 
     def get(self, **kwargs):
         self.reads += 1
