@@ -87,7 +87,7 @@ BAD_CARDS = [
     ({"CRVAL1": Bare("NaN")}, "CRVAL1 of the WCS is not a number: nan"),
     ({"CRVAL2": None}, "the WCS is incomplete: CRVAL2 is missing"),
     ({"CTYPE1": None, "CTYPE2": None, "CRVAL1": None, "CRVAL2": None}, "the header has no celestial WCS"),
-    ({"CRPIX1A": None}, "it is a cutout, but CRPIX1A, its position in the frame, is missing"),
+    ({"CRPIX1A": None, "CRPIX1": 9000.0}, "by WCS A (CRPIX1A is missing) its 6 pixels on axis 1 begin at pixel"),
     ({"CRPIX2A": -2036.0}, r"by WCS A (CRPIX2A is -2036) its 6 pixels on axis 2 begin at pixel 2037 of the frame"),
     ({"CRPIX1A": 5.0}, "by WCS A (CRPIX1A is 5) its 6 pixels on axis 1 begin at pixel -4 of the frame"),
     ({"CRPIX1A": -3.5}, "by WCS A (CRPIX1A is -3.5)"),

@@ -15,6 +15,7 @@ __all__ = [
     "WCS_WAVE",
     "WriteRecipe",
     "check_layout",
+    "control_points_in",
     "find_hdu",
     "flag_table_of",
     "header_bytes",
@@ -38,4 +39,5 @@ from .cards import header_bytes, history_of
 from .flag_names import flag_table_of
 from .hdus import FLAGS, IMAGE, PROVENANCE_PREFIX, VARIANCE, HDUInfo, check_layout, find_hdu, issue_digest, scan_hdus
 from .reading import ProductFile, open_product, read_product
+from .wavelength_tables import control_points_in
 from .writing import Compression, WriteRecipe, parse_recipes, write_product

@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from astropy.io import fits
 
 from spherex.errors import ProductError
+from spherex.headers import bunit_of
+from spherex.image import PSF_PLANES, WCS_WAVE, ZODI_PLANE
 
 from .byte_sources import ByteSource
 from .cards import CARD, Cards
@@ -56,6 +58,7 @@ _COLUMN_BITS = {"L": 8, "X": 1, "B": 8, "I": 16, "J": 32, "K": 64, "A": 8, "E": 
 _SCALING = frozenset({"BSCALE", "BZERO", "BLANK"})
 _LONGEST_HEADER = 2000 * BLOCK
 _MOST_AXES = 999
+_LARGEST_TABLE = 2**20
 
 
 @dataclasses.dataclass(eq=False)
@@ -86,6 +89,8 @@ class HDUInfo:
         Where the data begin.
     data_size
         Length of the data in bytes, without the fill to a whole block.
+    data
+        The data, of a table of wavelengths only: it is read with its header.
     """
 
     index: int
@@ -98,6 +103,7 @@ class HDUInfo:
     header_offset: int
     data_offset: int
     data_size: int
+    data: bytes | None = None
 
     @property
     def end(self) -> int:
@@ -220,7 +226,14 @@ def _read_hdu(source: ByteSource, offset: int, chunk: bytes, index: int) -> HDUI
     if chunk[length + CARD : (length // BLOCK + 1) * BLOCK].strip(b" \0"):
         raise layout.cards.damage("it goes on after its END card")
     name = layout.name or (PRIMARY if index == 0 else "")
-    data_offset = offset + (length // BLOCK + 1) * BLOCK
+    begin = (length // BLOCK + 1) * BLOCK
+    data_offset = offset + begin
+    data = None
+    if name == WCS_WAVE and layout.kind == "table" and layout.data_size <= _LARGEST_TABLE:
+        data = chunk[begin : begin + layout.data_size]
+        if len(data) < layout.data_size and source.is_local:
+            data = source.read_at(data_offset, layout.data_size)
+        data = data if len(data) == layout.data_size else None
     return HDUInfo(
         index,
         name,
@@ -232,6 +245,7 @@ def _read_hdu(source: ByteSource, offset: int, chunk: bytes, index: int) -> HDUI
         offset,
         data_offset,
         layout.data_size,
+        data,
     )
 
 
@@ -340,7 +354,10 @@ def issue_digest(hdus: Sequence[HDUInfo]) -> str:
 
 
 OWN_HDUS = (IMAGE, FLAGS, VARIANCE, MASK)
-"""HDUs that a product has at most once, all of the shape of the image."""
+"""HDUs of the shape of the image."""
+
+_SINGLE = frozenset({*OWN_HDUS, ZODI_PLANE, *PSF_PLANES, WCS_WAVE})
+"""HDUs that a product has at most once."""
 
 
 def check_layout(hdus: Sequence[HDUInfo]) -> None:
@@ -355,14 +372,18 @@ def check_layout(hdus: Sequence[HDUInfo]) -> None:
     ------
     ProductError
         If they do not make an image: the primary HDU contains pixels, two
-        HDUs have one name, or shapes differ.
+        HDUs have one name, shapes differ, or astropy does not know the unit
+        of the image or its variance.
     """
     if hdus[0].shape:
         raise ProductError("its primary HDU contains pixels (those of a product are in HDU IMAGE)")
     own: dict[str, HDUInfo] = {}
+    single: dict[str, HDUInfo] = {}
     for hdu in hdus[1:]:
-        if hdu.name in OWN_HDUS and own.setdefault(hdu.name, hdu) is not hdu:
+        if hdu.name in _SINGLE and single.setdefault(hdu.name, hdu) is not hdu:
             raise ProductError(f"it has two HDUs {hdu.name}")
+        if hdu.name in OWN_HDUS:
+            own[hdu.name] = hdu
     image = own.get(IMAGE)
     if image is None:
         return
@@ -371,3 +392,6 @@ def check_layout(hdus: Sequence[HDUInfo]) -> None:
             raise ProductError(
                 f"its HDU {name} has shape {hdu.image_shape}, its HDU {IMAGE} {image.image_shape} (rows, columns)"
             )
+    for name in (IMAGE, VARIANCE):
+        if name in own:
+            bunit_of(own[name].cards, f"of HDU {name}")

@@ -7,6 +7,7 @@ __all__ = [
     "BadPixelPreset",
     "Box",
     "COMPONENTS",
+    "ControlPoints",
     "Cutout",
     "FlagPlane",
     "FlagTable",
@@ -19,6 +20,7 @@ __all__ = [
     "SPHERExImage",
     "WCS_WAVE",
     "Wavelength",
+    "WavelengthAxes",
     "ZODI_PLANE",
     "ZonePsf",
     "celestial_cards",
@@ -28,7 +30,9 @@ __all__ = [
     "replace_celestial_wcs",
     "shift_header",
     "shifted_cards",
+    "check_same_origin",
     "plane_unit",
+    "row_of",
     "wavelength_plane",
     "wavelengths_in",
     "zone_weights",
@@ -39,10 +43,21 @@ from .flags import BAD_PIXEL_PRESETS, KNOWN_FLAGS, SPHEREX_FLAGS, BadPixelPreset
 from .plane import Plane
 from .psf import PSF_PLANES, Psf, ZonePsf, zone_weights
 from .spherex_image import COMPONENTS, ZODI_PLANE, SPHERExImage
-from .wavelength import WCS_WAVE, PlaneWavelengths, Wavelength, plane_unit, wavelength_plane, wavelengths_in
+from .wavelength import (
+    WCS_WAVE,
+    ControlPoints,
+    PlaneWavelengths,
+    Wavelength,
+    WavelengthAxes,
+    plane_unit,
+    row_of,
+    wavelength_plane,
+    wavelengths_in,
+)
 from .wcs import (
     celestial_cards,
     celestial_wcs,
+    check_same_origin,
     frame_box,
     frame_origin,
     replace_celestial_wcs,

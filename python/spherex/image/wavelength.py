@@ -20,6 +20,8 @@ from spherex.detectors import FRAME_SHAPE
 from spherex.errors import HeaderError, ProductError, first_line
 from spherex.headers import BUNIT, bunit_of, number_of, unit_of
 
+from .wcs import check_same_origin, frame_origin
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -46,9 +48,6 @@ _LONGEST_WAVELENGTH = 100.0
 """Largest wavelength or bandwidth of a control point, um; the longest of the detectors is 5."""
 
 _AXES = (1, 2)
-
-_COLUMNS: dict[str, Any] = {"table": WCS_WAVE, "values": "VALUES", "ticks": ("X", "Y")}
-"""Names in the files of the archive."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +79,19 @@ class WavelengthAxes:
     crval: tuple[float, float] = (1.0, 1.0)
     cdelt: tuple[float, float] = (1.0, 1.0)
     scale: tuple[float, float] = (1.0, 1.0)
+
+    @classmethod
+    def of_table(cls, name: str, origin: tuple[float, float] = (0.0, 0.0)) -> Self:
+        """Return the coordinate system of a table of the archive.
+
+        Parameters
+        ----------
+        name
+            EXTNAME of the table.
+        origin
+            Column and row of the whole frame, from 0, of the first pixel.
+        """
+        return cls(name, "VALUES", ("X", "Y"), (1.0 - origin[0], 1.0 - origin[1]))
 
     @property
     def origin(self) -> tuple[float, float]:
@@ -226,6 +238,32 @@ class ControlPoints:
             raise ProductError(f"the table {name} has numbers in {values} that are not wavelengths in um")
         return cls(x, y, grid)
 
+    def covers(self, side: int) -> bool:
+        """Return whether the control points reach from the first to the last row and column of a frame."""
+        return all(ticks[0] <= 1 and ticks[-1] >= side for ticks in (self.x, self.y))
+
+    def at(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return wavelengths and bandwidths at a lattice of pixels.
+
+        Parameters
+        ----------
+        x, y
+            Columns and rows of the whole frame, from 1, shapes (columns,) and
+            (rows,). Beyond the control points the value at the last applies.
+
+        Returns
+        -------
+        values
+            um, shape (rows, columns, 2).
+        """
+        values = self.values
+        for axis, (ticks, places) in enumerate(((self.y, y), (self.x, x))):
+            index = np.interp(places, ticks, np.arange(len(ticks)))
+            lower = np.minimum(index.astype(np.intp), len(ticks) - 2)
+            part = (index - lower).reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
+            values = values.take(lower, axis) * (1 - part) + values.take(lower + 1, axis) * part
+        return values
+
     def hdu(self) -> fits.BinTableHDU:
         """Return the table for wcslib, with the columns X, Y and VALUES."""
         shape = ",".join(str(size) for size in reversed(self.values.shape))
@@ -239,7 +277,7 @@ class ControlPoints:
         )
 
 
-def _row_of(table: fits.BinTableHDU) -> dict[str, Any]:
+def row_of(table: fits.BinTableHDU) -> dict[str, Any]:
     """Return the columns of the only row of a table.
 
     Raises
@@ -291,8 +329,10 @@ class Wavelength:
             raise ProductError(
                 f"the wavelength solution is in the table {axes.table}, not in {table.name or 'one unnamed'}"
             )
+        if header.get("CRPIX1A") is not None or header.get("CRPIX2A") is not None:
+            check_same_origin(axes.origin, frame_origin(header), WAVELENGTH_KEY)
         self._axes = axes
-        self._points = ControlPoints.of_row(_row_of(table), axes)
+        self._points = ControlPoints.of_row(row_of(table), axes)
         self._shape = tuple(shape)
 
     @classmethod
@@ -312,9 +352,7 @@ class Wavelength:
         shape
             Shape of the image (rows, columns).
         """
-        x, y = origin
-        axes = WavelengthAxes(**_COLUMNS | {"table": table.name}, crpix=(1.0 - x, 1.0 - y))
-        return cls(axes.header(), table, shape)
+        return cls(WavelengthAxes.of_table(table.name, origin).header(), table, shape)
 
     def __getstate__(self) -> dict[str, Any]:
         # astropy cannot pickle a WCS with look-up tables.
@@ -328,7 +366,7 @@ class Wavelength:
     @functools.cached_property
     def wcs(self) -> WCS:
         """Coordinate system from pixels to wavelength and bandwidth."""
-        header = dataclasses.replace(self._axes, **_COLUMNS).header()
+        header = dataclasses.replace(self._axes, table=WCS_WAVE, values="VALUES", ticks=("X", "Y")).header()
         return WCS(header, fobj=fits.HDUList([fits.PrimaryHDU(), self._points.hdu()]), key=WAVELENGTH_KEY)
 
     def at(self, x: Any, y: Any) -> tuple[Quantity, Quantity]:

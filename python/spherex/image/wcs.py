@@ -13,6 +13,8 @@ from astropy.io import fits
 from astropy.io.fits.verify import VerifyWarning
 from astropy.wcs import WCS, FITSFixedWarning, Sip
 
+from spherex.detectors import FRAME_SIDE
+from spherex.errors import FrameError
 from spherex.headers import number_of
 
 from .box import Box
@@ -114,6 +116,12 @@ def alternative_cards(header: fits.Header, key: str) -> fits.Header:
     return fits.Header([card for card in header.cards if belongs.match(card.keyword)])
 
 
+FRAME_CENTRE = (FRAME_SIDE + 1) / 2
+"""CRPIX1 and CRPIX2 of a whole frame of the archive."""
+
+_SAME_PIXEL = 0.01
+
+
 def frame_origin(header: Mapping[str, Any]) -> tuple[float, float]:
     """Return the position of an image in the whole frame of its detector.
 
@@ -121,18 +129,64 @@ def frame_origin(header: Mapping[str, Any]) -> tuple[float, float]:
     ----------
     header
         Header of the image. Its coordinate system A counts the pixels of the
-        whole frame; an axis without it is that of a whole frame.
+        whole frame. In images of the archive, with EXPIDN, the reference pixel
+        of the celestial system is the centre of the frame: it must agree, and
+        replaces a missing system A. A celestial system with a WCSNAME is not
+        that of the archive. An axis without both is that of a whole frame.
 
     Returns
     -------
     x, y : `float`
         Column and row of the whole frame, from 0, of the first pixel.
+
+    Raises
+    ------
+    FrameError
+        If the two coordinate systems contradict each other.
     """
     origin = []
-    for axis in (1, 2):
+    celestial: list[float | None] = [None, None]
+    if header.get("EXPIDN") is not None and header.get("WCSNAME") is None:
+        celestial = [number_of(header, f"CRPIX{axis}") for axis in (1, 2)]
+    for axis, centre in zip((1, 2), celestial, strict=True):
         pixel, value, step = (number_of(header, f"{name}{axis}A") for name in ("CRPIX", "CRVAL", "CDELT"))
-        origin.append(0.0 if pixel is None else (value or 0.0) + (1 - pixel) * (1.0 if step is None else step))
+        if pixel is None:
+            origin.append(0.0 if centre is None else FRAME_CENTRE - centre)
+            continue
+        start = (value or 0.0) + (1 - pixel) * (1.0 if step is None else step)
+        if centre is not None and not abs(FRAME_CENTRE - centre - start) <= _SAME_PIXEL:
+            raise FrameError(
+                f"its coordinate systems contradict each other: on axis {axis} the image begins at pixel "
+                f"{FRAME_CENTRE - centre:g} of the frame by CRPIX{axis} ({centre:g}), at {start:g} by "
+                f"CRPIX{axis}A ({pixel:g})"
+            )
+        origin.append(start)
     return origin[0], origin[1]
+
+
+def check_same_origin(found: tuple[float, float], expected: tuple[float, float], key: str) -> None:
+    """Check that an alternative coordinate system has the pixels of system A.
+
+    Parameters
+    ----------
+    found
+        First pixel of the image in the whole frame by the system, (x, y) from 0.
+    expected
+        The same by system A.
+    key
+        Letter of the system.
+
+    Raises
+    ------
+    FrameError
+        If they differ.
+    """
+    for axis, (one, other) in enumerate(zip(found, expected, strict=True), start=1):
+        if not abs(one - other) <= _SAME_PIXEL:
+            raise FrameError(
+                f"its coordinate systems contradict each other: on axis {axis} the image begins at pixel {other:g} of "
+                f"the frame, by CRPIX{axis}{key} at {one:g}"
+            )
 
 
 def frame_box(header: Mapping[str, Any], shape: Sequence[int]) -> Box:
@@ -277,3 +331,8 @@ def replace_celestial_wcs(header: fits.Header, wcs: WCS | None) -> None:
         # Times belong to the exposure; wcslib repeats them.
         if _CELESTIAL_CARD.match(card.keyword):
             header[card.keyword] = (card.value, card.comment)
+    try:
+        frame_origin(header)
+    except FrameError:
+        # A solution with another reference pixel says so.
+        header["WCSNAME"] = ("replaced", "not the solution of the archive")

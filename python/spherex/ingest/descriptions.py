@@ -87,10 +87,15 @@ class DerivedDataset:
     load
         Reads the file and returns the content; None if the file lacks it.
         Raises `DescriptionError` if the file is damaged.
+    compare
+        Compares the content of the dataset with that of the file, and returns
+        a remark if they contradict each other. Raises `DescriptionError` if
+        the content of the dataset is damaged: it is then replaced.
     """
 
     dataset: DatasetKey
     load: Callable[[], Any]
+    compare: Callable[[Any], str | None] = lambda content: None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import functools
 import math
@@ -26,10 +27,21 @@ from spherex.errors import (
     ProductError,
     first_line,
 )
-from spherex.fits import FLAGS, IMAGE, VARIANCE, WCS_WAVE, check_layout, find_hdu, history_of, issue_digest, open_source
+from spherex.fits import (
+    FLAGS,
+    IMAGE,
+    VARIANCE,
+    WCS_WAVE,
+    check_layout,
+    control_points_in,
+    find_hdu,
+    history_of,
+    issue_digest,
+    open_source,
+)
 from spherex.geometry import boresight_of, frame_corners, polygon_of
 from spherex.headers import detector_of, exposure_times, number_of, text_of, version_of
-from spherex.image import Box, frame_origin
+from spherex.image import Box, ControlPoints, WavelengthAxes, check_same_origin, frame_origin, row_of
 from spherex.instrument import SPHEREx
 from spherex.targets import check_catalog_name
 
@@ -233,7 +245,8 @@ def origin_of(cards: Mapping[str, Any], shape: tuple[int, int]) -> tuple[int, in
     ----------
     cards
         Cards of the IMAGE header. Its WCS 'A' gives the coordinates of pixels
-        in the frame, counted from 0.
+        in the frame, counted from 0. The reference pixels of the celestial
+        WCS and of WCS 'W' must agree with it; the first replaces it.
     shape
         Shape of the image (rows, columns).
 
@@ -245,14 +258,20 @@ def origin_of(cards: Mapping[str, Any], shape: tuple[int, int]) -> tuple[int, in
     Raises
     ------
     HeaderError
-        Raised if a cutout has no WCS 'A', or the image would leave the frame.
+        Raised if the position of a cutout is missing, coordinate systems
+        contradict each other, or the image would leave the frame.
     """
     keys = [f"{name}{axis}A" for name in ("CRPIX", "CRVAL", "CDELT") for axis in (1, 2)]
     known = {key: value for key in keys if (value := number_of(cards, key)) is not None}
+    centre = {key: value for key in ("CRPIX1", "CRPIX2") if (value := number_of(cards, key)) is not None}
+    # The celestial system counts for an axis that A lacks.
+    part = {key: value for key, value in centre.items() if f"{key}A" not in known}
     origin = []
-    for axis, (size, start) in enumerate(zip(shape[::-1], frame_origin(known), strict=True), start=1):
+    for axis, (size, start) in enumerate(
+        zip(shape[::-1], frame_origin(known | part | {"EXPIDN": 1}), strict=True), start=1
+    ):
         key = f"CRPIX{axis}A"
-        if key not in known and size != FRAME_SIDE:
+        if key not in known and key[:-1] not in part and size != FRAME_SIDE:
             raise HeaderError(f"it is a cutout, but {key}, its position in the frame, is missing")
         whole = round(start)
         is_scaled = known.get(f"CDELT{axis}A", 1.0) != 1.0
@@ -263,10 +282,38 @@ def origin_of(cards: Mapping[str, Any], shape: tuple[int, int]) -> tuple[int, in
                 f"frame, which has {FRAME_SIDE}"
             )
         origin.append(whole)
+    frame_origin(known | centre | {"EXPIDN": 1})
+    axes = WavelengthAxes.of_cards(cards)
+    if axes is not None:
+        check_same_origin(axes.origin, (origin[0], origin[1]), "W")
     return origin[0], origin[1]
 
 
-_AXES = ("X", "Y")
+_MOST_FRUITLESS = 3
+"""Remote cutouts of a run and detector whose tables are read in vain."""
+
+_SAME_WAVELENGTH = (0.005, 0.2)
+"""Parts of wavelength and bandwidth by which the tables of a run may differ.
+Tables of cutouts have other control points.
+"""
+
+
+def contradicts(kept: ControlPoints, points: ControlPoints) -> bool:
+    """Return whether the wavelengths of a file are not those of the table of its run and detector.
+
+    Parameters
+    ----------
+    kept
+        Control points of the run.
+    points
+        Control points of the file.
+    """
+    if points is kept:
+        return False
+    difference = np.abs(kept.at(points.x, points.y) / points.values - 1)
+    # Those of a cutout may lie outside of the frame.
+    inside = np.outer(*((1 <= ticks) & (ticks <= FRAME_SIDE) for ticks in (points.y, points.x)))
+    return bool((difference > _SAME_WAVELENGTH)[inside].any())
 
 
 def load_wavelength_table(uri: str) -> fits.HDUList | None:
@@ -294,9 +341,9 @@ def load_wavelength_table(uri: str) -> fits.HDUList | None:
             hdu = find_hdu(source, WCS_WAVE)
             if hdu is None:
                 return None
+            points = control_points_in([hdu])
             table = fits.BinTableHDU.fromstring(source.read_at(hdu.header_offset, hdu.end - hdu.header_offset))
-        points = [np.asarray(table.data[axis]) for axis in _AXES]
-        if any(values.min() > 1 or values.max() < FRAME_SIDE for values in points):
+        if points is None or not points.covers(FRAME_SIDE):
             return None
         return fits.HDUList([fits.PrimaryHDU(), table])
     except ProductError as error:
@@ -395,7 +442,9 @@ class Level2Translator(FileTranslator):
         self._kind = DatasetKind(dataset_type, _DIMENSIONS, _STORAGE_CLASS, formatter=formatter)
         self._processing_run = processing_run
         self._parent = LEVEL2_COLLECTION if label is None else f"{LEVEL2_COLLECTION}/{label}"
-        self._fruitless: set[DatasetKey] = set()
+        self._fruitless: collections.Counter[DatasetKey] = collections.Counter()
+        self._kept: dict[DatasetKey, tuple[fits.HDUList, ControlPoints]] = {}
+        self._contradicts = functools.lru_cache(256)(contradicts)
 
     def read(self, uri: str) -> FileStructure:
         """Read the headers of a file, of a remote file up to the IMAGE; see `FileTranslator`.
@@ -510,7 +559,7 @@ class Level2Translator(FileTranslator):
             key.dataset,
             (exposure, place),
             remarks=tuple(remarks),
-            derived=self._derived(structure.uri, key.dataset, is_cutout),
+            derived=self._derived(structure, key.dataset, is_cutout, is_read_to_end),
             extent=Box(x0, x0 + shape[1], y0, y0 + shape[0]) if is_cutout else None,
         )
 
@@ -570,21 +619,36 @@ class Level2Translator(FileTranslator):
             },
         )
 
-    def _derived(self, uri: str, dataset: DatasetKey, is_cutout: bool) -> DerivedDataset | None:
+    def _derived(
+        self, structure: FileStructure, dataset: DatasetKey, is_cutout: bool, is_read_to_end: bool
+    ) -> DerivedDataset | None:
         instrument, _, detector = dataset.values
         key = DatasetKey(_WAVELENGTH_KIND, dataset.run, (instrument, detector))
-        if is_cutout and key in self._fruitless:
+        points = control_points_in(structure.hdus)
+        if points is None and (is_read_to_end or (is_cutout and self._fruitless[key] >= _MOST_FRUITLESS)):
             return None
-        return DerivedDataset(key, functools.partial(self._load_wavelength, uri, key, is_cutout))
+        load = functools.partial(self._load_wavelength, structure.uri, key, is_cutout, points)
+        return DerivedDataset(key, load, functools.partial(self._compare_wavelength, key, points))
 
-    def _load_wavelength(self, uri: str, key: DatasetKey, is_cutout: bool) -> Any:
-        # Cutouts of a run are all alike: if the table of one was cut too,
+    def _compare_wavelength(self, key: DatasetKey, points: ControlPoints | None, content: fits.HDUList) -> str | None:
+        kept, kept_points = self._kept.get(key, (None, None))
+        if kept is not content:
+            kept_points = _points_of(content)
+            self._kept[key] = content, kept_points
+        if points is None or kept_points is None or not self._contradicts(kept_points, points):
+            return None
+        return f"with a table {WCS_WAVE} that contradicts the {WAVELENGTH_TYPE} of its run and detector"
+
+    def _load_wavelength(self, uri: str, key: DatasetKey, is_cutout: bool, points: ControlPoints | None) -> Any:
+        if points is not None and not points.covers(FRAME_SIDE):
+            return None
+        # Cutouts of a run are all alike: if the tables of some were cut too,
         # there is no need to read those of thousands more.
-        if is_cutout and key in self._fruitless:
+        if points is None and is_cutout and self._fruitless[key] >= _MOST_FRUITLESS:
             return None
         table = load_wavelength_table(uri)
-        if table is None and is_cutout:
-            self._fruitless.add(key)
+        if table is None:
+            self._fruitless[key] += 1
         return table
 
 
@@ -606,6 +670,14 @@ def _check_label(label: str) -> None:
         raise IngestError(f"{label!r} is the name of a processing run, and the label of a field must be another one.")
     if len(label) > _LONGEST_LABEL:
         raise IngestError(f"a label has at most {_LONGEST_LABEL} characters, {label!r} has {len(label)}.")
+
+
+def _points_of(content: fits.HDUList) -> ControlPoints:
+    """Return the control points of the wavelength table of a run, checked."""
+    points = ControlPoints.of_row(row_of(content[WCS_WAVE]), WavelengthAxes.of_table(WCS_WAVE))
+    if not points.covers(FRAME_SIDE):
+        raise ProductError(f"the table {WCS_WAVE} of the run does not cover the frame")
+    return points
 
 
 def _image_of(structure: FileStructure) -> HDUInfo:

@@ -132,6 +132,8 @@ class BatchWriter:
         self._derived_refs: dict[DatasetKey, DatasetRef] = {}
         self._derived_existing: set[DatasetKey] = set()
         self._derived_contents: dict[DatasetKey, Any] = {}
+        self._derived_kept: dict[DatasetKey, Any] = {}
+        self._derived_damaged: set[DatasetKey] = set()
         self._originals = StoredOriginals(butler) if options.list_stored else None
 
     def is_copied(self, file: DescribedFile) -> bool:
@@ -200,7 +202,8 @@ class BatchWriter:
         if not trial:
             for key in batch.derived:
                 self._derived_existing.add(key)
-                del self._derived_contents[key]
+                self._derived_damaged.discard(key)
+                self._derived_kept[key] = self._derived_contents.pop(key)
         report.ingested, report.existing = len(batch.new), len(batch.existing)
         report.remarks.update(batch.remarks)
         for file, _ in batch.new:
@@ -243,7 +246,7 @@ class BatchWriter:
         records.load(file.description for file in files)
         if not self._options.dry_run:
             self._find_derived(file.description.derived for file in files)
-        derived: dict[int, DatasetKey | None] = {}
+        derived: dict[int, tuple[DatasetKey | None, str | None]] = {}
         for number, (file, ref) in enumerate(zip(files, refs, strict=True)):
             try:
                 dataset = existing.get(place_of(ref))
@@ -258,9 +261,11 @@ class BatchWriter:
                 failures[number] = error
         failures |= records.add({number: (files[number].uri, files[number].description) for number in derived})
         batch = _Batch()
-        for number, key in derived.items():
+        for number, (key, contradiction) in derived.items():
             if number in failures:
                 continue
+            if contradiction is not None:
+                batch.remarks[contradiction] += 1
             dataset = existing.get(place_of(refs[number]))
             is_new = dataset is None or dataset.uri is None
             (batch.new if is_new else batch.existing).append((files[number], refs[number]))
@@ -344,21 +349,38 @@ class BatchWriter:
                 if dataset.uri is not None:
                     self._derived_existing.add(key)
 
-    def _load_derived(self, offer: DerivedDataset | None) -> DatasetKey | None:
-        """Read a derived dataset from its first file; return None if there is nothing to put."""
-        if offer is None or self._options.dry_run or offer.dataset in self._derived_existing:
-            return None
-        if offer.dataset not in self._derived_contents:
+    def _load_derived(self, offer: DerivedDataset | None) -> tuple[DatasetKey | None, str | None]:
+        """Return the derived dataset to put, if any, and how the file contradicts it.
+
+        The first good file of a run provides it. One that the repository has is
+        read once, and replaced if it is damaged or its file is gone.
+        """
+        if offer is None or self._options.dry_run:
+            return None, None
+        key = offer.dataset
+        if key in self._derived_existing:
+            try:
+                if key not in self._derived_kept:
+                    self._derived_kept[key] = self._butler.get(self._derived_refs[key])
+                return None, offer.compare(self._derived_kept[key])
+            except Exception:
+                # Formatters and back ends raise errors of many kinds for what cannot be used.
+                self._derived_existing.discard(key)
+                self._derived_kept.pop(key, None)
+                self._derived_damaged.add(key)
+        if key not in self._derived_contents:
             content = offer.load()
             if content is None:
-                return None
-            self._derived_contents[offer.dataset] = content
-        return offer.dataset
+                return None, None
+            self._derived_contents[key] = content
+        return key, offer.compare(self._derived_contents[key])
 
     def _put_derived(self, keys: Iterable[DatasetKey]) -> Iterator[DatasetRef]:
         """Put derived datasets, within a transaction."""
         for key in keys:
             ref = self._derived_refs[key]
+            if key in self._derived_damaged:
+                self._butler.pruneDatasets([ref], disassociate=False, unstore=True)
             # File names are made from dimension records.
             ref = ref.expanded(self._butler.registry.expandDataId(ref.dataId))
             yield self._butler.put(self._derived_contents[key], ref)
