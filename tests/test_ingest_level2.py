@@ -308,7 +308,9 @@ def test_damaged_table(repo_root: Path, tmp_path: Path) -> None:
     outcome = ingest_level2(repo_root, tmp_path / "in")
     assert outcome.code == 1
     assert outcome.counts["ingested"] == 1
-    assert outcome.failures[0].startswith(f"failed: {bad}: its table WCS-WAVE cannot be read")
+    assert outcome.failures[0].startswith(
+        f"failed: {bad}: the table WCS-WAVE of the wavelength solution has no column X"
+    )
     assert wavelength_tables(repo_root) == {(RUN, 1): [1, SIDE]}
 
 

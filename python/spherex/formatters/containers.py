@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
 from lsst.daf.butler import FormatterV2
@@ -11,6 +13,29 @@ if TYPE_CHECKING:
     from astropy.io.fits import HDUList
     from astropy.nddata import CCDData
     from lsst.resources import ResourcePath
+
+
+@contextlib.contextmanager
+def _damage_in(path: str) -> Iterator[None]:
+    """Check the headers of a file, and name it in the errors of astropy, which are of many kinds for damaged ones.
+
+    Raises
+    ------
+    ProductError
+        If the file is damaged.
+    """
+    from spherex.errors import ProductError, first_line
+    from spherex.fits import open_source, scan_hdus
+
+    try:
+        if not path.endswith(".gz"):
+            with open_source(path, sparse=True) as source:
+                scan_hdus(source)
+        yield
+    except (FileNotFoundError, PermissionError):
+        raise
+    except Exception as error:
+        raise ProductError(f"Cannot read {path}: {first_line(error)}.") from None
 
 
 _EXTENSIONS = frozenset({".fits", ".fits.fz", ".fits.gz", ".fit", ".FITS"})
@@ -36,9 +61,13 @@ class CCDDataFormatter(FormatterV2):
 
         Raises
         ------
-        OSError
+        ProductError
             If the file is damaged or contains no image.
         """
+        with _damage_in(path):
+            return self._read(path)
+
+    def _read(self, path: str) -> CCDData:
         from astropy import units
         from astropy.io import fits
         from astropy.nddata import CCDData, FlagCollection
@@ -51,7 +80,7 @@ class CCDDataFormatter(FormatterV2):
         with fits.open(path, memmap=False) as hdus:
             first = next((index for index, hdu in enumerate(hdus) if hdu.is_image and hdu.header["NAXIS"]), None)
             if first is None:
-                raise OSError(f"{path} contains no image.")
+                raise OSError("it contains no image")
             header = hdus[first].header
             # The flags are read as by astropy 8; astropy 7 does not read them.
             if names := [hdu.name for hdu in hdus if hdu.name.startswith(f"{FLAGS}_")]:
@@ -123,8 +152,8 @@ class HDUListFormatter(FormatterV2):
 
         Raises
         ------
-        OSError
-            If the file does not exist or is not FITS.
+        ProductError
+            If the file is damaged or not FITS.
         """
         from astropy.io import fits
 
@@ -132,7 +161,14 @@ class HDUListFormatter(FormatterV2):
             return NotImplemented
         # All HDUs are read into memory: a downloaded file is removed after
         # this call.
-        return fits.open(io.BytesIO(uri.read()), memmap=False, lazy_load_hdus=False)
+        with _damage_in(uri.ospath):
+            hdus = fits.open(io.BytesIO(uri.read()), memmap=False, lazy_load_hdus=False)
+            for hdu in hdus:
+                # astropy looks at tables when they are used, and then does not know the file.
+                if isinstance(hdu, fits.BinTableHDU | fits.TableHDU):
+                    for name in hdu.columns.names:
+                        hdu.data[name]
+            return hdus
 
     def write_local_file(self, in_memory_dataset: HDUList, uri: ResourcePath) -> None:
         """Write the HDUs; see `lsst.daf.butler.FormatterV2`."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 
+from spherex.errors import ProductError, first_line
 from spherex.headers import has_swapped_zones
 
 # Centres of a column of zones differ by rounding.
@@ -188,17 +189,18 @@ class Psf:
 
         Raises
         ------
-        ValueError
-            If the HDU lacks what a PSF needs.
+        ProductError
+            If the HDU lacks what a PSF needs, or is damaged.
         """
         if not cls.is_in(hdu):
-            raise ValueError(f"HDU {hdu.name} contains no PSFs: neither a table EPSF nor a cube with cards XCTR_i")
+            raise ProductError(f"HDU {hdu.name} contains no PSFs: neither a table EPSF nor a cube with cards XCTR_i")
         try:
             if isinstance(hdu, fits.BinTableHDU):
                 return cls._of_table(hdu, origin)
             return cls._of_cube(hdu, version, origin)
-        except KeyError as error:
-            raise ValueError(f"HDU {hdu.name} is not a complete PSF: {error.args[0]}") from None
+        except Exception as error:
+            # astropy raises errors of many kinds for damaged tables and cards.
+            raise ProductError(f"HDU {hdu.name} is not a complete PSF: {first_line(error)}") from None
 
     @classmethod
     def _of_table(cls, hdu: fits.BinTableHDU, origin: tuple[float, float]) -> Psf:
