@@ -94,7 +94,7 @@ class PlainInteger(click.IntRange):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the number; see `click.ParamType`."""
         if isinstance(value, str) and not is_number(value):
-            self.fail(f"{value!r} is not a whole number.", param, ctx)
+            self.fail(f"{value!r} is not a valid integer.", param, ctx)
         return super().convert(value, param, ctx)
 
 
@@ -104,5 +104,5 @@ class PlainNumber(click.FloatRange):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the number; see `click.ParamType`."""
         if isinstance(value, str) and not is_number(value):
-            self.fail(f"{value!r} is not a number.", param, ctx)
+            self.fail(f"{value!r} is not a valid float.", param, ctx)
         return super().convert(value, param, ctx)
