@@ -142,23 +142,6 @@ class Registrar:
         self._orders: dict[DatasetKind, tuple[int, ...]] = {}
         self._runs: set[str] = set()
 
-    def register(self, key: DatasetKey) -> None:
-        """Register the dataset type and the run of a dataset, unless it is a dry run.
-
-        Parameters
-        ----------
-        key
-            The dataset.
-
-        Raises
-        ------
-        IngestError, DescriptionError
-            Raised as by `ref`.
-        """
-        self._dataset_type(key.kind)
-        if key.run not in self._runs:
-            self._register_run(key.run)
-
     def ref(self, key: DatasetKey, content: str = "") -> DatasetRef:
         """Return a reference to a dataset, which need not exist.
 

@@ -187,12 +187,13 @@ class BatchWriter:
         """
         report = IngestReport(dry_run=self._options.dry_run)
         # Dataset types and collections cannot be registered in a transaction.
-        offers = [offer for file in files for offer in (file.description, file.description.derived) if offer]
-        for key in {(offer.dataset.kind, offer.dataset.run): offer.dataset for offer in offers}.values():
-            self._registrar.register(key)
+        refs = [self._registrar.ref(file.description.dataset, file.content) for file in files]
+        for key in {file.description.derived.dataset for file in files if file.description.derived is not None}:
+            self._derived_refs.setdefault(key, self._registrar.ref(key))
+        compared = self._compare(files, refs)
         with contextlib.suppress(_TrialOver), self._butler.transaction():
             self._wait_for_others()
-            records, batch, failures = self._plan(files)
+            records, batch, failures = self._plan(files, refs, compared)
             is_over = bool(failures) and self._options.fail_fast
             if not is_over:
                 self._write_all(records, batch, report, trial)
@@ -236,10 +237,27 @@ class BatchWriter:
             for record in self._butler.query_dimension_records("instrument", instrument=name, explain=False):
                 self._butler.registry.insertDimensionData("instrument", record, replace=True)
 
-    def _plan(self, files: Sequence[DescribedFile]) -> tuple[DimensionRecords, _Batch, dict[int, object]]:
+    def _compare(
+        self, files: Sequence[DescribedFile], refs: Sequence[DatasetRef]
+    ) -> dict[int, DescriptionError | None]:
+        """Compare files with their datasets, by number of the file; remote files take long, and others would wait."""
+        existing = find_existing(self._butler, refs)
+        compared: dict[int, DescriptionError | None] = {}
+        for number, (file, ref) in enumerate(zip(files, refs, strict=True)):
+            if (dataset := existing.get(place_of(ref))) is not None:
+                try:
+                    self._check(file, ref, dataset)
+                except DescriptionError as error:
+                    compared[number] = error
+                else:
+                    compared[number] = None
+        return compared
+
+    def _plan(
+        self, files: Sequence[DescribedFile], refs: list[DatasetRef], compared: Mapping[int, DescriptionError | None]
+    ) -> tuple[DimensionRecords, _Batch, dict[int, object]]:
         """Compare files with the repository and each other, and collect failures by number of the file."""
-        failures: dict[int, object] = {}
-        refs = [self._registrar.ref(file.description.dataset, file.content) for file in files]
+        failures: dict[int, object] = {number: error for number, error in compared.items() if error is not None}
         existing = find_existing(self._butler, refs)
         owners = self._owners(file.description.dataset.id for file in files)
         records = DimensionRecords(self._butler, self._translator, self._options.update_records)
@@ -248,12 +266,15 @@ class BatchWriter:
             self._find_derived(file.description.derived for file in files)
         derived: dict[int, tuple[DatasetKey | None, str | None]] = {}
         for number, (file, ref) in enumerate(zip(files, refs, strict=True)):
+            if number in failures:
+                continue
             try:
                 dataset = existing.get(place_of(ref))
                 if dataset is None:
                     _check_owner(ref, owners)
                 else:
-                    self._check(file, ref, dataset)
+                    if number not in compared:
+                        self._check(file, ref, dataset)
                     # Its id may be of another kind.
                     refs[number] = dataset.ref
                 derived[number] = self._load_derived(file.description.derived)
