@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from spherex.archive import CalibrationReference, ProcessingRun, calibration_references, time_of_uuid
-from spherex.errors import ArchiveNameError, ProductError, first_line
+from spherex.errors import ArchiveNameError, ProductError, first_line, without_secrets
 from spherex.fits import IMAGE, history_of, issue_digest, open_source, read_many, scan_hdus
 from spherex.headers import date_written
 from spherex.repository import dataset_id, has_content_id
@@ -161,7 +161,7 @@ def check_origins(butler: Butler, refs: Sequence[DatasetRef], threads: int = 1) 
                 origins.append((ref, future.result()))
             except Exception as error:
                 # Remote back ends raise errors of many libraries.
-                report.failures.append((ref, f"{uri} cannot be read: {first_line(error)}"))
+                report.failures.append((ref, without_secrets(f"{uri} cannot be read: {first_line(error)}")))
         _compare(butler, origins, report)
     return report
 
