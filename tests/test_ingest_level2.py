@@ -445,7 +445,8 @@ def test_runs_that_were_transferred_are_in_the_chain(
     repo_root: Path, tmp_path: Path, make_repo: Callable[..., Path]
 ) -> None:
     """The stock command copies runs, but not the chain."""
-    paths = [write_level2(tmp_path / "in", run=run) for run in (RUN, NEWER, OLDER, RETRY)]
+    middle = {"origin": (1016, 1016), "shape": (8, 8)}
+    paths = [write_level2(tmp_path / "in", run=run, **middle) for run in (RUN, NEWER, OLDER, RETRY)]
     other = make_repo(tmp_path / "other")
     assert ingest_level2(other, "--transfer", "copy", *paths).code == 0
     copied = butler_command(

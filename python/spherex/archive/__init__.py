@@ -13,6 +13,7 @@ __all__ = [
     "CalibrationName",
     "CalibrationReference",
     "Level2Name",
+    "Level2NameParts",
     "ObservationId",
     "ProcessingRun",
     "calibration_references",
@@ -20,7 +21,7 @@ __all__ = [
     "time_of_uuid",
 ]
 
-from .names import ARCHIVE_URL, CalibrationName, Level2Name, ObservationId, ProcessingRun
+from .names import ARCHIVE_URL, CalibrationName, Level2Name, Level2NameParts, ObservationId, ProcessingRun
 from .products import (
     CALIBRATION_KINDS,
     CBAND,

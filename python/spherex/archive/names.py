@@ -189,6 +189,14 @@ class ProcessingRun:
 
 
 _LEVEL2 = re.compile(rf"^level2_{_OBSID_PATTERN}D(?P<detector>[1-6])_spx_(?P<run>{_RUN_PATTERN})\.fits$")
+_ANYWHERE = re.compile(
+    rf"level2_(?P<observation>{_OBSID_PATTERN})D(?P<detector>[1-6])_spx_(?P<run>{_RUN_PATTERN})(?!\d)", re.ASCII
+)
+_OBSID_ANYWHERE = re.compile(rf"(?<![0-9])(?P<observation>{_OBSID_PATTERN})(?:_?D(?P<detector>[1-6]))?(?!\d)", re.ASCII)
+# Other runs of an image, such as that of its dark, are not in names of images.
+_RUN_ANYWHERE = re.compile(
+    rf"(?<![A-Za-z0-9])(?P<run>l2b(?:_[a-z0-9_]+)?-v(?:{_COUNTER})-{_YEAR}-{_DAY})(?!\d)", re.ASCII
+)
 _CALIBRATION = re.compile(
     rf"^(?P<type>[a-z][a-z0-9_]*?)(?:_D(?P<detector>[1-6]))?_spx_(?P<run>{_RUN_PATTERN})\.(?P<extension>fits|yaml)$"
 )
@@ -234,6 +242,63 @@ class Level2Name:
 
     def __str__(self) -> str:
         return f"level2_{self.observation}D{self.detector}_spx_{self.run}.fits"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Level2NameParts:
+    """What the name of a renamed Level 2 image still contains.
+
+    Parameters
+    ----------
+    observation
+        Observation.
+    detector
+        Detector number, 1 to 6.
+    run
+        Processing run.
+    """
+
+    observation: ObservationId | None = None
+    detector: int | None = None
+    run: ProcessingRun | None = None
+
+    @classmethod
+    def find(cls, name: str) -> Self:
+        """Find the parts of the archive's name anywhere in a text.
+
+        Download tools, scripts and browsers put targets, sizes and counters
+        before and after the archive's name, or keep only a part of it.
+
+        Parameters
+        ----------
+        name
+            Name of a file, or query of a URI.
+
+        Returns
+        -------
+        Level2NameParts
+            Parts that are missing are None.
+
+        Raises
+        ------
+        ArchiveNameError
+            If the text contains two different observations, detectors or runs, or
+            a day that the year does not have.
+        """
+        whole = list(_ANYWHERE.finditer(name))
+        patterns = (_OBSID_ANYWHERE, _RUN_ANYWHERE) if not whole else ()
+        matches = [*whole, *(match for pattern in patterns for match in pattern.finditer(name))]
+        found = {}
+        for part in ("observation", "detector", "run"):
+            values = {text for match in matches if (text := match.groupdict().get(part)) is not None}
+            if len(values) > 1:
+                raise ArchiveNameError(f"{name!r} contains more than one {part}: {', '.join(sorted(values))}")
+            found[part] = values.pop() if values else None
+        return cls(
+            None if found["observation"] is None else ObservationId.parse(found["observation"]),
+            None if found["detector"] is None else int(found["detector"]),
+            None if found["run"] is None else ProcessingRun.parse(found["run"]),
+        )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from spherex.archive import ProcessingRun
-from spherex.errors import ArchiveNameError, DescriptionError
+from spherex.errors import ArchiveNameError, DescriptionError, ProductError
 from spherex.fits import open_source, scan_hdus
 
 if TYPE_CHECKING:
@@ -161,6 +161,9 @@ class FileDescription:
         Dataset that its content can make.
     extent
         Pixels of the frame that a cutout contains; None for a whole frame.
+    stored_name
+        Path in the datastore, below its root, of a file that is copied or
+        linked there; by default the file template of the repository makes it.
     """
 
     dataset: DatasetKey
@@ -169,6 +172,7 @@ class FileDescription:
     remarks: tuple[str, ...] = ()
     derived: DerivedDataset | None = None
     extent: Box | None = None
+    stored_name: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -193,6 +197,9 @@ class FileStructure:
     digest: str = ""
 
 
+_GZIP = b"\x1f\x8b"
+
+
 def read_structure(uri: str, last: str | None = None) -> FileStructure:
     """Read the headers of a file and check that its data are complete.
 
@@ -207,11 +214,21 @@ def read_structure(uri: str, last: str | None = None) -> FileStructure:
     ------
     ProductError
         Raised if the file is damaged.
+    DescriptionError
+        Raised if it is compressed by gzip.
     OSError
         Raised if it cannot be read.
     """
     with open_source(uri, sparse=True) as source:
-        return FileStructure(uri, source.size, scan_hdus(source, last=None if source.is_local else last))
+        try:
+            return FileStructure(uri, source.size, scan_hdus(source, last=None if source.is_local else last))
+        except ProductError:
+            if source.size == 0 or source.read_at(0, len(_GZIP)) != _GZIP:
+                raise
+    raise DescriptionError(
+        "it is compressed by gzip, and parts of a compressed file cannot be read; decompress it: "
+        "gunzip, or gzip -cd FILE > NEW.fits if its name does not end with .gz"
+    )
 
 
 def age_of_run(collection: str, parent: str) -> Any:

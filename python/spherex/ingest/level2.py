@@ -16,7 +16,14 @@ import numpy as np
 from astropy.io import fits
 from lsst.daf.butler import Timespan
 
-from spherex.archive import CalibrationName, Level2Name, ObservationId, ProcessingRun, calibration_references
+from spherex.archive import (
+    CalibrationName,
+    Level2Name,
+    Level2NameParts,
+    ObservationId,
+    ProcessingRun,
+    calibration_references,
+)
 from spherex.detectors import DETECTOR_IDS, FRAME_SHAPE, FRAME_SIDE, LEVEL2_COLLECTION, WAVELENGTH_TYPE
 from spherex.errors import (
     ArchiveNameError,
@@ -355,9 +362,13 @@ def load_wavelength_table(uri: str) -> fits.HDUList | None:
         ) from None
 
 
-FITS_REGEX = r"^(level2_.*|(?!.*_spx_).*)\.fits$"
+_EXTENSION = r"\.(fits?|fts)(\.(gz|fz|\d+))?( ?\(\d+\))?([?&#%].*)?"
+# wget appends counters and queries of URIs to the extension.
+
+FITS_REGEX = rf"(?i)^((.*level2_|(?!.*_spx_)).*{_EXTENSION}|.*level2_\w+_spx_[\w-]+)$"
 """Regular expression for the names of files in directories: FITS files with
-any name, except other products of the archive.
+any name, except other products of the archive, and images of the archive whose
+extension was lost.
 """
 
 _STORAGE_CLASS = "SPHERExImage"
@@ -480,13 +491,12 @@ class Level2Translator(FileTranslator):
 
     def identify(self, uri: str) -> FileKey | None:
         """Return exposure, detector and run of a file by its name; see `FileTranslator`."""
-        name = name_of(uri)
-        try:
-            parsed = Level2Name.parse(name)
-        except ArchiveNameError:
-            _check_other_name(name)
+        parts = _parts_of(uri)
+        if parts.observation is None or parts.detector is None or parts.run is None:
+            _check_other_name(name_of(uri))
             return None
-        return self._key(parsed.observation, parsed.detector, parsed.run)
+        self._check_run(parts.run, "its name")
+        return self._key(parts.observation, parts.detector, parts.run)
 
     def identify_by_headers(self, structure: FileStructure) -> FileKey:
         """Return exposure, detector and run of a file with any name; see `FileTranslator`."""
@@ -495,7 +505,20 @@ class Level2Translator(FileTranslator):
             observation, detector = identity_of(image.cards)
         except ProductError as error:
             raise DescriptionError(f"{error}; fix the header or leave the file out") from None
-        return self._key(observation, detector, self._run_of(structure.uri, detector))
+        parts = _parts_of(structure.uri)
+        _check_identity(observation, detector, parts.observation or observation, parts.detector or detector)
+        if parts.run is None:
+            return self._key(observation, detector, self._run_of(structure.uri, detector))
+        self._check_run(parts.run, "its name")
+        return self._key(observation, detector, parts.run)
+
+    def _check_run(self, run: ProcessingRun, where: str) -> None:
+        """Check that the run of a file is that of the user, if there is one."""
+        if self._processing_run not in (None, run):
+            raise DescriptionError(
+                f"{where} contains the run {run}, but --processing-run is {self._processing_run}; "
+                "rename the file, or leave out the option or the file"
+            )
 
     def _key(self, observation: ObservationId, detector: int, run: ProcessingRun) -> FileKey:
         exposure, name = observation.exposure, str(run)
@@ -504,7 +527,7 @@ class Level2Translator(FileTranslator):
         return FileKey(exposure, (detector, name), dataset)
 
     def _run_of(self, uri: str, detector: int) -> ProcessingRun:
-        """Return the run of a file by its directory .../{run}/{detector}/, the collection in its path, or the user."""
+        """Return the run of a file by its directory {run}/{detector}/ or {run}/, its collection, or the user."""
         path = uri if is_path(uri) else urllib.parse.urlsplit(uri).path
         # The path of a file in a repository contains the collection.
         _, _, below = path.rpartition(f"/{LEVEL2_COLLECTION}/")
@@ -512,9 +535,14 @@ class Level2Translator(FileTranslator):
             # The first one may be a label.
             with contextlib.suppress(ArchiveNameError):
                 return ProcessingRun.parse(part)
-        *_, directory, number = ["", "", *posixpath.dirname(path).split("/")]
-        try:
+        *_, above, directory = ["", "", *posixpath.dirname(path).split("/")]
+        with contextlib.suppress(ArchiveNameError):
             run = ProcessingRun.parse(directory)
+            # Any word with a date would be a run.
+            if run.pipeline.startswith("l2b"):
+                return run
+        try:
+            run = ProcessingRun.parse(above)
         except ArchiveNameError:
             if self._processing_run is not None:
                 return self._processing_run
@@ -522,8 +550,8 @@ class Level2Translator(FileTranslator):
                 "neither its name nor its directory contains its processing run; "
                 "add --processing-run, such as --processing-run l2b-v20-2025-299"
             ) from None
-        if number != str(detector):
-            raise HeaderError(f"DETECTOR in the header is {detector}, but its directory is {number}")
+        if directory.removeprefix("D") != str(detector):
+            raise HeaderError(f"DETECTOR in the header is {detector}, but its directory is {directory}")
         return run
 
     def describe(self, key: FileKey, structure: FileStructure) -> FileDescription:
@@ -533,15 +561,8 @@ class Level2Translator(FileTranslator):
         try:
             observation, detector = identity_of(hdu.cards)
             _, exposure_id, expected = key.dataset.values
-            if (observation.exposure, detector) != (exposure_id, expected):
-                named, _ = ObservationId.from_expidn(exposure_id * 10 + expected)
-                pairs = {"OBSID": (observation, named), "DETECTOR": (detector, expected)}
-                differences = [
-                    f"{keyword} in the header is {value}, but the file name has {other}"
-                    for keyword, (value, other) in pairs.items()
-                    if value != other
-                ]
-                raise DescriptionError(f"{', and '.join(differences)}; rename the file, fix the header or leave it out")
+            named, _ = ObservationId.from_expidn(exposure_id * 10 + expected)
+            _check_identity(observation, detector, named, expected)
             shape = shape_of(hdu)
             exposure = self._exposure(observation, hdu.cards)
             x0, y0 = origin_of(hdu.cards, shape)
@@ -561,6 +582,7 @@ class Level2Translator(FileTranslator):
             remarks=tuple(remarks),
             derived=self._derived(structure, key.dataset, is_cutout, is_read_to_end),
             extent=Box(x0, x0 + shape[1], y0, y0 + shape[0]) if is_cutout else None,
+            stored_name=_stored_name(key.dataset, observation, detector),
         )
 
     def content_of(self, structure: FileStructure) -> str:
@@ -688,6 +710,37 @@ def _image_of(structure: FileStructure) -> HDUInfo:
     raise DescriptionError(f"no 2-D image in HDU {IMAGE}; replace the file with an intact copy")
 
 
+def _parts_of(uri: str) -> Level2NameParts:
+    """Return the parts of the archive's name in the name of a file, or in the query of its URI."""
+    text = name_of(uri)
+    if not is_path(uri):
+        text = f"{text}?{urllib.parse.unquote(urllib.parse.urlsplit(uri).query)}"
+    try:
+        return Level2NameParts.find(text)
+    except ArchiveNameError as error:
+        raise DescriptionError(f"{error}; rename the file") from None
+
+
+def _stored_name(dataset: DatasetKey, observation: ObservationId, detector: int) -> str:
+    """Return the path of an image in the datastore, which ends with the archive's name."""
+    # File templates can take a run as a whole only, with the collection before it.
+    run = ProcessingRun.parse(dataset.run.rpartition("/")[2])
+    name = Level2Name(observation, detector, run)
+    return f"{dataset.run}/{dataset.kind.name}/{observation.planning_period}/{detector}/{name}"
+
+
+def _check_identity(observation: ObservationId, detector: int, named: ObservationId, expected: int) -> None:
+    """Check that the header of an image agrees with its name."""
+    pairs = {"OBSID": (observation, named), "DETECTOR": (detector, expected)}
+    differences = [
+        f"{keyword} in the header is {value}, but the file name has {other}"
+        for keyword, (value, other) in pairs.items()
+        if value != other
+    ]
+    if differences:
+        raise DescriptionError(f"{', and '.join(differences)}; rename the file, fix the header or leave it out")
+
+
 def _check_other_name(name: str) -> None:
     """Check that a name that is not that of an image is not that of another product of the archive.
 
@@ -698,7 +751,7 @@ def _check_other_name(name: str) -> None:
     """
     if re.match(STEM, name):
         raise DescriptionError("its name is that of a raw image of the simulator; use butler ingest-simulated")
-    if name.startswith("level2_") and "_spx_" in name:
+    if "level2_" in name and "_spx_" in name:
         raise DescriptionError(
             "its name is not level2_<observation>D<detector>_spx_<run>.fits with a detector 1 to 6, as in "
             "level2_2025W51_1A_0684_2D3_spx_l2b-v21-2025-354.fits; rename it"

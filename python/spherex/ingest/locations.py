@@ -205,6 +205,7 @@ def find_files(locations: Iterable[str], pattern: re.Pattern[str], report: Inges
                 location,
                 f"no file in it has a name that matches '{pattern.pattern}'; check the directory or use --regex",
             )
+        report.ignored.update(part.ignored)
         for uri, reason in part.failures:
             report.fail(uri, f"{reason}{origin}")
 
@@ -239,9 +240,10 @@ def _search(location: str, pattern: re.Pattern[str], report: IngestReport) -> It
         if resource.isLocal:
             yield from _search_local(resource.ospath, pattern, report)
         elif resource.isdir():
-            for root, _, names in resource.walk(pattern):
+            for root, _, names in resource.walk():
                 for name in names:
-                    yield str(root.join(name, forceDirectory=False))
+                    if _is_wanted(name, pattern, report):
+                        yield str(root.join(name, forceDirectory=False))
         elif pattern.search(name_of(location)):
             yield str(resource)
         else:
@@ -283,10 +285,18 @@ def _search_local(path: str, pattern: re.Pattern[str], report: IngestReport) -> 
                 for entry in entries:
                     if _is_directory(entry):
                         waiting.append(entry.path)
-                    elif pattern.search(entry.name):
+                    elif _is_wanted(entry.name, pattern, report):
                         yield entry.path
         except OSError as error:
             report.fail(directory, f"the directory cannot be searched ({error.strerror}); ask its owner or use chmod")
+
+
+def _is_wanted(name: str, pattern: re.Pattern[str], report: IngestReport) -> bool:
+    """Return whether the name of a file in a directory matches; count it if not."""
+    if pattern.search(name):
+        return True
+    report.ignored["with other names (--regex)" if ".fit" in name.lower() else "not FITS"] += 1
+    return False
 
 
 def _is_directory(entry: os.DirEntry[str]) -> bool:

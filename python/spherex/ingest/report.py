@@ -47,6 +47,9 @@ class IngestReport:
     changed_records: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     """Dimension records that were completed or updated, by dimension element."""
 
+    ignored: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    """Files of directories that were not looked at, by reason."""
+
     unknown: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     """Files that were ingested although they lack a property, by property."""
 
@@ -121,7 +124,7 @@ class IngestReport:
         """
         for field in ("ingested", "existing", "skipped", "failed", "new_records"):
             setattr(self, field, getattr(self, field) + getattr(other, field))
-        for field in ("changed_records", "unknown", "remarks", "derived", "unsafe"):
+        for field in ("changed_records", "ignored", "unknown", "remarks", "derived", "unsafe"):
             getattr(self, field).update(getattr(other, field))
         for field in ("stored", "notes", "failures"):
             getattr(self, field).extend(getattr(other, field))
@@ -152,8 +155,10 @@ class IngestReport:
             counts.append(f"{self.not_tried} not tried")
         verb = "would be changed" if self.dry_run else "changed"
         unknown = sorted(self.unknown.items())
+        ignored = ", ".join(f"{n} {reason}" for reason, n in sorted(self.ignored.items()))
         return [
             f"{'dry run, ' if self.dry_run else ''}{counted(self.found, 'file')} found: {', '.join(counts)}",
+            *([f"{counted(self.ignored.total(), 'file')} in directories not looked at: {ignored}"] if ignored else []),
             *(f"{n} of them without {name}: left unknown in the repository" for name, n in unknown),
             *(f"{n} of them: {remark}" for remark, n in sorted(self.remarks.items())),
             *(f"{counted(n, 'dataset')} {name} made from them" for name, n in sorted(self.derived.items())),

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lsst.daf.butler import DatasetRef, FileDataset
+from lsst.daf.butler.datastore import DatastoreTransaction
 from lsst.resources import ResourcePath
 
 from spherex.errors import DescriptionError, ProductError, first_line
@@ -134,6 +135,9 @@ class BatchWriter:
         self._derived_contents: dict[DatasetKey, Any] = {}
         self._derived_kept: dict[DatasetKey, Any] = {}
         self._derived_damaged: set[DatasetKey] = set()
+        # Each datastore of a chain has to get its own copy, from the Butler.
+        roots = list(butler.get_datastore_roots().values())
+        self._root = roots[0] if len(roots) == 1 else None
         self._originals = StoredOriginals(butler) if options.list_stored else None
 
     def is_copied(self, file: DescribedFile) -> bool:
@@ -191,12 +195,12 @@ class BatchWriter:
         for key in {file.description.derived.dataset for file in files if file.description.derived is not None}:
             self._derived_refs.setdefault(key, self._registrar.ref(key))
         compared = self._compare(files, refs)
-        with contextlib.suppress(_TrialOver), self._butler.transaction():
+        with contextlib.suppress(_TrialOver), _undone_on_error() as placed, self._butler.transaction():
             self._wait_for_others()
             records, batch, failures = self._plan(files, refs, compared)
             is_over = bool(failures) and self._options.fail_fast
             if not is_over:
-                self._write_all(records, batch, report, trial)
+                self._write_all(records, batch, report, trial, placed)
         if is_over:
             return self._write_before(files, failures, trial)
         _add_failures(report, files, failures)
@@ -406,7 +410,14 @@ class BatchWriter:
             ref = ref.expanded(self._butler.registry.expandDataId(ref.dataId))
             yield self._butler.put(self._derived_contents[key], ref)
 
-    def _write_all(self, records: DimensionRecords, batch: _Batch, report: IngestReport, trial: bool) -> None:
+    def _write_all(
+        self,
+        records: DimensionRecords,
+        batch: _Batch,
+        report: IngestReport,
+        trial: bool,
+        placed: DatastoreTransaction,
+    ) -> None:
         """Insert records and files, within a transaction."""
         for element, new, changed in records.pending():
             report.new_records += len(new)
@@ -418,7 +429,7 @@ class BatchWriter:
             if changed:
                 self._butler.registry.insertDimensionData(element, *changed, replace=True)
         if not self._options.dry_run:
-            self._store(batch, report)
+            self._store(batch, report, placed)
         # A dry run remembers what it would do: the trial must not count.
         if not (self._options.dry_run and trial):
             # Two copies of one file may both exist already.
@@ -428,18 +439,35 @@ class BatchWriter:
         if trial:
             raise _TrialOver
 
-    def _store(self, batch: _Batch, report: IngestReport) -> None:
-        """Ingest files, put derived datasets and record the extents of cutouts, within a transaction."""
-        datasets = [
-            FileDataset(resource_path(file.uri), [ref], formatter=file.description.dataset.kind.formatter)
-            for file, ref in batch.new
-        ]
+    def _store(self, batch: _Batch, report: IngestReport, placed: DatastoreTransaction) -> None:
+        """Ingest files and put derived datasets, within a transaction."""
+        datasets: list[FileDataset] = []
+        inside: list[FileDataset] = []
+        for file, ref in batch.new:
+            uri = resource_path(file.uri)
+            target = self._target(uri, file.description.stored_name)
+            if target is not None:
+                mode = self._options.transfer or "auto"
+                target.transfer_from(uri, transfer=mode, overwrite=True, transaction=placed)
+            dataset = FileDataset(target or uri, [ref], formatter=file.description.dataset.kind.formatter)
+            (datasets if target is None else inside).append(dataset)
+        if inside:
+            self._butler.ingest(*inside, transfer=None, record_validation_info=self._options.track_file_attrs)
         if datasets:
             store(self._butler, datasets, self._options.transfer, self._options.track_file_attrs)
         report.derived.update(ref.datasetType.name for ref in self._put_derived(batch.derived))
         write_extents(
             self._butler, {ref: file.description.extent for file, ref in itertools.chain(batch.new, batch.existing)}
         )
+
+    def _target(self, uri: ResourcePath, name: str | None) -> ResourcePath | None:
+        """Return where in the datastore a file is to be placed; None leaves that to the Butler."""
+        mode = self._options.transfer or ("auto" if uri.isLocal else "direct")
+        if name is None or mode == "direct" or self._root is None:
+            return None
+        if mode == "auto" and uri.relative_to(self._root) is not None:
+            return None
+        return self._root.join(name, forceDirectory=False)
 
     def _list_stored(self, originals: StoredOriginals, batch: _Batch, report: IngestReport) -> None:
         """List the originals that can be removed, and count the others by reason."""
@@ -462,6 +490,18 @@ def _check_owner(ref: DatasetRef, owners: Mapping[uuid.UUID, DatasetRef]) -> Non
         raise DescriptionError(
             f"its id {ref.id} is the id of {owner}, and an id belongs to one dataset only; ingest it without this id"
         )
+
+
+@contextlib.contextmanager
+def _undone_on_error() -> Iterator[DatastoreTransaction]:
+    """Remove the files that were placed in the datastore if their transaction fails."""
+    transaction = DatastoreTransaction()
+    try:
+        yield transaction
+    except BaseException:
+        transaction.rollback()
+        raise
+    transaction.commit()
 
 
 def _add_failures(report: IngestReport, files: Sequence[DescribedFile], failures: Mapping[int, object]) -> None:
