@@ -158,6 +158,31 @@ def test_file_of_a_calibration_that_was_removed_comes_back(repo_root: Path, tmp_
     assert [again.id for again in refs_of(repo_root, "spectral_wcs")] == [ref.id]
 
 
+def test_an_id_of_unknown_content_gets_no_other_content(repo_root: Path, tmp_path: Path) -> None:
+    path = write_wcs(tmp_path)
+    given = ["--id", f"{path.name}={ID}"]
+    assert ingest(repo_root, path, *given).code == 0
+    with Butler.from_config(str(repo_root), writeable=True) as butler:
+        butler.pruneDatasets(refs_of(repo_root, "spectral_wcs"), disassociate=False, unstore=True)
+    change_one_byte(path)
+    (failure,) = ingest(repo_root, path).failures
+    assert f"the file of dataset {ID} was removed, and its content is not known" in failure
+    assert "remove the dataset first (butler prune-datasets" in failure
+    # Who gives the id says what its content is.
+    assert ingest(repo_root, path, *given).counts["ingested"] == 1
+
+
+def test_given_ids_may_be_those_of_another_repository(repo_root: Path, tmp_path: Path, make_repo) -> None:
+    path = write_wcs(tmp_path)
+    assert ingest(make_repo(tmp_path / "other"), path).code == 0
+    (ref,) = refs_of(tmp_path / "other", "spectral_wcs")
+    assert ref.id.version == 5
+    change_one_byte(path)
+    options = ["--id", f"{path.name}={ref.id}", "--transfer", "copy"]
+    assert ingest(repo_root, path, *options).counts["ingested"] == 1
+    assert ingest(repo_root, path, *options).counts["already there"] == 1
+
+
 @pytest.mark.parametrize("same", [True, False])
 def test_two_processes_ingest_a_calibration(repo_root: Path, tmp_path: Path, same: bool) -> None:
     one = write_wcs(tmp_path / "a")

@@ -343,8 +343,9 @@ def test_names_of_the_user(repo_root: Path, tmp_path: Path) -> None:
     assert "--processing-run l2b-v20-2025-299" in failure
     assert level2_datasets(repo_root).keys() == {(0, 2)}
     outcome = ingest_level2(repo_root, "--processing-run", NEWER, tmp_path / "tree", tmp_path / "flat")
-    assert outcome.code == 0
-    assert outcome.counts["already there"] == 1
+    assert outcome.code == 1
+    (failure,) = outcome.failures
+    assert f"its directory contains the run {RUN}, but --processing-run is {NEWER}" in failure
     assert level2_datasets(repo_root, run=NEWER).keys() == {(1, 2)}
 
 

@@ -12,6 +12,7 @@ from lsst.daf.butler import Butler
 
 from spherex.errors import ProductError
 from spherex.fits import open_product, read_product, write_product
+from spherex.formatters import HDUListFormatter
 from spherex.image import Wavelength
 
 from .level2_files import write_level2 as write_archive_file
@@ -112,6 +113,28 @@ def test_the_same_command_again_heals_the_table(repo_root: Path, tmp_path: Path,
     assert ingest_level2(repo_root, tmp_path / "in").code == 0
 
 
+def test_table_that_cannot_be_read_for_a_while(
+    repo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_level2(tmp_path / "a", 0)
+    write_level2(tmp_path / "b", 1)
+    assert ingest_level2(repo_root, tmp_path / "a").code == 0
+    expected = wavelength_of(repo_root).at(5, 5)
+
+    def time_out(self: object, *args: object, **kwargs: object) -> None:
+        raise TimeoutError("the server does not answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(HDUListFormatter, "read_from_uri", time_out)
+        outcome = ingest_level2(repo_root, tmp_path / "b")
+    assert outcome.code == 1
+    (failure,) = outcome.failures
+    assert "the level2_wavelength of its run cannot be read" in failure
+    assert "try again later" in failure
+    assert wavelength_of(repo_root).at(5, 5) == expected
+    assert ingest_level2(repo_root, tmp_path / "b").code == 0
+
+
 def test_a_run_gets_the_table_of_any_file(repo_root: Path, tmp_path: Path) -> None:
     write_level2(tmp_path / "in", 0, 1, grid=None)
     write_level2(tmp_path / "in", 1, 1, grid=(500, 900))
@@ -184,6 +207,16 @@ def test_solution_that_was_replaced(tmp_path: Path) -> None:
     found = read_product(tmp_path / "b.fits")
     assert (found.bbox, found.psf_model.origin) == (expected, image.psf_model.origin)
     assert found.wavelength.at(3, 4) == image.wavelength.at(3, 4)
+
+
+def test_solution_of_the_user_is_ingested(repo_root: Path, tmp_path: Path) -> None:
+    change = {"WCSNAME": "replaced", "CRPIX1": 325.5}
+    path = write_level2(tmp_path / "in", change=change)
+    assert ingest_level2(repo_root, path).code == 0
+    assert read_product(path).bbox == read_product(write_level2(tmp_path / "other")).bbox
+    # Its reference pixel says nothing about the place in the frame.
+    lost = write_level2(tmp_path / "in", 0, 2, change={**change, "CRPIX1A": None})
+    assert "CRPIX1A, its position in the frame, is missing" in ingest_level2(repo_root, lost).failures[0]
 
 
 @pytest.mark.parametrize("unit", ["MJy / sq", "MJy // sr", "spam"])

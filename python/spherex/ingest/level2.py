@@ -270,7 +270,9 @@ def origin_of(cards: Mapping[str, Any], shape: tuple[int, int]) -> tuple[int, in
     """
     keys = [f"{name}{axis}A" for name in ("CRPIX", "CRVAL", "CDELT") for axis in (1, 2)]
     known = {key: value for key in keys if (value := number_of(cards, key)) is not None}
-    centre = {key: value for key in ("CRPIX1", "CRPIX2") if (value := number_of(cards, key)) is not None}
+    # See frame_origin: a celestial system with a name is not that of the archive.
+    is_own = cards.get("WCSNAME") is None
+    centre = {key: value for key in ("CRPIX1", "CRPIX2") if is_own and (value := number_of(cards, key)) is not None}
     # The celestial system counts for an axis that A lacks.
     part = {key: value for key, value in centre.items() if f"{key}A" not in known}
     origin = []
@@ -297,7 +299,7 @@ def origin_of(cards: Mapping[str, Any], shape: tuple[int, int]) -> tuple[int, in
 
 
 _MOST_FRUITLESS = 3
-"""Remote cutouts of a run and detector whose tables are read in vain."""
+"""Remote images of a run and detector whose tables are read in vain."""
 
 _SAME_WAVELENGTH = (0.005, 0.2)
 """Parts of wavelength and bandwidth by which the tables of a run may differ.
@@ -508,7 +510,9 @@ class Level2Translator(FileTranslator):
         parts = _parts_of(structure.uri)
         _check_identity(observation, detector, parts.observation or observation, parts.detector or detector)
         if parts.run is None:
-            return self._key(observation, detector, self._run_of(structure.uri, detector))
+            run = self._run_of(structure.uri, detector)
+            self._check_run(run, "its directory")
+            return self._key(observation, detector, run)
         self._check_run(parts.run, "its name")
         return self._key(observation, detector, parts.run)
 
@@ -580,7 +584,7 @@ class Level2Translator(FileTranslator):
             key.dataset,
             (exposure, place),
             remarks=tuple(remarks),
-            derived=self._derived(structure, key.dataset, is_cutout, is_read_to_end),
+            derived=self._derived(structure, key.dataset, is_read_to_end),
             extent=Box(x0, x0 + shape[1], y0, y0 + shape[0]) if is_cutout else None,
             stored_name=_stored_name(key.dataset, observation, detector),
         )
@@ -641,15 +645,13 @@ class Level2Translator(FileTranslator):
             },
         )
 
-    def _derived(
-        self, structure: FileStructure, dataset: DatasetKey, is_cutout: bool, is_read_to_end: bool
-    ) -> DerivedDataset | None:
+    def _derived(self, structure: FileStructure, dataset: DatasetKey, is_read_to_end: bool) -> DerivedDataset | None:
         instrument, _, detector = dataset.values
         key = DatasetKey(_WAVELENGTH_KIND, dataset.run, (instrument, detector))
         points = control_points_in(structure.hdus)
-        if points is None and (is_read_to_end or (is_cutout and self._fruitless[key] >= _MOST_FRUITLESS)):
+        if points is None and (is_read_to_end or self._fruitless[key] >= _MOST_FRUITLESS):
             return None
-        load = functools.partial(self._load_wavelength, structure.uri, key, is_cutout, points)
+        load = functools.partial(self._load_wavelength, structure.uri, key, points)
         return DerivedDataset(key, load, functools.partial(self._compare_wavelength, key, points))
 
     def _compare_wavelength(self, key: DatasetKey, points: ControlPoints | None, content: fits.HDUList) -> str | None:
@@ -661,12 +663,12 @@ class Level2Translator(FileTranslator):
             return None
         return f"with a table {WCS_WAVE} that contradicts the {WAVELENGTH_TYPE} of its run and detector"
 
-    def _load_wavelength(self, uri: str, key: DatasetKey, is_cutout: bool, points: ControlPoints | None) -> Any:
+    def _load_wavelength(self, uri: str, key: DatasetKey, points: ControlPoints | None) -> Any:
         if points is not None and not points.covers(FRAME_SIDE):
             return None
-        # Cutouts of a run are all alike: if the tables of some were cut too,
-        # there is no need to read those of thousands more.
-        if points is None and is_cutout and self._fruitless[key] >= _MOST_FRUITLESS:
+        # Images of a run are all alike: if some lack a table of the whole frame,
+        # there is no need to look for it in thousands more.
+        if points is None and self._fruitless[key] >= _MOST_FRUITLESS:
             return None
         table = load_wavelength_table(uri)
         if table is None:

@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lsst.daf.butler import DatasetRef, FileDataset
+from lsst.daf.butler import DatasetRef, FileDataset, FileIntegrityError
 from lsst.daf.butler.datastore import DatastoreTransaction
 from lsst.resources import ResourcePath
 
@@ -108,6 +108,10 @@ class DescribedFile:
     content: str
 
 
+_DAMAGE = (ValueError, LookupError, FileNotFoundError, FileIntegrityError)
+"""Errors that mean that a dataset is damaged or lost."""
+
+
 class _TrialOver(Exception):  # noqa: N818
     """Signal that undoes the transaction of a trial run."""
 
@@ -195,7 +199,10 @@ class BatchWriter:
         for key in {file.description.derived.dataset for file in files if file.description.derived is not None}:
             self._derived_refs.setdefault(key, self._registrar.ref(key))
         compared = self._compare(files, refs)
-        with contextlib.suppress(_TrialOver), _undone_on_error() as placed, self._butler.transaction():
+        self._preload_derived([file.description.derived for file in files if file.description.derived is not None])
+        # A read-only transaction of PostgreSQL refuses the temporary tables of large queries.
+        transaction = contextlib.nullcontext() if self._options.dry_run else self._butler.transaction()
+        with contextlib.suppress(_TrialOver), _undone_on_error() as placed, transaction:
             self._wait_for_others()
             records, batch, failures = self._plan(files, refs, compared)
             is_over = bool(failures) and self._options.fail_fast
@@ -238,7 +245,9 @@ class BatchWriter:
         """
         if not self._options.dry_run:
             name = self._translator.instrument.getName()
-            for record in self._butler.query_dimension_records("instrument", instrument=name, explain=False):
+            # The first replacement waits for the lock, the second one writes what is recorded now.
+            for _ in range(2):
+                (record,) = self._butler.query_dimension_records("instrument", instrument=name)
                 self._butler.registry.insertDimensionData("instrument", record, replace=True)
 
     def _compare(
@@ -326,11 +335,16 @@ class BatchWriter:
         """Check that the content of a file is the one that its dataset was made from."""
         if not file.content or ref.id == dataset.ref.id and file.description.dataset.id is None:
             return
-        if has_content_id(dataset.ref):
+        if file.description.dataset.id is None and has_content_id(dataset.ref):
             if dataset.uri is None:
                 raise DescriptionError("its dataset, whose file was removed, was made from a file of another content")
             raise DescriptionError(f"the ingested file {dataset.uri} was replaced in place since, by another content")
-        if dataset.uri is None or resource_path(file.uri) == dataset.uri:
+        if dataset.uri is None:
+            if file.description.dataset.id is not None:
+                # The user vouches for the content.
+                return
+            raise DescriptionError(f"the file of dataset {dataset.ref.id} was removed, and its content is not known")
+        if resource_path(file.uri) == dataset.uri:
             return
         if self._translator.content_of(self._read(dataset.uri)) != file.content:
             raise DescriptionError(f"its content is not that of the ingested file {dataset.uri}")
@@ -374,6 +388,17 @@ class BatchWriter:
                 if dataset.uri is not None:
                     self._derived_existing.add(key)
 
+    def _preload_derived(self, offers: Sequence[DerivedDataset]) -> None:
+        """Read the derived datasets before others have to wait for this ingest."""
+        if self._options.dry_run:
+            return
+        self._find_derived(offers)
+        for offer in offers:
+            if offer.dataset not in self._derived_kept and offer.dataset not in self._derived_contents:
+                # Planning finds the failure again, and reports it.
+                with contextlib.suppress(DescriptionError):
+                    self._load_derived(offer)
+
     def _load_derived(self, offer: DerivedDataset | None) -> tuple[DatasetKey | None, str | None]:
         """Return the derived dataset to put, if any, and how the file contradicts it.
 
@@ -388,8 +413,14 @@ class BatchWriter:
                 if key not in self._derived_kept:
                     self._derived_kept[key] = self._butler.get(self._derived_refs[key])
                 return None, offer.compare(self._derived_kept[key])
-            except Exception:
-                # Formatters and back ends raise errors of many kinds for what cannot be used.
+            except Exception as error:
+                # The datastore raises a ValueError for any error of a formatter.
+                if not isinstance(error.__cause__ or error, _DAMAGE):
+                    # A back end that does not answer says nothing about the table.
+                    raise DescriptionError(
+                        f"the {key.kind.name} of its run cannot be read ({first_line(error.__cause__ or error)}); "
+                        "try again later"
+                    ) from error
                 self._derived_existing.discard(key)
                 self._derived_kept.pop(key, None)
                 self._derived_damaged.add(key)
