@@ -51,11 +51,15 @@ def wavelength_of(repo: Path, detector: int = 1) -> Wavelength:
     return Wavelength.from_table(hdus["WCS-WAVE"])
 
 
+SIGNALLING_NAN = np.frombuffer(b"\x7f\x81\x00\x01", ">f4")[0]
+"""Number whose conversion warns, as random bits have it."""
+
 DAMAGES = [
     ("X", 1, "the control points in column X of the table WCS-WAVE do not rise"),
     ("Y", -5, "the control points in column Y of the table WCS-WAVE do not rise"),
     ("VALUES", 0.0, "numbers in VALUES that are not wavelengths"),
     ("VALUES", np.nan, "numbers in VALUES that are not wavelengths"),
+    ("VALUES", SIGNALLING_NAN, "numbers in VALUES that are not wavelengths"),
 ]
 
 

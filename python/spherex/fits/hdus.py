@@ -18,7 +18,7 @@ from astropy.io import fits
 
 from spherex.errors import ProductError
 from spherex.headers import bunit_of
-from spherex.image import PSF_PLANES, WCS_WAVE, ZODI_PLANE
+from spherex.image import PSF_PLANES, WCS_WAVE, ZODI_PLANE, WavelengthAxes
 
 from .byte_sources import ByteSource
 from .cards import CARD, Cards
@@ -129,6 +129,17 @@ class HDUInfo:
         if self.kind == "image":
             return self.shape
         return _shape(self.cards, "ZNAXIS")
+
+    @functools.cached_property
+    def wavelength_axes(self) -> WavelengthAxes | None:
+        """Coordinate system W of the header, checked, `None` if it has none with a table.
+
+        Raises
+        ------
+        HeaderError
+            If its cards are damaged.
+        """
+        return WavelengthAxes.of_cards(self.cards)
 
     @functools.cached_property
     def header(self) -> fits.Header:

@@ -49,7 +49,7 @@ def control_points_in(hdus: Iterable[HDUInfo]) -> ControlPoints | None:
     table, image = found.get(WCS_WAVE), found.get(IMAGE)
     if table is None or table.data is None:
         return None
-    axes = None if image is None else WavelengthAxes.of_cards(image.cards)
+    axes = None if image is None else image.wavelength_axes
     if axes is None or axes.table != WCS_WAVE:
         axes = _ARCHIVE
     return _points_of(table.header_bytes, table.data, axes)

@@ -223,7 +223,9 @@ class ControlPoints:
         for column, array in zip((*ticks, values), arrays, strict=True):
             if array.dtype.kind not in "iuf" or np.ma.is_masked(row[column]):
                 raise ProductError(f"the table {name} has no numbers in column {column}")
-        x, y, grid = (array.astype(np.float64) for array in arrays)
+        # The conversion of a signalling NaN warns.
+        with np.errstate(invalid="ignore"):
+            x, y, grid = (array.astype(np.float64) for array in arrays)
         x, y = np.atleast_1d(x), np.atleast_1d(y)
         expected = (y.size, x.size, 2)
         if x.ndim != 1 or y.ndim != 1 or min(x.size, y.size) < 2 or grid.shape != expected:

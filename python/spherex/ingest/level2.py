@@ -252,8 +252,8 @@ def origin_of(cards: Mapping[str, Any], shape: tuple[int, int]) -> tuple[int, in
     ----------
     cards
         Cards of the IMAGE header. Its WCS 'A' gives the coordinates of pixels
-        in the frame, counted from 0. The reference pixels of the celestial
-        WCS and of WCS 'W' must agree with it; the first replaces it.
+        in the frame, counted from 0. The reference pixel of the celestial WCS
+        must agree with it, and replaces it.
     shape
         Shape of the image (rows, columns).
 
@@ -292,9 +292,6 @@ def origin_of(cards: Mapping[str, Any], shape: tuple[int, int]) -> tuple[int, in
             )
         origin.append(whole)
     frame_origin(known | centre | {"EXPIDN": 1})
-    axes = WavelengthAxes.of_cards(cards)
-    if axes is not None:
-        check_same_origin(axes.origin, (origin[0], origin[1]), "W")
     return origin[0], origin[1]
 
 
@@ -570,6 +567,8 @@ class Level2Translator(FileTranslator):
             shape = shape_of(hdu)
             exposure = self._exposure(observation, hdu.cards)
             x0, y0 = origin_of(hdu.cards, shape)
+            if hdu.wavelength_axes is not None:
+                check_same_origin(hdu.wavelength_axes.origin, (x0, y0), "W")
             place = self._place(observation, detector, hdu, (x0, y0))
         except ProductError as error:
             raise DescriptionError(f"{error}; fix the header or leave the file out") from None
