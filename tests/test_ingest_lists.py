@@ -194,8 +194,8 @@ FORMS: dict[str, Callable[[Path, str], object]] = {
     "quoted.txt": lambda path, uri: path.write_text(f'"{uri}"\n'),
     "latin.txt": lambda path, uri: path.write_bytes(b"# liste cr\xe9\xe9e\n" + uri.encode() + b"\n"),
     "s5cmd.txt": lambda path, uri: path.write_text(f"2025/10/21 18:31:07          71637120  {uri}\n"),
-    "wget.txt": lambda path, uri: path.write_text(f"wget --content-disposition '{uri}'\n"),
-    "wget.sh": lambda path, uri: path.write_text(f"#!/bin/sh\nset -e\nwget '{uri}'\n"),
+    "wget.txt": lambda path, uri: path.write_text(f"wget --content-disposition '{Path(uri).as_uri()}'\n"),
+    "wget.sh": lambda path, uri: path.write_text(f"#!/bin/sh\nset -e\nwget '{Path(uri).as_uri()}'\n"),
     "found.txt": printed,
 }
 """Lists that lead to one file, by their names."""
@@ -283,6 +283,45 @@ def test_answers_of_services_that_are_incomplete(tmp_path: Path, content: str, f
     assert list(find_files([str(tmp_path / "a.vot")], re.compile("."), report)) == [str(tmp_path / n) for n in found]
     ((_, message),) = report.failures
     assert message.startswith(f"it is incomplete: the service that made it reports {reason}; repeat the query")
+
+
+COMMANDS = """#!/bin/sh
+# wget https://a/no.fits
+cd data
+/usr/bin/curl -O https://a/1.fits
+sudo wget "https://a/2.fits?center=1,2&size=0.1"
+wget https://a/3.fits && wget 's3://a/4 b.fits'; wget https://a/5.fits; wget https://a/6.fits&&true
+aria2c https://a/7.fits?a=1\\&b=2 # M31's, not https://a/no.fits
+curl --url="https://a/8.fits" \\
+  -o 8.fits https://a/9.fits &
+"""
+
+
+def test_commands_of_scripts(tmp_path: Path) -> None:
+    (tmp_path / "a.sh").write_text(COMMANDS)
+    names = ["1.fits", "2.fits?center=1,2&size=0.1", "3.fits", "4 b.fits", *(f"{n}.fits" for n in (5, 6))]
+    expected = [f"https://a/{name}" for name in [*names, "7.fits?a=1&b=2", "8.fits", "9.fits"]]
+    assert uris_of(tmp_path / "a.sh") == [uri.replace("https://a/4 b", "s3://a/4 b") for uri in expected]
+
+
+def test_lines_with_comments(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("curl -O https://a/1.fits # M31's\nhttps://a/2.fits # it's\n" + f"{URL}\n")
+    assert uris_of(tmp_path / "a.txt") == ["https://a/1.fits", "https://a/2.fits", URL]
+
+
+@pytest.mark.parametrize(
+    ("content", "found", "faults"),
+    [
+        (f'uri\n{URL}\n"{URL}"\ns3://b/c.fits\n', [URL, URL, "s3://b/c.fits"], []),
+        (f'uri,b\n{URL},1\n"{URL}",1\ns3://b/c.fits\n', [URL, "s3://b/c.fits"], ["row 1 of 3 without"]),
+        (f'b,uri\n"open,{URL}\n1,s3://b/c.fits\n', ["s3://b/c.fits"], ["row 1 of 2 without"]),
+    ],
+)
+def test_odd_rows_of_a_csv(tmp_path: Path, content: str, found: list[str], faults: list[str]) -> None:
+    (tmp_path / "a.csv").write_text(content)
+    items, reported = read_list(str(tmp_path / "a.csv"))
+    assert [item.uri for item in items] == found
+    assert [fault[: len(start)] for fault, start in zip(reported, faults, strict=True)] == faults
 
 
 def test_images_are_not_lists(tmp_path: Path, image: Any) -> None:

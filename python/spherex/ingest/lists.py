@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 import re
-import shlex
 import urllib.parse
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -67,9 +67,16 @@ def _text_of(path: str) -> str:
 _PRINTED = re.compile(r"\d{4}[-/]\d\d[-/]\d\d \d\d:\d\d:\d\d +\d+ +(.+)")
 """Line of ``s5cmd ls`` and ``aws s3 ls``: date, time, size, and the name."""
 
-
-def _is_command(line: str) -> bool:
-    return line.startswith(("wget ", "curl "))
+_SCHEME = re.compile(r"[a-z][a-z\d+.-]*://", re.IGNORECASE)
+_COMMENT = re.compile(r"\s+#")
+_ESCAPED = re.compile(r"\\(.)")
+_IN_COMMAND = re.compile(
+    rf"""(?:^|\s)\#.*  # a comment
+    | (["'])(?P<quoted>{_SCHEME.pattern}.*?)\1
+    | (?P<bare>{_SCHEME.pattern}(?:\\.|&(?!&)|[^\s"'`;|<>()&\\])+)""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""URI in a command of a shell, as far as the shell takes it for one word, or a comment."""
 
 
 def _lines_of(path: str) -> list[tuple[str, str]]:
@@ -84,7 +91,7 @@ def _read_lines(path: str) -> Listing:
     if column is not None:
         # A table of find-images. Its second line has the units.
         return Listing([(place, line[column].strip()) for place, line in lines[2:]])
-    return Listing([(place, _uri_of_line(line.strip())) for place, line in lines])
+    return Listing([(place, uri) for place, line in lines for uri in _uris_of_line(line.strip())])
 
 
 def _printed_column(header: str) -> slice | None:
@@ -96,25 +103,25 @@ def _printed_column(header: str) -> slice | None:
     return None
 
 
-def _uri_of_line(line: str) -> str:
+def _uris_of_line(line: str) -> list[str]:
+    """Return the URIs in a line of a text; a line without one is a path."""
     if match := _PRINTED.fullmatch(line):
-        return match[1]
-    if _is_command(line):
-        return _uri_of_command(line)
+        return [match[1]]
     if len(line) > 1 and line[0] == line[-1] and line[0] in "\"'":
-        return line[1:-1]
-    return line
+        return [line[1:-1]]
+    if _SCHEME.match(line):
+        return [_COMMENT.split(line)[0]]
+    return _uris_of_command(line) or [line]
 
 
-def _uri_of_command(line: str) -> str:
-    words = shlex.split(line)
-    return next((word for word in words if "://" in word), words[-1])
+def _uris_of_command(line: str) -> list[str]:
+    found = (match["quoted"] or _ESCAPED.sub(r"\1", match["bare"] or "") for match in _IN_COMMAND.finditer(line))
+    return [uri.rstrip("&") for uri in found if uri]
 
 
 def _read_script(path: str) -> Listing:
-    """Read the commands of a shell script that downloads files, as the archive writes it."""
-    commands = [(place, line.strip()) for place, line in _lines_of(path)]
-    return Listing([(place, _uri_of_command(line)) for place, line in commands if _is_command(line)])
+    """Read the commands of a shell script that downloads files, as the archive and people write it."""
+    return Listing([(place, uri) for place, line in _lines_of(path) for uri in _uris_of_command(line)])
 
 
 def _read_csv(path: str) -> Listing:
@@ -123,11 +130,16 @@ def _read_csv(path: str) -> Listing:
     text = _text_of(path)
     if text.startswith("# %ECSV"):
         return Listing(_rows([Table.read(text, format="ascii.ecsv")]))
-    header = next((line for line in text.splitlines() if line.strip() and not line.startswith("#")), "")
-    delimiter = max(",;\t|", key=header.count)
-    # Line ends by hand, because astropy takes a text without one for a path.
-    table = Table.read(f"{text}\n", format="ascii.csv", delimiter=delimiter, fast_reader=False, comment="#")
-    return Listing(_rows([table]))
+    lines = [line.strip("\r\n") for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    delimiter = max(",;\t|", key=lines[0].count) if lines else ","
+    # Each line by itself: an open quote must not take the lines after it.
+    names, *rows = [next(csv.reader([line], delimiter=delimiter, skipinitialspace=True)) for line in lines] or [[]]
+    if len(names) == 1:
+        rows = [[delimiter.join(row)] for row in rows]
+    empty = [""] * len(names)
+    rows = [(row + empty)[: len(names)] if len(row) <= len(names) else empty for row in rows]
+    columns = [[row[number] for row in rows] for number in range(len(names))]
+    return Listing(_rows([Table(columns, names=[name.strip() for name in names], dtype=[object] * len(names))]))
 
 
 def _read_ascii(form: str) -> Callable[[str], Listing]:
