@@ -58,7 +58,7 @@ def card_at(path: Path, hdu: str, keyword: bytes) -> int:
 
 
 CHANGES = [
-    ("IMAGE", b"DETECTOR", b"EXTNAME = 'FLAGS   '", "EXTNAME is there twice"),
+    ("IMAGE", b"DETECTOR", b"EXTNAME = 'FLAGS   '", "the header contains EXTNAME twice"),
     ("IMAGE", b"NAXIS1", b"NAXIS1  =                  -50", "axes .60, -50. "),
     ("IMAGE", b"NAXIS", b"NAXIS   =                   -2", "NAXIS is -2"),
     ("IMAGE", b"PCOUNT", b"PCOUNT  =                    1", "PCOUNT and GCOUNT of an image are 1 and 1"),
@@ -135,5 +135,34 @@ def test_swapped_blocks_of_a_header(tmp_path: Path) -> None:
 def test_header_that_goes_on(tmp_path: Path) -> None:
     path = write_level2(tmp_path / "a.fits").path
     replace_at(path, card_at(path, "IMAGE", b"PS2_2W"), END)
-    with pytest.raises(ProductError, match="it goes on after its END card|does not begin an HDU"):
+    with pytest.raises(ProductError, match="the header contains text after its END card|does not begin an HDU"):
         read_product(path)
+
+
+@pytest.mark.parametrize("fill", [b"\0", b" "])
+def test_fill_of_a_tape_record(tmp_path: Path, fill: bytes) -> None:
+    path = write_level2(tmp_path / "a.fits").path
+    with path.open("ab") as stream:
+        stream.write(fill * 28800)
+    read_product(path)
+    with path.open("ab") as stream:
+        stream.write(fill)
+    with pytest.raises(ProductError, match="contains no HDU but fill, and more than the 28800 bytes of a tape record"):
+        read_product(path)
+
+
+def test_text_after_fill(tmp_path: Path) -> None:
+    path = write_level2(tmp_path / "a.fits").path
+    with path.open("ab") as stream:
+        stream.write(bytes(20000) + b"x")
+    with pytest.raises(ProductError, match="does not begin an HDU"):
+        read_product(path)
+
+
+def test_preallocated_file_that_was_not_completed(tmp_path: Path) -> None:
+    path = write_level2(tmp_path / "a.fits", shape=(300, 300)).path
+    with fits.open(path) as hdus:
+        begin = hdus["IMAGE"].fileinfo()["datLoc"] + 2880
+    replace_at(path, begin, bytes(path.stat().st_size - begin))
+    with pytest.raises(ProductError, match="incomplete: from byte"), open_product(path) as product:
+        product.image()

@@ -42,7 +42,7 @@ class _Loader(yaml.SafeLoader):
         event = self.peek_event()
         before = self._nodes
         if self._depth > DEEPEST:
-            raise _error(event, f"more than {DEEPEST} collections are in each other")
+            raise _error(event, f"collections are nested more than {DEEPEST} deep")
         anchor = getattr(event, "anchor", None)
         if isinstance(event, yaml.AliasEvent):
             if anchor not in self._sizes and anchor in self.anchors:
@@ -51,7 +51,7 @@ class _Loader(yaml.SafeLoader):
             self._nodes += self._sizes.get(anchor, 0)
         self._nodes += 1
         if self._nodes > MOST_NODES:
-            raise _error(event, f"it stands for more than {MOST_NODES} values")
+            raise _error(event, f"it expands to more than {MOST_NODES} values")
         self._depth += 1
         node = super().compose_node(parent, index)
         self._depth -= 1

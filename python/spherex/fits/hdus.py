@@ -37,6 +37,10 @@ PROVENANCE_PREFIX = "LSST BUTLER"
 BLOCK = 2880
 """Bytes of a FITS block (FITS standard 4.0, section 3.1)."""
 
+_MOST_FILL = 10 * BLOCK
+"""Bytes that may follow the last HDU: the longest record of a tape. A download that
+stopped in a preallocated file leaves more."""
+
 _END = b"END".ljust(CARD)
 # A remote header should need one request: the longest header of a Level 2 file
 # (PSF, 509 cards) fits into it. From a local file the primary header and that
@@ -206,8 +210,14 @@ def _is_begin(source: ByteSource, offset: int, chunk: bytes) -> bool:
         return True
     if source.size is not None and not chunk:
         raise ProductError(f"the file is cut short: it ends at byte {offset}, and had {source.size} bytes")
-    if chunk.strip(b"\0 "):
+    rest = source.read_at(offset, _MOST_FILL + 1) if chunk else b""
+    if rest.strip(b"\0 "):
         raise ProductError(f"the file is damaged: byte {offset} does not begin an HDU")
+    if len(rest) > _MOST_FILL:
+        raise ProductError(
+            f"the file is incomplete: from byte {offset} it contains no HDU but fill, and more than "
+            f"the {_MOST_FILL} bytes of a tape record"
+        )
     # Fill of a tape or of a copy, not an HDU.
     return False
 
@@ -235,7 +245,7 @@ def _read_hdu(source: ByteSource, offset: int, chunk: bytes, index: int) -> HDUI
         length = _find_end(chunk)
     layout = _layout_of(chunk[:length], index)
     if chunk[length + CARD : (length // BLOCK + 1) * BLOCK].strip(b" \0"):
-        raise layout.cards.damage("it goes on after its END card")
+        raise layout.cards.damage("the header contains text after its END card")
     name = layout.name or (PRIMARY if index == 0 else "")
     begin = (length // BLOCK + 1) * BLOCK
     data_offset = offset + begin
@@ -316,7 +326,7 @@ def _check_text(cards: Cards) -> None:
         place = header.find(b"XTENSION", place + 1)
     for keyword in _ONCE:
         if cards.is_repeated(keyword):
-            raise cards.damage(f"{keyword} is there twice")
+            raise cards.damage(f"the header contains {keyword} twice")
 
 
 def _check_table(cards: Cards, shape: tuple[int, ...], bitpix: int, groups: int) -> None:
