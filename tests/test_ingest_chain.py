@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from lsst.daf.butler import Butler, CollectionType
 
+from spherex.errors import IngestError
 from spherex.ingest.registrar import link_run
 
 
@@ -82,3 +83,19 @@ def test_run_that_lost_its_place_is_linked_again(writer: Butler) -> None:
     assert children(writer) == ["r3", "r1"]
     link(writer, "r2")
     assert children(writer) == ["r3", "r2", "r1"]
+
+
+def test_chain_that_others_change_all_the_time(
+    repo_root: Path, writer: Butler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link(writer, "r1")
+    prepend = type(writer.collections).prepend_chain
+
+    def prepend_early(self: object, parent: str, names: list[str]) -> None:
+        prepend(self, parent, names)
+        with Butler.from_config(str(repo_root), writeable=True) as other:
+            prepend(other.collections, "chain", ["r1"])
+
+    monkeypatch.setattr(type(writer.collections), "prepend_chain", prepend_early)
+    with pytest.raises(IngestError, match="'chain' is being changed by other processes: run the command again"):
+        link(writer, "r3")

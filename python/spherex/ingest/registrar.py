@@ -50,8 +50,8 @@ def link_run(butler: Butler, chain: str, run: str, order_of: Callable[[str], Any
     Raises
     ------
     IngestError
-        Raised if a collection of that name is not CHAINED, or the repository
-        cannot be written.
+        Raised if a collection of that name is not CHAINED, the repository
+        cannot be written, or other processes change the chain all the time.
     """
     try:
         children = _children(butler, chain)
@@ -66,6 +66,9 @@ def link_run(butler: Butler, chain: str, run: str, order_of: Callable[[str], Any
                 return
             butler.collections.prepend_chain(chain, wanted[: wanted.index(run) + 1])
             children = _children(butler, chain)
+        else:
+            if children != _with_run(order_of, [child for child in children if child != run], run):
+                raise IngestError(f"Collection {chain!r} is being changed by other processes: run the command again.")
     except sqlalchemy.exc.SQLAlchemyError as error:
         raise IngestError(f"Collection {chain!r} cannot be changed: {explain(error)}.") from error
 
