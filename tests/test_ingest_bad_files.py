@@ -210,10 +210,12 @@ def test_change_of_a_file_of_real_size(repo_root: Path, tmp_path: Path, part: st
     content = bytearray(path.read_bytes())
     if part == "last pixel":
         at = content.index(b"FLAGS   '") // 2880 * 2880 - 2880 + 4_000_000 % 2880 - 1
+        content[at] ^= 1
     else:
         at = 0 if part == "primary" else content.index(f"'{part:8}'".encode()) // 2880 * 2880
-        at = content.index(b"END" + b" " * 77, at) - 80 + 79
-    content[at] ^= 1
+        at = content.index(b"END" + b" " * 77, at)
+        # A comment at the end of the last card: the header stays valid.
+        content[at - 2 : at] = b"/x"
     path.write_bytes(content)
     outcome = ingest(repo_root, "--transfer", "copy", tmp_path / "in")
     assert outcome.code == 1

@@ -496,7 +496,8 @@ class BatchWriter:
         mode = self._options.transfer or ("auto" if uri.isLocal else "direct")
         if name is None or mode == "direct" or self._root is None:
             return None
-        if mode == "auto" and uri.relative_to(self._root) is not None:
+        # Not relative_to, which takes 3 % of the time of an ingest.
+        if mode == "auto" and uri.geturl().startswith(self._root.geturl()):
             return None
         return self._root.join(name, forceDirectory=False)
 
