@@ -199,7 +199,7 @@ class BatchWriter:
         for key in {file.description.derived.dataset for file in files if file.description.derived is not None}:
             self._derived_refs.setdefault(key, self._registrar.ref(key))
         compared = self._compare(files, refs)
-        self._preload_derived([file.description.derived for file in files if file.description.derived is not None])
+        self._preload_derived(files, compared)
         # A read-only transaction of PostgreSQL refuses the temporary tables of large queries.
         transaction = contextlib.nullcontext() if self._options.dry_run else self._butler.transaction()
         with contextlib.suppress(_TrialOver), _undone_on_error() as placed, transaction:
@@ -388,16 +388,21 @@ class BatchWriter:
                 if dataset.uri is not None:
                     self._derived_existing.add(key)
 
-    def _preload_derived(self, offers: Sequence[DerivedDataset]) -> None:
-        """Read the derived datasets before others have to wait for this ingest."""
+    def _preload_derived(self, files: Sequence[DescribedFile], compared: dict[int, DescriptionError | None]) -> None:
+        """Read the derived datasets before others have to wait, and add the failures by number of the file."""
         if self._options.dry_run:
             return
-        self._find_derived(offers)
-        for offer in offers:
-            if offer.dataset not in self._derived_kept and offer.dataset not in self._derived_contents:
-                # Planning finds the failure again, and reports it.
-                with contextlib.suppress(DescriptionError):
-                    self._load_derived(offer)
+        self._find_derived(file.description.derived for file in files)
+        for number, file in enumerate(files):
+            offer = file.description.derived
+            if offer is None or compared.get(number) is not None:
+                continue
+            if offer.dataset in self._derived_kept or offer.dataset in self._derived_contents:
+                continue
+            try:
+                self._load_derived(offer)
+            except DescriptionError as error:
+                compared[number] = error
 
     def _load_derived(self, offer: DerivedDataset | None) -> tuple[DatasetKey | None, str | None]:
         """Return the derived dataset to put, if any, and how the file contradicts it.

@@ -230,7 +230,7 @@ class HeaderPixels:
     @property
     def are_cutouts(self) -> NDArray[np.bool_]:
         """Whether the images are known to contain a part of their frames only, of shape (n,)."""
-        return (self.extents[:, 2:] < self._candidates.frames[:, ::-1]).any(axis=1)
+        return np.any(self.extents[:, 2:] < self._candidates.frames[:, ::-1], axis=1)
 
     def read_doubtful(self, rows: NDArray[np.intp], reach: NDArray[np.float64]) -> None:
         """Read the headers of images that may or may not contain the position.
