@@ -107,3 +107,10 @@ def test_names_of_catalogues(name: str) -> None:
 def test_names_of_no_catalogue(name: str) -> None:
     with pytest.raises(CatalogError, match="the name of a catalogue"):
         check_catalog_name(name)
+
+
+def test_a_bad_row_does_not_take_a_name() -> None:
+    table = Table({"name": ["X", "X", "X"], "ra": [np.nan, 12.0, 13.0], "dec": [20.0, 20.0, 20.0]})
+    problems = check_catalog(table)
+    assert [problem.row for problem in problems] == [1, 3]
+    assert "its name X is that of row 2" in problems[1].reason

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 __all__ = ["PlainInteger", "PlainNumber", "is_number", "is_sexagesimal", "number_of_text", "sexagesimal"]
 
+import math
 import re
 from typing import Any
 
@@ -29,7 +30,7 @@ def is_number(text: str) -> bool:
     text
         The text, perhaps with blanks around it.
     """
-    return _NUMBER.fullmatch(text) is not None
+    return _NUMBER.fullmatch(text) is not None and math.isfinite(float(text))
 
 
 def number_of_text(text: str) -> float:

@@ -88,7 +88,8 @@ def check_catalog(table: Table) -> list[CatalogProblem]:
     for number, (name, lon, lat) in enumerate(zip(names, ra.tolist(), dec.tolist(), strict=True), start=1):
         reasons = [*_of_name(name), *_of_angle("ra", lon, 0, 360), *_of_angle("dec", lat, -90, 90)]
         key = _NOT_IN_FILES.sub("_", name).replace("#", "HASH")
-        first, namesake = seen.setdefault(key, (number, name))
+        # A row that is no target leaves its name to others.
+        first, namesake = seen.get(key, (number, name)) if reasons else seen.setdefault(key, (number, name))
         if name and first != number:
             same = "is that" if namesake == name else f"would have files of the same name as {namesake}"
             reasons.append(f"its name {name} {same} of row {first}")
