@@ -135,6 +135,11 @@ def test_another_version_with_the_position_is_listed(repo_root: Path, tmp_path: 
         for exact in (False, True):
             assert find(repo_root, x, 1430, exact=exact).table["run"].tolist() == [f"SPHEREx/level2/{run}"]
     assert len(find(repo_root, 800, 1430).table) == 0
+    # A version with the position counts before a newer one that the circle touches.
+    for x, run in ((710, "l2b-v20-2025-299"), (750, newer), (690, newer)):
+        for exact in (False, True):
+            table = find(repo_root, x, 1430, exact=exact, radius=60 * 6.15 / 3600).table
+            assert table["run"].tolist() == [f"SPHEREx/level2/{run}"]
 
 
 def test_a_whole_frame_is_found_behind_a_newer_cutout(repo_root: Path, tmp_path: Path) -> None:

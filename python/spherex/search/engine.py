@@ -211,27 +211,34 @@ def _choose(
 ) -> NDArray[np.bool_]:
     """Return which images contain the position: of each exposure and detector the first version that does.
 
-    A whole frame without the position ends the search among its versions: it
-    is outside of the older ones, too. Where a position is outside of an image
-    is decided here.
+    Where none does, the first one that the circle of the search touches. A
+    whole frame without the position ends the search among its versions: it is
+    outside of the older ones, too. Where a position is outside of an image is
+    decided here.
     """
-    is_found = np.zeros(len(candidates), bool)
     depths = headers.depths + reach
     (near,) = np.nonzero(depths >= -MARGIN)
     keys = np.column_stack([candidates.exposure[near], candidates.detector[near]])
     starts = np.flatnonzero(np.r_[True, (keys[1:] != keys[:-1]).any(axis=1)][: len(near)])
     ends = np.r_[starts[1:], len(near)]
+    groups = np.arange(len(starts))
+    chosen = np.full(len(starts), -1)
     while len(starts):
         rows = near[starts]
         if exact:
             headers.read(rows)
         else:
-            headers.read_doubtful(rows[np.abs(depths[rows]) <= MARGIN], reach)
-        is_inside = headers.depths[rows] + reach[rows] >= 0
-        is_found[rows] = is_inside
+            is_doubtful = np.minimum(np.abs(depths[rows]), np.abs(depths[rows] - reach[rows])) <= MARGIN
+            headers.read_doubtful(rows[is_doubtful], reach)
+        depth = headers.depths[rows]
+        contains = depth >= 0
+        is_better = contains | ((depth + reach[rows] >= 0) & (chosen[groups] < 0))
+        chosen[groups[is_better]] = rows[is_better]
         starts += 1
-        goes_on = ~is_inside & headers.are_cutouts[rows] & (starts < ends)
-        starts, ends = starts[goes_on], ends[goes_on]
+        goes_on = ~contains & headers.are_cutouts[rows] & (starts < ends)
+        starts, ends, groups = starts[goes_on], ends[goes_on], groups[goes_on]
+    is_found = np.zeros(len(candidates), bool)
+    is_found[chosen[chosen >= 0]] = True
     return is_found
 
 

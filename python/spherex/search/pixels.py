@@ -259,9 +259,10 @@ class HeaderPixels:
                     others = np.delete(doubtful, middle)
                     self.pixels[others] = self._distorted(reference, others)
                     self.errors[others] = _STEADY
-                    depths = self.depths[others] + reach[others]
+                    depths = self.depths[others]
                     # NaN is doubtful, too.
-                    doubtful = others[~(np.abs(depths) > _STEADY)]
+                    is_clear = np.minimum(np.abs(depths), np.abs(depths + reach[others])) > _STEADY
+                    doubtful = others[~is_clear]
             self.read(doubtful)
 
     def _distorted(self, reference: int, rows: NDArray[np.intp]) -> NDArray[np.float64]:
