@@ -70,7 +70,12 @@ COMMANDS: dict[str, Callable[..., bool]] = {
         ingest_simulated, ingest_type="rawexp", output_run=None, group=None, track_file_attrs=True, **CHOICES
     ),
     "level2": functools.partial(
-        ingest_level2, dataset_type="level2", processing_run=None, track_file_attrs=False, **CHOICES
+        ingest_level2,
+        dataset_type="level2",
+        label=None,
+        processing_run=None,
+        track_file_attrs=False,
+        **CHOICES,
     ),
 }
 
