@@ -179,6 +179,7 @@ def test_failing_process_shows_what_it_printed(part: ModuleType) -> None:
         measure.run_process([sys.executable, "-c", "print('no luck'); raise SystemExit(3)"])
 
 
+@pytest.mark.slow
 def test_raw_files_are_told_apart_and_take_no_room(part: ModuleType, tmp_path: Path) -> None:
     files = importlib.import_module("benchmarks.files")
     folders = files.make_raw_files(tmp_path, 12, 6, 1024)

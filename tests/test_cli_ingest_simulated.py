@@ -25,6 +25,7 @@ def run_butler(*args: object, plugins: str | None = None) -> subprocess.Complete
     return run_program("butler", *args, env=environment)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "plugins", [None, "", str(MANIFEST), f"{MANIFEST}:", f":{MANIFEST.parent}/../cli/resources.yaml"]
 )
@@ -120,6 +121,7 @@ def test_options_file(repo_root: Path, tmp_path: Path) -> None:
     assert (repo_root / "from" / "file").is_dir()
 
 
+@pytest.mark.slow
 def test_whole_walk_in_processes(repo_root: Path, tmp_path: Path) -> None:
     write_files(tmp_path / "in", 1)
     write_file(tmp_path / "in", 1).write_bytes(b"")

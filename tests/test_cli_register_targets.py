@@ -386,6 +386,7 @@ def protect() -> Iterator[Callable[[Path], None]]:
         path.chmod(0o700)
 
 
+@pytest.mark.slow
 def test_read_only_repository(mine: Path, tmp_path: Path, protect: Callable[[Path], None]) -> None:
     path = write_csv(tmp_path / "file.csv", "a,10,20")
     protect(mine)

@@ -163,6 +163,7 @@ def test_all_images_were_purged_and_ingested_again(repo):
     assert reasons(repo) == {"west": "3 images superseded", "east": "2 images superseded"}
 
 
+@pytest.mark.slow
 def test_an_image_with_the_target_off_its_frame_is_no_new_one(repo):
     repo.add_image(5, targets=["another"])
     pipetask(repo)
@@ -170,6 +171,7 @@ def test_an_image_with_the_target_off_its_frame_is_no_new_one(repo):
     assert reasons(repo) == {}
 
 
+@pytest.mark.slow
 def test_targets_in_one_image_are_all_told(repo):
     # East of west, in the region of the same images.
     record = {"catalog": CATALOG, "name": "beside", "ra": 10.1, "dec": 20.0}
@@ -205,6 +207,7 @@ def _until(repo: TargetRepo, exposure: float) -> Timespan:
 MOVED = PLACES | {"west": (10.0, 20.0 + 20 / 3600)}
 
 
+@pytest.mark.slow
 def test_a_target_that_moved_in_the_catalogue_is_measured_again(repo):
     before = spectrum_id(repo, "east")
     assert repo.register_targets(MOVED).changed == 1
@@ -216,6 +219,7 @@ def test_a_target_that_moved_in_the_catalogue_is_measured_again(repo):
     assert reasons(repo) == {}
 
 
+@pytest.mark.slow
 def test_at_its_new_place_a_target_may_be_on_other_frames(repo):
     repo.add_image(5, targets=["another"])
     pipetask(repo)
@@ -352,6 +356,7 @@ def test_failed_measurements_are_listed_on_demand_and_made_again(repo):
     assert fluxes(repo, "west") == [10.0, 11.0, 12.0, 5.0, 5.0]
 
 
+@pytest.mark.slow
 def test_a_failure_in_an_image_of_which_there_is_a_newer_version_is_told_once(repo):
     repo.add_image(3, flux=float("nan"), reason="no pixels: timeout")
     pipetask(repo)
@@ -392,6 +397,7 @@ def test_what_makes_no_sense_is_refused(repo, words, match):
     assert match in outcome.output
 
 
+@pytest.mark.slow
 def test_the_query_of_targets_remakes_only_their_quanta(repo):
     before = spectrum_id(repo, "east")
     repo.add_image(1, run="v2", flux=99.0)

@@ -197,6 +197,7 @@ print("end")
 """
 
 
+@pytest.mark.slow
 def test_no_changed_bit_aborts_the_process(tmp_path):
     file = write_level2(tmp_path / "a.fits", without=("PSF", "ZODI", "FLAGS", "VARIANCE"))
     arguments = [sys.executable, "-c", FLIPS, file.path, tmp_path / "b.fits"]

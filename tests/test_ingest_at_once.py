@@ -50,9 +50,10 @@ def _find_program(name: str) -> str:
 def postgresql() -> Iterator[str]:
     """Start a PostgreSQL server; return the URI of an empty database."""
     initdb, postgres = _find_program("initdb"), _find_program("postgres")
-    # The server refuses to be started by root, and another user cannot enter the directories of pytest.
-    user = "postgres" if os.getuid() == 0 else None
-    with tempfile.TemporaryDirectory() as folder:
+    # The server refuses to be started by root, and another user cannot enter the directories of pytest, nor
+    # TMPDIR where it lies in a clone of root.
+    user, parent = ("postgres", "/tmp") if os.getuid() == 0 else (None, None)
+    with tempfile.TemporaryDirectory(dir=parent) as folder:
         if user is not None:
             shutil.chown(folder, user)
         command = [initdb, "-D", f"{folder}/db", "-A", "trust", "-U", "spherex", "-E", "UTF8", "--no-sync"]
@@ -121,6 +122,7 @@ def run_at_once() -> Iterator[Callable[[list[list[object]]], list[str]]]:
         yield run
 
 
+@pytest.mark.slow
 def test_all_files_of_new_runs_are_ingested(
     shared_repo: Path,
     tmp_path: Path,

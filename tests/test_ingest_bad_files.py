@@ -233,6 +233,7 @@ def test_known_file_and_a_changed_copy(repo_root: Path, tmp_path: Path) -> None:
     assert failure.startswith(f"failed: {changed}: its content is not that of the ingested file")
 
 
+@pytest.mark.slow
 def test_no_regular_file(repo_root: Path, tmp_path: Path) -> None:
     """A pipe that nobody writes to is not waited for."""
     write_files(tmp_path / "in", 1, [1, 2, 3])
@@ -451,6 +452,7 @@ def test_vanishing_file(repo_root: Path, tmp_path: Path, monkeypatch: pytest.Mon
     assert (0, 4) not in datasets(repo_root)
 
 
+@pytest.mark.slow
 def test_without_permission(repo_root: Path, tmp_path: Path) -> None:
     paths = write_files(tmp_path / "in", 1)
     os.chmod(paths[1], 0)
@@ -461,6 +463,7 @@ def test_without_permission(repo_root: Path, tmp_path: Path) -> None:
     assert failure.startswith(f"failed: {paths[1]}: no permission to read it; ask its owner or use chmod")
 
 
+@pytest.mark.slow
 def test_directory_without_permission(repo_root: Path, tmp_path: Path) -> None:
     write_files(tmp_path / "in", 1)
     write_files(tmp_path / "in" / "closed", 1)

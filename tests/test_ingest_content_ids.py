@@ -183,6 +183,7 @@ def test_given_ids_may_be_those_of_another_repository(repo_root: Path, tmp_path:
     assert ingest(repo_root, path, *options).counts["already there"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("same", [True, False])
 def test_two_processes_ingest_a_calibration(repo_root: Path, tmp_path: Path, same: bool) -> None:
     one = write_wcs(tmp_path / "a")

@@ -302,6 +302,7 @@ def test_fail_fast(repo_root: Path, tmp_path: Path, name: str | None) -> None:
     assert level2_datasets(repo_root) == {}
 
 
+@pytest.mark.slow
 def test_without_permission(repo_root: Path, tmp_path: Path) -> None:
     paths = write_many(tmp_path / "in", 1, [1, 2])
     write_many(tmp_path / "in" / "closed", 1, [3])

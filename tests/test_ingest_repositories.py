@@ -98,6 +98,7 @@ def test_universe_without_a_field_that_is_needed(tmp_path: Path, version: int, l
             SimulatorInstrument().register(butler.registry)
 
 
+@pytest.mark.slow
 def test_read_only_repository(repo_root: Path, tmp_path: Path) -> None:
     write_file(tmp_path / "in")
     protected = [repo_root, *repo_root.iterdir()]
@@ -113,6 +114,7 @@ def test_read_only_repository(repo_root: Path, tmp_path: Path) -> None:
     assert dry.counts["would be ingested"] == 1
 
 
+@pytest.mark.slow
 def test_read_only_database(repo_root: Path, tmp_path: Path) -> None:
     write_file(tmp_path / "in")
     os.chmod(repo_root / "spherex.sqlite3", 0o444)
@@ -263,6 +265,7 @@ def ingest_limited(repo: Path, directory: Path, limit: int) -> Outcome:
     return ingest_bound(repo, "--transfer", "copy", directory, limits=[(resource.RLIMIT_FSIZE, limit)])
 
 
+@pytest.mark.slow
 def test_limit_of_file_sizes(repo_root: Path, tmp_path: Path) -> None:
     """The same as a full disk, where no file system can be mounted."""
     write_large(tmp_path / "in", 3, side=420)

@@ -101,6 +101,7 @@ def releases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
     return files
 
 
+@pytest.mark.slow
 def test_four_releases_in_one_repository(
     tmp_path: Path, make_repo: Callable[..., Path], releases: dict[str, list[Path]]
 ) -> None:

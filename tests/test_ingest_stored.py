@@ -384,6 +384,7 @@ def test_refused_choices_of_the_engine() -> None:
         IngestOptions(list_stored=True, dry_run=True)
 
 
+@pytest.mark.slow
 def test_original_that_cannot_be_examined(repo_root: Path, tmp_path: Path) -> None:
     """A guard that cannot find out refuses."""
     path = write_file(tmp_path / "in")

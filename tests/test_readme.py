@@ -143,6 +143,7 @@ def _wait_for(server: subprocess.Popen[bytes], port: int) -> None:
             return
 
 
+@pytest.mark.slow
 def test_the_walkthrough_subtracts_all_images(walkthrough: tuple[Path, str]) -> None:
     folder, printed = walkthrough
     assert printed.count("12 files found: 12 ingested, 0 already there, 0 skipped, 0 failed") == 2
@@ -152,6 +153,7 @@ def test_the_walkthrough_subtracts_all_images(walkthrough: tuple[Path, str]) -> 
     assert len(list(folder.glob("DATA/subtractr/*/postDark/?/20261123/*.fits"))) == 12
 
 
+@pytest.mark.slow
 def test_the_walkthrough_lists_collections_and_images(walkthrough: tuple[Path, str]) -> None:
     _, printed = walkthrough
     # Once as a whole, once alone; in the flattened list it does not stand.
@@ -162,6 +164,7 @@ def test_the_walkthrough_lists_collections_and_images(walkthrough: tuple[Path, s
     assert len(re.findall(r"^postDark .* simulator +[36] +[01]\b", printed, re.MULTILINE)) == 6
 
 
+@pytest.mark.slow
 def test_the_walkthrough_draws_the_graph(walkthrough: tuple[Path, str]) -> None:
     folder, _ = walkthrough
     assert (folder / "qgraph.dot").read_text().startswith("digraph")
@@ -170,6 +173,7 @@ def test_the_walkthrough_draws_the_graph(walkthrough: tuple[Path, str]) -> None:
     assert (folder / "qgraph.pdf").read_bytes().startswith(b"%PDF")
 
 
+@pytest.mark.slow
 def test_the_walkthrough_shows_the_database(walkthrough: tuple[Path, str]) -> None:
     _, printed = walkthrough
     if shutil.which("sqlite3") is None:
@@ -191,6 +195,7 @@ def test_the_walkthrough_works_with_s3(tmp_path: Path, simulated_files: Path, s3
     assert {path.name for path in folder.glob("DATA_S3/*")} == {"butler.yaml", "spherex.sqlite3"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "page", names_of([page for page in PAGES if page.parent != UNIVERSE and blocks_of(page, "python example")])
 )

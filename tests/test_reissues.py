@@ -52,6 +52,7 @@ def replace(repo: Path, command: str, path: Path, options: tuple[str, ...] = ())
     assert butler_command(command, repo, path, *options).counts["ingested"] == 1
 
 
+@pytest.mark.slow
 def test_spectra_made_with_what_was_replaced_under_its_old_name(repo_root: Path, tmp_path: Path) -> None:
     (path,) = (simulate(tmp_path / "empty") / "level2").glob("**/*.fits")
     ra, dec = position_in(path, np.array([20.3, 45.2]), np.array([30.4, 40.1]))

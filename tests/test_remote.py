@@ -84,6 +84,7 @@ def test_all_is_read_without_an_account(
     assert len(list((tmp_path / "out").rglob("level2_*.fits"))) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["spawn", pytest.param("forkserver", marks=pytest.mark.slow)])
 def test_workers_of_a_pipeline_read_without_an_account(
     repo_root: Path, public: str, environment: Callable[..., dict[str, str]], method: str
@@ -96,6 +97,7 @@ def test_workers_of_a_pipeline_read_without_an_account(
     assert "Executed 2 quanta successfully, 0 failed" in done.stderr + done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variables", [{}, {"AWS_NO_SIGN_REQUEST": "no"}], ids=["unset", "no"])
 def test_without_the_variable_the_message_names_it(
     repo_root: Path, public: str, environment: Callable[..., dict[str, str]], variables: dict[str, str]
@@ -115,6 +117,7 @@ def test_without_the_variable_the_message_names_it(
     assert done.stderr.splitlines()[-1].startswith("spherex.errors.RemoteError: Cannot read s3://spherex/level2/")
 
 
+@pytest.mark.slow
 def test_what_is_not_public_stays_so(repo_root: Path, public: str, environment: Callable[..., dict[str, str]]) -> None:
     env = environment(AWS_NO_SIGN_REQUEST="1")
     uri = f"s3://spherex/private/{name_of(0, 2)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import subprocess
 import sys
@@ -152,7 +153,7 @@ def test_a_whole_frame_is_found_behind_a_newer_cutout(repo_root: Path, tmp_path:
 
 def forget(repo: Path) -> None:
     """Remove the extents, as if the images had been ingested before extents were recorded."""
-    with sqlite3.connect(repo / "spherex.sqlite3") as connection:
+    with contextlib.closing(sqlite3.connect(repo / "spherex.sqlite3")) as connection, connection:
         connection.execute("DELETE FROM cutout_extent")
 
 
