@@ -182,7 +182,7 @@ def test_bad_rows_are_told_and_nothing_is_registered(repo: Path, tmp_path: Path)
         f"{path}, row 4: its name good is that of row 1",
         f"{path}, row 5: its name has 65 characters, more than 64: {'x' * 65}",
         f"{path}, row 6: the name is empty",
-        f"{path}, row 7: its ra -181.0 is not in the range 0 to 360 degrees",
+        f"{path}, row 7: its ra -181.0 is not in the range -180 to 360 degrees",
     ]
     assert outcome.output.splitlines()[-1] == "6 of 7 rows cannot be targets; nothing is registered."
     assert content(repo) == NOTHING
@@ -609,3 +609,22 @@ def test_the_example_of_the_documentation(repo: Path, tmp_path: Path) -> None:
         where = f"catalog = 'stars' AND target.region OVERLAPS {where}"
         found = butler.query_dimension_records("target", where=where, explain=False)
     assert [record.name for record in found] == ["Barnard's star"]
+
+
+@pytest.mark.parametrize("database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def test_longest_names(
+    request: pytest.FixtureRequest, tmp_path: Path, make_repo: Callable[..., Path], database: str
+) -> None:
+    server: dict[str, object] = {}
+    if database == "postgresql":
+        server = {"registry__db": request.getfixturevalue("postgresql"), "registry__namespace": "longest_names"}
+    repo = make_repo(tmp_path / "repo", **server)
+    catalog, name = "x" * 64, "é" * 64
+    # The description has 256 characters at most, of the path.
+    path = tmp_path / f"{'y' * 250}.csv"
+    for dec, options in ((20.0, []), (20.5, ["--update"])):
+        write_csv(path, f"{name},10,{dec}")
+        outcome = register(repo, catalog, path, *options)
+        assert outcome.code == 0, outcome
+        assert positions(repo, catalog) == {name: (10.0, dec)}
+        assert kept(repo, catalog)["dec"].tolist() == [dec]

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
-import os
 import re
-import shutil
-import signal
-import socket
 import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import sqlalchemy
 from lsst.daf.butler import Butler
 
 from .calibrations_helpers import NEW, OLD, rows_of, write_wcs
@@ -35,57 +27,6 @@ for line in sys.stdin:
     outcome = butler_command(*line.rstrip("\\n").split("\\t"))
     print(repr(outcome.output if outcome.code else outcome.counts["ingested"]), flush=True)
 """
-
-
-def _find_program(name: str) -> str:
-    """Return the path of a program of PostgreSQL, which Debian does not put on PATH."""
-    installed = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
-    found = shutil.which(name) or (str(installed[-1]) if installed else None)
-    if found is None or importlib.util.find_spec("psycopg2") is None:
-        pytest.skip("there is no PostgreSQL server, or no psycopg2-binary")
-    return found
-
-
-@pytest.fixture(scope="module")
-def postgresql() -> Iterator[str]:
-    """Start a PostgreSQL server; return the URI of an empty database."""
-    initdb, postgres = _find_program("initdb"), _find_program("postgres")
-    # The server refuses to be started by root, and another user cannot enter the directories of pytest, nor
-    # TMPDIR where it lies in a clone of root.
-    user, parent = ("postgres", "/tmp") if os.getuid() == 0 else (None, None)
-    with tempfile.TemporaryDirectory(dir=parent) as folder:
-        if user is not None:
-            shutil.chown(folder, user)
-        command = [initdb, "-D", f"{folder}/db", "-A", "trust", "-U", "spherex", "-E", "UTF8", "--no-sync"]
-        subprocess.run(command, check=True, capture_output=True, user=user, cwd="/")
-        with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as free:
-            port = free.getsockname()[1]
-        settings = ["listen_addresses=127.0.0.1", f"unix_socket_directories={folder}", "fsync=off", f"port={port}"]
-        command = [postgres, "-D", f"{folder}/db", *(word for setting in settings for word in ("-c", setting))]
-        with subprocess.Popen(command, stderr=subprocess.DEVNULL, user=user, cwd="/") as server:
-            try:
-                uri = f"postgresql+psycopg2://spherex@127.0.0.1:{port}/postgres"
-                _make_database(uri)
-                yield uri
-            finally:
-                # As pg_ctl stop -m fast.
-                server.send_signal(signal.SIGINT)
-
-
-def _make_database(uri: str) -> None:
-    engine = sqlalchemy.create_engine(uri)
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            with engine.begin() as connection:
-                connection.execute(sqlalchemy.text("CREATE EXTENSION btree_gist"))
-        except sqlalchemy.exc.OperationalError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
-        else:
-            engine.dispose()
-            return
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
