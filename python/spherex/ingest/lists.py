@@ -155,7 +155,8 @@ def _read_fits(path: str) -> Listing:
     from astropy.io import fits
     from astropy.table import Table
 
-    with fits.open(path) as hdus:
+    # A map of a file that another process truncates would end this one.
+    with fits.open(path, memmap=False) as hdus:
         return Listing(_rows([Table.read(hdu) for hdu in hdus if type(hdu) is fits.BinTableHDU]))
 
 

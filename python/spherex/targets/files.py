@@ -119,16 +119,17 @@ def _read_fits(path: str, texts: Collection[str]) -> tuple[Table, bool]:
     from astropy.io import fits
     from astropy.table import Table
 
-    with fits.open(path) as hdus:
+    # A map of a file that another process truncates would end this one.
+    with fits.open(path, memmap=False) as hdus:
         found = {
-            number: f"{number} {hdu.name}".strip()
+            f"{number} {hdu.name}".strip(): hdu
             for number, hdu in enumerate(hdus)
             if isinstance(hdu, fits.BinTableHDU | fits.TableHDU) and not isinstance(hdu, fits.CompImageHDU)
         }
-    if len(found) != 1:
-        names = f"{len(found)} tables (HDU {', '.join(found.values())})" if found else "no table"
-        raise ValueError(f"it contains {names}: write the one with the targets to a file of its own")
-    return Table.read(path, format="fits", hdu=next(iter(found))), True
+        if len(found) != 1:
+            names = f"{len(found)} tables (HDU {', '.join(found)})" if found else "no table"
+            raise ValueError(f"it contains {names}: write the one with the targets to a file of its own")
+        return Table.read(next(iter(found.values())), format="fits"), True
 
 
 def _read_text(path: str, texts: Collection[str]) -> tuple[Table, bool]:
