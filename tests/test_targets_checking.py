@@ -29,9 +29,9 @@ def test_limits_belong_to_the_sky() -> None:
 @pytest.mark.parametrize(
     ("ra", "dec", "problem"),
     [
-        (360.0, 0.0, "its ra 360.0 is not in the range 0 to 360 degrees, 360 excluded"),
-        (-1e-9, 0.0, "its ra -1e-09 is not in the range 0 to 360 degrees"),
-        (np.inf, 0.0, "its ra inf is not in the range 0 to 360 degrees"),
+        (360.5, 0.0, "its ra 360.5 is not in the range -180 to 360 degrees"),
+        (-181.0, 0.0, "its ra -181.0 is not in the range -180 to 360 degrees"),
+        (np.inf, 0.0, "its ra inf is not in the range -180 to 360 degrees"),
         (np.nan, 0.0, "its ra is not a number"),
         (0.0, 90.0000001, "its dec 90.0000001 is not in the range -90 to 90 degrees"),
         (0.0, -91.0, "its dec -91.0 is not in the range -90 to 90 degrees"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from astropy.table import MaskedColumn, Table
 from astropy.time import Time
 
 from spherex.errors import CatalogError
+from spherex.ingest.locations import read_list
 from spherex.targets import CatalogProblem, Motion, check_catalog, read_catalog, similar_names
 
 from .targets_helpers import write
@@ -154,6 +157,31 @@ def test_sexagesimal_texts_of_a_votable(tmp_path: Path, unit: str, right: bool) 
             read_catalog(str(path))
 
 
+@pytest.mark.parametrize(("value", "decimal"), [("269:27:00", "269.45"), ("-13 0 0", "-13")])
+def test_sexagesimal_degrees_are_not_hours(tmp_path: Path, value: str, decimal: str) -> None:
+    path = tmp_path / "file.csv"
+    path.write_text(f"name,ra,dec\nA,10:00:00,2\nB,{value},2\n")
+    with pytest.raises(CatalogError) as caught:
+        read_catalog(str(path), problems=[])
+    for part in (
+        f"column ra for ra is read as hours, but {value} in row 2 is not in the range -12 to 24 hours",
+        f"If the column is in degrees, write them as decimal numbers ({decimal} in this row)",
+    ):
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(("unit", "value"), [("hours", "269.45"), ("h:m:s", "25:00:00"), ("hourangle", "-99")])
+def test_rows_above_24_hours(tmp_path: Path, unit: str, value: str) -> None:
+    kind = "datatype='char' arraysize='*'" if ":" in unit else "datatype='double'"
+    path = tmp_path / "file.vot"
+    path.write_text(votable(f"<FIELD name='ra' {kind} unit='{unit}'/>", value))
+    problems: list[CatalogProblem] = []
+    assert np.isnan(read_catalog(str(path), problems=problems)["ra"]).all()
+    (problem,) = problems
+    assert str(problem).startswith(f"row 1: its ra {value}")
+    assert str(problem).endswith("is read as hours and is not in the range -12 to 24 hours")
+
+
 def test_array_of_characters_in_a_votable(tmp_path: Path) -> None:
     field = '<FIELD name="did" datatype="char" arraysize="54x*"/><FIELD name="ra" datatype="double"/>'
     (tmp_path / "file.vot").write_text(votable(field, "ivo://irsa.ipac/x?2025W51_1A_0684_2/D3</TD><TD>10"))
@@ -273,6 +301,34 @@ def test_motions_without_an_epoch(tmp_path: Path) -> None:
     assert still.colnames == ["name", "ra", "dec", "pmRA", "pmDE"]
 
 
+@pytest.mark.parametrize(
+    ("epochs", "message"),
+    [
+        (["2016.0", "2016"], ""),
+        (["", ""], ""),
+        (["2016", ""], ""),
+        (["2016", "2015.5"], "--ref-epoch 2016.0 contradicts column EPOCH, which has 2015.5 in row 2; leave out"),
+        (["2000", "2000"], "--ref-epoch 2016.0 contradicts column EPOCH, which has 2000 in row 1; leave out"),
+        (["", "J2016"], "--ref-epoch 2016.0 contradicts column EPOCH, which has J2016 in row 2; leave out"),
+    ],
+)
+def test_epochs_of_option_and_column(tmp_path: Path, epochs: list[str], message: str) -> None:
+    path = tmp_path / "file.csv"
+    path.write_text("name,ra,dec,pmra,pmdec,EPOCH\n" + "".join(f"A{e},1,2,3,4,{e}\n" for e in epochs))
+    if message:
+        with pytest.raises(CatalogError, match=message):
+            read_catalog(str(path), motion=Motion(epoch=2016.0))
+    else:
+        assert read_catalog(str(path), motion=Motion(epoch=2016.0))["ref_epoch"].tolist() == [2016.0, 2016.0]
+
+
+def test_masked_epochs_go_with_the_option(tmp_path: Path) -> None:
+    table = Table({"name": ["A"], "ra": [1.0], "dec": [2.0], "pmra": [3.0], "pmdec": [4.0]})
+    table["epoch"] = MaskedColumn([2000.0], mask=[True])
+    path = write(tmp_path / "file.ecsv", table)
+    assert read_catalog(str(path), motion=Motion(epoch=2016.0))["ref_epoch"].tolist() == [2016.0]
+
+
 def test_motions_that_are_not_used_are_other_columns(tmp_path: Path) -> None:
     (tmp_path / "file.csv").write_text("name,ra,dec,pmra,pmdec,ref_epoch\nA,1,2,3,4,2016\n")
     found = read_catalog(str(tmp_path / "file.csv"), motion=Motion(is_used=False))
@@ -321,3 +377,17 @@ def test_motions_in_other_units_are_found_by_their_size(tmp_path: Path) -> None:
 def test_names_that_look_the_same_are_found() -> None:
     names = ["b Per", "Müller", "B Per", "other", "Mu\u0308ller", "β Pic", "other 2"]
     assert similar_names(Table({"name": names})) == ["b Per, B Per", "Müller, Mu\u0308ller"]
+
+
+@pytest.mark.parametrize("read", [read_catalog, read_list])
+def test_fits_tables_are_not_mapped(tmp_path: Path, read: Callable[[str], Any]) -> None:
+    path = write(tmp_path / "file.fits", Table({"name": ["A"], "ra": [10.0], "dec": [20.0], "uri": ["a.fits"]}))
+    mapped: list[int] = []
+    is_watched = True
+    sys.addaudithook(
+        lambda event, arguments: mapped.append(arguments[0]) if is_watched and event == "mmap.__new__" else None
+    )
+    read(str(path))
+    is_watched = False
+    # The process ends if another one truncates a mapped file. -1 is memory without a file.
+    assert set(mapped) <= {-1}

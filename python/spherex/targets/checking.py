@@ -86,7 +86,7 @@ def check_catalog(table: Table) -> list[CatalogProblem]:
     ra, dec = (np.asarray(table[name], dtype=float) for name in ("ra", "dec"))
     names = np.asarray(table["name"], dtype=str).tolist()
     for number, (name, lon, lat) in enumerate(zip(names, ra.tolist(), dec.tolist(), strict=True), start=1):
-        reasons = [*_of_name(name), *_of_angle("ra", lon, 0, 360), *_of_angle("dec", lat, -90, 90)]
+        reasons = [*_of_name(name), *_of_angle("ra", lon), *_of_angle("dec", lat)]
         key = _NOT_IN_FILES.sub("_", name).replace("#", "HASH")
         # A row that is no target leaves its name to others.
         first, namesake = seen.get(key, (number, name)) if reasons else seen.setdefault(key, (number, name))
@@ -128,14 +128,12 @@ def _of_name(name: str) -> list[str]:
     return []
 
 
-def _of_angle(name: str, value: float, lowest: float, highest: float) -> list[str]:
+def _of_angle(name: str, value: float) -> list[str]:
     if math.isnan(value):
         return [f"its {name} is not a number"]
-    # 360 is 0.
-    if not (lowest <= value <= highest and value < 360):
-        below = ", 360 excluded" if value == highest else ""
-        return [f"its {name} {value} is not in the range {lowest} to {highest} degrees{below}"]
-    return []
+    # The reader has added 360 to right ascensions from -180 to 0.
+    is_inside, limits = (0 <= value < 360, "-180 to 360") if name == "ra" else (-90 <= value <= 90, "-90 to 90")
+    return [] if is_inside else [f"its {name} {value} is not in the range {limits} degrees"]
 
 
 def _of_motions(table: Table) -> list[CatalogProblem]:

@@ -273,6 +273,8 @@ class _Reader:
             return {}
         if has_epoch and "ref_epoch" in self._chosen:
             raise CatalogError("--ref-epoch contradicts --ref-epoch-column.")
+        if has_epoch:
+            self._compare_epoch(motion.epoch)
         names = _MOTIONS if has_epoch else (*_MOTIONS, "ref_epoch")
         found = {name: column for name in names if (column := self._single(name)) is not None}
         has = [*found, *(["--ref-epoch"] if has_epoch else [])]
@@ -293,6 +295,20 @@ class _Reader:
                 "the motions (--no-motion)."
             )
         return found
+
+    def _compare_epoch(self, epoch: float) -> None:
+        """Raise an error if a column of the epoch has other values than the option."""
+        for column in self._usual("ref_epoch"):
+            values = self.values("ref_epoch", column)
+            differs = ~np.isnan(values) & (values != epoch)
+            differs[[problem.row - 1 for problem in self._bad.get(column, [])]] = True
+            if differs.any():
+                row = int(np.argmax(differs))
+                raise CatalogError(
+                    f"{self._location}: --ref-epoch {epoch} contradicts column {column}, which has "
+                    f"{self._table[column][row]} in row {row + 1}; leave out the option to use the column, or rename "
+                    "the column if it is not the epoch of the positions."
+                )
 
     def _single(self, name: str) -> str | None:
         """Return the column of a motion or an epoch; `None` if there is none."""
@@ -376,6 +392,20 @@ class _Reader:
             # Known to astropy, but not in this format.
             known = units.Unit(word, parse_strict="silent")
         if known == units.hourangle and name == "ra":
+            outside = np.isfinite(numbers) & ~((numbers >= -12.0) & (numbers <= 24.0))
+            for row in np.flatnonzero(outside).tolist():
+                text = str(self._table[column][row]).strip()
+                if not getattr(self._table[column], "unit", None):
+                    # If the column is in degrees, all its rows would become wrong positions.
+                    raise CatalogError(
+                        f"{self._location}: column {column} for ra is read as hours, but {text} in row {row + 1} is "
+                        "not in the range -12 to 24 hours. If the column is in degrees, write them as decimal numbers "
+                        f"({numbers[row]:.10g} in this row); otherwise correct the row."
+                    )
+                self._bad.setdefault(column, []).append(
+                    CatalogProblem(row + 1, f"its ra {text} is read as hours and is not in the range -12 to 24 hours")
+                )
+            numbers = np.where(outside, np.nan, numbers)
             # By astropy 10 h are 149.99999999999997 degrees.
             return numbers * 15.0
         try:
@@ -426,6 +456,6 @@ class _Reader:
                 more = f" and {len(bad) - _MOST_EXAMPLES} more" if len(bad) > _MOST_EXAMPLES else ""
                 listed = "; ".join(map(str, bad[:_MOST_EXAMPLES]))
                 raise CatalogError(
-                    f"{self._location}: column {column} has values that are not numbers, {listed}{more}; choose "
-                    "another column with its option, or write numbers."
+                    f"{self._location}: column {column} has values that cannot be used, {listed}{more}; choose "
+                    "another column with its option, or correct the values."
                 )
