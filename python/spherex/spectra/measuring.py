@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord
     from astropy.io.fits import Header
     from astropy.table import Table
+    from astropy.time import Time
     from astropy.wcs import WCS
     from numpy.typing import NDArray
 
@@ -163,20 +164,8 @@ def _measure(
     calibrations = calibrations or Calibrations()
     settings = settings or MeasureSettings()
     header = source.header()
-    try:
-        wcs = celestial_wcs(header)
-    except ValueError as error:
-        raise ProductError(f"the celestial coordinates in the header are not valid: {error}") from error
-    if wcs is None:
-        raise ProductError("the image has no celestial coordinates")
-    try:
-        time = exposure_middle(header)
-    except HeaderError as error:
-        raise ProductError(f"the header has no time: {error}") from error
-    if time is None:
-        raise ProductError("the header has no time (MJD-AVG, or MJD-BEG and MJD-END, or the same with DATE)")
-    sky = positions_at(targets, time)
     shape = (int(header["NAXIS2"]), int(header["NAXIS1"]))
+    wcs, time, sky = locate_targets(header, targets)
     placed = place_targets(wcs, sky, shape, settings.fluxes.side / 2 + _REACH)
     on_image = np.flatnonzero(placed.is_on_image)
     if not len(on_image):
@@ -193,6 +182,36 @@ def _measure(
     if image_ids is None:
         image_ids = identity_of(header)
     return make_plain_table({**values, **image_ids}, len(index))
+
+
+def locate_targets(header: Header, targets: Table) -> tuple[WCS, Time, SkyCoord]:
+    """Return the celestial WCS of an image, its time, and the positions of targets at that time.
+
+    Parameters
+    ----------
+    header
+        Header of the image.
+    targets
+        A catalogue, see `measure_targets`.
+
+    Raises
+    ------
+    spherex.errors.ProductError
+        If the header has no valid WCS or time.
+    """
+    try:
+        wcs = celestial_wcs(header)
+    except ValueError as error:
+        raise ProductError(f"the celestial coordinates in the header are not valid: {error}") from error
+    if wcs is None:
+        raise ProductError("the image has no celestial coordinates")
+    try:
+        time = exposure_middle(header)
+    except HeaderError as error:
+        raise ProductError(f"the header has no time: {error}") from error
+    if time is None:
+        raise ProductError("the header has no time (MJD-AVG, or MJD-BEG and MJD-END, or the same with DATE)")
+    return wcs, time, positions_at(targets, time)
 
 
 def failed_table(names: NDArray[Any], image_ids: Mapping[str, Any], reason: str) -> Table:
@@ -372,10 +391,7 @@ def _pixels(image: SPHERExImage, origin: tuple[int, int], settings: MeasureSetti
 
     Without flags all pixels are good, without variance all weights are equal.
     """
-    try:
-        factor = 1.0 if image.unit == _UNIT else image.unit.to(_UNIT)
-    except (AttributeError, UnitConversionError):
-        raise ProductError(f"the image is in {image.unit or 'no unit'}, not in {_UNIT}") from None
+    factor = brightness_factor(image)
     is_bad = is_doubtful = flags = np.zeros(image.shape, bool)
     if image.flag_plane is not None:
         is_bad, is_doubtful = (_mask(image, names) for names in (settings.bad_flags, settings.doubtful_flags))
@@ -385,6 +401,20 @@ def _pixels(image: SPHERExImage, origin: tuple[int, int], settings: MeasureSetti
     if factor != 1.0:
         data, variance = data * factor, variance * factor**2
     return Pixels(data, variance, is_bad, is_doubtful, flags, origin)
+
+
+def brightness_factor(image: SPHERExImage) -> float:
+    """Return the factor from the unit of an image to MJy/sr.
+
+    Raises
+    ------
+    spherex.errors.ProductError
+        If the image has no unit, or another kind of unit.
+    """
+    try:
+        return 1.0 if image.unit == _UNIT else float(image.unit.to(_UNIT))
+    except (AttributeError, UnitConversionError):
+        raise ProductError(f"the image is in {image.unit or 'no unit'}, not in {_UNIT}") from None
 
 
 def _mask(image: SPHERExImage, names: tuple[str, ...]) -> NDArray[np.bool_]:

@@ -152,11 +152,13 @@ def make_table(
     return QTable(_filled(values, length, columns), meta=dict(meta or {}), copy=False)
 
 
-def make_plain_table(values: Mapping[str, ArrayLike], length: int) -> Table:
-    """Return a table with `COLUMNS`, units as attributes of the columns, as parquet needs; see `make_table`."""
+def make_plain_table(
+    values: Mapping[str, ArrayLike], length: int, columns: Sequence[SpectrumColumn] = COLUMNS
+) -> Table:
+    """Return a table with units as attributes of the columns, as parquet needs; see `make_table`."""
     from astropy.table import Table
 
-    return Table(_filled(values, length, COLUMNS), copy=False)
+    return Table(_filled(values, length, columns), copy=False)
 
 
 def _filled(values: Mapping[str, ArrayLike], length: int, columns: Sequence[SpectrumColumn]) -> list[Column]:

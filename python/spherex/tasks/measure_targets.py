@@ -132,7 +132,8 @@ class DeferredImage:
 
 
 @cached(LRUCache(2), key=dataset_key)
-def _read_catalog(handle: Any) -> Table:
+def read_catalog(handle: Any) -> Table:
+    """Read a catalogue of targets."""
     catalog: Table = handle.get()
     return catalog
 
@@ -170,11 +171,14 @@ def _calibration(name: str, storage_class: str, doc: str) -> cT.PrerequisiteInpu
     )
 
 
-class MeasureTargetsConnections(pipeBase.PipelineTaskConnections, dimensions=(*_DIMENSIONS, "catalog")):
-    """Inputs and outputs of `MeasureTargetsTask`."""
+class ImageTargetsConnections(pipeBase.PipelineTaskConnections, dimensions=(*_DIMENSIONS, "catalog")):
+    """Inputs of a task that needs an image, a catalogue, and the calibrations of fluxes."""
+
+    _if_gone = ""
+    """Advice for an image whose file is gone."""
 
     image = cT.Input(
-        doc="Image to measure.", name=LEVEL2_TYPE, storageClass="SPHERExImage", dimensions=_DIMENSIONS, deferLoad=True
+        doc="The image.", name=LEVEL2_TYPE, storageClass="SPHERExImage", dimensions=_DIMENSIONS, deferLoad=True
     )
     targets = cT.Input(
         doc="Targets with their positions and proper motions.",
@@ -182,9 +186,6 @@ class MeasureTargetsConnections(pipeBase.PipelineTaskConnections, dimensions=(*_
         storageClass="AstropyParquet",
         dimensions=("catalog",),
         deferLoad=True,
-    )
-    spectralWcs = _calibration(
-        SPECTRAL_WCS_TYPE, "AstropyHDUList", "Wavelengths of all pixels; without it, those of the image are used."
     )
     solidAngles = _calibration(
         SOLID_ANGLE_TYPE, "CCDData", "Solid angles of all pixels; without it, the median of the image is used."
@@ -195,14 +196,8 @@ class MeasureTargetsConnections(pipeBase.PipelineTaskConnections, dimensions=(*_
     fluxCorrections = _calibration(
         FLUX_CORRECTIONS_TYPE, "CCDData", "Factors for images of the mission's pipeline before version 7."
     )
-    measurements = cT.Output(
-        doc="A row for each target on the image.",
-        name=MEASUREMENTS_TYPE,
-        storageClass="AstropyParquet",
-        dimensions=(*_DIMENSIONS, "catalog"),
-    )
 
-    def __init__(self, *, config: MeasureTargetsConfig | None = None) -> None:
+    def __init__(self, *, config: ImageTargetsConfig | None = None) -> None:
         super().__init__(config=config)
         if config is None or config.psfSource == "image":
             del self.psf
@@ -219,11 +214,11 @@ class MeasureTargetsConnections(pipeBase.PipelineTaskConnections, dimensions=(*_
         """
         if not inputs["image"][1]:
             _LOG.warning(
-                "The file of %s of exposure %s, detector %s is gone: it is left out. With --qgraph-datastore-records "
-                "its targets have rows with this reason.",
+                "The file of %s of exposure %s, detector %s is gone: it is left out.%s",
                 self.image.name,
                 data_id["exposure"],
                 data_id["detector"],
+                self._if_gone,
             )
         return super().adjustQuantum(inputs, outputs, label, data_id)
 
@@ -238,10 +233,8 @@ class MeasureTargetsConnections(pipeBase.PipelineTaskConnections, dimensions=(*_
                 _LOG.warning("There is no %s for %d images. %s", connection.name, len(missing), connection.doc)
 
 
-class MeasureTargetsConfig(pipeBase.PipelineTaskConfig, pipelineConnections=MeasureTargetsConnections):
-    """Configuration of `MeasureTargetsTask`."""
-
-    __module__ = "spherex.tasks"  # Repositories record the class by this name.
+class ImageTargetsConfig(pipeBase.PipelineTaskConfig, pipelineConnections=ImageTargetsConnections):
+    """Choice of the calibrations of fluxes."""
 
     psfSource = pexConfig.ChoiceField[str](
         doc="Source of the PSF.",
@@ -253,6 +246,29 @@ class MeasureTargetsConfig(pipeBase.PipelineTaskConfig, pipelineConnections=Meas
         doc="Multiply images of the mission's pipeline before version 7 by the calibration of connection "
         "fluxCorrections. Uncorrected fluxes must not be averaged with those of later versions.",
     )
+
+
+class MeasureTargetsConnections(ImageTargetsConnections, dimensions=(*_DIMENSIONS, "catalog")):
+    """Inputs and outputs of `MeasureTargetsTask`."""
+
+    _if_gone = " With --qgraph-datastore-records its targets have rows with this reason."
+
+    spectralWcs = _calibration(
+        SPECTRAL_WCS_TYPE, "AstropyHDUList", "Wavelengths of all pixels; without it, those of the image are used."
+    )
+    measurements = cT.Output(
+        doc="A row for each target on the image.",
+        name=MEASUREMENTS_TYPE,
+        storageClass="AstropyParquet",
+        dimensions=(*_DIMENSIONS, "catalog"),
+    )
+
+
+class MeasureTargetsConfig(ImageTargetsConfig, pipelineConnections=MeasureTargetsConnections):
+    """Configuration of `MeasureTargetsTask`."""
+
+    __module__ = "spherex.tasks"  # Repositories record the class by this name.
+
     side = pexConfig.RangeField(
         dtype=int, default=15, min=7, max=101, doc="Side of the square of pixels around a target (pixels), odd."
     )
@@ -332,7 +348,7 @@ class MeasureTargetsTask(pipeBase.PipelineTask):
             "catalog_id": str(inputRefs.targets.id),
         }
         inputs = butlerQC.get(inputRefs)
-        inputs["targets"] = _read_catalog(inputs["targets"])
+        inputs["targets"] = read_catalog(inputs["targets"])
         outputs = self.run(**inputs, image_ids=image_ids, region=data_id.region)
         butlerQC.put(outputs, outputRefs)
 
@@ -373,7 +389,7 @@ class MeasureTargetsTask(pipeBase.PipelineTask):
         from spherex.spectra import make_plain_table, measure_targets
 
         # A calibration that cannot be read fails the quantum: the image is not bad.
-        calibrations = _calibrations(spectralWcs, solidAngles, psf, fluxCorrections)
+        calibrations = read_calibrations(spectralWcs, solidAngles, psf, fluxCorrections)
         try:
             table = measure_targets(DeferredImage(image), targets, image_ids, calibrations, self._settings())
         except ProductError as error:
@@ -416,7 +432,14 @@ class MeasureTargetsTask(pipeBase.PipelineTask):
         return failed_table(names, image_ids, reason) if len(names) else None
 
 
-def _calibrations(spectral_wcs: Any, solid_angles: Any, psf: Any, gains: Any) -> Calibrations:
+def read_calibrations(spectral_wcs: Any, solid_angles: Any, psf: Any, gains: Any) -> Calibrations:
+    """Read calibrations.
+
+    Parameters
+    ----------
+    spectral_wcs, solid_angles, psf, gains
+        Handles of the calibrations; `None` without a calibration.
+    """
     from astropy.units import arcsec, dimensionless_unscaled
 
     from spherex.spectra import Calibration, Calibrations
