@@ -177,14 +177,15 @@ def test_bad_rows_are_told_and_nothing_is_registered(repo: Path, tmp_path: Path)
     outcome = register(repo, "mine", path)
     assert outcome.code == 1
     assert outcome.output.splitlines()[:-1] == [
+        f"{path}, row 1: its name good is in rows 1, 4 with different ra, dec",
         f"{path}, row 2: its ra is not a number",
         f"{path}, row 3: its dec 90.5 is not in the range -90 to 90 degrees",
-        f"{path}, row 4: its name good is that of row 1",
+        f"{path}, row 4: its name good is in rows 1, 4 with different ra, dec",
         f"{path}, row 5: its name has 65 characters, more than 64: {'x' * 65}",
         f"{path}, row 6: the name is empty",
         f"{path}, row 7: its ra -181.0 is not in the range -180 to 360 degrees",
     ]
-    assert outcome.output.splitlines()[-1] == "6 of 7 rows cannot be targets; nothing is registered."
+    assert outcome.output.splitlines()[-1] == "7 of 7 rows cannot be targets; nothing is registered."
     assert content(repo) == NOTHING
 
 
@@ -507,7 +508,7 @@ def test_help_tells_the_formats_and_options() -> None:
 
 
 def test_bad_rows_are_skipped_on_request(repo: Path, tmp_path: Path) -> None:
-    path = write_csv(tmp_path / "file.csv", "a,10,20", "b,x,20", "c,10,95", "a,11,21", "d,11,20")
+    path = write_csv(tmp_path / "file.csv", "a,10,20", "b,x,20", "c,10,95", "a,11,21", "d,11,20", "d,11,20")
     assert register(repo, "mine", path).code == 1
     assert content(repo) == NOTHING
     outcome = register(repo, "mine", path, "--skip-bad-rows")
@@ -515,12 +516,14 @@ def test_bad_rows_are_skipped_on_request(repo: Path, tmp_path: Path) -> None:
     for line in (
         f"{path}, row 2: its ra x is not a decimal number",
         f"{path}, row 3: its dec 95.0 is not in the range -90 to 90 degrees",
-        f"{path}, row 4: its name a is that of row 1",
-        "3 of 5 rows cannot be targets; they are skipped.",
+        f"{path}, row 1: its name a is in rows 1, 4 with different ra, dec",
+        f"{path}, row 4: its name a is in rows 1, 4 with different ra, dec",
+        f"{path}, row 6: it repeats row 5 (d)",
+        "5 of 6 rows cannot be targets; they are skipped.",
     ):
         assert line in outcome.output.splitlines()
-    assert positions(repo, "mine") == {"a": (10.0, 20.0), "d": (11.0, 20.0)}
-    assert kept(repo, "mine")["name"].tolist() == ["a", "d"]
+    assert positions(repo, "mine") == {"d": (11.0, 20.0)}
+    assert kept(repo, "mine")["name"].tolist() == ["d"]
 
 
 def test_no_row_is_left(repo: Path, tmp_path: Path) -> None:

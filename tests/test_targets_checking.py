@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from astropy.table import Table
+from astropy.table import MaskedColumn, Table
 
 from spherex.errors import CatalogError
-from spherex.targets import check_catalog, check_catalog_name
+from spherex.targets import CatalogProblem, check_catalog, check_catalog_name
 
 MOTION = ("pmra", "pmdec", "ref_epoch")
 
@@ -49,7 +49,7 @@ def test_places_that_are_none(ra: float, dec: float, problem: str) -> None:
         ("x" * 65, f"its name has 65 characters, more than 64: {'x' * 65}"),
         ("a\nb", r"its name has characters that cannot be printed: 'a\nb'"),
         ("a\u200bb", r"its name has characters that cannot be printed: 'a\u200bb'"),
-        ("first", "its name first is that of row 1"),
+        ("first", "it repeats row 1 (first)"),
         ("a%2Db", "its name has %2D, which would be read as another character in names of files: a%2Db"),
         ("a$HOME", "its name has a $, which would be read as a variable in names of files: a$HOME"),
     ],
@@ -95,7 +95,7 @@ def test_motions_that_are_none() -> None:
 
 def test_all_problems_of_a_row_are_told_in_the_order_of_rows() -> None:
     found = problems_of(["a", "", "a"], [1.0, 400.0, 1.0], [2.0, np.nan, 2.0], [(1.0, np.nan, 2000.0)] * 3)
-    assert [one.split(":")[0] for one in found] == ["row 1", "row 2", "row 2", "row 2", "row 2", "row 3", "row 3"]
+    assert [one.split(":")[0] for one in found] == ["row 1", "row 2", "row 2", "row 2", "row 2", "row 3"]
 
 
 @pytest.mark.parametrize("name", ["mine", "2MASS", "gaia_dr3.bright-1+2", "x" * 64])
@@ -110,7 +110,33 @@ def test_names_of_no_catalogue(name: str) -> None:
 
 
 def test_a_bad_row_does_not_take_a_name() -> None:
-    table = Table({"name": ["X", "X", "X"], "ra": [np.nan, 12.0, 13.0], "dec": [20.0, 20.0, 20.0]})
-    problems = check_catalog(table)
-    assert [problem.row for problem in problems] == [1, 3]
-    assert "its name X is that of row 2" in problems[1].reason
+    assert problems_of(["X", "X"], [np.nan, 12.0]) == ["row 1: its ra is not a number"]
+    # Half a motion, and a row that the reader has found.
+    assert [one[:5] for one in problems_of(["X", "X"], motions=[(1.0, np.nan, 2016.0), (1.0, 1.0, 2016.0)])] == [
+        "row 1"
+    ]
+    table = Table({"name": ["X", "X"], "ra": [10.0, 11.0], "dec": [20.0, 20.0]})
+    assert check_catalog(table, [CatalogProblem(1, "unread")]) == [CatalogProblem(1, "unread")]
+
+
+def test_rows_of_one_name_with_different_values_are_all_bad() -> None:
+    found = problems_of(["X", "a b", "X", "Y", "X", "a b", "a_b"], [1.0, 2.0, 1.0, 1.0, 3.0, 4.0, 5.0])
+    of_x, of_ab = (f"its name {name} with different ra" for name in ("X is in rows 1, 3, 5", "a b is in rows 2, 6"))
+    assert found == [f"row 1: {of_x}", f"row 2: {of_ab}", f"row 3: {of_x}", f"row 5: {of_x}", f"row 6: {of_ab}"]
+    assert (
+        problems_of(["X"] * 9, range(9))[8] == "row 9: its name X is in rows 1, 2, 3, 4, 5 and 4 more with different ra"
+    )
+
+
+def test_rows_with_equal_values_count_once() -> None:
+    table = Table({"name": ["X"] * 3 + ["Y"] * 3, "ra": [1.0] * 6, "dec": [2.0] * 6, "pmra": [np.nan] * 6})
+    table["pmdec"] = table["ref_epoch"] = np.nan
+    table["mag"] = MaskedColumn([0.0, 1.0, 2.0, 5.0, 5.0, 6.0], mask=[True, True, True, False, False, False])
+    table["spectrum"] = [[1.0, np.nan]] * 6
+    assert [str(problem) for problem in check_catalog(table)] == [
+        "row 2: it repeats row 1 (X)",
+        "row 3: it repeats row 1 (X)",
+        *(f"row {row}: its name Y is in rows 4, 5, 6 with different mag" for row in (4, 5, 6)),
+    ]
+    table["spectrum"][1, 0] = 2.0
+    assert len(check_catalog(table)) == 6

@@ -6,6 +6,7 @@ import dataclasses
 import math
 import re
 import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,8 @@ from spherex.errors import CatalogError, FileNameError
 from spherex.file_names import LONGEST, check_file_name
 
 if TYPE_CHECKING:
-    from astropy.table import Table
+    from astropy.table import Column, Table
+    from numpy.typing import NDArray
 
 
 LARGEST_MOTION = 1e5
@@ -22,6 +24,8 @@ LARGEST_MOTION = 1e5
 
 _NOT_IN_FILES = re.compile(r"[ ./<>:\"\\|?*]")
 """Characters that the Butler's templates of file names replace."""
+
+_MOST_EXAMPLES = 5
 
 _CATALOG_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
@@ -68,34 +72,82 @@ def check_catalog_name(name: str) -> None:
         )
 
 
-def check_catalog(table: Table) -> list[CatalogProblem]:
+def check_catalog(table: Table, problems: Iterable[CatalogProblem] = ()) -> list[CatalogProblem]:
     """Find the rows that cannot be targets.
 
     Parameters
     ----------
     table
         As `read_catalog` returns it.
+    problems
+        Problems that `read_catalog` has found. Their rows are not checked
+        further.
 
     Returns
     -------
     problems
-        In the order of the rows.
+        Those given and found, in the order of the rows.
     """
-    problems: list[CatalogProblem] = []
-    seen: dict[str, tuple[int, str]] = {}
+    found = list(problems)
+    unread = {problem.row for problem in found}
     ra, dec = (np.asarray(table[name], dtype=float) for name in ("ra", "dec"))
     names = np.asarray(table["name"], dtype=str).tolist()
     for number, (name, lon, lat) in enumerate(zip(names, ra.tolist(), dec.tolist(), strict=True), start=1):
-        reasons = [*_of_name(name), *_of_angle("ra", lon), *_of_angle("dec", lat)]
+        if number not in unread:
+            reasons = [*_of_name(name), *_of_angle("ra", lon), *_of_angle("dec", lat)]
+            found.extend(CatalogProblem(number, reason) for reason in reasons)
+    found.extend(problem for problem in _of_motions(table) if problem.row not in unread)
+    # A bad row leaves its name to others.
+    bad = {problem.row for problem in found}
+    found.extend(_of_equal_names(table, [row for row in range(len(table)) if row + 1 not in bad]))
+    return sorted(found, key=lambda problem: problem.row)
+
+
+def _of_equal_names(table: Table, rows: Sequence[int]) -> Iterator[CatalogProblem]:
+    """Yield the rows whose name, or name in files, is that of other rows."""
+    names = np.asarray(table["name"], dtype=str).tolist()
+    groups: dict[str, list[int]] = {}
+    for row in rows:
+        groups.setdefault(names[row], []).append(row)
+    repeated = np.array([row for group in groups.values() if len(group) > 1 for row in group], dtype=int)
+    first = np.array([groups[names[row]][0] for row in repeated.tolist()], dtype=int)
+    # Columns of each name whose values differ: nobody knows which row is right.
+    different: dict[str, list[str]] = {}
+    for column in table.colnames if len(repeated) else ():
+        differs = unequal(table[column][repeated], table[column][first])
+        for name in {names[row] for row in repeated[differs].tolist()}:
+            different.setdefault(name, []).append(column)
+    in_files: dict[str, tuple[int, str]] = {}
+    for name, group in groups.items():
+        if name in different:
+            others = ", ".join(str(row + 1) for row in group[:_MOST_EXAMPLES])
+            others += f" and {len(group) - _MOST_EXAMPLES} more" if len(group) > _MOST_EXAMPLES else ""
+            reason = f"its name {name} is in rows {others} with different {', '.join(different[name])}"
+            yield from (CatalogProblem(row + 1, reason) for row in group)
+            continue
+        yield from (CatalogProblem(row + 1, f"it repeats row {group[0] + 1} ({name})") for row in group[1:])
         key = _NOT_IN_FILES.sub("_", name).replace("#", "HASH")
-        # A row that is no target leaves its name to others.
-        first, namesake = seen.get(key, (number, name)) if reasons else seen.setdefault(key, (number, name))
-        if name and first != number:
-            same = "is that" if namesake == name else f"would have files of the same name as {namesake}"
-            reasons.append(f"its name {name} {same} of row {first}")
-        problems.extend(CatalogProblem(number, reason) for reason in reasons)
-    problems.extend(_of_motions(table))
-    return sorted(problems, key=lambda problem: problem.row)
+        row, namesake = in_files.setdefault(key, (group[0], name))
+        if namesake != name:
+            reason = f"its name {name} would have files of the same name as {namesake} of row {row + 1}"
+            yield CatalogProblem(group[0] + 1, reason)
+
+
+def unequal(first: Column, second: Column) -> NDArray[np.bool_]:
+    """Return in which rows two columns differ; missing values are equal to each other, and NaN to NaN.
+
+    Parameters
+    ----------
+    first, second
+        Columns of equal shape.
+    """
+    one, other = (np.asarray(column) for column in (first, second))
+    differs = np.asarray(one != other)
+    if one.dtype.kind in "fc" and other.dtype.kind in "fc":
+        differs &= ~(np.isnan(one) & np.isnan(other))
+    is_missing, is_other_missing = (np.ma.getmaskarray(np.ma.asarray(column)) for column in (first, second))
+    differs = np.where(is_missing | is_other_missing, is_missing != is_other_missing, differs)
+    return differs.reshape(len(differs), -1).any(axis=1)
 
 
 def similar_names(table: Table) -> list[str]:

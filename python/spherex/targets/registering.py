@@ -16,6 +16,8 @@ import numpy as np
 from spherex.detectors import CATALOG_TYPE, catalog_collection
 from spherex.errors import CatalogError
 
+from .checking import unequal
+
 if TYPE_CHECKING:
     from astropy.table import Table
     from lsst.daf.butler import Butler, DatasetType, DimensionRecord
@@ -289,14 +291,9 @@ def _catalog(butler: Butler, name: str, chain: str) -> Table | None:
 def _is_same_table(first: Table, second: Table) -> bool:
     if first.colnames != second.colnames or len(first) != len(second):
         return False
-    for name in first.colnames:
-        if str(first[name].unit) != str(second[name].unit):
-            return False
-        one, other = (np.ma.asarray(table[name]) for table in (first, second))
-        if not np.array_equal(np.ma.getmaskarray(one), np.ma.getmaskarray(other)):
-            return False
-        is_known = ~np.ma.getmaskarray(one)
-        numbers = one.dtype.kind in "fc" and other.dtype.kind in "fc"
-        if not np.array_equal(np.asarray(one)[is_known], np.asarray(other)[is_known], equal_nan=numbers):
-            return False
-    return True
+    return all(
+        str(first[name].unit) == str(second[name].unit)
+        and first[name].shape == second[name].shape
+        and not unequal(first[name], second[name]).any()
+        for name in first.colnames
+    )

@@ -79,9 +79,7 @@ def register_targets(
     motion = Motion(not no_motion, np.nan if ref_epoch is None else ref_epoch)
     problems: list[CatalogProblem] = []
     table = read_catalog(file, chosen, motion, problems)
-    unread = {problem.row for problem in problems}
-    problems += [problem for problem in check_catalog(table) if problem.row not in unread]
-    problems.sort(key=lambda problem: problem.row)
+    problems = check_catalog(table, problems)
     for problem in problems[:_MOST_PROBLEMS]:
         click.echo(f"{file}, {problem}", err=True)
     if problems:
