@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -587,6 +589,43 @@ def test_targets_in_no_image_are_counted(with_images: Path, tmp_path: Path) -> N
     assert "in no image" not in register(with_images, "seen", write_csv(tmp_path / "file.csv", *rows[:3])).output
     far = ["x,200,-20", "y,201,-20"]
     assert "2 of 2 targets are in no" in register(with_images, "far", write_csv(tmp_path / "file.csv", *far)).output
+
+
+def test_registered_although_the_count_fails(with_images: Path, tmp_path: Path) -> None:
+    # The count needs the overlaps of images with the sky, the registration does not.
+    with contextlib.closing(sqlite3.connect(with_images / "spherex.sqlite3")) as database:
+        database.execute("DROP TABLE exposure_detector_region_skypix_overlap")
+    path = write_csv(tmp_path / "file.csv", "a,10.5,20")
+    why = "its targets that are in no image cannot be counted: OperationalError: "
+    for options, state, begin in (
+        (["--dry-run"], "can be", "Targets of catalogue mine: 1 new"),
+        ([], "is", "Targets of catalogue mine: 1 new"),
+        ([], "is", "Nothing to do: "),
+    ):
+        outcome = register(with_images, "mine", path, *options)
+        assert outcome.code == 1
+        assert outcome.output.startswith(begin)
+        assert f"Error: Catalogue mine {state} registered, but {why}" in outcome.output
+        assert "Nothing is registered" not in outcome.output
+    assert positions(with_images, "mine") == {"a": (10.5, 20.0)}
+
+
+INCOMPLETE = """<VOTABLE version="1.4"><RESOURCE type="results"><INFO name="QUERY_STATUS" value="OK"/><TABLE>
+<FIELD name="name" datatype="char" arraysize="*"/><FIELD name="ra" datatype="double"/>
+<FIELD name="dec" datatype="double"/><DATA><TABLEDATA><TR><TD>a</TD><TD>10</TD><TD>20</TD></TR></TABLEDATA></DATA></TABLE>
+<INFO name="QUERY_STATUS" value="OVERFLOW"/></RESOURCE></VOTABLE>"""
+
+
+def test_incomplete_catalogue_is_registered_and_reported(repo: Path, tmp_path: Path) -> None:
+    path = tmp_path / "file.vot"
+    path.write_text(INCOMPLETE)
+    fault = f"{path}: it is incomplete: the service that made it reports OVERFLOW; repeat the query, in parts or with"
+    for options in (["--dry-run"], [], []):
+        outcome = register(repo, "mine", path, *options)
+        assert outcome.code == 1
+        assert fault in outcome.output
+    assert "Nothing to do" in outcome.output
+    assert positions(repo, "mine") == {"a": (10.0, 20.0)}
 
 
 def test_targets_are_counted_by_pixels_where_images_are_many(with_images: Path) -> None:

@@ -148,3 +148,21 @@ STATUS = '<INFO name="QUERY_STATUS" value="{}">{}</INFO>'
 def test_incomplete_answers(tmp_path: Path, before: str, after: str, reason: str) -> None:
     (tmp_path / "a.vot").write_text(votable(ROWS.format(uri="x"), before=before, after=after))
     assert incompleteness(open_votable(str(tmp_path / "a.vot"))) == reason
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (ROWS.format(uri="x"), ": it is incomplete: the service that made it reports OVERFLOW; repeat the query"),
+        ("<TABLEDATA/>", " cannot be read as VOTable: it is incomplete: the service that made it reports OVERFLOW"),
+    ],
+)
+def test_incomplete_catalogues(tmp_path: Path, data: str, message: str) -> None:
+    path = tmp_path / "a.vot"
+    path.write_text(votable(data, after=STATUS.format("OVERFLOW", "")))
+    with pytest.raises(CatalogError, match=re.escape(f"{path}{message}")):
+        read_catalog(str(path))
+    faults: list[str] = []
+    if "<TR>" in data:
+        assert read_catalog(str(path), faults=faults)["name"].tolist() == ["a"]
+        assert len(faults) == 1

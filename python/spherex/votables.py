@@ -90,6 +90,20 @@ def incompleteness(votable: VOTableFile) -> str:
     return ""
 
 
+def explain_incompleteness(reason: str) -> str:
+    """Return the message on a VOTable from which a service left rows out.
+
+    Parameters
+    ----------
+    reason
+        As `incompleteness` returns it.
+    """
+    return (
+        f"it is incomplete: the service that made it reports {reason}; repeat the query, in parts or with a larger "
+        "limit"
+    )
+
+
 def _check_xml(content: bytes) -> None:
     is_first = True
 

@@ -523,7 +523,9 @@ def register_targets(**kwargs: Any) -> None:
 
     If a row cannot be a target, all such rows are listed, nothing is
     registered, and the exit status is 1. With --skip-bad-rows the others are
-    registered, and the exit status is 0.
+    registered, and the exit status is 0. The rows of a VOTable that is
+    incomplete, according to the service that made it, are registered, and the
+    exit status is 1.
     """
     from .script.register_targets import register_targets as script
 

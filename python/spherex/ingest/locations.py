@@ -13,6 +13,7 @@ from lsst.resources import ResourcePath
 from spherex.archive import ARCHIVE_URL
 from spherex.errors import first_line
 from spherex.remote import access_explained
+from spherex.votables import explain_incompleteness
 
 from .lists import READERS, is_fits_list
 from .report import IngestReport
@@ -145,10 +146,7 @@ def read_list(location: str) -> tuple[list[ListedURI], list[str]]:
         raise ValueError("it contains no URI")
     faults = []
     if listing.incomplete:
-        faults.append(
-            f"it is incomplete: the service that made it reports {listing.incomplete}; "
-            "repeat the query, in parts or with a larger limit"
-        )
+        faults.append(explain_incompleteness(listing.incomplete))
     if empty := [place for place, uri in listing.cells if not uri]:
         more = f" and {len(empty) - _MOST_EXAMPLES} more" if len(empty) > _MOST_EXAMPLES else ""
         faults.append(

@@ -86,6 +86,7 @@ def read_catalog(
     chosen: Mapping[str, str] | None = None,
     motion: Motion | None = None,
     problems: list[CatalogProblem] | None = None,
+    faults: list[str] | None = None,
 ) -> Table:
     """Read a catalogue, with our names and units of columns.
 
@@ -101,6 +102,9 @@ def read_catalog(
     problems
         List to which rows are added that contain other texts than numbers;
         their values become NaN. By default they raise an error.
+    faults
+        List to which a message is added if the file says that rows are
+        missing. By default it raises an error.
 
     Returns
     -------
@@ -119,9 +123,14 @@ def read_catalog(
     from astropy.table import Column, Table
 
     chosen, motion = chosen or {}, motion or Motion()
-    table, is_typed = read_table(location, {name.lower() for name in (chosen.get("name"), *_NAMES) if name})
+    content = read_table(location, {name.lower() for name in (chosen.get("name"), *_NAMES) if name})
+    table = content.table
     if not len(table):
         raise CatalogError(f"{location} has no rows.")
+    if content.incomplete:
+        if faults is None:
+            raise CatalogError(f"{location}: {content.incomplete}.")
+        faults.append(content.incomplete)
     for column in chosen.values():
         if column not in table.colnames:
             raise CatalogError(f"{location} has no column {column}; it has {', '.join(table.colnames)}.")
@@ -142,7 +151,7 @@ def read_catalog(
         if name not in used.values():
             # Columns with these names would be taken for motions.
             key = free_name(name, (*renamed.colnames, *_MOTIONS))
-            renamed[key] = table[name] if is_typed else numbers_if_all_are(table[name])
+            renamed[key] = table[name] if content.is_typed else numbers_if_all_are(table[name])
     return renamed
 
 

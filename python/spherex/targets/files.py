@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import dataclasses
 import gzip
 import io
 import re
@@ -16,13 +17,11 @@ from lsst.resources import ResourcePath
 
 from spherex.errors import CatalogError, first_line
 from spherex.numbers import is_number
-from spherex.votables import open_votable
+from spherex.votables import explain_incompleteness, incompleteness, open_votable
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from astropy.table import Table
-
-    _Reader = Callable[[str, Collection[str]], tuple[Table, bool]]
 
 
 _SEPARATORS = (",", ";", "\t")
@@ -31,7 +30,27 @@ _SEPARATORS = (",", ";", "\t")
 _GZIP = b"\x1f\x8b"
 
 
-def read_table(location: str, texts: Collection[str]) -> tuple[Table, bool]:
+@dataclasses.dataclass(frozen=True)
+class CatalogFile:
+    """Content of the file of a catalogue.
+
+    Parameters
+    ----------
+    table
+        All its columns.
+    is_typed
+        Whether the format has types of columns.
+    incomplete
+        Message that rows are missing, according to the service that made the
+        file; empty if it does not say so.
+    """
+
+    table: Table
+    is_typed: bool = True
+    incomplete: str = ""
+
+
+def read_table(location: str, texts: Collection[str]) -> CatalogFile:
     """Read the table of a file.
 
     Parameters
@@ -44,11 +63,9 @@ def read_table(location: str, texts: Collection[str]) -> tuple[Table, bool]:
 
     Returns
     -------
-    table
-        Columns that parquet can store, with texts as `str`. Coordinates are
-        two columns, in degrees, ICRS: ``<name>.ra`` and ``<name>.dec``.
-    is_typed
-        Whether the format has types of columns.
+    content
+        With columns that parquet can store, and texts as `str`. Coordinates
+        are two columns, in degrees, ICRS: ``<name>.ra`` and ``<name>.dec``.
 
     Raises
     ------
@@ -73,8 +90,8 @@ def read_table(location: str, texts: Collection[str]) -> tuple[Table, bool]:
         with uri.as_local() as local, warnings.catch_warnings():
             # A unit that is needed is checked where it is used.
             warnings.simplefilter("ignore", UnitsWarning)
-            table, is_typed = read(local.ospath, texts)
-        table = represent_mixins_as_columns(_in_icrs(table))
+            content = read(local.ospath, texts)
+        table = represent_mixins_as_columns(_in_icrs(content.table))
         table.convert_bytestring_to_unicode()
     except FileNotFoundError:
         raise CatalogError(f"there is no file {location}.") from None
@@ -83,7 +100,7 @@ def read_table(location: str, texts: Collection[str]) -> tuple[Table, bool]:
         raise CatalogError(f"{location} cannot be read as {name}: {first_line(error)}.") from None
     for column in table.colnames:
         _make_storable(table, column, location)
-    return table, is_typed
+    return dataclasses.replace(content, table=table)
 
 
 def _in_icrs(table: Table) -> Table:
@@ -97,25 +114,30 @@ def _in_icrs(table: Table) -> Table:
     return table
 
 
-def _read_ecsv(path: str, texts: Collection[str]) -> tuple[Table, bool]:
+def _read_ecsv(path: str, texts: Collection[str]) -> CatalogFile:
     from astropy.table import Table
 
-    return Table.read(path, format="ascii.ecsv"), True
+    return CatalogFile(Table.read(path, format="ascii.ecsv"))
 
 
-def _read_ipac(path: str, texts: Collection[str]) -> tuple[Table, bool]:
+def _read_ipac(path: str, texts: Collection[str]) -> CatalogFile:
     from astropy.table import Table
 
-    return Table.read(path, format="ascii.ipac", guess=False), True
+    return CatalogFile(Table.read(path, format="ascii.ipac", guess=False))
 
 
-def _read_votable(path: str, texts: Collection[str]) -> tuple[Table, bool]:
+def _read_votable(path: str, texts: Collection[str]) -> CatalogFile:
     from astropy.table import Table
 
-    return Table.read(open_votable(path), format="votable"), True
+    votable = open_votable(path)
+    reason = incompleteness(votable)
+    incomplete = explain_incompleteness(reason) if reason else ""
+    if incomplete and not any(len(table.array) for table in votable.iter_tables()):
+        raise ValueError(incomplete)
+    return CatalogFile(Table.read(votable, format="votable"), incomplete=incomplete)
 
 
-def _read_fits(path: str, texts: Collection[str]) -> tuple[Table, bool]:
+def _read_fits(path: str, texts: Collection[str]) -> CatalogFile:
     from astropy.io import fits
     from astropy.table import Table
 
@@ -129,10 +151,10 @@ def _read_fits(path: str, texts: Collection[str]) -> tuple[Table, bool]:
         if len(found) != 1:
             names = f"{len(found)} tables (HDU {', '.join(found)})" if found else "no table"
             raise ValueError(f"it contains {names}: write the one with the targets to a file of its own")
-        return Table.read(next(iter(found.values())), format="fits"), True
+        return CatalogFile(Table.read(next(iter(found.values())), format="fits"))
 
 
-def _read_text(path: str, texts: Collection[str]) -> tuple[Table, bool]:
+def _read_text(path: str, texts: Collection[str]) -> CatalogFile:
     """Read a text table: columns separated by commas, semicolons, tabs or blanks, or ECSV or IPAC by its beginning."""
     from astropy.table import Table
 
@@ -164,7 +186,7 @@ def _read_text(path: str, texts: Collection[str]) -> tuple[Table, bool]:
         key = free_name(name.strip(), table.colnames)
         # Column by column, because texts take several times the memory of numbers.
         table[key] = column if key.lower() in texts else numbers_if_all_are(column)
-    return table, False
+    return CatalogFile(table, is_typed=False)
 
 
 def _from_header(content: bytes) -> bytes:
@@ -221,7 +243,7 @@ def _columns_of_blanks(content: str) -> Iterator[tuple[str, Any]]:
     return ((name, table[name]) for name in table.colnames)
 
 
-def _read_parquet(path: str, texts: Collection[str]) -> tuple[Table, bool]:
+def _read_parquet(path: str, texts: Collection[str]) -> CatalogFile:
     import pyarrow.parquet as pq
     from lsst.daf.butler.formatters.parquet import arrow_to_astropy
 
@@ -233,7 +255,7 @@ def _read_parquet(path: str, texts: Collection[str]) -> tuple[Table, bool]:
             raise ValueError(f"column {field.name} has values of type {field.type}: remove it")
         if kind != field.type:
             table = table.set_column(index, field.with_type(kind), table.column(index).cast(kind))
-    return arrow_to_astropy(table), True
+    return CatalogFile(arrow_to_astropy(table))
 
 
 def _storable_kind(kind: pa.DataType) -> pa.DataType | None:
@@ -328,7 +350,7 @@ def _make_storable(table: Table, name: str, location: str) -> None:
         ) from None
 
 
-EXTENSIONS: Mapping[str, tuple[str, _Reader]] = {
+EXTENSIONS: Mapping[str, tuple[str, Callable[[str, Collection[str]], CatalogFile]]] = {
     ".ecsv": ("ECSV", _read_ecsv),
     ".csv": ("CSV", _read_text),
     ".tsv": ("a text table", _read_text),

@@ -16,6 +16,7 @@ from spherex.repository import explain, open_repository
 from . import user_errors
 
 _MOST_PROBLEMS = 50
+_SYSTEM_ERRORS = (OSError, RuntimeError, sqlalchemy.exc.SQLAlchemyError)
 _FIELDS = {"catalog": frozenset({"desc"}), "target": frozenset({"ra", "dec", "region"})}
 
 
@@ -58,7 +59,8 @@ def register_targets(
     Returns
     -------
     bool
-        Whether the targets are registered, or would be.
+        Whether all targets are registered, or would be: false if the file is
+        incomplete.
     """
     from spherex.targets import (
         CatalogProblem,
@@ -78,7 +80,10 @@ def register_targets(
     chosen = {name.removesuffix("_column"): column for name, column in columns.items() if column is not None}
     motion = Motion(not no_motion, np.nan if ref_epoch is None else ref_epoch)
     problems: list[CatalogProblem] = []
-    table = read_catalog(file, chosen, motion, problems)
+    faults: list[str] = []
+    table = read_catalog(file, chosen, motion, problems, faults)
+    for fault in faults:
+        click.echo(f"{file}: {fault}.", err=True)
     problems = check_catalog(table, problems)
     for problem in problems[:_MOST_PROBLEMS]:
         click.echo(f"{file}, {problem}", err=True)
@@ -97,20 +102,28 @@ def register_targets(
         click.echo(f"{file}: names that differ only in case or Unicode normal form: {names}", err=True)
     if len(similar) > _MOST_PROBLEMS:
         click.echo(f"... and {counted(len(similar) - _MOST_PROBLEMS, 'more group')} of such names", err=True)
-    with open_repository(repo, writeable=not dry_run, fields=_FIELDS) as butler, _catalog_errors(repo):
-        done = register_catalog(butler, catalog_name, table, file, update=update, dry_run=dry_run)
-        coverage = coverage_of(butler, table)
+    with open_repository(repo, writeable=not dry_run, fields=_FIELDS) as butler:
+        with _catalog_errors(repo):
+            done = register_catalog(butler, catalog_name, table, file, update=update, dry_run=dry_run)
+        if done.is_nothing:
+            click.echo(f"Nothing to do: catalogue {catalog_name} is as in the file, with {done.same} targets.")
+        else:
+            parts = [f"{done.new} new", f"{done.changed} moved", f"{done.same} as before"]
+            if done.gone:
+                parts.append(f"{done.gone} no longer in the file, which stay registered but are no longer measured")
+            where = f"would be in a new run of {catalog_collection(catalog_name)}" if dry_run else f"in {done.run}"
+            click.echo(f"Targets of catalogue {catalog_name}: {', '.join(parts)}. Table target_catalog {where}.")
+        try:
+            coverage = coverage_of(butler, table)
+        except _SYSTEM_ERRORS as error:
+            state = "can be registered" if dry_run else "is registered"
+            raise CatalogError(
+                f"Catalogue {catalog_name} {state}, but its targets that are in no image cannot be counted: "
+                f"{type(error).__name__}: {first_line(error)}."
+            ) from error
     if coverage is not None and coverage.outside:
         click.echo(f"{file}: {coverage}", err=True)
-    if done.is_nothing:
-        click.echo(f"Nothing to do: catalogue {catalog_name} is as in the file, with {done.same} targets.")
-        return True
-    parts = [f"{done.new} new", f"{done.changed} moved", f"{done.same} as before"]
-    if done.gone:
-        parts.append(f"{done.gone} no longer in the file, which stay registered but are no longer measured")
-    where = f"would be in a new run of {catalog_collection(catalog_name)}" if dry_run else f"in {done.run}"
-    click.echo(f"Targets of catalogue {catalog_name}: {', '.join(parts)}. Table target_catalog {where}.")
-    return True
+    return not faults
 
 
 @contextlib.contextmanager
@@ -128,5 +141,5 @@ def _catalog_errors(repo: str) -> Iterator[None]:
         ) from None
     except (ConflictingDefinitionError, CollectionTypeError) as error:
         raise CatalogError(f"Nothing is registered: it contradicts {repo}: {first_line(error)}.") from error
-    except (OSError, RuntimeError, sqlalchemy.exc.SQLAlchemyError) as error:
+    except _SYSTEM_ERRORS as error:
         raise CatalogError(f"Nothing is registered: {explain(error).removesuffix('.')}.") from error
