@@ -612,7 +612,8 @@ def test_registered_although_the_count_fails(with_images: Path, tmp_path: Path) 
 
 INCOMPLETE = """<VOTABLE version="1.4"><RESOURCE type="results"><INFO name="QUERY_STATUS" value="OK"/><TABLE>
 <FIELD name="name" datatype="char" arraysize="*"/><FIELD name="ra" datatype="double"/>
-<FIELD name="dec" datatype="double"/><DATA><TABLEDATA><TR><TD>a</TD><TD>10</TD><TD>20</TD></TR></TABLEDATA></DATA></TABLE>
+<FIELD name="dec" datatype="double"/><DATA><TABLEDATA>
+<TR><TD>a</TD><TD>10</TD><TD>20</TD></TR></TABLEDATA></DATA></TABLE>
 <INFO name="QUERY_STATUS" value="OVERFLOW"/></RESOURCE></VOTABLE>"""
 
 
