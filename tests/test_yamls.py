@@ -6,11 +6,17 @@ import datetime
 import time
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
+from astropy.io import fits
+from astropy.table import Table
 from lsst.daf.butler import Butler, DatasetRef, DatasetType, FileDataset
 
-from spherex.errors import ProductError
+from spherex.errors import CatalogError, ProductError
+from spherex.ingest.locations import read_list
+from spherex.targets import read_catalog
 from spherex.yamls import MOST_BYTES, load_yaml
 
 from .calibrations_helpers import ingest
@@ -82,6 +88,60 @@ def test_bad_yaml_is_not_ingested(repo_root: Path, tmp_path: Path, content: byte
     assert time.process_time() - begin < 10.0
     assert outcome.code == 1
     assert f"failed: {path}: not YAML (" in outcome.output
+
+
+def described(name: str, lines: list[str], path: Path) -> Path:
+    """Write a table with a description of columns in YAML; return its path."""
+    path = path / name
+    table = Table({"name": ["a"], "ra": [10.0], "dec": [20.0], "uri": ["a.fits"]})
+    if name.endswith(".parquet"):
+        arrow = pa.table({key: table[key].tolist() for key in table.colnames})
+        pq.write_table(arrow.replace_schema_metadata({"table_meta_yaml": "\n".join(lines)}), path)
+    elif name.endswith(".fits"):
+        hdu = fits.table_to_hdu(table)
+        begin, end = (f"--{word}-ASTROPY-SERIALIZED-COLUMNS--" for word in ("BEGIN", "END"))
+        cards = [line[i : i + 70] + "\\" * (i + 70 < len(line)) for line in lines for i in range(0, len(line), 70)]
+        for card in (begin, *cards, end):
+            hdu.header.add_comment(card)
+        hdu.writeto(path)
+    else:
+        text = "\n".join(["%ECSV 1.0", "---", *lines])
+        rows = "name ra dec uri\na 10 20 a.fits\n"
+        path.write_text("".join(f"# {line}\n" for line in text.split("\n")) + rows)
+    return path
+
+
+DESCRIPTION = [
+    "datatype:",
+    "- {name: name, datatype: string}",
+    "- {name: ra, datatype: float64}",
+    "- {name: dec, datatype: float64}",
+    "- {name: uri, datatype: string}",
+]
+
+
+@pytest.mark.parametrize("name", ["a.ecsv", "a.csv", "a.fits", "a.parquet"])
+@pytest.mark.parametrize("content", [LONG, LAUGHS, MERGES], ids=["number", "aliases", "merges"])
+def test_bad_yaml_in_tables_is_not_read(tmp_path: Path, name: str, content: bytes) -> None:
+    if name == "a.fits":
+        # Each card is parsed by astropy, which takes longer than the YAML.
+        content = content.replace(LONG, LONG[:2000])
+    path = described(name, [*DESCRIPTION, "meta:", *(f"  {line}" for line in content.decode().splitlines())], tmp_path)
+    begin = time.process_time()
+    with pytest.raises(CatalogError, match=r"not YAML \(line \d+: (int 10:10|it expands to more than)"):
+        read_catalog(str(path))
+    if name != "a.parquet":
+        with pytest.raises(ProductError, match=r"not YAML \(line \d+: (int 10:10|it expands to more than)"):
+            read_list(str(path))
+    assert time.process_time() - begin < 2.0
+
+
+@pytest.mark.parametrize("name", ["a.ecsv", "a.csv", "a.fits", "a.parquet"])
+def test_good_yaml_in_tables_is_read(tmp_path: Path, name: str) -> None:
+    meta = ["meta: !!omap", "- unit: !astropy.units.Unit {unit: Jy}", f"- text: {'x' * 200}"]
+    path = described(name, [*DESCRIPTION, *meta], tmp_path)
+    assert read_catalog(str(path))["ra"].tolist() == [10.0]
+    assert [item.place for item in read_list(str(path))[0]] == ["row 1"]
 
 
 def test_bad_yaml_is_not_read(repo_root: Path, tmp_path: Path) -> None:

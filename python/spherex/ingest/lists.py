@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from spherex.votables import incompleteness, open_votable
+from spherex.yamls import check_ecsv, check_fits_comments
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -129,7 +130,7 @@ def _read_csv(path: str) -> Listing:
 
     text = _text_of(path)
     if text.startswith("# %ECSV"):
-        return Listing(_rows([Table.read(text, format="ascii.ecsv")]))
+        return _read_ecsv(path)
     lines = [line.strip("\r\n") for line in text.splitlines() if line.strip() and not line.startswith("#")]
     delimiter = max(",;\t|", key=lines[0].count) if lines else ","
     # Each line by itself: an open quote must not take the lines after it.
@@ -142,13 +143,18 @@ def _read_csv(path: str) -> Listing:
     return Listing(_rows([Table(columns, names=[name.strip() for name in names], dtype=[object] * len(names))]))
 
 
-def _read_ascii(form: str) -> Callable[[str], Listing]:
-    def read(path: str) -> Listing:
-        from astropy.table import Table
+def _read_ecsv(path: str) -> Listing:
+    from astropy.table import Table
 
-        return Listing(_rows([Table.read(f"{_text_of(path)}\n", format=form)]))
+    text = f"{_text_of(path)}\n"
+    check_ecsv(text)
+    return Listing(_rows([Table.read(text, format="ascii.ecsv")]))
 
-    return read
+
+def _read_ipac(path: str) -> Listing:
+    from astropy.table import Table
+
+    return Listing(_rows([Table.read(f"{_text_of(path)}\n", format="ascii.ipac")]))
 
 
 def _read_fits(path: str) -> Listing:
@@ -157,7 +163,10 @@ def _read_fits(path: str) -> Listing:
 
     # A map of a file that another process truncates would end this one.
     with fits.open(path, memmap=False) as hdus:
-        return Listing(_rows([Table.read(hdu) for hdu in hdus if type(hdu) is fits.BinTableHDU]))
+        found = [hdu for hdu in hdus if type(hdu) is fits.BinTableHDU]
+        for hdu in found:
+            check_fits_comments([*hdu.header.get("COMMENT", ())])
+        return Listing(_rows([Table.read(hdu) for hdu in found]))
 
 
 def _read_parquet(path: str) -> Listing:
@@ -241,8 +250,8 @@ READERS: dict[str, Callable[[str], Listing]] = {
     **dict.fromkeys((".txt", ".list", ".lst"), _read_lines),
     ".sh": _read_script,
     **dict.fromkeys((".csv", ".tsv"), _read_csv),
-    ".ecsv": _read_ascii("ascii.ecsv"),
-    ".tbl": _read_ascii("ascii.ipac"),
+    ".ecsv": _read_ecsv,
+    ".tbl": _read_ipac,
     **dict.fromkeys((".fits", ".fit"), _read_fits),
     **dict.fromkeys((".parquet", ".parq"), _read_parquet),
     **dict.fromkeys((".xml", ".vot", ".votable"), _read_votable),

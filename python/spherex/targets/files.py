@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import dataclasses
 import gzip
@@ -18,6 +17,7 @@ from lsst.resources import ResourcePath
 from spherex.errors import CatalogError, first_line
 from spherex.numbers import is_number
 from spherex.votables import explain_incompleteness, incompleteness, open_votable
+from spherex.yamls import check_ecsv, check_fits_comments, check_table_yaml
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -117,7 +117,29 @@ def _in_icrs(table: Table) -> Table:
 def _read_ecsv(path: str, texts: Collection[str]) -> CatalogFile:
     from astropy.table import Table
 
-    return CatalogFile(Table.read(path, format="ascii.ecsv"))
+    # With a line break, astropy takes the text for content, and not for a path.
+    text = f"{_text_of(_content_of(path))}\n"
+    check_ecsv(text)
+    return CatalogFile(Table.read(text, format="ascii.ecsv"))
+
+
+def _content_of(path: str) -> bytes:
+    """Return the content of a file, decompressed."""
+    with open(path, "rb") as file:
+        content = file.read()
+    return gzip.decompress(content) if content.startswith(_GZIP) else content
+
+
+def _text_of(content: bytes) -> str:
+    """Return the text of a file, without the mark that some editors put in front."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"line {line} is not UTF-8 (byte 0x{content[error.start]:02x}): convert the file, such as by "
+            "iconv -f latin1 -t utf-8"
+        ) from None
 
 
 def _read_ipac(path: str, texts: Collection[str]) -> CatalogFile:
@@ -151,30 +173,21 @@ def _read_fits(path: str, texts: Collection[str]) -> CatalogFile:
         if len(found) != 1:
             names = f"{len(found)} tables (HDU {', '.join(found)})" if found else "no table"
             raise ValueError(f"it contains {names}: write the one with the targets to a file of its own")
-        return CatalogFile(Table.read(next(iter(found.values())), format="fits"))
+        hdu = next(iter(found.values()))
+        check_fits_comments([*hdu.header.get("COMMENT", ())])
+        return CatalogFile(Table.read(hdu, format="fits"))
 
 
 def _read_text(path: str, texts: Collection[str]) -> CatalogFile:
     """Read a text table: columns separated by commas, semicolons, tabs or blanks, or ECSV or IPAC by its beginning."""
     from astropy.table import Table
 
-    with open(path, "rb") as file:
-        content = file.read()
-    if content.startswith(_GZIP):
-        content = gzip.decompress(content)
+    content = _content_of(path)
     if content.startswith(b"# %ECSV"):
         return _read_ecsv(path, texts)
     if content.startswith((b"|", b"\\")):
         return _read_ipac(path, texts)
-    try:
-        content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise ValueError(
-            f"line {line} is not UTF-8 (byte 0x{content[error.start]:02x}): convert the file, such as by "
-            "iconv -f latin1 -t utf-8"
-        ) from None
-    content = _from_header(content.removeprefix(codecs.BOM_UTF8))
+    content = _from_header(_text_of(content).encode())
     first = content.partition(b"\n")[0].decode()
     separator = max(_SEPARATORS, key=lambda one: len(_fields(first, one)))
     if len(_fields(first, separator)) == 1 and len(first.split()) > 1:
@@ -249,6 +262,7 @@ def _read_parquet(path: str, texts: Collection[str]) -> CatalogFile:
 
     # Not read_table, which wraps what is wrong in words that differ between versions.
     table = pq.ParquetFile(path).read()
+    check_table_yaml((table.schema.metadata or {}).get(b"table_meta_yaml", b"").decode().split("\n"))
     for index, field in enumerate(table.schema):
         kind = _storable_kind(field.type)
         if kind is None:
