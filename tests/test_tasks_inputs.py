@@ -141,6 +141,26 @@ def gathered(store: Store) -> tuple[dict[str, Any], dict[str, Any]]:
     return {}, {"measurements": handles, "target": "west", "meta": {"catalog": CATALOG, "ra": 10.0}}
 
 
+def injected(store: Store) -> tuple[dict[str, Any], dict[str, Any]]:
+    config, arguments = measured(store)
+    del arguments["spectralWcs"], config["barycentric"]
+    return config, arguments | {"image": arguments["image"].get()}
+
+
+def compared(store: Store) -> tuple[dict[str, Any], dict[str, Any]]:
+    tables = {
+        "truth": {"target": ["a", "b"], "exposure": [1, 1], "detector": [3, 3], "flux": [200.0, 300.0]},
+        "injected": {"target": ["a", "b"], "exposure": [1, 1], "detector": [3, 3], "flux": [210.0, 290.0]},
+        "original": {"target": ["b", "a"], "exposure": [1, 1], "detector": [3, 3], "flux": [3.0, -2.0]},
+    }
+    for name in ("injected", "original"):
+        tables[name]["flux_error"] = [9.0, 9.0]
+    return {}, {
+        name: [store.handle(Table(table), name, "AstropyParquet", exposure=1, catalog=CATALOG)]
+        for name, table in tables.items()
+    }
+
+
 CASES: dict[str, Callable[[Store], tuple[dict[str, Any], dict[str, Any]]]] = {
     "CalibratedSubtractTask": lambda store: subtracted(store, scaleByExposureTime=True),
     "CombineChannelsTask": lambda store: ({}, {"spectrum": spectrum_of(), "channels": design_channels()}),
@@ -148,11 +168,13 @@ CASES: dict[str, Callable[[Store], tuple[dict[str, Any], dict[str, Any]]]] = {
         {"clipSpread": "mad_std"},
         {"inputDarks": [store.handle(image_of(v), "dark", "SPHERExImage", exposure=v) for v in range(5)]},
     ),
+    "CompareInjectedTask": compared,
     "DrawSpectrumTask": lambda store: (
         {},
         {"spectrum": spectrum_of(), "channelSpectrum": combine_channels(spectrum_of())},
     ),
     "GatherSpectraTask": gathered,
+    "InjectSourcesTask": injected,
     "MeasureTargetsTask": measured,
     "QuickLookTask": lambda store: ({}, {"image": image_of(1.0), "title": "x"}),
     "SubtractTask": subtracted,

@@ -19,16 +19,20 @@ __all__ = [
     "FLUX_CORRECTIONS_TYPE",
     "FRAME_SHAPE",
     "FRAME_SIDE",
+    "INJECTED_MEASUREMENTS_TYPE",
+    "INJECTED_TYPE",
     "LEVEL2_COLLECTION",
     "LEVEL2_TYPE",
     "MEASUREMENTS_TYPE",
     "PIXEL_SCALE",
     "RAW_TYPE",
+    "RECOVERY_TYPE",
     "SOLID_ANGLE_TYPE",
     "SPECTRAL_CHANNELS_TYPE",
     "SPECTRAL_WCS_TYPE",
     "SPECTRUM_TYPE",
     "SUBTRACTED_TYPE",
+    "TRUTH_TYPE",
     "WAVELENGTH_TYPE",
     "catalog_collection",
 ]
@@ -132,6 +136,18 @@ CATALOG_TYPE = "target_catalog"
 
 MEASUREMENTS_TYPE = "target_measurements"
 """Dataset type of the measurements of all targets of a catalogue in one image."""
+
+INJECTED_TYPE = "level2_injected"
+"""Dataset type of Level 2 images with injected sources."""
+
+TRUTH_TYPE = "injected_truth"
+"""Dataset type of the fluxes that were injected into one image."""
+
+INJECTED_MEASUREMENTS_TYPE = "injected_measurements"
+"""Dataset type of the measurements in an image with injected sources."""
+
+RECOVERY_TYPE = "injection_recovery"
+"""Dataset type of the comparison of measured with injected fluxes."""
 
 SPECTRUM_TYPE = "spectrum"
 """Dataset type of all measurements of a target."""

@@ -14,19 +14,24 @@ __all__ = [
     "Channels",
     "DOUBTFUL_FLAGS",
     "ImageSource",
+    "InjectSettings",
     "MICROJANSKY",
     "MeasureSettings",
     "OFF_FRAME",
+    "RECOVERY_COLUMNS",
     "SpectrumColumn",
+    "TRUTH_COLUMNS",
     "UNPLACED",
     "add_spectrum",
     "catalog_of",
     "combine_channels",
+    "compare_with_truth",
     "design_channels",
     "failed_table",
     "find_outliers",
     "gather_spectrum",
     "image_source",
+    "inject_sources",
     "make_plain_table",
     "make_table",
     "measure_targets",
@@ -40,6 +45,7 @@ __all__ = [
 ]
 
 from .channels import CHANNEL_COLUMNS, Channels, combine_channels, design_channels, find_outliers, read_channels
+from .injecting import RECOVERY_COLUMNS, TRUTH_COLUMNS, InjectSettings, compare_with_truth, inject_sources
 from .inputs import Calibration, Calibrations, ImageSource, MeasureSettings, read_map, read_profiles
 from .measuring import MICROJANSKY, failed_table, measure_targets
 from .placing import positions_at

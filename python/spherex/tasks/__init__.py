@@ -12,12 +12,18 @@ __all__ = [
     "CombineDarkConfig",
     "CombineDarkConnections",
     "CombineDarkTask",
+    "CompareInjectedConfig",
+    "CompareInjectedConnections",
+    "CompareInjectedTask",
     "DrawSpectrumConfig",
     "DrawSpectrumConnections",
     "DrawSpectrumTask",
     "GatherSpectraConfig",
     "GatherSpectraConnections",
     "GatherSpectraTask",
+    "InjectSourcesConfig",
+    "InjectSourcesConnections",
+    "InjectSourcesTask",
     "MeasureTargetsConfig",
     "MeasureTargetsConnections",
     "MeasureTargetsTask",
@@ -33,6 +39,14 @@ __all__ = [
 from .combine_channels import CombineChannelsConfig, CombineChannelsConnections, CombineChannelsTask
 from .combine_dark import CombineDarkConfig, CombineDarkConnections, CombineDarkTask
 from .gather_spectra import GatherSpectraConfig, GatherSpectraConnections, GatherSpectraTask
+from .inject_sources import (
+    CompareInjectedConfig,
+    CompareInjectedConnections,
+    CompareInjectedTask,
+    InjectSourcesConfig,
+    InjectSourcesConnections,
+    InjectSourcesTask,
+)
 from .measure_targets import MeasureTargetsConfig, MeasureTargetsConnections, MeasureTargetsTask
 from .plots import (
     DrawSpectrumConfig,
