@@ -105,7 +105,8 @@ def test_neighbours_in_one_place_cost_their_own_fluxes_alone():
     fluxes = measure_fluxes(pixels, x, y, np.arange(number), profiles)
     assert (fluxes.neighbours == 2).all()
     # What is determined are the target, the background, and what the two make together.
-    assert (fluxes.dof == 15**2 - 3).all()
+    # A few pixels of noise are rejected.
+    assert np.median(fluxes.dof) == fluxes.dof.max() == 15**2 - 3
     check_pulls(fluxes, 30.0)
     pull = (fluxes.aperture_flux - 30) / fluxes.aperture_flux_error
     assert pull.std() == pytest.approx(1, abs=0.1)

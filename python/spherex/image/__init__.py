@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "ARTEFACT_FLAGS",
     "BAD_PIXEL_PRESETS",
     "BadPixelPreset",
     "Box",
@@ -25,6 +26,7 @@ __all__ = [
     "ZonePsf",
     "celestial_cards",
     "celestial_wcs",
+    "chosen_flags",
     "frame_box",
     "frame_origin",
     "replace_celestial_wcs",
@@ -39,7 +41,16 @@ __all__ = [
 ]
 
 from .box import Box, Cutout
-from .flags import BAD_PIXEL_PRESETS, KNOWN_FLAGS, SPHEREX_FLAGS, BadPixelPreset, FlagPlane, FlagTable
+from .flags import (
+    ARTEFACT_FLAGS,
+    BAD_PIXEL_PRESETS,
+    KNOWN_FLAGS,
+    SPHEREX_FLAGS,
+    BadPixelPreset,
+    FlagPlane,
+    FlagTable,
+    chosen_flags,
+)
 from .plane import Plane
 from .psf import PSF_PLANES, Psf, ZonePsf, zone_weights
 from .spherex_image import COMPONENTS, ZODI_PLANE, SPHERExImage

@@ -39,6 +39,12 @@ class BadPixelPreset:
         return set(wanted - self.kept)
 
 
+ARTEFACT_FLAGS = frozenset(
+    {"BLOOM", "CROSSTALK", "DICHROIC", "GHOST", "GHOST_EXT", "GHOST_FPA", "HALO", "PERSIST"}
+    | {"SATELLITE_HALO", "SNOWBALL", "STREAK"}
+)
+"""Flags of light that is not from the sky at that place."""
+
 _HELPDESK = frozenset({"SUR_ERROR", "NONFUNC", "MISSING_DATA", "HOT", "COLD", "NONLINEAR", "PERSIST"})
 
 BAD_PIXEL_PRESETS: Mapping[str, BadPixelPreset] = {
@@ -46,10 +52,17 @@ BAD_PIXEL_PRESETS: Mapping[str, BadPixelPreset] = {
         "SPHEREx Explanatory Supplement, section 3.4.3, table 16, and IRSA's Mosaic Tool",
         kept=frozenset({"OVERFLOW", "FULLSAMPLE", "OUTLIER", "SOURCE"}),
     ),
-    "fit": BadPixelPreset("IRSA helpdesk, for fits of point sources (as in SPIFF, spherextract, cutoutdb)", _HELPDESK),
+    "fit": BadPixelPreset(
+        "IRSA helpdesk, for fits of point sources (as in SPIFF, spherextract, cutoutdb), and artefacts",
+        _HELPDESK | ARTEFACT_FLAGS,
+    ),
     "background": BadPixelPreset(
-        "IRSA helpdesk, for the background of fits (as in SPIFF)",
-        _HELPDESK | {"OVERFLOW", "SOURCE", "OUTLIER", "TRANSIENT"},
+        "IRSA helpdesk, for the background of fits (as in SPIFF), and artefacts",
+        _HELPDESK | ARTEFACT_FLAGS | {"OVERFLOW", "SOURCE", "OUTLIER", "TRANSIENT"},
+    ),
+    "suspect": BadPixelPreset(
+        "measurements on simulated frames (doc/quality.md): flags that good cores of bright stars have, too",
+        (ARTEFACT_FLAGS - {"PERSIST"}) | {"TRANSIENT", "SUR_ERROR", "OVERFLOW", "PHANTOM", "REFERENCE", "PHANMISS"},
     ),
     "tractor": BadPixelPreset(
         "tractorjax-spherex",
@@ -108,6 +121,20 @@ def bad_flags(names: str | Iterable[str], known: Collection[str]) -> set[str]:
             f"Presets are {', '.join(BAD_PIXEL_PRESETS)}."
         )
     return wanted
+
+
+def chosen_flags(names: Iterable[str], known: Collection[str]) -> set[str]:
+    """Return the flags of an image that presets and names choose; those that the image does not have are ignored.
+
+    Parameters
+    ----------
+    names
+        Names of presets and flags.
+    known
+        Names of the flags of the image.
+    """
+    presets = [BAD_PIXEL_PRESETS.get(name, BadPixelPreset("", frozenset({name}))) for name in names]
+    return {flag for preset in presets for flag in preset.of(known)}
 
 
 def includes_unnamed_bits(name: str) -> bool:

@@ -29,6 +29,12 @@ of the term is wrong by a tenth.
 _LEAST_VARIANCE = 0.5
 """Lower limit of a smoothed variance, in units of the smallest variance of the pixels."""
 
+_CONVERGED = 0.02
+"""Change of a flux, in units of its error, below which its weights are final."""
+
+_MOST_ROUNDS = 12
+"""Of weights. Of 16,928 sources with hits, 99.9 % need at most 6."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Fit:
@@ -103,10 +109,104 @@ def fit_linear(design: NDArray[np.float64], data: NDArray[np.float64], weights: 
     return Fit((covariance @ right[:, :, None])[:, :, 0], covariance, unsolved <= _NO_PART, is_solved.sum(axis=1))
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class StampFits:
+    """Fits of stamps whose weights follow from the fits themselves.
+
+    Parameters
+    ----------
+    design, data, given, used
+        See `fit_stamps`.
+    variance
+        Variance without the noise of the pixels, shape (n, pixels).
+    fit
+        The fits with weights of one over this variance.
+    """
+
+    design: NDArray[np.float64]
+    data: NDArray[np.float64]
+    given: NDArray[np.float64]
+    used: NDArray[np.bool_]
+    variance: NDArray[np.float64]
+    fit: Fit
+
+    def residuals(self) -> NDArray[np.float64]:
+        """Return data minus model, shape (n, pixels)."""
+        return self.data - self.fit.model(self.design)
+
+    def leverages(self) -> NDArray[np.float64]:
+        """Return the derivative of the model of each pixel with respect to its value, shape (n, pixels)."""
+        spread = np.einsum("npt,npt->np", self.design @ self.fit.covariance, self.design)
+        return spread * self.used / self.variance
+
+    def fractions(self, whole: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the fraction of the target's profile, whose sum is ``whole``, on used pixels, shape (n,)."""
+        seen: NDArray[np.float64] = np.where(self.used, self.design[:, :, 0], 0.0).sum(axis=1)
+        return seen / whole
+
+    def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> StampFits:
+        """Return some of the fits."""
+        of_fit = {field.name: getattr(self.fit, field.name)[rows] for field in dataclasses.fields(Fit)}
+        planes = {name: getattr(self, name)[rows] for name in ("design", "data", "given", "used", "variance")}
+        return StampFits(**planes, fit=Fit(**of_fit))
+
+    def put(self, rows: NDArray[np.intp], others: StampFits) -> None:
+        """Replace some of the fits by others."""
+        for name in ("data", "given", "used", "variance"):
+            getattr(self, name)[rows] = getattr(others, name)
+        for field in dataclasses.fields(Fit):
+            getattr(self.fit, field.name)[rows] = getattr(others.fit, field.name)
+
+
+def fit_stamps(
+    design: NDArray[np.float64],
+    data: NDArray[np.float64],
+    given: NDArray[np.float64],
+    used: NDArray[np.bool_],
+) -> StampFits:
+    """Fit a sum of terms to pixels with the weights that the model implies; see `smooth_variance`.
+
+    Parameters
+    ----------
+    design
+        Terms, the target first, shape (n, pixels, terms).
+    data, given
+        Pixels and their variance, shape (n, pixels).
+    used
+        Whether a pixel is used, shape (n, pixels).
+    """
+    variance = median_variance(given, used)
+    fits = StampFits(design, data, given, used, variance, fit_linear(design, data, used / variance))
+    rows = np.arange(len(data))
+    for _ in range(_MOST_ROUNDS):
+        part = fits.take(rows)
+        smooth = smooth_variance(part.given, part.data, part.fit.model(part.design), part.used)
+        fit = fit_linear(part.design, part.data, part.used / smooth)
+        fits.put(rows, dataclasses.replace(part, variance=smooth, fit=fit))
+        change = np.abs(fit.values[:, 0] - part.fit.values[:, 0])
+        rows = rows[change > _CONVERGED * fit.errors[:, 0]]
+        if not len(rows):
+            break
+    return fits
+
+
 def median_variance(variance: NDArray[np.float64], is_good: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Return for all pixels of a row its median variance, 1 without good pixels, shape (n, pixels)."""
-    known = _known(variance, is_good)
-    return np.broadcast_to(np.nanmedian(known, axis=1, keepdims=True), variance.shape)
+    median = np.where(is_good.any(axis=1), masked_median(variance, is_good), 1.0)
+    return np.repeat(median[:, None], variance.shape[1], axis=1)
+
+
+def masked_median(values: NDArray[np.float64], is_counted: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the median of some values of each row, 0 without any, shape (n,).
+
+    `numpy.nanmedian` takes six times as long for rows of 225 values.
+    """
+    ordered = np.sort(np.where(is_counted, values, np.inf), axis=1)
+    number = np.maximum(is_counted.sum(axis=1), 1)
+    rows = np.arange(len(values))
+    with np.errstate(invalid="ignore"):
+        median = (ordered[rows, (number - 1) // 2] + ordered[rows, number // 2]) / 2
+    return np.where(is_counted.any(axis=1), median, 0.0)
 
 
 def smooth_variance(

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .fit import Fit, aperture_fluxes, aperture_weights, fit_linear, median_variance, smooth_variance
+from .fit import Fit, aperture_fluxes, aperture_weights, fit_stamps
+from .residuals import (
+    core_misfits,
+    errors_with_profile,
+    has_plateau,
+    profile_errors,
+    reject_outliers,
+    rescue_cores,
+)
 from .stamps import BATCH_SIZE, Stamps, cut_stamps
 
 if TYPE_CHECKING:
@@ -23,7 +31,6 @@ MOST_NEIGHBOURS = 100
 
 _LEAST_LIGHT = 1e-4  # fraction of a neighbour's flux in the pixels; with less it is ignored
 _MOST_PAIRS = 8 * BATCH_SIZE  # of targets and neighbours in a batch: some ten Mbyte
-_ITERATIONS = 2  # of the weights, after a first fit without a model
 _CLIPPING = 3.0  # standard deviations
 
 
@@ -133,8 +140,9 @@ class FluxSettings:
     side
         Side of the stamp around a target (pixels), an odd number.
     core
-        Radius around a target within which doubtful pixels are used (pixels):
-        bright stars themselves set the flags of sources and particles.
+        Radius around a target within which doubtful pixels are used (pixels),
+        and the radius of its core: bright stars themselves set the flags of
+        sources.
     aperture
         Radius of the aperture (pixels).
     most_masked
@@ -157,6 +165,45 @@ class Fluxes:
     """Measurements, all of shape (n,), in the unit of the image times pixels.
 
     A flux is NaN if it could not be measured; ``reason`` then says why.
+
+    Parameters
+    ----------
+    flux, flux_error
+        By fit of the PSF. The error contains that of the PSF, see
+        `spherex.photometry.residuals.errors_with_profile`.
+    background, background_error
+        Local background, in the unit of the image.
+    aperture_flux, aperture_flux_error
+        In the aperture, divided by the enclosed fraction.
+    enclosed_fraction
+        Fraction of the PSF on the used pixels of the aperture.
+    chi2, dof
+        Of the fit, and its degrees of freedom.
+    core_chi2, core_dof
+        Of the used pixels in the core, and their number less one.
+    masked_fraction
+        Fraction of the PSF on pixels that were not used.
+    rejected
+        Number of pixels of the core that were rejected because they contradict
+        all others.
+    is_rescued
+        Whether suspect pixels of the core were used.
+    flags
+        Flags of all pixels that were used, joined by OR.
+    core_flags
+        Flags of all pixels of the core, joined by OR.
+    neighbours
+        Number of other sources fitted together.
+    blending
+        Largest correlation of the flux with that of a neighbour, 0 to 1.
+    is_clipped
+        Whether the background is from clipped doubtful pixels.
+    is_cut
+        Whether the square of pixels extends beyond the image.
+    has_plateau
+        Whether the core is flat where the PSF is not.
+    reason
+        Why there is no flux; empty if there is one.
     """
 
     flux: NDArray[np.float64]
@@ -168,10 +215,18 @@ class Fluxes:
     enclosed_fraction: NDArray[np.float64]
     chi2: NDArray[np.float64]
     dof: NDArray[np.int64]
+    core_chi2: NDArray[np.float64]
+    core_dof: NDArray[np.int64]
     masked_fraction: NDArray[np.float64]
+    rejected: NDArray[np.int64]
+    is_rescued: NDArray[np.bool_]
     flags: NDArray[np.int64]
+    core_flags: NDArray[np.int64]
     neighbours: NDArray[np.int64]
+    blending: NDArray[np.float64]
     is_clipped: NDArray[np.bool_]
+    is_cut: NDArray[np.bool_]
+    has_plateau: NDArray[np.bool_]
     reason: NDArray[np.object_]
 
 
@@ -227,14 +282,19 @@ def measure_fluxes(
 
 
 def _blank(number: int) -> Fluxes:
-    kinds = {"dof": np.int64, "flags": np.int64, "neighbours": np.int64, "is_clipped": np.bool_, "reason": np.object_}
-    blanks = {"reason": "", "dof": 0, "flags": 0, "neighbours": 0, "is_clipped": False}
-    return Fluxes(
-        **{
-            field.name: np.full(number, blanks.get(field.name, np.nan), kinds.get(field.name, np.float64))
-            for field in dataclasses.fields(Fluxes)
-        }
-    )
+    blanks: dict[str, Any] = {field.name: np.nan for field in dataclasses.fields(Fluxes)}
+    blanks |= dict.fromkeys(("dof", "core_dof", "rejected", "flags", "core_flags", "neighbours"), 0)
+    blanks |= dict.fromkeys(("is_rescued", "is_clipped", "is_cut", "has_plateau"), False)
+    blanks["blending"] = 0.0
+    values = {name: np.full(number, blank) for name, blank in blanks.items()}
+    return Fluxes(**values | {"reason": np.full(number, "", object)})
+
+
+def _blending(fit: Fit, neighbours: int) -> NDArray[np.float64]:
+    """Return the largest correlation of the first term with one of the last ones, shape (n,)."""
+    errors = np.where(fit.errors > 0, fit.errors, np.inf)
+    correlations: NDArray[np.float64] = fit.covariance[:, 0, -neighbours:] / (errors[:, :1] * errors[:, -neighbours:])
+    return np.abs(correlations).max(axis=1)
 
 
 class _Batch:
@@ -262,10 +322,9 @@ class _Batch:
     def measure(self, slopes: NDArray[np.float64] | None) -> None:
         """Compute `fluxes`."""
         used = self._used_pixels()
-        self._describe_pixels(used)
         light = light_of_neighbours(self._stamps, *self._all, self._neighbours, self._profiles, used)
         sizes = np.array([len(shares) for shares in light], np.int64)
-        self.fluxes.neighbours[:] = sizes
+        self.fluxes.neighbours[:], self.fluxes.is_cut[:] = sizes, ~self._stamps.is_whole
         has_slope = np.zeros(len(sizes), bool)
         if slopes is not None:
             length = np.hypot(*slopes.T)
@@ -295,22 +354,15 @@ class _Batch:
         self.fluxes.is_clipped[few] = True
         return used
 
-    def _describe_pixels(self, used: NDArray[np.bool_]) -> None:
-        stamps, fluxes = self._stamps, self.fluxes
-        # The part of the PSF outside of the file counts as masked too.
-        whole = self._whole_light()
-        # It would be negative by rounding, or by negative samples of a PSF.
-        fluxes.masked_fraction[:] = np.maximum(1 - (self._own * used).sum(axis=(1, 2)) / whole, 0)
-        near = stamps.distance(self._x, self._y) <= self._settings.aperture
-        fluxes.flags[:] = np.bitwise_or.reduce(np.where(near, stamps.flags, 0), axis=(1, 2))
-
-    def _whole_light(self) -> NDArray[np.float64]:
+    def _whole_light(self, rows: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Return the light of the targets in pixels of any number: what is outside of the file counts as masked."""
         if self._profiles.side <= self._settings.side:
-            whole: NDArray[np.float64] = self._own.sum(axis=(1, 2))
+            whole: NDArray[np.float64] = self._own[rows].sum(axis=(1, 2))
             return whole
         half = self._profiles.side // 2
-        left, bottom = (np.rint(position).astype(np.int64) - half for position in (self._x, self._y))
-        return self._profiles.at(self._x, self._y, left, bottom).sum(axis=(1, 2))
+        x, y = self._x[rows], self._y[rows]
+        left, bottom = (np.rint(position).astype(np.int64) - half for position in (x, y))
+        return self._profiles.at(x, y, left, bottom).sum(axis=(1, 2))
 
     def _ramp(self, rows: NDArray[np.intp], slopes: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return a background that changes by one over half of the stamp."""
@@ -322,18 +374,44 @@ class _Batch:
         return unit[:, 1, None, None] * up[:, :, None] + unit[:, 0, None, None] * across[:, None, :]
 
     def _solve(self, rows: NDArray[np.intp], design: NDArray[np.float64], used: NDArray[np.bool_]) -> None:
-        stamps, fluxes = self._stamps, self.fluxes
-        data, given = (plane[rows].reshape(used.shape) for plane in (stamps.data, stamps.variance))
-        variance = median_variance(given, used)
-        fit = fit_linear(design, data, used / variance)
-        for _ in range(_ITERATIONS):
-            variance = smooth_variance(given, data, fit.model(design), used)
-            fit = fit_linear(design, data, used / variance)
-        fluxes.flux[rows], fluxes.background[rows] = np.where(fit.is_known, fit.values, np.nan)[:, :2].T
-        fluxes.flux_error[rows], fluxes.background_error[rows] = np.where(fit.is_known, fit.errors, np.nan)[:, :2].T
-        fluxes.chi2[rows] = ((data - fit.model(design)) ** 2 * used / variance).sum(axis=1)
+        stamps, fluxes, shape = self._stamps.take(rows), self.fluxes, used.shape
+        data, variance, flags, is_suspect, has_variance = (
+            getattr(stamps, name).reshape(shape) for name in ("data", "variance", "flags", "is_suspect", "has_variance")
+        )
+        is_core = (stamps.distance(self._x[rows], self._y[rows]) <= self._settings.core).reshape(shape)
+        whole = self._whole_light(rows)
+        fits = fit_stamps(design, data, variance, used)
+        rejected = reject_outliers(fits, is_core)
+        # Where the good pixels do not suffice.
+        least = 1 - self._settings.most_masked
+        added = is_suspect & is_core
+        few = np.flatnonzero((fits.fractions(whole) < least) & added.any(axis=1))
+        if len(few):
+            rescued, rejected_then = rescue_cores(
+                fits, few, added[few], has_variance[few], is_core[few], whole[few], least
+            )
+            rejected[rescued] = rejected_then
+            fluxes.is_rescued[rows[rescued]] = True
+        fit, used, fraction = fits.fit, fits.used, fits.fractions(whole)
+        (flux, background), (error, background_error) = fit.values[:, :2].T, fit.errors[:, :2].T
+        chi2, dof = core_misfits(fits, is_core)
+        error = errors_with_profile(error, flux, fraction, profile_errors(chi2, dof, flux, error))
+        is_known, background_is_known = fit.is_known[:, :2].T
+        fluxes.flux[rows], fluxes.flux_error[rows] = (np.where(is_known, part, np.nan) for part in (flux, error))
+        fluxes.background[rows] = np.where(background_is_known, background, np.nan)
+        fluxes.background_error[rows] = np.where(background_is_known, background_error, np.nan)
+        fluxes.chi2[rows] = np.where(used, fits.residuals() ** 2 / fits.variance, 0.0).sum(axis=1)
         fluxes.dof[rows] = used.sum(axis=1) - fit.rank
-        self._apertures(rows, design, used, variance, fit)
+        fluxes.core_chi2[rows], fluxes.core_dof[rows] = chi2, dof
+        fluxes.rejected[rows] = rejected
+        fluxes.has_plateau[rows] = has_plateau(fits, is_core)
+        # It would be negative by rounding, or by negative samples of a PSF.
+        fluxes.masked_fraction[rows] = np.maximum(1 - fraction, 0)
+        fluxes.flags[rows] = np.bitwise_or.reduce(np.where(used, flags, 0), axis=1)
+        fluxes.core_flags[rows] = np.bitwise_or.reduce(np.where(is_core, flags, 0), axis=1)
+        if neighbours := int(fluxes.neighbours[rows[0]]):
+            fluxes.blending[rows] = _blending(fit, neighbours)
+        self._apertures(rows, design, used, fits.variance, fit)
 
     def _apertures(
         self,
@@ -353,7 +431,7 @@ class _Batch:
         """Set the reason of targets without a flux."""
         fluxes = self.fluxes
         for row in np.flatnonzero(fluxes.masked_fraction > self._settings.most_masked):
-            fluxes.reason[row] = f"{fluxes.masked_fraction[row]:.0%} of the PSF is on pixels that cannot be used"
+            fluxes.reason[row] = "too much of the PSF is on pixels that cannot be used"
         for row in np.flatnonzero((fluxes.neighbours > MOST_NEIGHBOURS) & (fluxes.reason == "")):
             fluxes.reason[row] = (
                 f"{fluxes.neighbours[row]} neighbours have light in its pixels, more than the {MOST_NEIGHBOURS}"

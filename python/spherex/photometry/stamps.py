@@ -41,6 +41,9 @@ class Pixels:
         Flags of the file.
     origin
         Column and row of the first pixel in the whole frame, from 0.
+    is_suspect
+        Whether a pixel may be used only where the others do not suffice, and
+        fits together with them; by default none.
     """
 
     data: NDArray[np.floating]
@@ -49,6 +52,7 @@ class Pixels:
     is_doubtful: NDArray[np.bool_]
     flags: NDArray[np.integer]
     origin: tuple[int, int]
+    is_suspect: NDArray[np.bool_] | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -61,19 +65,28 @@ class Stamps:
         As in `Pixels`; 0 and 1 for pixels that cannot be used.
     is_good
         Whether a pixel can be used.
+    is_suspect
+        Whether a pixel is suspect, but has a value.
+    has_variance
+        Whether a pixel has a variance; suspect pixels may have none.
     is_doubtful, flags
         As in `Pixels`.
     left, bottom
         First column and row of each stamp in the whole frame, shape (n,).
+    is_whole
+        Whether a stamp is inside of the image, shape (n,).
     """
 
     data: NDArray[np.float64]
     variance: NDArray[np.float64]
     is_good: NDArray[np.bool_]
+    is_suspect: NDArray[np.bool_]
+    has_variance: NDArray[np.bool_]
     is_doubtful: NDArray[np.bool_]
     flags: NDArray[np.int64]
     left: NDArray[np.int64]
     bottom: NDArray[np.int64]
+    is_whole: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.data)
@@ -140,15 +153,21 @@ def cut_stamps(pixels: Pixels, x: NDArray[np.float64], y: NDArray[np.float64], s
 
     data = cut(pixels.data).astype(np.float64)
     variance = cut(pixels.variance).astype(np.float64)
-    is_good = is_inside & ~cut(pixels.is_bad) & np.isfinite(data) & np.isfinite(variance) & (variance > 0)
+    has_value = is_inside & ~cut(pixels.is_bad) & np.isfinite(data)
+    is_suspect = np.zeros_like(has_value) if pixels.is_suspect is None else has_value & cut(pixels.is_suspect)
+    has_variance = np.isfinite(variance) & (variance > 0)
+    is_good = has_value & has_variance & ~is_suspect
     return Stamps(
-        data=np.where(is_good, data, 0.0),
-        variance=np.where(is_good, variance, 1.0),
+        data=np.where(is_good | is_suspect, data, 0.0),
+        variance=np.where((is_good | is_suspect) & has_variance, variance, 1.0),
         is_good=is_good,
+        is_suspect=is_suspect,
+        has_variance=has_variance,
         is_doubtful=cut(pixels.is_doubtful),
         flags=np.where(is_inside, cut(pixels.flags), 0).astype(np.int64),
         left=left,
         bottom=bottom,
+        is_whole=is_whole,
     )
 
 

@@ -149,6 +149,10 @@ class MeasureSettings:
     bad_flags
         Presets and names of the flags of pixels that are not used. Flags that
         the image does not have are ignored.
+    suspect_flags
+        The same for pixels that are used only in the core of a bright source,
+        if it has the shape of the PSF. A flag that is also among ``bad_flags``
+        is suspect.
     doubtful_flags
         The same for pixels that are not used for the background.
     is_barycentric
@@ -157,5 +161,6 @@ class MeasureSettings:
 
     fluxes: FluxSettings = dataclasses.field(default_factory=FluxSettings)
     bad_flags: tuple[str, ...] = ("fit",)
+    suspect_flags: tuple[str, ...] = ("suspect",)
     doubtful_flags: tuple[str, ...] = ("background",)
     is_barycentric: bool = False

@@ -19,11 +19,12 @@ from astropy.units import Quantity, Unit, UnitBase, UnitConversionError, arcsec
 from spherex.detectors import SOLID_ANGLE_TYPE, SPECTRAL_WCS_TYPE
 from spherex.errors import HeaderError, ProductError
 from spherex.headers import exposure_middle, has_old_gains, number_of
-from spherex.image import BAD_PIXEL_PRESETS, Box, celestial_wcs, frame_origin
+from spherex.image import Box, celestial_wcs, chosen_flags, frame_origin
 from spherex.photometry import Pixels, measure_brightness, measure_fluxes
 
 from .inputs import Calibrations, MeasureSettings
 from .placing import barycentric_time, place_targets, plan_windows, positions_at
+from .quality import is_good, quality_bits, quality_names, quality_of
 from .sources import catalog_of, identity_of, image_source
 from .tables import make_plain_table
 
@@ -74,6 +75,7 @@ _FITTED_COLUMNS = (
     "background_error",
     "enclosed_fraction",
     "chi2",
+    "core_chi2",
     "masked_fraction",
 )
 _FLOAT_COLUMNS = (
@@ -84,7 +86,7 @@ _FLOAT_COLUMNS = (
     "gain_correction",
     "solid_angle",
 )
-_INTEGER_COLUMNS = ("dof", "flags", "neighbours", "psf_zone")
+_INTEGER_COLUMNS = ("dof", "core_dof", "flags", "neighbours", "psf_zone")
 _TEXT_COLUMNS = (
     "flag_names",
     "background_method",
@@ -174,6 +176,9 @@ def _measure(
     for window in plan_windows(placed.x[on_image], placed.y[on_image], shape, settings.fluxes.side // 2):
         rows.measure(window, wcs)
     values = rows.values
+    values["quality"] |= quality_bits({"NO_FLUX": values["reason"] != ""}, len(on_image))
+    values["quality_names"] = quality_names(values["quality"])
+    values["good"] = is_good(values["quality"])
     index = placed.index[on_image]
     values["target"] = np.asarray(targets["name"], dtype=str)[index]
     values["time"] = time.utc.mjd
@@ -226,7 +231,9 @@ def failed_table(names: NDArray[Any], image_ids: Mapping[str, Any], reason: str)
     reason
         Reason of the failure.
     """
-    return make_plain_table({**image_ids, "target": names, "reason": reason}, len(names))
+    quality = quality_bits({"NO_FLUX": True}, 1)
+    marks = {"quality": quality[0], "quality_names": quality_names(quality)[0], "good": False}
+    return make_plain_table({**image_ids, **marks, "target": names, "reason": reason}, len(names))
 
 
 class TargetRows:
@@ -274,6 +281,7 @@ class TargetRows:
             **{name: np.full(number, np.nan) for name in _FLOAT_COLUMNS},
             **{name: np.full(number, -1, np.int64) for name in _INTEGER_COLUMNS},
             **{name: np.full(number, "", object) for name in _TEXT_COLUMNS},
+            "quality": np.zeros(number, np.int32),
         }
         self._slopes = np.full((number, 2), np.nan)
         self._profiles: Profiles | None = None
@@ -347,6 +355,8 @@ class TargetRows:
         values["gain_correction"][rows] = 1.0
         gains = calibrations.gains if has_old_gains(image.version) else None
         values["flux_correction_id"] = _id(gains)
+        if gains is None and has_old_gains(image.version):
+            values["quality"][rows] |= quality_bits({"UNCORRECTED_GAIN": True}, 1)
         if gains is not None:
             gain = gains_in(gains.value, box)
             pixels = dataclasses.replace(pixels, data=pixels.data * gain, variance=pixels.variance * gain**2)
@@ -366,8 +376,9 @@ class TargetRows:
     ) -> None:
         values, slopes = self.values, self._slopes[rows]
         fluxes = measure_fluxes(pixels, self._x, self._y, self._on_image[rows], profiles, self._settings.fluxes, slopes)
-        for name in (*_FITTED_COLUMNS, "dof", "flags", "neighbours", "reason"):
+        for name in (*_FITTED_COLUMNS, "dof", "core_dof", "flags", "neighbours", "reason"):
             values[name][rows] = getattr(fluxes, name)
+        values["quality"][rows] |= quality_of(fluxes, flag_table)
         # From MJy/sr summed over pixels to uJy.
         for name in _FLUX_COLUMNS:
             values[name][rows] *= values["solid_angle"][rows] * MICROJANSKY
@@ -392,15 +403,22 @@ def _pixels(image: SPHERExImage, origin: tuple[int, int], settings: MeasureSetti
     Without flags all pixels are good, without variance all weights are equal.
     """
     factor = brightness_factor(image)
-    is_bad = is_doubtful = flags = np.zeros(image.shape, bool)
+    is_bad = is_doubtful = is_suspect = flags = np.zeros(image.shape, bool)
     if image.flag_plane is not None:
-        is_bad, is_doubtful = (_mask(image, names) for names in (settings.bad_flags, settings.doubtful_flags))
+        table = image.flag_table
+        bad, doubtful, suspect = (
+            chosen_flags(names, table)
+            for names in (settings.bad_flags, settings.doubtful_flags, settings.suspect_flags)
+        )
+        if (settings.bad_flags and not bad) or (settings.doubtful_flags and not doubtful):
+            raise ProductError(f"the image has no flag that marks bad pixels; it has {', '.join(table) or 'none'}")
+        is_bad, is_doubtful, is_suspect = (image.flag_plane.has(*names) for names in (bad - suspect, doubtful, suspect))
         flags = image.flag_plane.array
     variance = np.ones(image.shape) if image.variance is None else image.variance
     data = image.data
     if factor != 1.0:
         data, variance = data * factor, variance * factor**2
-    return Pixels(data, variance, is_bad, is_doubtful, flags, origin)
+    return Pixels(data, variance, is_bad, is_doubtful, flags, origin, is_suspect)
 
 
 def brightness_factor(image: SPHERExImage) -> float:
@@ -415,17 +433,6 @@ def brightness_factor(image: SPHERExImage) -> float:
         return 1.0 if image.unit == _UNIT else float(image.unit.to(_UNIT))
     except (AttributeError, UnitConversionError):
         raise ProductError(f"the image is in {image.unit or 'no unit'}, not in {_UNIT}") from None
-
-
-def _mask(image: SPHERExImage, names: tuple[str, ...]) -> NDArray[np.bool_]:
-    mask = np.zeros(image.shape, bool)
-    for name in names:
-        if name in BAD_PIXEL_PRESETS or name in image.flag_table:
-            try:
-                mask |= image.bad_pixels(name)
-            except ValueError as error:
-                raise ProductError(str(error)) from error
-    return mask
 
 
 def airglow_slopes(

@@ -22,7 +22,7 @@ class SpectrumColumn:
     name
         Name of the column.
     dtype
-        Type of its values: float, int (64 bits), or str.
+        Type of its values: float, int (64 bits), `numpy.int32`, bool, or str.
     ucd
         Unified Content Descriptor of the IVOA (UCD1+ 1.5); may be empty.
     description
@@ -40,13 +40,19 @@ class SpectrumColumn:
     @property
     def blank(self) -> Any:
         """Placeholder for a missing value."""
-        return {float: np.nan, int: -1, str: ""}[self.dtype]
+        return {float: np.nan, int: -1, np.int32: 0, bool: False, str: ""}[self.dtype]
+
+    @property
+    def array_dtype(self) -> type:
+        """Type of the values in an array."""
+        return np.int64 if self.dtype is int else self.dtype
 
 
 COLUMNS = (
     SpectrumColumn("target", str, "meta.id;meta.main", "Name of the target in its catalogue"),
     SpectrumColumn("wavelength", float, "em.wl", "Central wavelength of the filter at the target", "um"),
     SpectrumColumn("bandwidth", float, "instr.bandwidth", "Bandwidth of the filter at the target", "um"),
+    SpectrumColumn("good", bool, "meta.code.qual", "Whether the flux is to be used, see the column quality"),
     SpectrumColumn("flux", float, "phot.flux.density;em.IR", "Flux density by fit of the PSF", "uJy"),
     SpectrumColumn(
         "flux_error", float, "stat.error;phot.flux.density;em.IR", "Standard deviation of the flux density", "uJy"
@@ -82,13 +88,17 @@ COLUMNS = (
     SpectrumColumn("background_method", str, "meta.note", "How the local background was found"),
     SpectrumColumn("chi2", float, "stat.fit.chi2", "Sum of squares of the weighted residuals of the fit"),
     SpectrumColumn("dof", int, "stat.fit.dof", "Degrees of freedom of the fit"),
+    SpectrumColumn("core_chi2", float, "stat.fit.chi2", "The same of the pixels near the target alone"),
+    SpectrumColumn("core_dof", int, "stat.fit.dof", "Number of these pixels, less one"),
     SpectrumColumn(
         "masked_fraction", float, "stat.value;arith.ratio", "Fraction of the PSF on pixels that were not used"
     ),
     SpectrumColumn(
-        "flags", int, "meta.code.qual", "Flags of the pixels near the target, joined by OR; bits as in the image"
+        "flags", int, "meta.code.qual", "Flags of all pixels that were used, joined by OR; bits as in the image"
     ),
     SpectrumColumn("flag_names", str, "meta.code.qual", "Names of these flags, separated by blanks"),
+    SpectrumColumn("quality", np.int32, "meta.code.qual", "Bits of what may be wrong, see `QUALITY_BITS`"),
+    SpectrumColumn("quality_names", str, "meta.code.qual", "Names of these bits, separated by blanks"),
     SpectrumColumn("neighbours", int, "meta.number", "Number of other targets whose fluxes were fitted together"),
     SpectrumColumn("time", float, "time.epoch;obs.exposure", "Middle of the exposure, UTC as MJD", "d"),
     SpectrumColumn(
@@ -170,7 +180,7 @@ def _filled(values: Mapping[str, ArrayLike], length: int, columns: Sequence[Spec
     made = []
     for column in columns:
         given = np.broadcast_to(np.asarray(values.get(column.name, column.blank)), (length,))
-        array: NDArray[Any] = given.astype(np.int64 if column.dtype is int else column.dtype)
+        array: NDArray[Any] = given.astype(column.array_dtype)
         attributes = {"unit": column.unit, "description": column.description, "meta": {"ucd": column.ucd}}
         made.append(Column(array, column.name, **attributes))
     return made
@@ -186,13 +196,12 @@ def values_of(table: Table, column: SpectrumColumn) -> NDArray[Any]:
     column
         The column.
     """
-    dtype = np.int64 if column.dtype is int else column.dtype
     if column.name not in table.colnames:
-        return np.full(len(table), column.blank, dtype)
+        return np.full(len(table), column.blank, column.array_dtype)
     given = table[column.name]
     if column.unit is not None and given.unit is not None:
         given = given.to(column.unit).value
-    return np.ma.filled(given, column.blank).astype(dtype)
+    return np.ma.filled(given, column.blank).astype(column.array_dtype)
 
 
 def unmasked(table: Table, columns: Sequence[SpectrumColumn] = COLUMNS) -> QTable:
@@ -266,7 +275,7 @@ def gather_spectrum(tables: Sequence[Table | None], meta: Mapping[str, Any] | No
     values = {}
     for column in COLUMNS:
         # Without tables a column is empty, and keeps its type.
-        blank: NDArray[Any] = np.empty(0, np.int64 if column.dtype is int else column.dtype)
+        blank: NDArray[Any] = np.empty(0, column.array_dtype)
         values[column.name] = np.concatenate([values_of(table, column) for table in tables] or [blank])
     length = len(values["wavelength"])
     has_failed = values["reason"] != ""

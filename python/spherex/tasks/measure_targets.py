@@ -296,6 +296,11 @@ class MeasureTargetsConfig(ImageTargetsConfig, pipelineConnections=MeasureTarget
         doc="Pixels with one of these flags are not used: names of flags and of presets. Flags that an image does not "
         "have are ignored.",
     )
+    suspectFlags = pexConfig.ListField[str](
+        default=["suspect"],
+        doc="The same for pixels that are used only in the core of a bright source with the shape of the PSF. A flag "
+        "that is also among badFlags is suspect.",
+    )
     doubtfulFlags = pexConfig.ListField[str](
         default=["background"], doc="The same for pixels that are not used for the background."
     )
@@ -310,7 +315,7 @@ class MeasureTargetsConfig(ImageTargetsConfig, pipelineConnections=MeasureTarget
             )
         from spherex.image import BAD_PIXEL_PRESETS, KNOWN_FLAGS
 
-        for field in ("badFlags", "doubtfulFlags"):
+        for field in ("badFlags", "suspectFlags", "doubtfulFlags"):
             if unknown := set(getattr(self, field)) - BAD_PIXEL_PRESETS.keys() - KNOWN_FLAGS:
                 raise pexConfig.FieldValidationError(
                     self._fields[field],
@@ -418,6 +423,7 @@ class MeasureTargetsTask(pipeBase.PipelineTask):
         return MeasureSettings(
             fluxes=FluxSettings(config.side, config.core, config.aperture, config.mostMasked, config.leastBackground),
             bad_flags=tuple(config.badFlags),
+            suspect_flags=tuple(config.suspectFlags),
             doubtful_flags=tuple(config.doubtfulFlags),
             is_barycentric=config.barycentric,
         )

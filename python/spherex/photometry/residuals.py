@@ -1,0 +1,256 @@
+"""What the residuals of a fit say: pixels that contradict it, and errors of the profile.
+
+The limits were chosen with simulated frames (doc/quality.md); `benchmarks/quality.py`
+measures what they do.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .fit import StampFits, fit_stamps, masked_median
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+_LARGEST_RESIDUAL = 4.5
+"""Standard deviations beyond which a pixel is rejected."""
+
+_MOST_ROUNDS = 8
+
+_PROFILE_ERROR = 0.03
+"""Error of a profile in a pixel, as a fraction, that is always allowed for."""
+
+_LEAST_REST = 1e-3
+"""Least share of a pixel in its own residual. A pixel below has no residual to be judged by."""
+
+_MEDIAN_OF_SQUARE = 0.4549
+"""Median of the square of a standard normal variable."""
+
+_EXPECTED = 2.0
+"""Median square of the residuals, in units of that of noise, that 20 pixels of noise may have."""
+
+_FEWEST_PIXELS = 6
+"""Pixels of a core, below which their median says nothing."""
+
+_RESCUED_SIGNAL = 25.0
+"""Least ratio of signal to noise with which suspect pixels show the shape of a PSF."""
+
+_RESCUED_CHI2, _RESCUED_SLOPE = 2.0, 0.02
+"""Largest chi2 of a pixel of a core with suspect pixels: 2, and the square of 0.02 times the signal to noise."""
+
+_MASKED_TOO_MUCH = 0.95
+"""Masked fraction beyond which a flux without the suspect pixels is no comparison."""
+
+_FLUX_ERROR = 0.03
+"""Error of a flux from part of a profile, as a fraction."""
+
+_FAINTER, _EQUAL, _BRIGHT = 0.8, 3.0, 10.0
+"""Of a plateau: PSF relative to its largest value, and standard deviations."""
+
+
+def reject_outliers(fits: StampFits, is_core: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Fit again without the pixels that contradict a fit, such as those hit by particles.
+
+    A pixel contradicts the fit of all other pixels if the difference exceeds
+    4.5 standard deviations. With the leverage L of the pixel, its residual r
+    and its variance v, that difference is r / (1 - L), and its variance is
+    v / (1 - L) + (c f P)^2 (Cook and Weisberg 1982, Residuals and Influence in
+    Regression, section 2.2). The term with the flux f and the profile P allows
+    for an error c of the profile.
+
+    Parameters
+    ----------
+    fits
+        Fits, which are replaced.
+    is_core
+        Whether a pixel is in the core of the target, shape (n, pixels).
+
+    Returns
+    -------
+    rejected
+        Number of pixels in the core that were rejected, shape (n,).
+    """
+    rejected = np.zeros(len(is_core), np.int64)
+    rows = np.arange(len(is_core))
+    for _ in range(_MOST_ROUNDS):
+        part, core = fits.take(rows), is_core[rows]
+        excess = _excesses(part, core)
+        # A hit in the core pulls the model, so that good pixels beside it have
+        # residuals too: only the worst one is rejected in a round.
+        worst = np.where(core, excess, 0.0).max(axis=1, keepdims=True)
+        is_out = (excess > _LARGEST_RESIDUAL) & (~core | (excess == worst))
+        has_out = is_out.any(axis=1)
+        rows, is_out = rows[has_out], is_out[has_out]
+        if not len(rows):
+            break
+        part = part.take(has_out)
+        rejected[rows] += (is_out & core[has_out]).sum(axis=1)
+        fits.put(rows, fit_stamps(part.design, part.data, part.given, part.used & ~is_out))
+    return rejected
+
+
+def _excesses(fits: StampFits, is_core: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the difference of each used pixel from the fit of all others, in standard deviations."""
+    rest = np.maximum(1 - fits.leverages(), _LEAST_REST)
+    residuals = fits.residuals()
+    light = np.abs(fits.design[:, :, 0] * fits.fit.values[:, :1])
+    # The error of this profile: that which explains half of the pixels in the
+    # core. A constant would reject the cores of all stars where the astrometry
+    # is off by a tenth of a pixel.
+    counted = fits.used & is_core
+    squares = masked_median(residuals**2 / (fits.variance * rest), counted) / _MEDIAN_OF_SQUARE
+    signal = masked_median(light**2 / fits.variance, counted)
+    is_judged = (counted.sum(axis=1) >= _FEWEST_PIXELS) & (signal > 0)
+    error = np.zeros(len(squares))
+    error[is_judged] = np.sqrt(np.maximum(squares[is_judged] - _EXPECTED, 0) / signal[is_judged])
+    error = np.maximum(error, _PROFILE_ERROR)[:, None]
+    excess = np.abs(residuals) / rest / np.sqrt(fits.variance / rest + (error * light) ** 2)
+    return np.where(fits.used & np.isfinite(excess), excess, 0.0)
+
+
+def has_plateau(fits: StampFits, is_core: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return whether a pixel of the core is as bright as that with most light, though the PSF is fainter, shape (n,).
+
+    So does a star look that is clipped at the saturation of the detector.
+    """
+    counted = fits.used & is_core
+    profile = np.where(counted, fits.design[:, :, 0], 0.0)
+    rows, top = np.arange(len(profile)), profile.argmax(axis=1)
+    value = fits.data - fits.fit.values[:, 1:2]
+    noise = np.sqrt(fits.variance)
+    most, its_noise = value[rows, top][:, None], noise[rows, top][:, None]
+    is_fainter = counted & (profile < _FAINTER * profile[rows, top][:, None])
+    is_equal = value > most - _EQUAL * np.hypot(noise, its_noise)
+    return (is_fainter & is_equal & (most > _BRIGHT * its_noise)).any(axis=1)
+
+
+def core_misfits(fits: StampFits, is_core: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return chi2 of the used pixels in the cores, and their number less one, both of shape (n,).
+
+    All pixels of a stamp dilute what is wrong in the few of the core.
+    """
+    counted = fits.used & is_core
+    chi2: NDArray[np.float64] = np.where(counted, fits.residuals() ** 2 / fits.variance, 0.0).sum(axis=1)
+    return chi2, np.maximum(counted.sum(axis=1) - 1, 0)
+
+
+def rescue_cores(
+    fits: StampFits,
+    rows: NDArray[np.intp],
+    added: NDArray[np.bool_],
+    has_variance: NDArray[np.bool_],
+    is_core: NDArray[np.bool_],
+    whole: NDArray[np.float64],
+    least_fraction: float,
+) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+    """Fit again with the suspect pixels of the core, where these have the shape of the PSF.
+
+    The archive flags the cores of bright stars as hit by particles, though
+    they are good. Hits and saturated stars lack the shape of the PSF.
+
+    Parameters
+    ----------
+    fits
+        Fits without suspect pixels. Those that are better with them are replaced.
+    rows
+        Fits to try, shape (k,).
+    added
+        The suspect pixels of their cores, shape (k, pixels).
+    has_variance
+        Whether a pixel has a variance, shape (k, pixels).
+    is_core
+        Whether a pixel is in the core, shape (k, pixels).
+    whole
+        Light of the whole profile in pixels of an infinite image, shape (k,).
+    least_fraction
+        Least fraction of the profile on used pixels.
+
+    Returns
+    -------
+    rescued
+        The fits that were replaced, a part of ``rows``, shape (j,).
+    rejected
+        Number of pixels rejected from their cores, shape (j,).
+    """
+    before = fits.take(rows)
+    given = _with_all_variances(before, has_variance)
+    trial = fit_stamps(before.design, before.data, given, before.used | added)
+    rejected = reject_outliers(trial, is_core)
+    flux, error = trial.fit.values[:, 0], trial.fit.errors[:, 0]
+    flux_before, error_before = before.fit.values[:, 0], before.fit.errors[:, 0]
+    fraction, fraction_before = trial.fractions(whole), before.fractions(whole)
+    chi2, dof = core_misfits(trial, is_core)
+    # With NaN, all comparisons are false.
+    is_better = flux > _RESCUED_SIGNAL * error
+    is_better &= fraction >= np.maximum(least_fraction, fraction_before)
+    is_better &= chi2 * error**2 < dof * (_RESCUED_CHI2 * error**2 + (_RESCUED_SLOPE * flux) ** 2)
+    is_better &= (fraction_before < 1 - _MASKED_TOO_MUCH) | (
+        np.abs(flux - flux_before) <= 5 * np.hypot(error_before, _FLUX_ERROR * flux)
+    )
+    fits.put(rows[is_better], trial.take(is_better))
+    return rows[is_better], rejected[is_better]
+
+
+def _with_all_variances(fits: StampFits, has_variance: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the variance of the pixels, from a straight line through those that have one for others.
+
+    The archive has no variance (NaN) for some flagged pixels.
+    """
+    used = fits.used
+    number = np.maximum(used.sum(axis=1, keepdims=True), 1)
+    mean_data, mean_variance = (
+        np.where(used, plane, 0.0).sum(axis=1, keepdims=True) / number for plane in (fits.data, fits.given)
+    )
+    apart = np.where(used, fits.data - mean_data, 0.0)
+    spread = (apart**2).sum(axis=1, keepdims=True)
+    slope = np.where(used, apart * fits.given, 0.0).sum(axis=1, keepdims=True) / np.where(spread > 0, spread, 1.0)
+    line = mean_variance + np.maximum(slope * (fits.data - mean_data), 0.0)
+    return np.where(has_variance, fits.given, line)
+
+
+def profile_errors(
+    chi2: NDArray[np.float64], dof: NDArray[np.int64], flux: NDArray[np.float64], error: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return eta, the error of the profile in units of the profile, that the misfit of the core shows.
+
+    Where noise explains chi2, eta is 0. A PSF 5 % too narrow has 0.05 to 0.07,
+    a position off by 0.1 pixel 0.14 to 0.17.
+
+    Parameters
+    ----------
+    chi2, dof
+        Misfits of the cores, see `core_misfits`, shape (n,).
+    flux, error
+        Fluxes and their errors from noise, shape (n,).
+    """
+    expected = dof + 3 * np.sqrt(2.0 * dof)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        eta = np.sqrt(np.maximum(chi2 - expected, 0)) * error / np.abs(flux)
+    # A flux of zero shows no error of the profile.
+    return np.where(np.isfinite(eta), eta, 0.0)
+
+
+def errors_with_profile(
+    error: NDArray[np.float64], flux: NDArray[np.float64], fraction: NDArray[np.float64], eta: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return errors of fluxes that contain the error of the profile.
+
+    To the error e from noise, two parts are added: one for the share 1 - F of
+    the profile that was not seen, and one for all of it:
+    e^2 + (max(0.02, eta / 2) (1 - F) f)^2 + (0.2 eta f)^2.
+
+    Parameters
+    ----------
+    error, flux
+        Errors from noise, and fluxes f, shape (n,).
+    fraction
+        Fraction F of the profile on used pixels, shape (n,).
+    eta
+        See `profile_errors`, shape (n,).
+    """
+    unseen = np.maximum(0.02, eta / 2) * np.maximum(1 - fraction, 0) * flux
+    return np.sqrt(error**2 + unseen**2 + (0.2 * eta * flux) ** 2)
