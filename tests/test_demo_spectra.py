@@ -44,7 +44,7 @@ def truth(spectrum):
 def test_check_accepts_what_was_put_in(spectrum, truth):
     result = check_spectrum(spectrum, truth, "west")
     assert result.complaints() == []
-    assert (result.images, result.pulls, result.missing, result.failed, result.hit) == (NUMBER, NUMBER, 0, 0, 0)
+    assert (result.images, result.pulls, result.missing, result.failed, result.marked) == (NUMBER, NUMBER, 0, 0, 0)
     assert result.detectors == 6
     assert result.mean == pytest.approx(0, abs=0.2)
     assert result.scatter == pytest.approx(1, abs=0.1)
@@ -59,16 +59,13 @@ def test_check_accepts_what_was_put_in(spectrum, truth):
         (lambda table: table["flux"].__setitem__(7, 1e4 * table["flux"].unit), "standard deviations from the truth"),
         (lambda table: table["wavelength"].__iadd__(0.02 * table["bandwidth"]), "wrong by 0.020 of the bandwidth"),
         (lambda table: table["reason"].__setitem__(slice(0, 30), "lost"), "30 of 400 measurements failed"),
-        (
-            lambda table: table["flag_names"].__setitem__(slice(0, 50), "TRANSIENT"),
-            "50 of 400 measurements are flagged",
-        ),
+        (lambda table: table["good"].__setitem__(slice(0, 50), False), "50 of 400 measurements are marked as not good"),
     ],
-    ids=["offset", "errors", "outlier", "wavelength", "failed", "hit"],
+    ids=["offset", "errors", "outlier", "wavelength", "failed", "marked"],
 )
 def test_check_finds_what_is_wrong(spectrum, truth, change, complaint):
     table = with_truth(spectrum, truth)
-    table["reason"], table["flag_names"] = (table[name].astype("U20") for name in ("reason", "flag_names"))
+    table["reason"] = table["reason"].astype("U20")
     change(table)
     assert complaint in " ".join(check_spectrum(table, truth, "west").complaints())
 
@@ -81,12 +78,10 @@ def test_check_misses_images_and_detectors(spectrum, truth):
     assert check_spectrum(spectrum[:0], truth, "west").complaints()[-1] == "the spectrum has no flux to compare"
 
 
-def test_a_hit_is_counted_and_left_out(spectrum, truth):
-    flags = spectrum["flag_names"].astype("U20")
-    flags[3], spectrum["flux"][3] = "SOURCE TRANSIENT", 1e5 * spectrum["flux"].unit
-    spectrum["flag_names"] = flags
+def test_what_is_not_good_is_counted_and_left_out(spectrum, truth):
+    spectrum["good"][3], spectrum["flux"][3] = False, 1e5 * spectrum["flux"].unit
     result = check_spectrum(spectrum, truth, "west")
-    assert (result.hit, result.pulls) == (1, NUMBER - 1)
+    assert (result.marked, result.pulls) == (1, NUMBER - 1)
     assert result.complaints() == []
 
 

@@ -74,23 +74,21 @@ def test_detectors_are_never_mixed():
     np.testing.assert_allclose(channels["flux"].value, [1, 5], rtol=1e-14)
 
 
-def test_failed_and_masked_measurements_are_left_out_and_counted():
+def test_only_good_measurements_are_used_and_the_others_counted():
     table = visits(
-        6,
-        flux=[10, np.nan, 10, 99, 10, 10],
-        flux_error=[1, np.nan, 1, 1, np.inf, 0],
-        reason=["", "failed", "", "", "", ""],
-        masked_fraction=[0.1, np.nan, np.nan, 0.6, 0.1, 0.1],
-        flags=[1, 2, 4, 8, 16, 32],
-        flag_names=["A", "B", "C A", "D", "E", "F"],
+        4,
+        flux=[10, np.nan, 10, 99],
+        flux_error=[1, np.nan, 1, 1],
+        reason=["", "failed", "", ""],
+        good=[True, False, True, False],
+        flags=[1, 2, 4, 8],
+        flag_names=["A", "B", "C A", "D"],
     )
     channels = combine_channels(table, NEAREST)
     (row,) = channels
-    assert (row["flux"].value, row["visits"], row["left_out"]) == (10, 2, 4)
+    assert (row["flux"].value, row["visits"], row["left_out"]) == (10, 2, 2)
     assert (row["flags"], row["flag_names"]) == (5, "A C")
-    assert channels.meta["left_out"] == 4
-    (row,) = combine_channels(table, NEAREST, most_masked=0.7)
-    assert row["visits"] == 3
+    assert channels.meta["left_out"] == 2
 
 
 def test_a_channel_of_which_nothing_could_be_used_is_nan_at_its_nominal_wavelength():

@@ -61,28 +61,21 @@ def test_a_line_that_several_measurements_agree_on_is_in_the_range():
     assert plot_spectrum(table, channels).axes[0].get_ylim()[1] < 1000
 
 
-def test_flagged_and_masked_measurements_are_crosses_and_failed_ones_are_told():
+def test_what_is_not_good_is_a_cross_and_what_failed_is_told():
     table = measurements(
         5,
         wavelength=[1, 2, 3, 4, 5],
         flux=[1, 2, 3, 4, np.nan],
         detector=4,
-        flag_names=["SOURCE", "SOURCE HOT", "", "", ""],
-        masked_fraction=[0, 0, 0.6, np.nan, 1],
+        flag_names=["SOURCE", "TRANSIENT", "", "", ""],
+        good=[True, True, False, True, False],
         reason=["", "", "", "", "failed"],
     )
     figure = plot_spectrum(gather_spectrum([table]))
-    assert drawn(figure, "o") == {(1, 1), (4, 4)}
-    assert drawn(figure, "x") == {(2, 2), (3, 3)}
-    assert legend(figure) == ["D4", "flagged, masked or bad fit"]
+    assert drawn(figure, "o") == {(1, 1), (2, 2), (4, 4)}
+    assert drawn(figure, "x") == {(3, 3)}
+    assert legend(figure) == ["D4", "not good"]
     assert "5 images, 1 without flux" in figure.axes[0].get_title()
-    assert drawn(plot_spectrum(table, flags=["SOURCE"], most_masked=0.7), "x") == {(1, 1), (2, 2)}
-
-
-def test_bad_fits_are_crosses():
-    table = measurements(4, wavelength=[1, 2, 3, 4], flux=[1, 2, 3, 4], detector=4, chi2=[20, 30, 2000, 20], dof=20)
-    assert drawn(plot_spectrum(table), "x") == {(3, 3)}
-    assert drawn(plot_spectrum(table, worst_fit=100), "x") == set()
 
 
 @pytest.mark.parametrize("number", [1, 3])

@@ -164,14 +164,6 @@ def test_without_channels_of_the_archive_those_of_the_design_are_taken():
     assert combined["visits"].sum() == 50
 
 
-def test_strongly_masked_measurements_are_left_out_on_demand():
-    config = CombineChannelsTask.ConfigClass()
-    config.mostMasked = 0.01
-    combined = CombineChannelsTask(config=config).run(measurements(50)).channelSpectrum
-    assert (combined["visits"] == 0).all()
-    assert combined.meta["left_out"] == 50
-
-
 def folder_without_metadata(folder: Path) -> Path:
     """Link this package and all others that are installed into a folder, without the metadata of this one.
 

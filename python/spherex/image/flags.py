@@ -295,6 +295,30 @@ class FlagPlane:
         """
         return (self.array & self.table.bits(*names)) != 0
 
+    def chosen(self, names: Iterable[str], but: Iterable[str] = ()) -> np.ndarray:
+        """Return the pixels with a flag that presets and names choose.
+
+        Parameters
+        ----------
+        names
+            Names of presets and flags. Those that the image does not have are
+            ignored.
+        but
+            Names of presets and flags that are not chosen all the same.
+
+        Returns
+        -------
+        mask : `numpy.ndarray`
+            Boolean, shape (rows, columns).
+        """
+        mask = self.has(*(chosen_flags(names, self.table) - chosen_flags(but, self.table)))
+        if any(includes_unnamed_bits(name) for name in names):
+            mask |= self._unnamed()
+        return mask
+
+    def _unnamed(self) -> np.ndarray:
+        return (self.array & ~self.table.bits(*self.table)) != 0
+
     def cutout(self, box: Box) -> FlagPlane:
         """Return the flags in a box; pixels outside of the plane get the flag MISSING_DATA."""
         return FlagPlane(box.cut(self.array, self.table.missing), self.table)
@@ -324,7 +348,7 @@ class FlagPlane:
         bad = self.has(*bad_flags(names, self.table))
         if isinstance(names, str) and includes_unnamed_bits(names):
             # A bit without a name is none of the few harmless flags.
-            bad |= (self.array & ~self.table.bits(*self.table)) != 0
+            bad |= self._unnamed()
         return bad
 
     def combined(self, other: FlagPlane, out: np.ndarray | None = None) -> FlagPlane:

@@ -12,12 +12,13 @@ __all__ = [
     "Calibration",
     "Calibrations",
     "Channels",
-    "DOUBTFUL_FLAGS",
     "ImageSource",
     "InjectSettings",
     "MICROJANSKY",
     "MeasureSettings",
     "OFF_FRAME",
+    "QUALITY_BITS",
+    "QualityBit",
     "RECOVERY_COLUMNS",
     "SpectrumColumn",
     "TRUTH_COLUMNS",
@@ -28,7 +29,6 @@ __all__ = [
     "compare_with_truth",
     "design_channels",
     "failed_table",
-    "find_outliers",
     "gather_spectrum",
     "image_source",
     "inject_sources",
@@ -44,12 +44,13 @@ __all__ = [
     "values_of",
 ]
 
-from .channels import CHANNEL_COLUMNS, Channels, combine_channels, design_channels, find_outliers, read_channels
+from .channels import CHANNEL_COLUMNS, Channels, combine_channels, design_channels, read_channels
 from .injecting import RECOVERY_COLUMNS, TRUTH_COLUMNS, InjectSettings, compare_with_truth, inject_sources
 from .inputs import Calibration, Calibrations, ImageSource, MeasureSettings, read_map, read_profiles
 from .measuring import MICROJANSKY, failed_table, measure_targets
 from .placing import positions_at
-from .plot import DOUBTFUL_FLAGS, add_spectrum, plot_spectrum
+from .plot import add_spectrum, plot_spectrum
+from .quality import QUALITY_BITS, QualityBit
 from .sources import catalog_of, image_source
 from .tables import (
     COLUMNS,

@@ -18,44 +18,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 
-WORST_FIT = 10.0
-"""Largest chi2 of a fit, in units of the median for the target and detector.
-
-Relative to the target's own fits: errors of the PSF grow with its flux.
-"""
-
-_MIN_FITS = 5
-"""Least number of measurements for a median of one detector."""
-
-
-def find_outliers(spectrum: QTable, worst_fit: float = WORST_FIT) -> NDArray[np.bool_]:
-    """Return which measurements of one target have a far worse fit than the others.
-
-    An example is the hit of a particle beside the source. Errors of the PSF
-    grow with the flux, so that chi2 is compared with the median of the same
-    target and detector. The flux itself is not compared.
-
-    Parameters
-    ----------
-    spectrum
-        Measurements without masked values, with the columns of `gather_spectrum`.
-    worst_fit
-        Largest chi2 per degree of freedom, in units of the median, or of 1 if
-        the median is below 1, which is noise alone.
-    """
-    chi2, dof = np.asarray(spectrum["chi2"], float), np.asarray(spectrum["dof"], float)
-    is_known = np.isfinite(chi2) & (dof > 0) & (np.asarray(spectrum["reason"]) == "")
-    reduced = np.full(len(chi2), np.nan)
-    reduced[is_known] = chi2[is_known] / dof[is_known]
-    detectors = np.asarray(spectrum["detector"])
-    median = np.full(len(chi2), np.nanmedian(reduced) if is_known.any() else np.nan)
-    for detector in np.unique(detectors):
-        here = is_known & (detectors == detector)
-        if here.sum() >= _MIN_FITS:
-            median[detectors == detector] = np.median(reduced[here])
-    return reduced > worst_fit * np.maximum(median, 1.0)
-
-
 _IN_DETECTOR = 17
 """Number of channels of a detector: 102 in all (archive documentation, data products)."""
 
@@ -86,9 +48,7 @@ CHANNEL_COLUMNS = (
     SpectrumColumn("wavelength_spread", float, "stat.stdev;em.wl", "Standard deviation of the wavelengths", "um"),
     SpectrumColumn("flags", int, "meta.code.qual", "Flags of the measurements, joined by OR; bits as in the images"),
     SpectrumColumn("flag_names", str, "meta.code.qual", "Names of these flags, separated by blanks"),
-    SpectrumColumn(
-        "left_out", int, "meta.number", "Number of measurements that failed, were masked too much or fit too badly"
-    ),
+    SpectrumColumn("left_out", int, "meta.number", "Number of measurements that are not good"),
     SpectrumColumn(
         "left_out_older",
         int,
@@ -203,16 +163,15 @@ def read_channels(hdus: HDUList, source: str) -> Channels:
     return Channels(detector.astype(np.int64), number.astype(np.int64), wavelength.astype(float), source, pixels)
 
 
-def combine_channels(
-    spectrum: QTable, channels: Channels | None = None, most_masked: float = 0.5, worst_fit: float = WORST_FIT
-) -> QTable:
+def combine_channels(spectrum: QTable, channels: Channels | None = None) -> QTable:
     """Average the measurements of each channel.
 
     With the weights w = 1 / error^2, the mean is sum(w flux) / sum(w). Its
     formal error is 1 / sqrt(sum(w)), and the error is that times
-    sqrt(max(1, chi2 / dof)). Measurements of different detectors are never
-    averaged. Measurements with old gains that were not corrected are left out
-    of a channel that has measurements with new gains.
+    sqrt(max(1, chi2 / dof)). Measurements that are not good are left out.
+    Measurements of different detectors are never averaged. Measurements with
+    old gains that were not corrected are left out of a channel that has
+    measurements with new gains.
 
     Parameters
     ----------
@@ -220,11 +179,6 @@ def combine_channels(
         Measurements, as returned by `gather_spectrum`.
     channels
         Channels; by default those of `design_channels`.
-    most_masked
-        Measurements with a larger fraction of the PSF on masked pixels are
-        left out.
-    worst_fit
-        Measurements with a worse fit are left out, see `find_outliers`.
 
     Returns
     -------
@@ -250,9 +204,7 @@ def combine_channels(
     # A fixed order, so that the last bits of the sums do not depend on the order of the inputs.
     rows = rows[np.lexsort([rows[name] for name in ("image_id", "exposure", "detector")])]
     flux, error = rows["flux"].to_value("uJy"), rows["flux_error"].to_value("uJy")
-    is_good = (rows["reason"] == "") & np.isfinite(flux) & np.isfinite(error) & (error > 0)
-    # An unknown fraction, NaN, is not too large.
-    is_good &= ~(np.asarray(rows["masked_fraction"]) > most_masked) & ~find_outliers(rows, worst_fit)
+    is_good = np.asarray(rows["good"])
     wavelength = rows["wavelength"].to_value("um")
     index = channels.of(rows["detector"], wavelength, rows["x"].value, rows["y"].value)
     is_old = _has_older_gains(rows)
@@ -285,8 +237,6 @@ def combine_channels(
     meta = {name: value for name, value in spectrum.meta.items() if name not in (FAILED, UNPLACED)}
     meta |= {
         "channels": channels.source,
-        "most_masked": most_masked,
-        "worst_fit": worst_fit,
         "left_out": sum(columns["left_out"]),
         "left_out_older": sum(columns["left_out_older"]),
         "without_channel": int(np.count_nonzero(index < 0)),

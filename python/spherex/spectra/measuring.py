@@ -405,14 +405,13 @@ def _pixels(image: SPHERExImage, origin: tuple[int, int], settings: MeasureSetti
     factor = brightness_factor(image)
     is_bad = is_doubtful = is_suspect = flags = np.zeros(image.shape, bool)
     if image.flag_plane is not None:
-        table = image.flag_table
-        bad, doubtful, suspect = (
-            chosen_flags(names, table)
-            for names in (settings.bad_flags, settings.doubtful_flags, settings.suspect_flags)
-        )
-        if (settings.bad_flags and not bad) or (settings.doubtful_flags and not doubtful):
-            raise ProductError(f"the image has no flag that marks bad pixels; it has {', '.join(table) or 'none'}")
-        is_bad, is_doubtful, is_suspect = (image.flag_plane.has(*names) for names in (bad - suspect, doubtful, suspect))
+        for names in (settings.bad_flags, settings.doubtful_flags):
+            if names and not chosen_flags(names, image.flag_table):
+                known = ", ".join(image.flag_table) or "none"
+                raise ProductError(f"the image has none of the flags of {', '.join(names)}; it has {known}")
+        is_bad = image.flag_plane.chosen(settings.bad_flags, but=settings.suspect_flags)
+        is_doubtful = image.flag_plane.chosen(settings.doubtful_flags)
+        is_suspect = image.flag_plane.chosen(settings.suspect_flags)
         flags = image.flag_plane.array
     variance = np.ones(image.shape) if image.variance is None else image.variance
     data = image.data

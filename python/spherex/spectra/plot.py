@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from spherex.detectors import DETECTORS
 
-from .channels import CHANNEL_COLUMNS, WORST_FIT, find_outliers
+from .channels import CHANNEL_COLUMNS
 from .tables import unmasked
 
 if TYPE_CHECKING:
@@ -25,13 +24,9 @@ _COLOURS = ("#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7")
 2008, Color Universal Design).
 """
 
-DOUBTFUL_FLAGS = ("SUR_ERROR", "NONFUNC", "MISSING_DATA", "HOT", "COLD", "NONLINEAR", "PERSIST")
-"""Flags of measurements that are marked."""
-
 _MARKERS = {1: "^", -1: "v"}
 """Markers of measurements above and below the limits."""
 
-_STRONGLY_MASKED = 0.5
 _CORE = (2.0, 98.0)
 """Percentiles of the fluxes that are inside the limits."""
 _MARGIN = 0.15
@@ -44,11 +39,10 @@ def plot_spectrum(
     spectrum: QTable,
     channel_spectrum: QTable | None = None,
     title: str | None = None,
-    flags: Collection[str] = DOUBTFUL_FLAGS,
-    most_masked: float = _STRONGLY_MASKED,
-    worst_fit: float = WORST_FIT,
 ) -> Figure:
     """Return a figure of flux against wavelength.
+
+    Measurements that are not good are crosses.
 
     Parameters
     ----------
@@ -58,13 +52,6 @@ def plot_spectrum(
         Means of the measurements, as returned by `combine_channels`.
     title
         Title; by default name, position and number of images from the metadata.
-    flags
-        Measurements with one of these flags are crosses.
-    most_masked
-        Measurements with a larger fraction of the PSF on masked pixels are
-        crosses.
-    worst_fit
-        Measurements with a worse fit are crosses, see `find_outliers`.
 
     Examples
     --------
@@ -90,7 +77,7 @@ def plot_spectrum(
     axes.set_title(title, fontsize=11)
     axes.set_xlabel("wavelength (µm)")
     axes.set_ylabel("flux density (µJy)")
-    handles = add_spectrum(axes, spectrum, channel_spectrum, flags, most_masked, worst_fit)
+    handles = add_spectrum(axes, spectrum, channel_spectrum)
     if handles:
         figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=9, frameon=False)
     return figure
@@ -100,9 +87,6 @@ def add_spectrum(
     axes: Axes,
     spectrum: QTable,
     channel_spectrum: QTable | None = None,
-    flags: Collection[str] = DOUBTFUL_FLAGS,
-    most_masked: float = _STRONGLY_MASKED,
-    worst_fit: float = WORST_FIT,
 ) -> list[Line2D]:
     """Plot flux against wavelength into axes, and set the limits of the flux.
 
@@ -110,7 +94,7 @@ def add_spectrum(
     ----------
     axes
         Axes, in um and uJy.
-    spectrum, channel_spectrum, flags, most_masked, worst_fit
+    spectrum, channel_spectrum
         See `plot_spectrum`.
 
     Returns
@@ -126,9 +110,7 @@ def add_spectrum(
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.axhline(0.0, color="0.4", linewidth=0.8, zorder=1)
     shown = spectrum[(spectrum["reason"] == "") & np.isfinite(spectrum["flux"].value)]
-    doubtful = set(flags)
-    is_doubtful = np.array([not doubtful.isdisjoint(text.split()) for text in shown["flag_names"].tolist()], bool)
-    is_doubtful |= (np.asarray(shown["masked_fraction"]) > most_masked) | find_outliers(shown, worst_fit)
+    is_doubtful = ~np.asarray(shown["good"])
     limits = flux_limits(shown, is_doubtful, channel_spectrum)
     if limits is None:
         axes.text(0.5, 0.5, "no measurement with a flux", transform=axes.transAxes, ha="center", va="center")
@@ -150,7 +132,7 @@ def add_spectrum(
         if detector.id in shown["detector"]
     ]
     signs += [("channel mean", "s", "black", "none")] * (channel_spectrum is not None)
-    signs += [("flagged, masked or bad fit", "x", "0.3", "none")] * bool(is_doubtful.any())
+    signs += [("not good", "x", "0.3", "none")] * bool(is_doubtful.any())
     signs += [(f"above the picture ({above})", _MARKERS[1], "0.3", "none")] * (above > 0)
     signs += [(f"below the picture ({below})", _MARKERS[-1], "0.3", "none")] * (below > 0)
     return [

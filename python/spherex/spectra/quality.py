@@ -129,10 +129,20 @@ QUALITY_BITS = (
     QualityBit(
         13, "NO_PSF", True, "There is no PSF: the flux in the aperture lacks the light outside of it.", "definition"
     ),
+    QualityBit(
+        14,
+        "UNKNOWN",
+        True,
+        "The measurement is from a version of this package that did not judge it: measure again.",
+        "definition",
+    ),
 )
 """All bits of the column ``quality``."""
 
 _BITS: Mapping[str, int] = {item.name: 1 << item.bit for item in QUALITY_BITS}
+UNKNOWN_QUALITY = _BITS["UNKNOWN"]
+"""Quality of measurements without the column."""
+
 _BAD = sum(_BITS[item.name] for item in QUALITY_BITS if item.is_bad)
 
 _HIT_FLAGS = frozenset({"TRANSIENT", "SUR_ERROR", "PHANTOM", "REFERENCE", "PHANMISS"})

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .quality import UNKNOWN_QUALITY
+
 if TYPE_CHECKING:
     from astropy.table import Column, QTable, Table
     from numpy.typing import ArrayLike, NDArray
@@ -29,6 +31,8 @@ class SpectrumColumn:
         Meaning of the values.
     unit
         Name of the unit in astropy; `None` without a unit.
+    missing
+        Placeholder for a missing value; by default that of the type.
     """
 
     name: str
@@ -36,10 +40,13 @@ class SpectrumColumn:
     ucd: str
     description: str
     unit: str | None = None
+    missing: Any = None
 
     @property
     def blank(self) -> Any:
         """Placeholder for a missing value."""
+        if self.missing is not None:
+            return self.missing
         return {float: np.nan, int: -1, np.int32: 0, bool: False, str: ""}[self.dtype]
 
     @property
@@ -97,7 +104,9 @@ COLUMNS = (
         "flags", int, "meta.code.qual", "Flags of all pixels that were used, joined by OR; bits as in the image"
     ),
     SpectrumColumn("flag_names", str, "meta.code.qual", "Names of these flags, separated by blanks"),
-    SpectrumColumn("quality", np.int32, "meta.code.qual", "Bits of what may be wrong, see `QUALITY_BITS`"),
+    SpectrumColumn(
+        "quality", np.int32, "meta.code.qual", "What may be wrong, as bits (doc/quality.md)", missing=UNKNOWN_QUALITY
+    ),
     SpectrumColumn("quality_names", str, "meta.code.qual", "Names of these bits, separated by blanks"),
     SpectrumColumn("neighbours", int, "meta.number", "Number of other targets whose fluxes were fitted together"),
     SpectrumColumn("time", float, "time.epoch;obs.exposure", "Middle of the exposure, UTC as MJD", "d"),

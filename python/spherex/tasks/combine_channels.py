@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-import lsst.pex.config as pexConfig
 import lsst.pipe.base as pipeBase
 import lsst.pipe.base.connectionTypes as cT  # noqa: N812
 from cachetools import LRUCache, cached
@@ -62,21 +61,6 @@ class CombineChannelsConfig(pipeBase.PipelineTaskConfig, pipelineConnections=Com
 
     __module__ = "spherex.tasks"  # Repositories record the class by this name.
 
-    mostMasked = pexConfig.RangeField(
-        dtype=float,
-        default=0.5,
-        min=0.0,
-        max=1.0,
-        doc="Measurements with a greater fraction of the PSF on masked pixels are left out.",
-    )
-    worstFit = pexConfig.RangeField(
-        dtype=float,
-        default=10.0,
-        min=1.0,
-        doc="Measurements whose chi2 is greater than this, in units of the median for target and detector, are left "
-        "out, such as after the hit of a particle.",
-    )
-
 
 class CombineChannelsTask(pipeBase.PipelineTask):
     """Average the measurements of a spectrum in each of the 102 channels."""
@@ -116,8 +100,7 @@ class CombineChannelsTask(pipeBase.PipelineTask):
         """
         from spherex.spectra import combine_channels
 
-        config = self.config
-        return pipeBase.Struct(channelSpectrum=combine_channels(spectrum, channels, config.mostMasked, config.worstFit))
+        return pipeBase.Struct(channelSpectrum=combine_channels(spectrum, channels))
 
 
 @cached(LRUCache(1), key=dataset_key)

@@ -44,24 +44,6 @@ class DrawSpectrumConfig(pipeBase.PipelineTaskConfig, pipelineConnections=DrawSp
 
     __module__ = "spherex.tasks"  # Repositories record the class by this name.
 
-    markedFlags = pexConfig.ListField[str](
-        default=["SUR_ERROR", "NONFUNC", "MISSING_DATA", "HOT", "COLD", "NONLINEAR", "PERSIST"],
-        doc="Measurements with one of these flags are marked.",
-    )
-    markedMasked = pexConfig.RangeField(
-        dtype=float,
-        default=0.5,
-        min=0.0,
-        max=1.0,
-        doc="Measurements with a greater fraction of the PSF on masked pixels are marked.",
-    )
-    worstFit = pexConfig.RangeField(
-        dtype=float,
-        default=10.0,
-        min=1.0,
-        doc="Measurements whose chi2 is greater than this, in units of the median for target and detector, are marked.",
-    )
-
 
 class DrawSpectrumTask(pipeBase.PipelineTask):
     """Plot the spectrum of a target and its channels."""
@@ -85,15 +67,7 @@ class DrawSpectrumTask(pipeBase.PipelineTask):
         """
         from spherex.spectra import plot_spectrum
 
-        return pipeBase.Struct(
-            plot=plot_spectrum(
-                spectrum,
-                channelSpectrum,
-                flags=self.config.markedFlags,
-                most_masked=self.config.markedMasked,
-                worst_fit=self.config.worstFit,
-            )
-        )
+        return pipeBase.Struct(plot=plot_spectrum(spectrum, channelSpectrum))
 
 
 class QuickLookConnections(pipeBase.PipelineTaskConnections, dimensions=_IMAGE_DIMENSIONS):

@@ -82,13 +82,13 @@ def check_spectra(repo: str, collection: str, files: Path) -> None:
     """Compare the spectra of COLLECTION in REPO with the truth in the simulated FILES."""
     complaints = []
     spectra = _spectra(repo, collection)
-    click.echo("   target       images  failed  hit  signal/noise  mean pull  scatter  largest  wavelength")
+    click.echo("   target       images  failed  marked  signal/noise  mean pull  scatter  largest  wavelength")
     try:
         truth = read_truth(files)
         for target, spectrum in spectra.items():
             result = check_spectrum(spectrum, truth, target)
             click.echo(
-                f"   {target:12s} {result.images:6d} {result.failed:7d} {result.hit:4d} {result.signal:13.1f} "
+                f"   {target:12s} {result.images:6d} {result.failed:7d} {result.marked:7d} {result.signal:13.1f} "
                 f"{result.mean:10.3f} {result.scatter:8.3f} {result.largest:8.2f} {result.wavelength_error:11.5f}"
             )
             complaints += [f"{target}: {text}." for text in result.complaints()]

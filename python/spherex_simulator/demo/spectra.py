@@ -16,17 +16,14 @@ from matplotlib.lines import Line2D
 from spherex.archive import Level2Name
 from spherex.detectors import DETECTORS
 from spherex.errors import UserError
-from spherex.spectra import DOUBTFUL_FLAGS, add_spectrum, unmasked
-
-HIT = "TRANSIENT"
-"""Flag of pixels hit by a particle; such fluxes are not compared."""
+from spherex.spectra import add_spectrum, unmasked
 
 _SIGMAS = 5.0
 """Deviation, in standard errors, above chance."""
 
 _MOST_FAILED = 0.05
-_MOST_HIT = 0.1
-"""Fractions of the measurements; the simulation has one or two per cent of either."""
+_MOST_MARKED = 0.03
+"""Fractions of the measurements; the simulation has one or two per cent of the first, and less of the second."""
 
 _WAVELENGTH_TOLERANCE = 0.01
 """As a fraction of the bandwidth."""
@@ -48,8 +45,7 @@ class SpectrumCheck:
 
     A pull is the difference of a flux and its truth over the standard
     deviation in the spectrum; if both are right, pulls have the mean 0
-    and the scatter 1. Measurements that failed or were hit by a particle, as
-    their flags say, have none.
+    and the scatter 1. Measurements that are not good have none.
 
     Parameters
     ----------
@@ -59,8 +55,8 @@ class SpectrumCheck:
         Number of these images that are missing in the spectrum.
     failed
         Number of rows without a flux.
-    hit
-        Number of rows with a flux and the flag of a particle hit.
+    marked
+        Number of rows with a flux that are not good.
     detectors
         Number of detectors with a pull.
     signal
@@ -74,7 +70,7 @@ class SpectrumCheck:
     images: int
     missing: int
     failed: int
-    hit: int
+    marked: int
     detectors: int
     signal: float
     mean: float
@@ -85,7 +81,7 @@ class SpectrumCheck:
     @property
     def pulls(self) -> int:
         """Number of pulls."""
-        return self.images - self.missing - self.failed - self.hit
+        return self.images - self.missing - self.failed - self.marked
 
     def complaints(self) -> list[str]:
         """Return a sentence for each disagreement with the truth.
@@ -98,8 +94,8 @@ class SpectrumCheck:
             complaints.append(f"{self.missing} of {self.images} images that show it are not in the spectrum")
         if self.failed > _MOST_FAILED * self.images:
             complaints.append(f"{self.failed} of {self.images} measurements failed")
-        if self.hit > _MOST_HIT * self.images:
-            complaints.append(f"{self.hit} of {self.images} measurements are flagged {HIT}")
+        if self.marked > _MOST_MARKED * self.images:
+            complaints.append(f"{self.marked} of {self.images} measurements are marked as not good")
         if self.detectors < len(DETECTORS):
             complaints.append(f"only {self.detectors} of {len(DETECTORS)} detectors have measured it")
         if not self.pulls:
@@ -188,15 +184,14 @@ def check_spectrum(spectrum: QTable, truth: Truth, target: str) -> SpectrumCheck
     images = sum(place[2] == target for place in truth)
     flux, error, true = (table[name].to_value("uJy") for name in ("flux", "flux_error", "true_flux"))
     has_flux = np.asarray(table["reason"]) == ""
-    is_hit = has_flux & np.array([HIT in text.split() for text in table["flag_names"].tolist()], dtype=bool)
-    used = has_flux & ~is_hit
+    used = has_flux & np.asarray(table["good"])
     pulls = (flux - true)[used] / error[used]
     offset = np.abs(table["wavelength"] - table["true_wavelength"]) / table["bandwidth"]
     return SpectrumCheck(
         images=images,
         missing=images - len(table),
         failed=int(np.count_nonzero(~has_flux)),
-        hit=int(np.count_nonzero(is_hit)),
+        marked=int(np.count_nonzero(has_flux & ~used)),
         detectors=len(np.unique(table["detector"][used])),
         signal=float(np.median(true[used] / error[used])) if used.any() else np.nan,
         mean=float(pulls.mean()) if used.any() else np.nan,
@@ -228,7 +223,7 @@ def draw_with_truth(spectra: Sequence[tuple[str, QTable]], path: Path, title: st
     panels = figure.subplots(len(spectra), sharex=True, squeeze=False)[:, 0]
     signs: dict[str, Line2D] = {}
     for axes, (text, spectrum) in zip(panels, spectra, strict=True):
-        handles = add_spectrum(axes, spectrum, flags=(*DOUBTFUL_FLAGS, HIT))
+        handles = add_spectrum(axes, spectrum)
         order = np.argsort(spectrum["true_wavelength"])
         wavelength, flux = spectrum["true_wavelength"].to_value("um"), spectrum["true_flux"].to_value("uJy")
         # Behind the points, which it would hide.
