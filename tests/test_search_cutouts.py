@@ -151,10 +151,34 @@ def test_a_whole_frame_is_found_behind_a_newer_cutout(repo_root: Path, tmp_path:
     assert find(repo_root, 100, 100).table["run"].tolist() == ["SPHEREx/level2/l2b-v20-2025-299"]
 
 
+def make_version_1(directory: Path) -> Path:
+    """Make a repository of version 1 of the universe, which does not record extents."""
+    root = directory / "version_1"
+    seed = Config("resource://spherex/configs/butler.yaml")
+    Butler.makeRepo(str(root), config=seed, dimensionConfig=str(OLD_DIMENSIONS), forceConfigRoot=False)
+    return root
+
+
 def forget(repo: Path) -> None:
     """Remove the extents, as if the images had been ingested before extents were recorded."""
     with contextlib.closing(sqlite3.connect(repo / "spherex.sqlite3")) as connection, connection:
         connection.execute("DELETE FROM cutout_extent")
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_version_behind_a_newer_cutout_without_a_record_is_found(
+    repo_root: Path, tmp_path: Path, version: int
+) -> None:
+    newer = "l2b-v21-2025-354"
+    repo = repo_root if version == 2 else make_version_1(tmp_path)
+    old = cutout(tmp_path / "old", origin=(0, 1400))
+    assert ingest_level2(repo, old, cutout(tmp_path / "new", run=newer)).code == 0
+    if version == 2:
+        forget(repo)
+    for radius in (0.0, 10 * 6.15 / 3600):
+        # The position is near the edge of the frame, where headers are read.
+        assert find(repo, 5, 1430, radius=radius).table["run"].tolist() == ["SPHEREx/level2/l2b-v20-2025-299"]
+    assert len(find(repo, 5, 1470).table) == 0
 
 
 def test_images_without_a_record_count_as_whole_frames_until_ingested_again(repo_root: Path, tmp_path: Path) -> None:
@@ -193,9 +217,7 @@ def test_extents_are_transferred_with_the_images(make_repo: Any, tmp_path: Path)
 
 
 def test_a_repository_of_version_1_works_without_extents(tmp_path: Path) -> None:
-    root = tmp_path / "old"
-    seed = Config("resource://spherex/configs/butler.yaml")
-    Butler.makeRepo(str(root), config=seed, dimensionConfig=str(OLD_DIMENSIONS), forceConfigRoot=False)
+    root = make_version_1(tmp_path)
     assert ingest_level2(root, cutout(tmp_path / "in")).code == 0
     assert len(find(root, 730, 1430).table) == len(find(root, 100, 100).table) == 1
     assert len(find(root, 730, 1430, exact=True).table) == 1

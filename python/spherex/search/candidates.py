@@ -69,6 +69,9 @@ class Candidates:
         First column and row of each image in its frame, and the numbers of its
         columns and rows, of shape (n, 4); those of the frame for an image
         without a record of its extent.
+    all_versions
+        Whether all versions of each image are in the rows, or the first one
+        only.
     """
 
     dataset_type: DatasetType
@@ -82,6 +85,7 @@ class Candidates:
     corners: NDArray[np.float64]
     frames: NDArray[np.int64]
     extents: NDArray[np.int64]
+    all_versions: bool
 
     @property
     def has_time(self) -> NDArray[np.bool_]:
@@ -179,7 +183,8 @@ def find_candidates(butler: Butler, criteria: Criteria, all_versions: bool) -> C
         with butler.query() as query:
             query = _restricted(butler, query, criteria)
             extents = _extents(butler, query, criteria)
-            rows = _rows(butler, query, criteria, all_versions or bool(extents))
+            all_versions = all_versions or bool(extents)
+            rows = _rows(butler, query, criteria, all_versions)
     except MissingCollectionError as error:
         raise SearchError(f"{first_line(error)}. Name collections that exist.") from error
     except InvalidQueryError as error:
@@ -212,6 +217,7 @@ def find_candidates(butler: Butler, criteria: Criteria, all_versions: bool) -> C
         else np.array([extents.get(i.hex, e) for i, e in zip(ids, whole.tolist(), strict=True)], np.int64).reshape(
             -1, 4
         ),
+        all_versions=all_versions,
     )
 
 
@@ -267,7 +273,8 @@ def _rows(butler: Butler, query: Query, criteria: Criteria, all_versions: bool) 
     )
     rows = list(found)
     if all_versions:
-        order = {one: n for n, one in enumerate(butler.collections.query(criteria.collections, flatten_chains=True))}
+        collections = butler.collections.query(criteria.collections, flatten_chains=True)
+        order = {collection: place for place, collection in enumerate(collections)}
         rows.sort(key=lambda row: (row["exposure"], row["detector"], order[row[f"{name}.collection"]]))
         # A dataset may be in a RUN and in a TAGGED collection.
         unique: dict[Any, dict[str, Any]] = {}

@@ -138,10 +138,11 @@ def find_images(
     with _open(repo) as butler, _no_garbage_collection():
         calibrations = calibrations_of(butler, criteria)
         candidates = find_candidates(butler, criteria, all_versions=exact)
-        corner_pixels = pixels_at(candidates.corners, _direction(criteria), candidates.frames)
-        reach = _reach(candidates, criteria)
-        headers = HeaderPixels(butler, criteria, candidates, corner_pixels, threads)
-        is_found = _choose(candidates, headers, reach, exact)
+        headers, is_found = _choose(butler, criteria, candidates, exact, threads)
+        if not candidates.all_versions and np.any(headers.are_cutouts & (headers.depths < 0)):
+            # Of these cutouts the repository does not record the extent: an older version may contain the position.
+            candidates = find_candidates(butler, criteria, all_versions=True)
+            headers, is_found = _choose(butler, criteria, candidates, exact, threads)
         wavelength, bandwidth = np.full((2, len(candidates)), np.nan)
         rows = np.flatnonzero(is_found)
         wavelength[rows], bandwidth[rows], problems = wavelengths_at(
@@ -207,15 +208,25 @@ def _reach(candidates: Candidates, criteria: Criteria) -> NDArray[np.float64]:
 
 
 def _choose(
-    candidates: Candidates, headers: HeaderPixels, reach: NDArray[np.float64], exact: bool
-) -> NDArray[np.bool_]:
-    """Return which images contain the position: of each exposure and detector the first version that does.
+    butler: Butler, criteria: Criteria, candidates: Candidates, exact: bool, threads: int
+) -> tuple[HeaderPixels, NDArray[np.bool_]]:
+    """Choose the first version of each exposure and detector that contains the position.
 
     Where none does, the first one that the circle of the search touches. A
     whole frame without the position ends the search among its versions: it is
     outside of the older ones, too. Where a position is outside of an image is
     decided here.
+
+    Returns
+    -------
+    headers
+        Pixels of the images.
+    is_found
+        Whether each image is chosen, of shape (n,).
     """
+    corner_pixels = pixels_at(candidates.corners, _direction(criteria), candidates.frames)
+    reach = _reach(candidates, criteria)
+    headers = HeaderPixels(butler, criteria, candidates, corner_pixels, threads)
     depths = headers.depths + reach
     (near,) = np.nonzero(depths >= -MARGIN)
     keys = np.column_stack([candidates.exposure[near], candidates.detector[near]])
@@ -239,7 +250,7 @@ def _choose(
         starts, ends, groups = starts[goes_on], ends[goes_on], groups[goes_on]
     is_found = np.zeros(len(candidates), bool)
     is_found[chosen[chosen >= 0]] = True
-    return is_found
+    return headers, is_found
 
 
 def _order(images: Candidates, wavelength: NDArray[np.float64], sort: str) -> NDArray[np.intp]:
