@@ -73,9 +73,9 @@ class TargetRepo:
         registry = repo.butler.registry
         SPHEREx().register(registry)
         repo.register_targets(PLACES)
-        repo._register("level2", IMAGE_DIMENSIONS, "StructuredDataDict")
-        repo._register("target_measurements", (*IMAGE_DIMENSIONS, "catalog"), "AstropyParquet")
-        repo._register("spectral_wcs", ("instrument", "detector"), "StructuredDataDict", isCalibration=True)
+        repo.register("level2", IMAGE_DIMENSIONS, "StructuredDataDict")
+        repo.register("target_measurements", (*IMAGE_DIMENSIONS, "catalog"), "AstropyParquet")
+        repo.register("spectral_wcs", ("instrument", "detector"), "StructuredDataDict", isCalibration=True)
         repo.butler.collections.register("SPHEREx/level2", CollectionType.CHAINED)
         repo.butler.collections.register("SPHEREx/calib", CollectionType.CALIBRATION)
         return repo
@@ -86,7 +86,8 @@ class TargetRepo:
         table = Table({"name": list(places), "ra": ra, "dec": dec} | columns)
         return register_catalog(self.butler, CATALOG, table, "", update=True)
 
-    def _register(self, name: str, dimensions: tuple[str, ...], storage_class: str, **kind: bool) -> None:
+    def register(self, name: str, dimensions: tuple[str, ...], storage_class: str, **kind: bool) -> None:
+        """Register a dataset type."""
         dataset_type = DatasetType(name, dimensions, storage_class, universe=self.butler.dimensions, **kind)
         self.butler.registry.registerDatasetType(dataset_type)
 

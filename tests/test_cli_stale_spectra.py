@@ -24,7 +24,7 @@ from spherex.spectra import unmasked
 
 from .ingest_helpers import Outcome, butler_command
 from .programs import run_program
-from .spectra_helpers import CATALOG, PLACES, TargetRepo
+from .spectra_helpers import CATALOG, IMAGE_DIMENSIONS, PLACES, TargetRepo
 
 PIPELINE = """\
 description: Spectra of images that are only a number.
@@ -161,6 +161,19 @@ def test_all_images_were_purged_and_ingested_again(repo):
     for exposure in (10, 11):
         repo.add_image(exposure, target="east")
     assert reasons(repo) == {"west": "3 images superseded", "east": "2 images superseded"}
+
+
+@pytest.mark.parametrize("most_spectra", [1, 2])
+def test_the_images_of_a_spectrum_are_found_in_any_batch(repo, monkeypatch, most_spectra):
+    monkeypatch.setattr(inputs, "_MOST_SPECTRA", most_spectra)
+    exposures = "instrument = 'SPHEREx' AND exposure.id < 3"
+    images = repo.butler.query_datasets("level2", collections="SPHEREx/level2/v1", where=exposures)
+    repo.register("other_images", IMAGE_DIMENSIONS, "StructuredDataDict")
+    for image in images:
+        repo.butler.put({"flux": 1.0}, "other_images", image.dataId, run=image.run)
+    repo.butler.pruneDatasets(images, unstore=True, purge=True)
+    # West does not know the type of its images any more, unlike East in the same batch.
+    assert reasons(repo) == {"west": "3 images superseded"}
 
 
 @pytest.mark.slow

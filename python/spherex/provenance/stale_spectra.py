@@ -294,6 +294,8 @@ class Comparison:
     ----------
     known
         Images and calibrations that are still in the repository, by UUID.
+    types
+        Dataset types of the images of each spectrum.
     newest, wanted
         The newest images, and those that belong into a spectrum, by dataset
         type and target.
@@ -309,6 +311,7 @@ class Comparison:
     """
 
     known: dict[str, DatasetRef]
+    types: dict[uuid.UUID, set[str]]
     newest: dict[tuple[str, str], dict[Place, uuid.UUID]]
     wanted: dict[tuple[str, str], set[Place]]
     instants: dict[tuple[str, int], int]
@@ -364,7 +367,7 @@ class Comparison:
                 stale.gone.append(place)
             elif now != image.id:
                 stale.superseded.append(place)
-        types = {name for name, target in self.newest if target == spectrum.target}
+        types = self.types[spectrum.ref.id]
         for row in (*spectrum.rows, *spectrum.unplaced):
             if row.image_id and row.image_id not in self.known:
                 # The instrument of an image that was removed is one of those of the spectrum.
@@ -465,26 +468,32 @@ def find_stale_spectra(
     """
     index_of = functools.cache(lambda name: CalibrationIndex(butler.registry, name, calibrations))
     catalogs_now = CurrentCatalogs(butler, catalogs)
+    all_types = functools.cache(lambda: image_types(butler, chain))
     has_any = has_chosen = False
     for batch in read_in_batches(butler, refs):
         known = known_datasets(butler, batch)
-        catalog, targets = batch[0].catalog, [spectrum.target for spectrum in batch]
+        ids = {row.image_id for spectrum in batch for row in (*spectrum.rows, *spectrum.unplaced)}
+        types: dict[uuid.UUID, set[str]] = {}
+        targets: dict[str, set[str]] = collections.defaultdict(set)
+        for spectrum in batch:
+            images = (known.get(row.image_id) for row in (*spectrum.rows, *spectrum.unplaced))
+            # Perhaps all images were removed, and others ingested under their names.
+            types[spectrum.ref.id] = {image.datasetType.name for image in images if image is not None} or all_types()
+            for name in types[spectrum.ref.id]:
+                targets[name].add(spectrum.target)
         newest: dict[tuple[str, str], dict[Place, uuid.UUID]] = {}
         wanted: dict[tuple[str, str], set[Place]] = {}
-        ids = {row.image_id for spectrum in batch for row in (*spectrum.rows, *spectrum.unplaced)}
-        types = {known[text].datasetType.name for text in ids if text in known}
-        # Perhaps all images were removed, and others ingested under their names.
-        for name in types or image_types(butler, chain):
-            for target, images in current_images(butler, name, chain, catalog, targets).items():
-                newest[name, target] = images
-                wanted[name, target] = set(images)
+        for name, names in targets.items():
+            for target, current in current_images(butler, name, chain, batch[0].catalog, sorted(names)).items():
+                newest[name, target] = current
+                wanted[name, target] = set(current)
             if where:
-                chosen = current_images(butler, name, chain, catalog, targets, where)
-                wanted.update({(name, target): set(images) for target, images in chosen.items()})
+                chosen = current_images(butler, name, chain, batch[0].catalog, sorted(names), where)
+                wanted.update({(name, target): set(current) for target, current in chosen.items()})
                 has_chosen |= any(chosen.values())
         has_any |= any(newest.values())
         instants = instants_of(butler, (known[text] for text in ids if text in known))
-        comparison = Comparison(known, newest, wanted, instants, index_of, catalogs_now, failure)
+        comparison = Comparison(known, types, newest, wanted, instants, index_of, catalogs_now, failure)
         yield from filter(None, map(comparison.compare, batch))
     if where and has_any and not has_chosen:
         raise UserError(f"No spectrum has an image where {where}: is a name in this query misspelt?")
