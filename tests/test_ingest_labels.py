@@ -247,7 +247,7 @@ def test_spectra_of_two_fields_are_those_of_whole_frames(two_fields: tuple[Path,
         assert set(part["reason"]) == {""}
         stale = ["stale-spectra", root, f"spectra/{name}", "--images", f"SPHEREx/level2/{name}"]
         outcome = butler_command(*stale, "--calibrations", f"SPHEREx/level2/{name}")
-        assert outcome.output == "0 of 1 spectra are out of date.\n"
+        assert outcome.output.startswith("0 of 1 spectra are out of date.")
 
 
 @pytest.mark.slow

@@ -578,6 +578,9 @@ def stale_spectra(**kwargs: Any) -> None:
     A spectrum is out of date if there is a newer version of an image, or
     another image that contains the target, if another calibration is valid
     for an exposure, or if the target has another position in the catalogue.
+    The files of images and calibrations are not opened: an image file that
+    was replaced in place, without an ingest, is found by check-provenance.
+
     The exit status is 0, whether there are such spectra or not.
     """
     from .script.stale_spectra import stale_spectra as script

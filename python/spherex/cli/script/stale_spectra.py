@@ -96,7 +96,10 @@ def stale_spectra(
             max_lines=-1, max_width=-1, align="<"
         ):
             click.echo(line.rstrip())
-    click.echo(f"{len(stale)} of {len(refs)} spectra are out of date.", err=True)
+    click.echo(
+        f"{len(stale)} of {len(refs)} spectra are out of date. check-provenance finds image files replaced in place.",
+        err=True,
+    )
 
 
 def _table_of(stale: Sequence[StaleSpectrum]) -> Table:
