@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.io.votable.ucd import parse_ucd
 from astropy.table import QTable
 
+import spherex
 from spherex.detectors import DETECTORS
 from spherex.spectra import CHANNEL_COLUMNS, Channels, combine_channels, design_channels, read_channels
 
 from .spectra_helpers import measurements
 
-NEAREST = Channels(np.array([1, 1, 1]), np.array([1, 2, 3]), np.array([0.728, 0.744, 0.760]), "test")
+CENTRES = np.array([0.728, 0.744, 0.760])
+THREE = Channels(
+    np.array([1, 1, 1]), np.array([1, 2, 3]), CENTRES, "test", limits=np.stack([CENTRES - 0.008, CENTRES + 0.008], 1)
+)
+GENUINE = Path(__file__).parents[2] / "shared/samples/calibrations/spectral_channels_spx_cal-sch-v1-2026-106.fits"
 
 
 def visits(number: int = 2, **given: object) -> QTable:
@@ -28,24 +35,72 @@ def test_ucds_are_in_the_vocabulary_of_the_ivoa(column):
 
 def test_the_mean_of_two_visits():
     # 10 +- 2 and 14 +- 1 make 13.2 +- 0.894; chi2 is (3.2 / 2)**2 + 0.8**2.
-    (row,) = combine_channels(visits(flux=[10, 14], flux_error=[2, 1], wavelength=[0.743, 0.747]), NEAREST)
+    (row,) = combine_channels(visits(flux=[10, 14], flux_error=[2, 1], wavelength=[0.743, 0.747]), THREE)
     assert row["flux"].value == pytest.approx(13.2, rel=1e-14)
     assert row["flux_error_formal"].value == pytest.approx(np.sqrt(0.8), rel=1e-14)
     assert round(row["flux_error_formal"].value, 3) == 0.894
     assert row["chi2"] == pytest.approx(3.2, rel=1e-14)
-    assert row["flux_error"].value == pytest.approx(np.sqrt(0.8 * 3.2), rel=1e-14)
-    assert (row["visits"], row["dof"]) == (2, 1)
+    # Chance makes chi2 of 3.2 or more in 7 % of all cases: no reason to doubt the errors.
+    assert row["flux_error"] == row["flux_error_formal"]
+    assert (row["visits"], row["dof"], row["good"], row["quality"]) == (2, 1, True, 0)
     assert row["channel_wavelength"].value == 0.744
     assert row["wavelength"].value == pytest.approx((0.743 / 4 + 0.747) / 1.25, rel=1e-14)
     assert row["wavelength_spread"].value == pytest.approx(0.002, rel=1e-12)
 
 
 def test_the_formal_error_stands_where_visits_agree():
-    (row,) = combine_channels(visits(4, flux=[10.0, 10.1, 9.9, 10], flux_error=2), NEAREST)
+    (row,) = combine_channels(visits(4, flux=[10.0, 10.1, 9.9, 10], flux_error=2), THREE)
     assert row["flux_error"] == row["flux_error_formal"]
     assert row["flux_error"].value == pytest.approx(1.0, rel=1e-14)
-    (row,) = combine_channels(visits(1, flux=-3, flux_error=2), NEAREST)
-    assert (row["flux"].value, row["flux_error"].value, row["dof"]) == (-3.0, 2.0, 0)
+    (row,) = combine_channels(visits(1, flux=-3, flux_error=2), THREE)
+    assert (row["flux"].value, row["flux_error"].value, row["dof"], row["good"]) == (-3.0, 2.0, 0, True)
+
+
+@pytest.mark.parametrize(
+    ("flux", "error", "student", "names"),
+    [
+        # 68 % intervals: half of the distance of two visits times 1.837, the standard error of three times 1.321.
+        ([1000, 1030], 10, 15 * 1.837, "SCATTER"),
+        ([10, 22], 4, 6 * 1.837, "SCATTER"),
+        ([1000, 1020, 1050], 10, np.std([1000, 1020, 1050], ddof=1) / np.sqrt(3) * 1.321, "SCATTER"),
+        ([1000, 3000], 10, 1000 * 1.837, "SCATTER VISITS_DISAGREE"),
+        # Ten standard deviations, but 7 % of the flux.
+        ([1000, 1100], 7, 50 * 1.837, "SCATTER"),
+    ],
+)
+def test_the_error_follows_the_scatter_where_visits_contradict_each_other(flux, error, student, names):
+    (row,) = combine_channels(visits(len(flux), flux=flux, flux_error=error), THREE)
+    assert row["flux_error"].value == pytest.approx(student, rel=1e-3)
+    assert row["quality_names"] == names
+    assert row["good"] == ("VISITS_DISAGREE" not in names)
+
+
+@pytest.mark.parametrize("number", [2, 3, 5, 20])
+@pytest.mark.parametrize(("factor", "coverage"), [(1, (0.66, 0.73)), (2, (0.55, 0.71)), (5, (0.62, 0.71))])
+def test_errors_of_means_are_honest_for_few_visits(number, factor, coverage):
+    channels, rng = 1000, np.random.default_rng(7)
+    middle = np.arange(1.0, channels + 1)
+    many = Channels(
+        np.ones(channels, int), np.arange(channels), middle, "test", limits=np.stack([middle - 0.5, middle + 0.5], 1)
+    )
+    flux = rng.normal(100, factor, number * channels)
+    means = combine_channels(visits(len(flux), flux=flux, flux_error=1, wavelength=np.repeat(middle, number)), many)
+    pull = (means["flux"].value - 100) / means["flux_error"].value
+    assert coverage[0] < np.mean(np.abs(pull) < 1) < coverage[1]
+    if factor == 1:
+        assert pull.std() == pytest.approx(1, abs=0.05)
+        assert np.mean(means["good"]) == 1
+
+
+def test_means_have_the_quality_of_their_members():
+    given = {"chi2": [150, 900, 450, np.nan], "dof": [100, 300, 100, -1], "quality": [2, 0, 32, 256], "flux": 10}
+    (row,) = combine_channels(visits(4, **given, good=[True, True, False, True]), THREE)
+    assert (row["fit_chi2"], row["quality_names"], row["good"]) == (2.25, "HIT BLENDED", True)
+    # Nothing is left: the bits say why.
+    (row,) = combine_channels(visits(4, **given, good=False), THREE)
+    assert np.isnan(row["flux"])
+    assert np.isnan(row["fit_chi2"])
+    assert (row["quality_names"], row["good"]) == ("NO_FLUX HIT MISFIT BLENDED", False)
 
 
 def test_the_order_of_exposures_does_not_matter_to_a_bit():
@@ -61,15 +116,16 @@ def test_the_true_spectrum_comes_out():
     table = measurements(4000, flux=np.random.default_rng(2).normal(50, 12, 4000))
     channels = combine_channels(table, design_channels())
     assert len(channels) == 102
-    assert channels["visits"].sum() == 4000
+    assert channels["visits"].sum() + channels.meta["without_channel"] == 4000
+    assert channels.meta["without_channel"] < 200
     pull = (channels["flux"].value - 50) / channels["flux_error_formal"].value
     assert abs(pull.mean()) < 4 / np.sqrt(102)
     assert pull.std() == pytest.approx(1, abs=4 / np.sqrt(2 * 102))
 
 
 def test_detectors_are_never_mixed():
-    # Detectors 2 and 3 overlap at 1.63 um.
-    channels = combine_channels(visits(4, wavelength=1.63, detector=[2, 3, 2, 3], flux=[1, 5, 1, 5]), design_channels())
+    # Detectors 2 and 3 overlap at 1.64 um.
+    channels = combine_channels(visits(4, wavelength=1.64, detector=[2, 3, 2, 3], flux=[1, 5, 1, 5]), design_channels())
     assert channels["detector"].tolist() == [2, 3]
     np.testing.assert_allclose(channels["flux"].value, [1, 5], rtol=1e-14)
 
@@ -84,7 +140,7 @@ def test_only_good_measurements_are_used_and_the_others_counted():
         flags=[1, 2, 4, 8],
         flag_names=["A", "B", "C A", "D"],
     )
-    channels = combine_channels(table, NEAREST)
+    channels = combine_channels(table, THREE)
     (row,) = channels
     assert (row["flux"].value, row["visits"], row["left_out"]) == (10, 2, 2)
     assert (row["flags"], row["flag_names"]) == (5, "A C")
@@ -92,7 +148,7 @@ def test_only_good_measurements_are_used_and_the_others_counted():
 
 
 def test_a_channel_of_which_nothing_could_be_used_is_nan_at_its_nominal_wavelength():
-    (row,) = combine_channels(visits(2, reason="failed", wavelength=0.746), NEAREST)
+    (row,) = combine_channels(visits(2, reason="failed", wavelength=0.746), THREE)
     assert np.isnan(row["flux"])
     assert row["wavelength"].value == 0.744
     assert (row["visits"], row["left_out"], row["flags"]) == (0, 2, 0)
@@ -101,32 +157,91 @@ def test_a_channel_of_which_nothing_could_be_used_is_nan_at_its_nominal_waveleng
 @pytest.mark.parametrize("version", ["6.5.6", "6.4+psffix1", "6.2.0.post8", "what"])
 def test_uncorrected_older_gains_are_not_averaged_with_newer_ones(version):
     given = {"version": [version, version, "7.0.5"], "flux": [1, 1, 5], "flux_error": 1}
-    channels = combine_channels(visits(3, **given), NEAREST)
+    channels = combine_channels(visits(3, **given), THREE)
     (row,) = channels
     assert (row["flux"].value, row["visits"], row["left_out"], row["left_out_older"]) == (5, 1, 0, 2)
     assert row["version"] == "7.0.5"
     assert channels.meta["left_out_older"] == 2
     # Corrected ones may: by another factor than 1, or by a calibration that happens to say 1.
     for correction in ({"gain_correction": [0.97, 1.01, 1]}, {"flux_correction_id": ["id", "id", ""]}):
-        (row,) = combine_channels(visits(3, **given, **correction), NEAREST)
+        (row,) = combine_channels(visits(3, **given, **correction), THREE)
         assert (row["visits"], row["left_out_older"]) == (3, 0)
         assert row["version"].split() == sorted([version, "7.0.5"])
     # Where there are no newer ones, the older ones are better than nothing.
-    (row,) = combine_channels(visits(2, version=version, flux=[1, 1], flux_error=1), NEAREST)
+    (row,) = combine_channels(visits(2, version=version, flux=[1, 1], flux_error=1), THREE)
     assert (row["visits"], row["left_out_older"]) == (2, 0)
     # Newer ones that cannot be used do not push them out.
-    (row,) = combine_channels(visits(3, **given, reason=["", "", "failed"]), NEAREST)
+    (row,) = combine_channels(visits(3, **given, reason=["", "", "failed"]), THREE)
     assert (row["flux"].value, row["visits"], row["left_out_older"]) == (1, 2, 0)
 
 
-def test_the_design_has_17_channels_a_detector_equally_wide_in_log_wavelength():
+def test_a_detector_has_17_channels_without_gaps():
     channels = design_channels()
     assert len(channels.wavelength) == 102
     for detector in DETECTORS:
-        those = channels.wavelength[channels.detector == detector.id]
-        assert len(those) == 17
-        np.testing.assert_allclose(those[1:] / those[:-1], (detector.lmax / detector.lmin) ** (1 / 17), rtol=1e-12)
-        assert detector.lmin < those[0] < those[-1] < detector.lmax
+        here = channels.detector == detector.id
+        assert channels.number[here].tolist() == list(range(1, 18))
+        low, high = channels.limits[here].T
+        np.testing.assert_array_equal(low[1:], high[:-1])
+        assert np.all((low < channels.wavelength[here]) & (channels.wavelength[here] < high))
+        assert abs(low[0] - detector.lmin) < 0.04
+        assert abs(high[-1] - detector.lmax) < 0.04
+
+
+@pytest.mark.parametrize(
+    ("detector", "wavelength", "number"),
+    [
+        (1, 0.742, None),
+        (1, 0.75, 1),
+        (2, 1.3, 8),
+        (3, 2.0, 9),
+        (4, 3.5, 14),
+        (5, 4.0, 6),
+        (6, 4.999, 17),
+        (6, 5.004, None),
+    ],
+)
+def test_wavelengths_have_the_channel_of_the_mission(detector, wavelength, number):
+    channels = design_channels()
+    (place,) = channels.of([detector], [wavelength], [0.0], [0.0])
+    assert (None if place < 0 else channels.number[place]) == number
+
+
+@pytest.fixture
+def genuine():
+    if not GENUINE.exists():
+        pytest.skip(f"no genuine calibration beside the clone ({'/'.join(GENUINE.parts[-4:])})")
+    with fits.open(GENUINE) as hdus:
+        yield hdus
+
+
+def test_the_limits_are_those_of_the_genuine_table(genuine):
+    channels, table = design_channels(), genuine["SPECTRAL_CHANNELS"].data
+    for name, values in {
+        "DETECTOR": channels.detector,
+        "SUBCHAN": channels.number,
+        "WAVELENGTH": channels.wavelength,
+    }.items():
+        np.testing.assert_allclose(table[name], values, atol=1e-6)
+    low, high = np.array([table[name].astype(float).reshape(6, 17) for name in ("WL_MIN", "WL_MAX")])
+    between = (high[:, :-1] + low[:, 1:]) / 2
+    expected = np.concatenate([low[:, :1], between, high[:, -1:]], axis=1)
+    limits = channels.limits.reshape(6, 17, 2)
+    np.testing.assert_allclose(limits[:, :, 0], expected[:, :-1], atol=1e-5)
+    np.testing.assert_allclose(limits[:, :, 1], expected[:, 1:], atol=1e-5)
+
+
+def test_the_channels_agree_with_the_genuine_map(genuine, archive_samples):
+    channels, pixels = design_channels(), genuine["CHANNEL_MAP"].data
+    for sample in {path.name.split("_spx")[0][-1]: path for path in archive_samples}.values():
+        image = spherex.read(sample)
+        y, x = np.mgrid[0:2040:60, 0:2040:60].reshape(2, -1)
+        wavelength = image.wavelength.at(x - image.bbox.x0, y - image.bbox.y0)[0].to_value("um")
+        detector = np.full(len(x), int(sample.name.split("_spx")[0][-1]))
+        place = channels.of(detector, wavelength, x, y)
+        has_channel = (pixels[y, x] > 0) & (pixels[y, x] < 18)
+        agrees = channels.number[place] == pixels[y, x]
+        assert np.mean(agrees[has_channel & (place >= 0)]) > 0.94, sample.name
 
 
 def product(**change: object) -> fits.HDUList:
@@ -155,6 +270,11 @@ def test_the_product_of_the_archive_tells_channels_by_pixel():
     assert combined["channel"].tolist() == [9]
     assert combined.meta["without_channel"] == 1
     assert combined.meta["channels"] == "spectral_channels 1"
+
+
+def test_channels_need_pixels_or_limits():
+    with pytest.raises(ValueError, match="the channels of test need the argument pixels or limits"):
+        Channels(np.array([1]), np.array([1]), np.array([1.0]), "test")
 
 
 @pytest.mark.parametrize("lost", ["SPECTRAL_CHANNELS", "CHANNEL_MAP"])

@@ -158,10 +158,10 @@ def test_a_target_with_empty_tables_only_is_no_work(repo):
         GatherSpectraTask().run(handles, "east")
 
 
-def test_without_channels_of_the_archive_those_of_the_design_are_taken():
+def test_without_the_calibration_channels_are_found_by_wavelength():
     combined = CombineChannelsTask().run(measurements(50)).channelSpectrum
     assert combined.meta["channels"] == design_channels().source
-    assert combined["visits"].sum() == 50
+    assert combined["visits"].sum() + combined.meta["without_channel"] == 50
 
 
 def folder_without_metadata(folder: Path) -> Path:

@@ -10,6 +10,7 @@ import numpy as np
 from spherex.detectors import DETECTORS
 from spherex.headers import has_old_gains
 
+from .quality import UNKNOWN_QUALITY, is_good, quality_bits, quality_names
 from .tables import FAILED, UNPLACED, SpectrumColumn, make_table, unmasked
 
 if TYPE_CHECKING:
@@ -18,8 +19,53 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 
-_IN_DETECTOR = 17
-"""Number of channels of a detector: 102 in all (archive documentation, data products)."""
+_CENTRES = (
+    (0.753, 0.771, 0.79, 0.809, 0.828, 0.848, 0.868, 0.889, 0.91, 0.932, 0.955, 0.978, 1.001, 1.025, 1.05,
+     1.075, 1.102),
+    (1.113, 1.139, 1.167, 1.195, 1.224, 1.254, 1.284, 1.315, 1.346, 1.378, 1.412, 1.446, 1.481, 1.517, 1.554,
+     1.592, 1.631),
+    (1.656, 1.695, 1.735, 1.775, 1.818, 1.861, 1.905, 1.949, 1.995, 2.041, 2.089, 2.139, 2.189, 2.24, 2.292,
+     2.345, 2.399),
+    (2.445, 2.506, 2.575, 2.646, 2.719, 2.794, 2.871, 2.951, 3.033, 3.118, 3.204, 3.293, 3.383, 3.476, 3.57,
+     3.667, 3.768),
+    (3.827, 3.861, 3.895, 3.929, 3.964, 3.999, 4.034, 4.07, 4.106, 4.142, 4.178, 4.214, 4.251, 4.288, 4.325,
+     4.362, 4.399),
+    (4.429, 4.461, 4.494, 4.527, 4.56, 4.594, 4.629, 4.663, 4.698, 4.733, 4.767, 4.802, 4.837, 4.873, 4.909,
+     4.945, 4.982),
+)  # fmt: skip
+"""Nominal wavelengths of the 17 channels of each detector (um): column WAVELENGTH of the product
+spectral_channels of the archive, cal-sch-v1-2026-106 (SPHEREx SpectralBandDef 202601, revision 2/24).
+"""
+
+_LIMITS = (
+    (0.743, 0.7615, 0.7805, 0.799, 0.818, 0.838, 0.858, 0.878, 0.899, 0.921, 0.943, 0.9655, 0.989, 1.013,
+     1.0375, 1.0625, 1.088, 1.116),
+    (1.099, 1.1255, 1.1525, 1.181, 1.2095, 1.239, 1.268, 1.299, 1.33, 1.3615, 1.3945, 1.428, 1.4625, 1.498,
+     1.535, 1.5725, 1.6105, 1.651),
+    (1.636, 1.6755, 1.7145, 1.755, 1.796, 1.839, 1.8825, 1.9265, 1.9715, 2.017, 2.0645, 2.113, 2.163, 2.2135,
+     2.265, 2.3175, 2.371, 2.44),
+    (2.422, 2.472, 2.54, 2.6095, 2.681, 2.755, 2.8315, 2.91, 2.99, 3.074, 3.1595, 3.247, 3.336, 3.428, 3.521,
+     3.617, 3.715, 3.827),
+    (3.808, 3.844, 3.8775, 3.9115, 3.9455, 3.9805, 4.016, 4.051, 4.087, 4.1225, 4.1585, 4.195, 4.2315, 4.268,
+     4.3045, 4.342, 4.379, 4.42),
+    (4.412, 4.445, 4.477, 4.51, 4.543, 4.577, 4.6105, 4.645, 4.68, 4.715, 4.7495, 4.784, 4.8185, 4.8535, 4.89,
+     4.927, 4.963, 5.003),
+)  # fmt: skip
+"""Limits of these channels (um), from the columns WL_MIN and WL_MAX of the same product.
+
+These columns are the extremes of the pixels of a channel. Neighbours overlap by 1 to 16 nm, because one
+CHANNEL_MAP serves all detectors: the limit is the middle of the overlap. With the wavelengths of genuine
+images these limits find the channel of CHANNEL_MAP in 95 to 98 % of the pixels of a frame.
+"""
+
+_CHANCE = 0.05
+"""Probability of chi2 below which the error of a mean follows the scatter of the visits."""
+_CONTRADICTION = 1e-4
+"""Probability of chi2 below which visits contradict each other."""
+_CONTRADICTION_SHARE = 0.1
+"""Least standard deviation of visits that contradict each other, as a fraction of their mean."""
+_ONE_SIGMA = 0.8413447460685429
+"""Probability of a normal variable below its mean plus one standard deviation."""
 
 CHANNEL_COLUMNS = (
     SpectrumColumn("target", str, "meta.id;meta.main", "Name of the target in its catalogue"),
@@ -27,12 +73,13 @@ CHANNEL_COLUMNS = (
         "wavelength", float, "em.wl;stat.mean", "Mean central wavelength, with the weights of the flux", "um"
     ),
     SpectrumColumn("bandwidth", float, "instr.bandwidth;stat.mean", "Mean bandwidth, with the same weights", "um"),
+    SpectrumColumn("good", bool, "meta.code.qual", "Whether the flux is to be used, see the column quality"),
     SpectrumColumn("flux", float, "phot.flux.density;em.IR", "Mean flux density, weights 1 / variance", "uJy"),
     SpectrumColumn(
         "flux_error",
         float,
         "stat.error;phot.flux.density;em.IR",
-        "Standard deviation of the flux density: the formal one, or that from the scatter if it is larger",
+        "Standard deviation of the flux density: the formal one, or a larger one from the scatter",
         "uJy",
     ),
     SpectrumColumn(
@@ -45,9 +92,20 @@ CHANNEL_COLUMNS = (
     SpectrumColumn("visits", int, "meta.number;obs", "Number of measurements that were averaged"),
     SpectrumColumn("chi2", float, "stat.fit.chi2", "Sum of squares of their weighted differences from the mean"),
     SpectrumColumn("dof", int, "stat.fit.dof", "Degrees of freedom: visits - 1"),
+    SpectrumColumn(
+        "fit_chi2", float, "stat.fit.chi2;stat.median", "Median of chi2 / dof of the fits of these measurements"
+    ),
     SpectrumColumn("wavelength_spread", float, "stat.stdev;em.wl", "Standard deviation of the wavelengths", "um"),
     SpectrumColumn("flags", int, "meta.code.qual", "Flags of the measurements, joined by OR; bits as in the images"),
     SpectrumColumn("flag_names", str, "meta.code.qual", "Names of these flags, separated by blanks"),
+    SpectrumColumn(
+        "quality",
+        np.int32,
+        "meta.code.qual",
+        "What may be wrong, as bits (doc/quality.md), of the measurements, joined by OR, and of their mean",
+        missing=UNKNOWN_QUALITY,
+    ),
+    SpectrumColumn("quality_names", str, "meta.code.qual", "Names of these bits, separated by blanks"),
     SpectrumColumn("left_out", int, "meta.number", "Number of measurements that are not good"),
     SpectrumColumn(
         "left_out_older",
@@ -76,8 +134,15 @@ class Channels:
         Origin of the channels, for the metadata of spectra.
     pixels
         Number of the channel of each pixel of the frame, the same for all
-        detectors, shape (rows, columns). By default measurements belong to the
-        nearest channel by wavelength.
+        detectors, shape (rows, columns).
+    limits
+        First and last wavelength of each channel (um), shape (n, 2), which
+        find the channels of measurements if there are no ``pixels``.
+
+    Raises
+    ------
+    ValueError
+        If there are neither ``pixels`` nor ``limits``.
     """
 
     detector: NDArray[np.int64]
@@ -85,6 +150,11 @@ class Channels:
     wavelength: NDArray[np.float64]
     source: str
     pixels: NDArray[Any] | None = None
+    limits: NDArray[np.float64] | None = None
+
+    def __post_init__(self) -> None:
+        if self.pixels is None and self.limits is None:
+            raise ValueError(f"the channels of {self.source} need the argument pixels or limits")
 
     def of(self, detector: ArrayLike, wavelength: ArrayLike, x: ArrayLike, y: ArrayLike) -> NDArray[np.int64]:
         """Return the channels of measurements.
@@ -98,10 +168,11 @@ class Channels:
         Returns
         -------
         index
-            Indices of the channels, shape (m,); -1 at a pixel without channel,
-            or for a detector without channels.
+            Indices of the channels, shape (m,); -1 at a pixel or a wavelength
+            without channel, or for a detector without channels.
         """
         detector, wavelength = np.asarray(detector), np.asarray(wavelength, float)
+        index = np.full(len(wavelength), -1)
         if self.pixels is not None:
             rows, columns = self.pixels.shape
             x, y = np.asarray(x, float), np.asarray(y, float)
@@ -110,27 +181,28 @@ class Channels:
             # Outside of the frame, and for NaN, there is no channel.
             number = np.full(len(x), -1)
             number[on_frame] = self.pixels[row, column]
-            distance = np.where(number[:, np.newaxis] == self.number, 0.0, np.inf)
-        else:
-            distance = np.abs(wavelength[:, np.newaxis] - self.wavelength)
-        distance = np.where(detector[:, np.newaxis] == self.detector, distance, np.inf)
-        index = np.argmin(distance, axis=1)
-        return np.where(np.isfinite(distance[np.arange(len(index)), index]), index, -1)
+            for place, own in enumerate(self.number):
+                index[(number == own) & (detector == self.detector[place])] = place
+        elif self.limits is not None:
+            for place, (low, high) in enumerate(self.limits):
+                index[(wavelength >= low) & (wavelength < high) & (detector == self.detector[place])] = place
+        return index
 
 
 def design_channels() -> Channels:
-    """Return the channels of the design of the instrument.
+    """Return the channels of the mission's definition of 2026, by wavelength.
 
-    A detector has 17 channels and a constant resolving power. So its channels
-    have the same width in log(wavelength), between the design limits of the
-    filter (archive documentation, data products).
+    A wavelength outside of the 17 channels of its detector is without channel,
+    as the pixels 0 and 18 of the CHANNEL_MAP of the archive.
     """
-    edges = [np.geomspace(detector.lmin, detector.lmax, _IN_DETECTOR + 1) for detector in DETECTORS]
+    limits = np.array(_LIMITS)
+    ids = [detector.id for detector in DETECTORS]
     return Channels(
-        np.repeat([detector.id for detector in DETECTORS], _IN_DETECTOR),
-        np.tile(np.arange(1, _IN_DETECTOR + 1), len(DETECTORS)),
-        np.concatenate([np.sqrt(limits[:-1] * limits[1:]) for limits in edges]),
-        "17 channels a detector, equally wide in log(wavelength) between its design limits",
+        np.repeat(ids, limits.shape[1] - 1),
+        np.tile(np.arange(1, limits.shape[1]), len(ids)),
+        np.array(_CENTRES).ravel(),
+        "limits of wavelength from spectral_channels cal-sch-v1-2026-106",
+        limits=np.stack([limits[:, :-1].ravel(), limits[:, 1:].ravel()], axis=1),
     )
 
 
@@ -167,11 +239,18 @@ def combine_channels(spectrum: QTable, channels: Channels | None = None) -> QTab
     """Average the measurements of each channel.
 
     With the weights w = 1 / error^2, the mean is sum(w flux) / sum(w). Its
-    formal error is 1 / sqrt(sum(w)), and the error is that times
-    sqrt(max(1, chi2 / dof)). Measurements that are not good are left out.
-    Measurements of different detectors are never averaged. Measurements with
-    old gains that were not corrected are left out of a channel that has
-    measurements with new gains.
+    formal error is 1 / sqrt(sum(w)), and chi2 is the sum of w (flux - mean)^2
+    with dof = visits - 1. If chance makes chi2 that large in less than 5 % of
+    all cases, the errors of the measurements do not explain their scatter: the
+    error is the formal one times t sqrt(chi2 / dof), with the quantile t of
+    Student's distribution for dof that makes a 68 % interval (1.84 for two
+    visits, 1.32 for three). If the probability is below 0.0001, and the
+    standard deviation of the visits above 10 % of the mean, the visits
+    contradict each other, and the mean is not good.
+
+    Measurements that are not good are left out. Measurements of different
+    detectors are never averaged. Measurements with old gains that were not
+    corrected are left out of a channel that has measurements with new gains.
 
     Parameters
     ----------
@@ -184,8 +263,8 @@ def combine_channels(spectrum: QTable, channels: Channels | None = None) -> QTab
     -------
     channel_spectrum
         A row for each channel with a measurement, sorted by wavelength. If all
-        measurements of a channel are left out, its flux is NaN and its
-        wavelength the nominal one.
+        measurements of a channel are left out, its flux is NaN, its wavelength
+        the nominal one, and its quality that of what was left out.
 
     Examples
     --------
@@ -204,25 +283,34 @@ def combine_channels(spectrum: QTable, channels: Channels | None = None) -> QTab
     # A fixed order, so that the last bits of the sums do not depend on the order of the inputs.
     rows = rows[np.lexsort([rows[name] for name in ("image_id", "exposure", "detector")])]
     flux, error = rows["flux"].to_value("uJy"), rows["flux_error"].to_value("uJy")
-    is_good = np.asarray(rows["good"])
+    is_used, quality = np.asarray(rows["good"]), np.asarray(rows["quality"])
+    dof = np.asarray(rows["dof"])
+    fit_chi2 = np.where(dof > 0, np.asarray(rows["chi2"]) / np.maximum(dof, 1), np.nan)
     wavelength = rows["wavelength"].to_value("um")
     index = channels.of(rows["detector"], wavelength, rows["x"].value, rows["y"].value)
     is_old = _has_older_gains(rows)
     columns: dict[str, list[Any]] = {column.name: [] for column in CHANNEL_COLUMNS}
     for channel in np.unique(index[index >= 0]):
         here = index == channel
-        used = here & is_good
+        used = here & is_used
         older = used & is_old
         if (used & ~is_old).any():
             used &= ~is_old
         else:
             older[:] = False
         row = _mean(flux[used], error[used], wavelength[used], rows["bandwidth"].to_value("um")[used])
+        own = quality_bits({name: [row.pop(name)] for name in ("NO_FLUX", "SCATTER", "VISITS_DISAGREE")}, 1)
+        joined = own | np.bitwise_or.reduce(quality[used if used.any() else here])
+        known = fit_chi2[used & np.isfinite(fit_chi2)]
         row |= {
             "target": rows["target"][here][0],
+            "good": is_good(own)[0],
+            "quality": joined[0],
+            "quality_names": quality_names(joined)[0],
+            "fit_chi2": np.median(known) if len(known) else np.nan,
             "flags": int(np.bitwise_or.reduce(np.asarray(rows["flags"])[used])),
             "flag_names": _names(rows["flag_names"][used]),
-            "left_out": int(np.count_nonzero(here & ~is_good)),
+            "left_out": int(np.count_nonzero(here & ~is_used)),
             "left_out_older": int(np.count_nonzero(older)),
             "version": _names(rows["version"][used]),
             "detector": channels.detector[channel],
@@ -251,26 +339,38 @@ def _mean(
     wavelength: NDArray[np.float64],
     bandwidth: NDArray[np.float64],
 ) -> dict[str, Any]:
-    """Return the columns of the mean of measurements; see `combine_channels` for the formulas."""
+    """Return the columns of the mean of measurements, and which bits of quality it has.
+
+    See `combine_channels` for the formulas.
+    """
+    from scipy.special import chdtrc, stdtrit
+
     visits = len(flux)
     blank = {column.name: column.blank for column in CHANNEL_COLUMNS}
     if not visits:
-        return blank | {"visits": 0, "dof": 0}
+        return blank | {"visits": 0, "dof": 0, "NO_FLUX": True, "SCATTER": False, "VISITS_DISAGREE": False}
     weight = error**-2
     total = weight.sum()
     mean = (weight * flux).sum() / total
     chi2, dof = (weight * (flux - mean) ** 2).sum(), visits - 1
     formal = 1 / np.sqrt(total)
+    probability = chdtrc(dof, chi2) if dof else 1.0
+    is_scattered = probability < _CHANCE
+    ratio = np.sqrt(chi2 / dof) if dof else 1.0
+    deviation = formal * np.sqrt(visits) * ratio
     return blank | {
         "wavelength": (weight * wavelength).sum() / total,
         "bandwidth": (weight * bandwidth).sum() / total,
         "flux": mean,
-        "flux_error": formal * np.sqrt(max(1.0, chi2 / dof if dof else 1.0)),
+        "flux_error": formal * (stdtrit(dof, _ONE_SIGMA) * ratio if is_scattered else 1.0),
         "flux_error_formal": formal,
         "visits": visits,
         "chi2": chi2,
         "dof": dof,
         "wavelength_spread": wavelength.std(),
+        "NO_FLUX": False,
+        "SCATTER": is_scattered,
+        "VISITS_DISAGREE": probability < _CONTRADICTION and deviation > _CONTRADICTION_SHARE * abs(mean),
     }
 
 

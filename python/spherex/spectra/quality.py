@@ -136,8 +136,24 @@ QUALITY_BITS = (
         "The measurement is from a version of this package that did not judge it: measure again.",
         "definition",
     ),
+    QualityBit(
+        24,
+        "SCATTER",
+        False,
+        "Of a channel: its measurements differ more than 95 % of all whose errors are right. The error contains the "
+        "difference.",
+        "definition",
+    ),
+    QualityBit(
+        25,
+        "VISITS_DISAGREE",
+        True,
+        "Of a channel: its measurements contradict each other (probability of chi2 below 0.0001), and their standard "
+        "deviation is above 10 % of the mean.",
+        "definition",
+    ),
 )
-"""All bits of the column ``quality``."""
+"""All bits of the column ``quality``; those from 24 are of channels alone."""
 
 _BITS: Mapping[str, int] = {item.name: 1 << item.bit for item in QUALITY_BITS}
 UNKNOWN_QUALITY = _BITS["UNKNOWN"]
