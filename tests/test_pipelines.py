@@ -26,8 +26,8 @@ from .programs import run_well
 ROOT = ResourcePath("resource://spherex/pipelines/")
 FILES = [path.relative_to(ROOT) for path in ResourcePath.findFileResources([ROOT], r"\.yaml$")]
 # Ingredients are parts of pipelines; alone they lack their inputs. Those of
-# spectra and injection need Level 2 images: test_tasks_measure_targets.py and
-# test_tasks_inject_sources.py run them.
+# spectra, injection and errors need Level 2 images: test_tasks_measure_targets.py,
+# test_tasks_inject_sources.py and test_tasks_measure_error_scale.py run them.
 PIPELINES = [name for name in FILES if not name.startswith(("ingredients/", "SpectrumPipeline", "InjectionPipeline"))]
 INPUTS = {"CalibratedPipeline.yaml": "rawexpr,calib", "DarkPipeline.yaml": "darkr"}
 """Collections that a pipeline needs, if not raw images and the darks of their exposures."""

@@ -6,11 +6,13 @@ from astropy import units
 from astropy.io.votable.ucd import parse_ucd
 from astropy.table import QTable
 
-from spherex.spectra import COLUMNS, RECOVERY_COLUMNS, TRUTH_COLUMNS, make_table
+from spherex.spectra import COLUMNS, RECOVERY_COLUMNS, SCALE_COLUMNS, TRUTH_COLUMNS, make_table
 
 
 @pytest.mark.parametrize(
-    "column", dict.fromkeys((*COLUMNS, *TRUTH_COLUMNS, *RECOVERY_COLUMNS)), ids=lambda column: column.name
+    "column",
+    dict.fromkeys((*COLUMNS, *TRUTH_COLUMNS, *RECOVERY_COLUMNS, *SCALE_COLUMNS)),
+    ids=lambda column: column.name,
 )
 def test_ucds_are_in_the_vocabulary_of_the_ivoa(column):
     assert parse_ucd(column.ucd, check_controlled_vocabulary=True)

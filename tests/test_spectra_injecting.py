@@ -223,7 +223,12 @@ def test_the_statistics_of_a_recovery():
     rng = np.random.default_rng(5)
     number, error = 4000, 10.0
     flux = np.repeat([200.0, 1000.0], number // 2)
-    base = {"target": [f"t{row}" for row in range(number)], "exposure": [7] * number, "detector": [2] * number}
+    base = {
+        "target": [f"t{row}" for row in range(number)],
+        "exposure": [7] * number,
+        "detector": [2] * number,
+        "good": [True] * number,
+    }
     truth = Table({**base, "flux": flux})
     noise, star = rng.normal(0, error, number), np.where(np.arange(number) % 10 == 0, 5000.0, 0.0)
     original = Table({**base, "flux": noise + star, "flux_error": [error] * number})
@@ -231,23 +236,24 @@ def test_the_statistics_of_a_recovery():
         rng.permutation(number)
     ]
     injected = injected[injected["target"] != "t1"]
+    injected["good"][injected["target"] == "t2"] = False
     table = compare_with_truth(truth, injected, original, bins_per_decade=1)
     assert table["detector"].tolist() == [2, 2]
     assert table["flux_low"].value.tolist() == pytest.approx([100, 1000])
     assert table["injected"].tolist() == [2000, 2000]
-    assert table["recovered"].tolist() == [1999, 2000]
+    assert table["recovered"].tolist() == [1998, 2000]
     np.testing.assert_allclose(table["bias"].value, [4, 20], rtol=1e-9)
     np.testing.assert_allclose(table["bias_percent"].value, 2, rtol=1e-9)
     np.testing.assert_allclose(table["bias_sigma"], [0.4, 2.0], rtol=1e-9)
     # Every tenth place has a star.
-    assert table["empty"].tolist() == [1799, 1800]
+    assert table["empty"].tolist() == [1798, 1800]
     np.testing.assert_allclose(table["pull_width"], 1, atol=4 * table["pull_width_error"].max())
     with pytest.raises(ValueError, match="two rows of one exposure"):
         compare_with_truth(truth, vstack([injected, injected]), original)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("release", "detector"), [("qr2", 2), ("qr3", 4), ("qr3", 6)])
+@pytest.mark.parametrize(("release", "detector"), [("qr2", 2), ("qr3", 4)])
 def test_injected_fluxes_are_recovered_without_bias_among_stars(release, detector):
     """A field with a star in 90 pixels: the stars are in the catalogue, without a flux to inject."""
     side, step = 1020, 24

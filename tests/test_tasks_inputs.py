@@ -21,7 +21,7 @@ import spherex.tasks
 from spherex.detectors import FRAME_SHAPE
 from spherex.image import Plane, SPHERExImage
 from spherex.instrument import SPHEREx
-from spherex.spectra import combine_channels, design_channels, gather_spectrum
+from spherex.spectra import SCALE_COLUMNS, combine_channels, design_channels, gather_spectrum, make_table
 from spherex.tasks.caching import dataset_key
 from spherex.tasks.measure_targets import DeferredImage
 from spherex_simulator.level2 import simulate_level2
@@ -101,6 +101,11 @@ def spectrum_of() -> QTable:
     return gather_spectrum([Table(measurements(50))], {"catalog": CATALOG, "instruments": ["SPHEREx"]})
 
 
+def error_scale(detector: int) -> QTable:
+    limits = {"snr_low": -np.inf, "snr_high": np.inf, "pairs": 200, "aperture_pairs": 200}
+    return make_table({**limits, "detector": detector, "scale": 1.2, "aperture_scale": 1.3}, 1, columns=SCALE_COLUMNS)
+
+
 def measured(store: Store) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return an image with all of its calibrations, and a catalogue."""
     frame = simulate_level2(settings_of("qr2", side=64), 0, 3).image
@@ -122,8 +127,9 @@ def measured(store: Store) -> tuple[dict[str, Any], dict[str, Any]]:
         "solidAngles": store.handle(CCDData(37.0 * ones, unit="arcsec2"), "solid_angle_pixel_map", "CCDData"),
         "psf": store.handle(fits.HDUList([primary, psf.copy()]), "average_psf", "AstropyHDUList"),
         "fluxCorrections": store.handle(CCDData(ones, unit=units.one), "l3_flux_corrections", "CCDData"),
+        "errorScale": store.handle(error_scale(3), "error_scale", "AstropyQTable"),
     }
-    return {"psfSource": "calibration", "correctGains": True, "barycentric": True}, arguments
+    return {"psfSource": "calibration", "correctGains": True, "scaleErrors": True, "barycentric": True}, arguments
 
 
 def subtracted(store: Store, **config: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -143,7 +149,7 @@ def gathered(store: Store) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def injected(store: Store) -> tuple[dict[str, Any], dict[str, Any]]:
     config, arguments = measured(store)
-    del arguments["spectralWcs"], config["barycentric"]
+    del arguments["spectralWcs"], arguments["errorScale"], config["barycentric"], config["scaleErrors"]
     return config, arguments | {"image": arguments["image"].get()}
 
 
@@ -154,11 +160,22 @@ def compared(store: Store) -> tuple[dict[str, Any], dict[str, Any]]:
         "original": {"target": ["b", "a"], "exposure": [1, 1], "detector": [3, 3], "flux": [3.0, -2.0]},
     }
     for name in ("injected", "original"):
-        tables[name]["flux_error"] = [9.0, 9.0]
+        tables[name] |= {"flux_error": [9.0, 9.0], "good": [True, True]}
     return {}, {
         name: [store.handle(Table(table), name, "AstropyParquet", exposure=1, catalog=CATALOG)]
         for name, table in tables.items()
     }
+
+
+def scaled(store: Store) -> tuple[dict[str, Any], dict[str, Any]]:
+    handles = [
+        store.handle(
+            Table(measurements(6, number, exposure=number, time=61000.0 + number, wavelength=1.7, detector=3)),
+            "target_measurements", "AstropyParquet", exposure=number, catalog=CATALOG,
+        )
+        for number in range(3)
+    ]  # fmt: skip
+    return {"fewestPairs": 2, "snrEdges": []}, {"measurements": handles}
 
 
 CASES: dict[str, Callable[[Store], tuple[dict[str, Any], dict[str, Any]]]] = {
@@ -175,6 +192,7 @@ CASES: dict[str, Callable[[Store], tuple[dict[str, Any], dict[str, Any]]]] = {
     ),
     "GatherSpectraTask": gathered,
     "InjectSourcesTask": injected,
+    "MeasureErrorScaleTask": scaled,
     "MeasureTargetsTask": measured,
     "QuickLookTask": lambda store: ({}, {"image": image_of(1.0), "title": "x"}),
     "SubtractTask": subtracted,

@@ -95,9 +95,10 @@ def test_connections_are_sound():
     lintConnections(MeasureTargetsConfig.ConnectionsClass)
     assertValidInitOutput(MeasureTargetsTask())
     config = MeasureTargetsConfig()
-    config.psfSource, config.correctGains = "calibration", True
+    assert set(config.ConnectionsClass(config=config).prerequisiteInputs) == {"spectralWcs", "solidAngles"}
+    config.psfSource, config.correctGains, config.scaleErrors = "calibration", True, True
     assert set(config.ConnectionsClass(config=config).prerequisiteInputs) == {
-        "spectralWcs", "solidAngles", "psf", "fluxCorrections",
+        "spectralWcs", "solidAngles", "psf", "fluxCorrections", "errorScale",
     }  # fmt: skip
 
 

@@ -16,6 +16,7 @@ __all__ = [
     "DICHROIC_PAIRS",
     "DetectorDescription",
     "EPSF_TYPE",
+    "ERROR_SCALE_TYPE",
     "FLUX_CORRECTIONS_TYPE",
     "FRAME_SHAPE",
     "FRAME_SIDE",
@@ -136,6 +137,9 @@ CATALOG_TYPE = "target_catalog"
 
 MEASUREMENTS_TYPE = "target_measurements"
 """Dataset type of the measurements of all targets of a catalogue in one image."""
+
+ERROR_SCALE_TYPE = "error_scale"
+"""Dataset type of the scale of errors from repeated visits, a calibration."""
 
 INJECTED_TYPE = "level2_injected"
 """Dataset type of Level 2 images with injected sources."""

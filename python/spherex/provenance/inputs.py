@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lsst.daf.butler import Butler, DatasetRef
 
 
-CALIBRATION_COLUMNS = ("spectral_wcs_id", "solid_angle_id", "psf_id", "flux_correction_id")
+CALIBRATION_COLUMNS = ("spectral_wcs_id", "solid_angle_id", "psf_id", "flux_correction_id", "error_scale_id")
 
 _MOST_SPECTRA = 200
 """Largest number of spectra in a batch, whose targets are in one query."""

@@ -12,14 +12,18 @@ __all__ = [
     "Calibration",
     "Calibrations",
     "Channels",
+    "ErrorScale",
     "ImageSource",
     "InjectSettings",
     "MICROJANSKY",
     "MeasureSettings",
     "OFF_FRAME",
+    "PAIR_COLUMNS",
+    "PairSettings",
     "QUALITY_BITS",
     "QualityBit",
     "RECOVERY_COLUMNS",
+    "SCALE_COLUMNS",
     "SpectrumColumn",
     "TRUTH_COLUMNS",
     "UNPLACED",
@@ -34,6 +38,7 @@ __all__ = [
     "inject_sources",
     "make_plain_table",
     "make_table",
+    "measure_error_scale",
     "measure_targets",
     "plot_spectrum",
     "positions_at",
@@ -45,6 +50,7 @@ __all__ = [
 ]
 
 from .channels import CHANNEL_COLUMNS, Channels, combine_channels, design_channels, read_channels
+from .error_scale import PAIR_COLUMNS, SCALE_COLUMNS, ErrorScale, PairSettings, measure_error_scale
 from .injecting import RECOVERY_COLUMNS, TRUTH_COLUMNS, InjectSettings, compare_with_truth, inject_sources
 from .inputs import Calibration, Calibrations, ImageSource, MeasureSettings, read_map, read_profiles
 from .measuring import MICROJANSKY, failed_table, measure_targets

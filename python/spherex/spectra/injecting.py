@@ -83,7 +83,9 @@ RECOVERY_COLUMNS = (
     SpectrumColumn("flux_low", float, "phot.flux.density;stat.min", "Lower end of the bin of injected fluxes", "uJy"),
     SpectrumColumn("flux_high", float, "phot.flux.density;stat.max", "Upper end of this bin", "uJy"),
     SpectrumColumn("injected", int, "meta.number", "Number of injected sources"),
-    SpectrumColumn("recovered", int, "meta.number", "Number of sources measured with and without the injection"),
+    SpectrumColumn(
+        "recovered", int, "meta.number", "Number of sources with good measurements with and without the injection"
+    ),
     SpectrumColumn("bias", float, "stat.error.sys;phot.flux.density", "Median of recovered minus injected flux", "uJy"),
     SpectrumColumn("bias_percent", float, "stat.error.sys", "Median of the same over the injected flux", "%"),
     SpectrumColumn("bias_percent_error", float, "stat.error", "Standard deviation of this median", "%"),
@@ -439,6 +441,7 @@ def compare_with_truth(
         place = {key: row for row, key in enumerate(own)}
         found = np.array([place.get(key, -1) for key in keys[0]], np.int64)
         columns = [np.append(table[name].value, np.nan)[found] for name in ("flux", "flux_error")]
+        columns[0][~np.append(np.asarray(table["good"]), False)[found]] = np.nan
         values.append(columns)
     (flux, error), (flux_before, error_before) = values
     true = truth["flux"].value

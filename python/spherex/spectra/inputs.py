@@ -130,12 +130,15 @@ class Calibrations:
     gains
         Factors for images with old gains (`spherex.headers.has_old_gains`),
         shape (rows, columns).
+    error_scale
+        `spherex.spectra.ErrorScale`, with which errors are multiplied.
     """
 
     wavelengths: Calibration | None = None
     solid_angles: Calibration | None = None
     psf: Calibration | None = None
     gains: Calibration | None = None
+    error_scale: Calibration | None = None
 
 
 @dataclasses.dataclass(frozen=True)

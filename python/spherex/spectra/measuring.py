@@ -179,13 +179,15 @@ def _measure(
     values["quality"] |= quality_bits({"NO_FLUX": values["reason"] != ""}, len(on_image))
     values["quality_names"] = quality_names(values["quality"])
     values["good"] = is_good(values["quality"])
+    if image_ids is None:
+        image_ids = identity_of(header)
+    if (scale := calibrations.error_scale) is not None:
+        scale.value.apply(values, image_ids.get("detector"), scale.id)
     index = placed.index[on_image]
     values["target"] = np.asarray(targets["name"], dtype=str)[index]
     values["time"] = time.utc.mjd
     if settings.is_barycentric:
         values["time_barycentric"] = barycentric_time(time, sky[index])
-    if image_ids is None:
-        image_ids = identity_of(header)
     return make_plain_table({**values, **image_ids}, len(index))
 
 

@@ -120,6 +120,10 @@ COLUMNS = (
     SpectrumColumn("obsid", str, "meta.id;obs", "Name of the observation"),
     SpectrumColumn("solid_angle", float, "phys.angArea;instr.pixel", "Solid angle of the pixel", "arcsec2"),
     SpectrumColumn("gain_correction", float, "arith.factor", "Factor that the pixel was multiplied with before"),
+    SpectrumColumn("error_scale", float, "arith.factor", "Factor that flux_error was multiplied with"),
+    SpectrumColumn(
+        "aperture_error_scale", float, "arith.factor", "Factor that aperture_flux_error was multiplied with"
+    ),
     SpectrumColumn("psf_zone", int, "meta.id;instr.det.psf", "Zone of the detector in which the target lies, from 1"),
     SpectrumColumn("version", str, "meta.version;meta.software", "VERSION of the image: of the mission's pipeline"),
     SpectrumColumn("image_id", str, "meta.id;meta.dataset", "UUID of the image"),
@@ -132,6 +136,7 @@ COLUMNS = (
     SpectrumColumn("psf_source", str, "meta.ref", "Where the PSF comes from"),
     SpectrumColumn("psf_id", str, "meta.id;meta.dataset", "UUID of the calibration for the PSF"),
     SpectrumColumn("flux_correction_id", str, "meta.id;meta.dataset", "UUID of the calibration for the gain"),
+    SpectrumColumn("error_scale_id", str, "meta.id;meta.dataset", "UUID of the calibration for the scale of errors"),
     SpectrumColumn("reason", str, "meta.note", "Why there is no flux; empty if there is one"),
 )
 """The columns of ``target_measurements`` and ``spectrum``, in their order.

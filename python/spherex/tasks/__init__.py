@@ -24,6 +24,9 @@ __all__ = [
     "InjectSourcesConfig",
     "InjectSourcesConnections",
     "InjectSourcesTask",
+    "MeasureErrorScaleConfig",
+    "MeasureErrorScaleConnections",
+    "MeasureErrorScaleTask",
     "MeasureTargetsConfig",
     "MeasureTargetsConnections",
     "MeasureTargetsTask",
@@ -47,6 +50,7 @@ from .inject_sources import (
     InjectSourcesConnections,
     InjectSourcesTask,
 )
+from .measure_error_scale import MeasureErrorScaleConfig, MeasureErrorScaleConnections, MeasureErrorScaleTask
 from .measure_targets import MeasureTargetsConfig, MeasureTargetsConnections, MeasureTargetsTask
 from .plots import (
     DrawSpectrumConfig,

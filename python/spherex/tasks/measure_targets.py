@@ -24,6 +24,7 @@ from spherex.detectors import (
     CATALOG_TYPE,
     DETECTORS,
     EPSF_TYPE,
+    ERROR_SCALE_TYPE,
     FLUX_CORRECTIONS_TYPE,
     LEVEL2_TYPE,
     MEASUREMENTS_TYPE,
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 
     from spherex.image import Box, PlaneWavelengths, SPHERExImage, Wavelength
     from spherex.photometry import Profiles
-    from spherex.spectra import Calibrations, MeasureSettings
+    from spherex.spectra import Calibrations, ErrorScale, MeasureSettings
 
 
 _LOG = logging.getLogger(__name__)
@@ -159,6 +160,13 @@ def _read_psf(handle: Any) -> Profiles:
     return read_profiles(handle.get(), handle.ref.datasetType.name)
 
 
+@cached(LRUCache(2 * len(DETECTORS)), key=dataset_key)
+def _read_error_scale(handle: Any) -> ErrorScale:
+    from spherex.spectra import ErrorScale
+
+    return ErrorScale(handle.get())
+
+
 def _calibration(name: str, storage_class: str, doc: str) -> cT.PrerequisiteInput:
     return cT.PrerequisiteInput(
         doc=doc,
@@ -256,12 +264,20 @@ class MeasureTargetsConnections(ImageTargetsConnections, dimensions=(*_DIMENSION
     spectralWcs = _calibration(
         SPECTRAL_WCS_TYPE, "AstropyHDUList", "Wavelengths of all pixels; without it, those of the image are used."
     )
+    errorScale = _calibration(
+        ERROR_SCALE_TYPE, "AstropyQTable", "Factors for the errors of fluxes; without it, errors are not scaled."
+    )
     measurements = cT.Output(
         doc="A row for each target on the image.",
         name=MEASUREMENTS_TYPE,
         storageClass="AstropyParquet",
         dimensions=(*_DIMENSIONS, "catalog"),
     )
+
+    def __init__(self, *, config: MeasureTargetsConfig | None = None) -> None:
+        super().__init__(config=config)
+        if config is None or not config.scaleErrors:
+            del self.errorScale, self._lookups["errorScale"]
 
 
 class MeasureTargetsConfig(ImageTargetsConfig, pipelineConnections=MeasureTargetsConnections):
@@ -303,6 +319,11 @@ class MeasureTargetsConfig(ImageTargetsConfig, pipelineConnections=MeasureTarget
     )
     doubtfulFlags = pexConfig.ListField[str](
         default=["background"], doc="The same for pixels that are not used for the background."
+    )
+    scaleErrors = pexConfig.Field[bool](
+        default=False,
+        doc="Multiply errors by the calibration of connection errorScale. Measurements without a scale keep their "
+        "errors; their error_scale_id is empty.",
     )
     barycentric = pexConfig.Field[bool](default=False, doc="Add times at the barycentre of the solar system.")
 
@@ -368,6 +389,7 @@ class MeasureTargetsTask(pipeBase.PipelineTask):
         solidAngles: Any = None,  # noqa: N803
         psf: Any = None,
         fluxCorrections: Any = None,  # noqa: N803
+        errorScale: Any = None,  # noqa: N803
     ) -> pipeBase.Struct:
         """Measure the targets in an image.
 
@@ -382,7 +404,7 @@ class MeasureTargetsTask(pipeBase.PipelineTask):
         region
             Region of the image on the sky. It selects the targets if the image
             cannot be read; by default all.
-        spectralWcs, solidAngles, psf, fluxCorrections
+        spectralWcs, solidAngles, psf, fluxCorrections, errorScale
             Handles of calibrations; `None` without a calibration.
 
         Returns
@@ -394,7 +416,7 @@ class MeasureTargetsTask(pipeBase.PipelineTask):
         from spherex.spectra import make_plain_table, measure_targets
 
         # A calibration that cannot be read fails the quantum: the image is not bad.
-        calibrations = read_calibrations(spectralWcs, solidAngles, psf, fluxCorrections)
+        calibrations = read_calibrations(spectralWcs, solidAngles, psf, fluxCorrections, errorScale)
         try:
             table = measure_targets(DeferredImage(image), targets, image_ids, calibrations, self._settings())
         except ProductError as error:
@@ -411,6 +433,12 @@ class MeasureTargetsTask(pipeBase.PipelineTask):
                 image_ids["exposure"],
                 image_ids["detector"],
                 table["reason"][0],
+            )
+        if self.config.scaleErrors and (
+            kept := int(np.count_nonzero((table["error_scale_id"] == "") & (table["reason"] == "")))
+        ):
+            self.log.warning(
+                "There is no error_scale for %d of %d fluxes: they keep their errors.", kept, len(table) - failed
             )
         self.log.info("Measured %d targets, %d of them without a flux.", len(table), failed)
         return pipeBase.Struct(measurements=table)
@@ -438,12 +466,14 @@ class MeasureTargetsTask(pipeBase.PipelineTask):
         return failed_table(names, image_ids, reason) if len(names) else None
 
 
-def read_calibrations(spectral_wcs: Any, solid_angles: Any, psf: Any, gains: Any) -> Calibrations:
+def read_calibrations(
+    spectral_wcs: Any, solid_angles: Any, psf: Any, gains: Any, error_scale: Any = None
+) -> Calibrations:
     """Read calibrations.
 
     Parameters
     ----------
-    spectral_wcs, solid_angles, psf, gains
+    spectral_wcs, solid_angles, psf, gains, error_scale
         Handles of the calibrations; `None` without a calibration.
     """
     from astropy.units import arcsec, dimensionless_unscaled
@@ -458,4 +488,5 @@ def read_calibrations(spectral_wcs: Any, solid_angles: Any, psf: Any, gains: Any
         solid_angles=read(solid_angles, _read_map, arcsec**2),
         psf=read(psf, _read_psf),
         gains=read(gains, _read_map, dimensionless_unscaled),
+        error_scale=read(error_scale, _read_error_scale),
     )
