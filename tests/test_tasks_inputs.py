@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from astropy import units
 from astropy.io import fits
 from astropy.nddata import CCDData
 from astropy.table import QTable, Table
 from lsst.daf.butler import Butler, Config, DatasetRef, DatasetType
-from lsst.pipe.base import PipelineTask
+from lsst.pipe.base import InMemoryDatasetHandle, PipelineTask
 from lsst.pipe.base.testUtils import makeQuantum, runTestQuantum
 
 import spherex.tasks
@@ -23,6 +24,7 @@ from spherex.image import Plane, SPHERExImage
 from spherex.instrument import SPHEREx
 from spherex.spectra import SCALE_COLUMNS, combine_channels, design_channels, gather_spectrum, make_table
 from spherex.tasks.caching import dataset_key
+from spherex.tasks.gather_spectra import TableRows
 from spherex.tasks.measure_targets import DeferredImage
 from spherex_simulator.level2 import simulate_level2
 
@@ -355,3 +357,16 @@ def test_keys_of_caches(stores: tuple[Store, Store], store: Store, make_repo: Ca
     with Butler.from_config(handles[0].butler.get_datastore_roots().popitem()[1].geturl()) as butler:
         assert dataset_key(butler.getDeferred(handles[0].ref)) == keys[0]
     assert dataset_key(handles[2]) == keys[2], "in memory"
+
+
+def test_nothing_is_kept_of_datasets_without_a_butler(store: Store) -> None:
+    frame = simulate_level2(settings_of("qr2", side=64), 0, 3).image
+    storage_class = store.put(frame, "level2", "SPHERExImage", exposure=1).datasetType.storageClass
+    # No other handle finds them, and they would push everything else out of the cache.
+    before = list(DeferredImage._shared_profiles.cache)
+    _, origin = DeferredImage(InMemoryDatasetHandle(frame, storageClass=storage_class)).profiles()
+    assert origin.startswith("image, average_psf")
+    assert list(DeferredImage._shared_profiles.cache) == before
+    tables = [pa.table({"target": ["west"], "flux": [flux]}) for flux in (1.0, 2.0)]
+    rows, _ = TableRows().of("west", [InMemoryDatasetHandle(table, storageClass="ArrowParquet") for table in tables])
+    assert rows[0]["flux"].tolist() == [1.0, 2.0]

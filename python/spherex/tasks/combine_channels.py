@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import lsst.pipe.base as pipeBase
 import lsst.pipe.base.connectionTypes as cT  # noqa: N812
-from cachetools import LRUCache, cached
+from cachetools import cached
 
 from spherex.calibrations import NewestCalibrationLookup
 from spherex.detectors import CHANNEL_SPECTRUM_TYPE, SPECTRAL_CHANNELS_TYPE, SPECTRUM_TYPE
 
-from .caching import dataset_key
+from .caching import DatasetCache, dataset_key
 
 if TYPE_CHECKING:
     from astropy.table import QTable
@@ -103,7 +103,7 @@ class CombineChannelsTask(pipeBase.PipelineTask):
         return pipeBase.Struct(channelSpectrum=combine_channels(spectrum, channels))
 
 
-@cached(LRUCache(1), key=dataset_key)
+@cached(DatasetCache(1), key=dataset_key)
 def _read_channels(handle: Any) -> Channels:
     """Read the channels once for all targets of a process."""
     from spherex.spectra import read_channels

@@ -6,17 +6,16 @@ them.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import lsst.pipe.base as pipeBase
 import lsst.pipe.base.connectionTypes as cT  # noqa: N812
-from cachetools import LRUCache
 
 import spherex
 from spherex.detectors import MEASUREMENTS_TYPE, SPECTRUM_TYPE
 
-from .caching import dataset_key
+from .caching import DatasetCache, dataset_key
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,7 +37,7 @@ class TableRows:
     """
 
     def __init__(self, max_bytes: int = 256 * 2**20) -> None:
-        self._tables: LRUCache[Hashable, pa.Table] = LRUCache(max_bytes, getsizeof=lambda table: table.nbytes)
+        self._tables: DatasetCache[pa.Table] = DatasetCache(max_bytes, getsizeof=lambda table: table.nbytes)
 
     def of(self, target: str, handles: Sequence[Any]) -> tuple[list[Table], list[Any]]:
         """Return the rows of a target.

@@ -15,7 +15,7 @@ import lsst.pex.config as pexConfig
 import lsst.pipe.base as pipeBase
 import lsst.pipe.base.connectionTypes as cT  # noqa: N812
 import numpy as np
-from cachetools import LRUCache, cached
+from cachetools import cached
 from lsst.daf.butler import FileIntegrityError
 
 from spherex.calibrations import CalibrationLookup
@@ -33,7 +33,7 @@ from spherex.detectors import (
 )
 from spherex.errors import ProductError, RemoteError, UserError
 
-from .caching import dataset_key, repository_key
+from .caching import DatasetCache, dataset_key, repository_key
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header
@@ -111,7 +111,7 @@ class DeferredImage:
                 return self._shared_profiles(references[name]), f"image, {name} {references[name]}"
         return self._read_profiles(), "image"
 
-    @cached(LRUCache(2 * len(DETECTORS)), key=lambda self, id_: (repository_key(self._handle), id_))
+    @cached(DatasetCache(2 * len(DETECTORS)), key=lambda self, id_: (repository_key(self._handle), id_))
     def _shared_profiles(self, calibration_id: Any) -> Profiles:
         return self._read_profiles()
 
@@ -132,35 +132,35 @@ class DeferredImage:
 # two catalogues, and for two periods of validity of all detectors.
 
 
-@cached(LRUCache(2), key=dataset_key)
+@cached(DatasetCache(2), key=dataset_key)
 def read_catalog(handle: Any) -> Table:
     """Read a catalogue of targets."""
     catalog: Table = handle.get()
     return catalog
 
 
-@cached(LRUCache(2 * len(DETECTORS)), key=dataset_key)
+@cached(DatasetCache(2 * len(DETECTORS)), key=dataset_key)
 def _read_map(handle: Any, unit: UnitBase) -> NDArray[np.floating]:
     from spherex.spectra import read_map
 
     return read_map(handle.get(), handle.ref.datasetType.name, unit)
 
 
-@cached(LRUCache(len(DETECTORS)), key=dataset_key)
+@cached(DatasetCache(len(DETECTORS)), key=dataset_key)
 def _read_wavelengths(handle: Any) -> PlaneWavelengths | Wavelength:
     from spherex.image import wavelengths_in
 
     return wavelengths_in(handle.get())
 
 
-@cached(LRUCache(2 * len(DETECTORS)), key=dataset_key)
+@cached(DatasetCache(2 * len(DETECTORS)), key=dataset_key)
 def _read_psf(handle: Any) -> Profiles:
     from spherex.spectra import read_profiles
 
     return read_profiles(handle.get(), handle.ref.datasetType.name)
 
 
-@cached(LRUCache(2 * len(DETECTORS)), key=dataset_key)
+@cached(DatasetCache(2 * len(DETECTORS)), key=dataset_key)
 def _read_error_scale(handle: Any) -> ErrorScale:
     from spherex.spectra import ErrorScale
 
