@@ -29,7 +29,7 @@ of the term is wrong by a tenth.
 _LEAST_VARIANCE = 0.5
 """Lower limit of a smoothed variance, in units of the smallest variance of the pixels."""
 
-_CONVERGED = 0.02
+_CONVERGED = 0.05
 """Change of a flux, in units of its error, below which its weights are final."""
 
 _MOST_ROUNDS = 12
@@ -144,6 +144,12 @@ class StampFits:
         seen: NDArray[np.float64] = np.where(self.used, self.design[:, :, 0], 0.0).sum(axis=1)
         return seen / whole
 
+    def repeated(self, used: NDArray[np.bool_]) -> StampFits:
+        """Return the fits of other pixels, with the weights that the models imply."""
+        variance = smooth_variance(self.given, self.data, self.fit.model(self.design), used)
+        fit = fit_linear(self.design, self.data, used / variance)
+        return StampFits(self.design, self.data, self.given, used, variance, fit)
+
     def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> StampFits:
         """Return some of the fits."""
         of_fit = {field.name: getattr(self.fit, field.name)[rows] for field in dataclasses.fields(Fit)}
@@ -177,17 +183,28 @@ def fit_stamps(
     """
     variance = median_variance(given, used)
     fits = StampFits(design, data, given, used, variance, fit_linear(design, data, used / variance))
-    rows = np.arange(len(data))
+    converge(fits, np.arange(len(data)))
+    return fits
+
+
+def converge(fits: StampFits, rows: NDArray[np.intp]) -> None:
+    """Repeat fits with the weights that their models imply until no flux changes by 0.05 of its error.
+
+    Parameters
+    ----------
+    fits
+        Fits, which are replaced.
+    rows
+        Fits to repeat.
+    """
     for _ in range(_MOST_ROUNDS):
-        part = fits.take(rows)
-        smooth = smooth_variance(part.given, part.data, part.fit.model(part.design), part.used)
-        fit = fit_linear(part.design, part.data, part.used / smooth)
-        fits.put(rows, dataclasses.replace(part, variance=smooth, fit=fit))
-        change = np.abs(fit.values[:, 0] - part.fit.values[:, 0])
-        rows = rows[change > _CONVERGED * fit.errors[:, 0]]
+        before = fits.take(rows)
+        after = before.repeated(before.used)
+        fits.put(rows, after)
+        change = np.abs(after.fit.values[:, 0] - before.fit.values[:, 0])
+        rows = rows[change > _CONVERGED * after.fit.errors[:, 0]]
         if not len(rows):
             break
-    return fits
 
 
 def median_variance(variance: NDArray[np.float64], is_good: NDArray[np.bool_]) -> NDArray[np.float64]:

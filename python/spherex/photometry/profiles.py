@@ -18,8 +18,6 @@ from scipy import ndimage
 from spherex.errors import ProductError
 from spherex.image import zone_weights
 
-from .stamps import BATCH_SIZE
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -29,6 +27,9 @@ if TYPE_CHECKING:
 # The influence of a sample on the coefficients of a cubic spline decreases by
 # a factor of 3.7 from sample to sample: to 1e-5 over this distance.
 _PAD = 9
+
+_BATCH = 48
+"""Sources interpolated together: a mixed PSF has some hundred kbyte."""
 
 
 class Profiles:
@@ -114,19 +115,17 @@ class Profiles:
         # (sum over k of w_k U C_k) A^T. Sources between the same four zones are
         # computed together, as one product of matrices for each zone.
         order = np.argsort(cell_of, kind="stable")
-        for begin in range(0, len(order), BATCH_SIZE):
-            batch = order[begin : begin + BATCH_SIZE]
+        for begin in range(0, len(order), _BATCH):
+            batch = order[begin : begin + _BATCH]
             height, width = self._of_zone(int(cells[0, 0])).shape
             up = self._interpolation(rows[batch], points, self._middle[0], height)
             across = self._interpolation(columns[batch], points, self._middle[1], width)
-            mixed = np.zeros((len(batch), points, width))
             changes = np.flatnonzero(np.diff(cell_of[batch])) + 1
             for start, stop in itertools.pairwise([0, *changes.tolist(), len(batch)]):
                 part = slice(start, stop)
-                for corner, zone in enumerate(cells[cell_of[batch[start]]].tolist()):
-                    weight = weights[batch[part], corner, None, None]
-                    mixed[part] += weight * (up[part] @ self._of_zone(zone))
-            values[batch] = mixed @ across.transpose(0, 2, 1)
+                zones = np.stack([self._of_zone(zone) for zone in cells[cell_of[batch[start]]].tolist()])
+                mixed = (weights[batch[part]] @ zones.reshape(len(zones), -1)).reshape(-1, height, width)
+                values[batch[part]] = up[part] @ mixed @ across[part].transpose(0, 2, 1)
         if not self._is_effective:
             values = np.diff(np.diff(values, axis=1), axis=2)
         return values

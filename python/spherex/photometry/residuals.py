@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .fit import StampFits, fit_stamps, masked_median
+from .fit import StampFits, converge, fit_stamps, masked_median
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -75,8 +75,8 @@ def reject_outliers(fits: StampFits, is_core: NDArray[np.bool_]) -> NDArray[np.i
         Number of pixels in the core that were rejected, shape (n,).
     """
     rejected = np.zeros(len(is_core), np.int64)
-    rows = np.arange(len(is_core))
-    for _ in range(_MOST_ROUNDS):
+    rows = changed = np.arange(len(is_core))
+    for turn in range(_MOST_ROUNDS):
         part, core = fits.take(rows), is_core[rows]
         excess = _excesses(part, core)
         # A hit in the core pulls the model, so that good pixels beside it have
@@ -85,11 +85,14 @@ def reject_outliers(fits: StampFits, is_core: NDArray[np.bool_]) -> NDArray[np.i
         is_out = (excess > _LARGEST_RESIDUAL) & (~core | (excess == worst))
         has_out = is_out.any(axis=1)
         rows, is_out = rows[has_out], is_out[has_out]
+        if turn == 0:
+            changed = rows
         if not len(rows):
             break
         part = part.take(has_out)
         rejected[rows] += (is_out & core[has_out]).sum(axis=1)
-        fits.put(rows, fit_stamps(part.design, part.data, part.given, part.used & ~is_out))
+        fits.put(rows, part.repeated(part.used & ~is_out))
+    converge(fits, changed)
     return rejected
 
 
