@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
-from spherex.spectra import combine_channels, design_channels, gather_spectrum, plot_spectrum
+import spherex
+from spherex.spectra import FLUX_AXES, combine_channels, design_channels, gather_spectrum, plot_spectrum
+from spherex.tasks import DrawSpectrumConfig, DrawSpectrumTask
 
 from .spectra_helpers import measurements
 
@@ -34,9 +36,10 @@ def test_every_measurement_and_channel_is_drawn_in_the_colour_of_its_detector(tm
     colours = {to_hex(line.get_color()) for line in axes.lines if line.get_marker() == "o" and len(line.get_xdata())}
     assert len(colours) == 6
     assert legend(figure) == ["D1", "D2", "D3", "D4", "D5", "D6", "channel mean"]
-    for words in ("nearby west", "RA 150.50000°", "Dec -2.25000°", "400 images"):
+    dates = "2025-11-21 to 2025-11-24"
+    for words in ("nearby west", "RA 150.50000°", "Dec -2.25000°", "400 images", dates, spherex.__version__):
         assert words in axes.get_title()
-    assert axes.get_xlabel() == "wavelength (µm)"
+    assert figure.axes[-1].get_xlabel() == "wavelength (µm)"
     assert axes.get_ylabel() == "flux density (µJy)"
     figure.savefig(tmp_path / "spectrum.png")
 
@@ -97,5 +100,142 @@ def test_equal_fluxes_without_error_have_a_range(tmp_path):
 
 def test_a_spectrum_without_a_flux_says_so(tmp_path):
     figure = plot_spectrum(measurements(2, reason="failed", flux=np.nan))
-    assert figure.axes[0].texts[0].get_text() == "no measurement with a flux"
+    assert figure.axes[0].texts[0].get_text() == "no measurement with a flux\n2 × failed"
     figure.savefig(tmp_path / "spectrum.png")
+
+
+def test_an_empty_picture_has_the_reasons_and_how_many():
+    reasons = ["no PSF"] * 3 + ["truncated"] * 2 + ["a word " * 30, "b", "c"]
+    table = measurements(8, reason=reasons, flux=np.nan)
+    table["wavelength"][4] = np.nan
+    (text,) = plot_spectrum(gather_spectrum([table])).axes[0].texts
+    lines = text.get_text().splitlines()
+    assert lines[1:3] == ["3 × no PSF", "2 × truncated"]
+    assert lines[-1] == "1 × other reasons"
+    assert max(map(len, lines)) < 100
+    (text,) = plot_spectrum(gather_spectrum([])).axes[0].texts
+    assert "the spectrum has no measurement" in text.get_text()
+
+
+def five(**given):
+    """Return five visits in five neighbouring channels of detector 4."""
+    return measurements(5, **({"wavelength": [2.75, 2.8, 2.9, 2.95, 3.05], "detector": 4, "flux": 50.0} | given))
+
+
+def lines_of(figure) -> list[list[float]]:
+    """Return the pieces of the lines between channels."""
+    pieces = []
+    for line in figure.axes[0].lines:
+        if line.get_linestyle() == "-" and len(line.get_xdata()) > 2:
+            for piece in np.split(np.array(line.get_xdata()), np.flatnonzero(np.isnan(line.get_xdata()))):
+                pieces.append(piece[np.isfinite(piece)].round(2).tolist())
+    return pieces
+
+
+@pytest.mark.parametrize(
+    ("given", "pieces"),
+    [
+        ({}, [[2.75, 2.8, 2.9, 2.95, 3.05]]),
+        # Channel 9 is missing, and channel 8 is not good.
+        ({"wavelength": [2.75, 2.8, 2.9, 3.1, 3.2]}, [[2.75, 2.8, 2.9], [3.1, 3.2]]),
+        ({"good": [True, True, False, True, True]}, [[2.75, 2.8], [2.95, 3.05]]),
+        ({"wavelength": [2.2, 2.24, 2.3, 2.45, 2.52], "detector": [3, 3, 3, 4, 4]}, [[2.2, 2.24, 2.3]]),
+    ],
+)
+def test_lines_connect_neighbouring_channels_only(given, pieces):
+    table = five(**given)
+    assert lines_of(plot_spectrum(table, combine_channels(table))) == pieces
+
+
+def test_a_mean_that_is_not_good_is_a_cross():
+    table = five(wavelength=[2.8, 2.8, 2.9, 2.9, 3.05], flux=[50, 250, 50, 52, 50])
+    figure = plot_spectrum(table, combine_channels(table))
+    assert drawn(figure, "x") == {(2.8, 150)}
+    assert {round(x, 6) for x, _ in drawn(figure, "s")} == {2.9, 3.05}
+
+
+def test_squares_do_not_hide_dots_and_error_bars_are_drawn():
+    table = measurements(300)
+    figure = plot_spectrum(table, combine_channels(table))
+    squares = [line for line in figure.axes[0].lines if line.get_marker() == "s"]
+    dots = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
+    assert {line.get_markerfacecolor() for line in squares} == {"none"}
+    assert max(line.get_markersize() for line in dots) < min(line.get_markersize() for line in squares) / 1.5
+    bars = [container.lines[2][0] for container in figure.axes[0].containers]
+    ends = [segment[:, 1] for bar in bars for segment in bar.get_segments()]
+    assert sum(np.isclose(end[1] - end[0], 24) for end in ends) == 300
+
+
+def arrows(axes) -> list[tuple[float, float]]:
+    return [
+        tuple(map(float, point))
+        for scatter in axes.collections
+        for point in scatter.get_offsets()
+        if scatter.get_zorder() == 4
+    ]
+
+
+def test_arrows_have_the_number_of_points_beyond_the_edge():
+    table = measurements(400, flux=100.0)
+    table["wavelength"][:4] = np.array([3.0, 3.001, 3.002, 4.0]) * table["wavelength"].unit
+    table["detector"][:4] = [4, 4, 4, 5]
+    table["flux"][:4] = [9000, 9100, 9200, -9000] * table["flux"].unit
+    axes = plot_spectrum(table).axes[0]
+    assert [(round(x, 3), y > 0.5) for x, y in arrows(axes)] == [(3.001, True), (4.0, False)]
+    assert [text.get_text() for text in axes.texts] == ["3"]
+
+
+def test_residuals_are_differences_from_the_channel_mean_over_the_error():
+    table = five(
+        wavelength=[2.79, 2.8, 3.03, 3.03, 3.03], flux=[40, 60, 50, 50, 500], flux_error=10.0, good=[True] * 4 + [False]
+    )
+    figure = plot_spectrum(table, combine_channels(table))
+    lower = figure.axes[1]
+    points = {
+        marker: [
+            (float(x), float(y)) for line in lower.lines if line.get_marker() == marker for x, y in line.get_xydata()
+        ]
+        for marker in "ox"
+    }
+    assert points == {"o": [(2.79, -1), (2.8, 1), (3.03, 0), (3.03, 0)], "x": []}
+    assert [(x, y > 0.5) for x, y in arrows(lower)] == [(3.03, True)]
+    assert len(plot_spectrum(table).axes) == 1
+
+
+@pytest.mark.parametrize(
+    ("flux_axis", "heights"),
+    [
+        ("log_flux", [1, 2, 3]),
+        ("ab_magnitude", [21.4, 18.9, 16.4]),
+        ("lambda_f_lambda", [2.99792458e-14 / 2.75, 2.99792458e-13 / 2.8, 2.99792458e-12 / 2.9]),
+    ],
+)
+def test_other_axes(flux_axis, heights, tmp_path):
+    table = five(flux=[10, 100, 1000, -20, 0])
+    figure = plot_spectrum(table, combine_channels(table), flux_axis=flux_axis)
+    axes = figure.axes[0]
+    assert axes.get_ylabel() == FLUX_AXES[flux_axis]
+    shown = sorted(drawn(figure, "o"))
+    np.testing.assert_allclose([height for _, height in shown][:3], heights, rtol=1e-9)
+    if flux_axis == "lambda_f_lambda":
+        assert len(shown) == 5
+    else:
+        # What has no logarithm is an arrow at the faint edge.
+        assert [(x, y < 0.5) for x, y in arrows(axes)][:2] == [(2.95, True), (3.05, True)]
+        assert "below the picture (2, 2 with flux ≤ 0)" in legend(figure)
+    bottom, top = axes.get_ylim()
+    assert (bottom > top) == (flux_axis == "ab_magnitude")
+    figure.savefig(tmp_path / "spectrum.png")
+
+
+@pytest.mark.parametrize("flux_axis", FLUX_AXES)
+def test_negative_fluxes_alone_are_drawn_on_every_axis(flux_axis, tmp_path):
+    plot_spectrum(five(flux=-3.0), flux_axis=flux_axis).savefig(tmp_path / "spectrum.png")
+
+
+def test_the_task_has_all_axes():
+    assert set(DrawSpectrumConfig.fluxAxis.allowed) == set(FLUX_AXES)
+    task = DrawSpectrumTask(config=DrawSpectrumConfig(fluxAxis="ab_magnitude"))
+    assert task.run(five()).plot.axes[0].get_ylabel() == "AB magnitude"
+    with pytest.raises(ValueError, match="no axis 'mag' for fluxes; use one of flux, log_flux"):
+        plot_spectrum(five(), flux_axis="mag")

@@ -138,7 +138,7 @@ def test_all_of_it_in_a_repository(repo):
     task = DrawSpectrumTask()
     places = {"spectrum": target, "channelSpectrum": target, "plot": target}
     runTestQuantum(task, output, makeQuantum(task, output, target, places), mockRun=False)
-    assert imread(output.getURI("spectrum_plot", target).ospath).shape == (600, 1100, 4)
+    assert imread(output.getURI("spectrum_plot", target).ospath).shape == (750, 1100, 4)
 
 
 def test_a_target_without_measurements_is_no_work(repo):

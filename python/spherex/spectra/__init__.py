@@ -13,6 +13,7 @@ __all__ = [
     "Calibrations",
     "Channels",
     "ErrorScale",
+    "FLUX_AXES",
     "ImageSource",
     "InjectSettings",
     "MICROJANSKY",
@@ -55,7 +56,7 @@ from .injecting import RECOVERY_COLUMNS, TRUTH_COLUMNS, InjectSettings, compare_
 from .inputs import Calibration, Calibrations, ImageSource, MeasureSettings, read_map, read_profiles
 from .measuring import MICROJANSKY, failed_table, measure_targets
 from .placing import positions_at
-from .plot import add_spectrum, plot_spectrum
+from .plot import FLUX_AXES, add_spectrum, plot_spectrum
 from .quality import QUALITY_BITS, QualityBit
 from .sources import catalog_of, image_source
 from .tables import (

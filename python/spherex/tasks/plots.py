@@ -44,6 +44,18 @@ class DrawSpectrumConfig(pipeBase.PipelineTaskConfig, pipelineConnections=DrawSp
 
     __module__ = "spherex.tasks"  # Repositories record the class by this name.
 
+    fluxAxis = pexConfig.ChoiceField[str](
+        doc="Vertical axis of the plot.",
+        allowed={
+            "flux": "Flux density, linear.",
+            "log_flux": "Decimal logarithm of the flux density.",
+            "ab_magnitude": "AB magnitude.",
+            "lambda_f_lambda": "Flux density times frequency, linear.",
+        },
+        default="flux",
+        optional=False,
+    )
+
 
 class DrawSpectrumTask(pipeBase.PipelineTask):
     """Plot the spectrum of a target and its channels."""
@@ -67,7 +79,7 @@ class DrawSpectrumTask(pipeBase.PipelineTask):
         """
         from spherex.spectra import plot_spectrum
 
-        return pipeBase.Struct(plot=plot_spectrum(spectrum, channelSpectrum))
+        return pipeBase.Struct(plot=plot_spectrum(spectrum, channelSpectrum, flux_axis=self.config.fluxAxis))
 
 
 class QuickLookConnections(pipeBase.PipelineTaskConnections, dimensions=_IMAGE_DIMENSIONS):
