@@ -84,10 +84,20 @@ def test_the_scale_is_a_calibration_with_its_number_of_pairs(visited: TargetRepo
 
 
 def test_without_enough_pairs_nothing_is_written(visited: TargetRepo):
-    with pytest.raises(NoWorkFound, match="No bin has 100 pairs of visits .* 1 tables have 0 pairs"):
+    with pytest.raises(NoWorkFound, match="No bin has 100 pairs .*: 150 good measurements in 1 tables have 0 pairs"):
         run_task(visited, 2)
-    with pytest.raises(NoWorkFound, match=f"No bin has 200 pairs .* 2 tables have {NUMBER} pairs"):
+    with pytest.raises(NoWorkFound, match=f"No bin has 200 pairs .* in 2 tables have {NUMBER} pairs"):
         run_task(visited, 1, fewestPairs=200)
+
+
+def test_a_table_of_an_earlier_version_is_an_error_with_advice(visited: TargetRepo):
+    ref = visited.add_image(200, 2)
+    table = Table(measurements(5, detector=2))
+    table.remove_column("error_scale_id")
+    visited.butler.put(table, "target_measurements", ref.dataId, catalog=CATALOG, run="measured")
+    with pytest.raises(ValueError, match="Column error_scale_id") as raised:
+        run_task(visited, 2)
+    assert raised.value.__notes__[-1].endswith("measure their targets again.")
 
 
 def test_connections_are_sound():

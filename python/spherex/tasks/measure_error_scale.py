@@ -103,7 +103,11 @@ class MeasureErrorScaleTask(pipeBase.PipelineTask):
         config = self.config
         tables: dict[str, list[Table]] = {}
         for handle in sorted(measurements, key=lambda handle: (handle.dataId["catalog"], handle.dataId["exposure"])):
-            table = handle.get(parameters={"columns": list(PAIR_COLUMNS)})
+            try:
+                table = handle.get(parameters={"columns": list(PAIR_COLUMNS)})
+            except ValueError as error:
+                error.add_note("Tables of earlier versions of this package lack columns: measure their targets again.")
+                raise
             tables.setdefault(handle.dataId["catalog"], []).append(table)
         settings = PairSettings(
             config.passSeparation,
@@ -113,12 +117,14 @@ class MeasureErrorScaleTask(pipeBase.PipelineTask):
         )
         scale = measure_error_scale(tables, settings)
         has_scale = np.isfinite(scale["scale"])
+        self.metadata["measurements"] = scale.meta["measurements"]
         self.metadata["pairs"] = int(scale["pairs"].sum())
         self.metadata["bins_with_scale"] = int(has_scale.sum())
         if not has_scale.any():
             raise pipeBase.NoWorkFound(
                 f"No bin has {config.fewestPairs} pairs of visits of a target at one wavelength, more than "
-                f"{config.passSeparation:g} d apart: {len(measurements)} tables have {self.metadata['pairs']} pairs"
+                f"{config.passSeparation:g} d apart: {scale.meta['measurements']} good measurements in "
+                f"{len(measurements)} tables have {self.metadata['pairs']} pairs"
             )
         for row in scale:
             message = "Flux over error %.3g to %.3g: scale %.3f +- %.3f from %d pairs."
