@@ -10,6 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lsst.daf.butler import Butler, DatasetRef, DatasetType, FileDataset
+from lsst.resources import ResourcePath
+
+from spherex.errors import RemoteError
+from spherex.instrument import SPHEREx
 
 from .level2_helpers import name_of, write_level2
 from .programs import run_program
@@ -115,6 +120,47 @@ def test_without_the_variable_the_message_names_it(
         assert HINT in done.stderr.splitlines()[-1]
     done = run_python("import spherex, sys; spherex.read(sys.argv[1])", f"{public}{name_of()}", env=environment())
     assert done.stderr.splitlines()[-1].startswith("spherex.errors.RemoteError: Cannot read s3://spherex/level2/")
+
+
+EXTENSIONS = {
+    "SPHERExImage": ".fits",
+    "CCDData": ".fits",
+    "AstropyHDUList": ".fits",
+    "AstropyQTable": ".ecsv",
+    "AstropyParquet": ".parq",
+    "ArrowParquet": ".parq",
+    "NumpyArray": ".npy",
+    "Packages": ".json",
+    "StructuredDataDict": ".yaml",
+}
+"""Storage classes with a formatter of this package that reads files."""
+
+
+def test_every_formatter_names_the_variable(
+    repo_root: Path, tmp_path: Path, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refs = []
+    with Butler.from_config(str(repo_root), writeable=True, run="run") as butler:
+        SPHEREx().register(butler.registry)
+        for name, extension in EXTENSIONS.items():
+            kind = DatasetType(f"thing_{name}", ("instrument",), name, universe=butler.dimensions)
+            butler.registry.registerDatasetType(kind)
+            refs.append(DatasetRef(kind, butler.registry.expandDataId(instrument="SPHEREx"), "run"))
+            uri = ResourcePath(f"{bucket}/{name}{extension}")
+            uri.write(b"content")
+            butler.ingest(FileDataset(uri, refs[-1:]), transfer="direct")
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            monkeypatch.delenv(name)
+        for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+            monkeypatch.setenv(name, str(tmp_path / "none"))
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        # Another server, for which there is no client yet. The request is not sent, because it cannot be signed.
+        monkeypatch.setenv("S3_ENDPOINT_URL", "http://127.0.0.1:1/")
+        for ref in refs:
+            with pytest.raises(ValueError, match="Failure from formatter") as raised:
+                butler.get(ref)
+            assert isinstance(raised.value.__cause__, RemoteError), ref
+            assert HINT in str(raised.value.__cause__)
 
 
 @pytest.mark.slow

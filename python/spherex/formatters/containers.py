@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
-from lsst.daf.butler import FormatterV2
+from .reading import ExplainedFormatter
 
 if TYPE_CHECKING:
     from astropy.io.fits import HDUList
@@ -41,7 +41,7 @@ def _damage_in(path: str) -> Iterator[None]:
 _EXTENSIONS = frozenset({".fits", ".fits.fz", ".fits.gz", ".fit", ".FITS"})
 
 
-class CCDDataFormatter(FormatterV2):
+class CCDDataFormatter(ExplainedFormatter):
     """Formatter of `astropy.nddata.CCDData` in astropy's own layout.
 
     Pixels, unit, mask, uncertainty, PSF image, WCS and header are kept, and
@@ -138,7 +138,7 @@ class CCDDataFormatter(FormatterV2):
         hdus.writeto(uri.ospath, overwrite=True)
 
 
-class HDUListFormatter(FormatterV2):
+class HDUListFormatter(ExplainedFormatter):
     """Formatter of `astropy.io.fits.HDUList`."""
 
     __module__ = "spherex.formatters"  # Repositories record the class by this name.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lsst.daf.butler import DatasetProvenance, FormatterV2, StorageClassDelegate
+from lsst.daf.butler import DatasetProvenance, StorageClassDelegate
 
-from spherex.remote import access_explained
+from .reading import ExplainedFormatter
 
 # spherex.image and spherex.fits load astropy.nddata. They are imported when a
 # file is read or written, because ingest needs this class alone.
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _MOST_INPUTS_IN_HEADER = 3000
 
 
-class SPHERExImageFormatter(FormatterV2):
+class SPHERExImageFormatter(ExplainedFormatter):
     """Formatter of `spherex.image.SPHERExImage` as FITS.
 
     The components are `spherex.image.COMPONENTS`. The parameters are those of
@@ -65,17 +65,6 @@ class SPHERExImageFormatter(FormatterV2):
             if component is None:
                 return product.read(cut, planes)
             return product.component(component, cut)
-
-    def read_from_possibly_cached_local_file(self, *args: Any, **kwargs: Any) -> Any:
-        """Read the image from its copy in the cache, or download it; see `lsst.daf.butler.FormatterV2`.
-
-        Raises
-        ------
-        spherex.errors.RemoteError
-            If its bucket needs credentials, and there are none.
-        """
-        with access_explained():
-            return super().read_from_possibly_cached_local_file(*args, **kwargs)
 
     def add_provenance(
         self, in_memory_dataset: SPHERExImage, /, *, provenance: DatasetProvenance | None = None

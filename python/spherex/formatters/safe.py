@@ -9,12 +9,13 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-from lsst.daf.butler import FormatterV2
 from lsst.daf.butler.formatters.packages import PackagesFormatter
 from lsst.daf.butler.formatters.yaml import YamlFormatter
 
 from spherex.errors import ProductError
 from spherex.yamls import load_yaml
+
+from .reading import ExplainedFormatter
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from lsst.resources import ResourcePath
 
 
-class NumpyFormatter(FormatterV2):
+class NumpyFormatter(ExplainedFormatter):
     """Formatter of numpy arrays in numpy's own format, without pickle."""
 
     __module__ = "spherex.formatters"  # Repositories record the class by this name.
@@ -65,7 +66,7 @@ class NumpyFormatter(FormatterV2):
         return buffer.getvalue()
 
 
-class JsonPackagesFormatter(PackagesFormatter):
+class JsonPackagesFormatter(ExplainedFormatter, PackagesFormatter):
     """Formatter of the versions of packages as JSON only."""
 
     __module__ = "spherex.formatters"  # Repositories record the class by this name.
@@ -89,7 +90,7 @@ class JsonPackagesFormatter(PackagesFormatter):
         return super().read_from_uri(uri, component, expected_size)
 
 
-class SafeYamlFormatter(YamlFormatter):
+class SafeYamlFormatter(ExplainedFormatter, YamlFormatter):
     """Formatter of dictionaries as YAML, whose numbers, aliases and nesting are bounded."""
 
     __module__ = "spherex.formatters"  # Repositories record the class by this name.
@@ -110,7 +111,7 @@ class SafeYamlFormatter(YamlFormatter):
             raise ProductError(f"Cannot read {uri}: {error}") from None
 
 
-class RefusedFormatter(FormatterV2):
+class RefusedFormatter(ExplainedFormatter):
     """Formatter that refuses storage classes stored as pickle or unsafe YAML."""
 
     __module__ = "spherex.formatters"  # Repositories record the class by this name.

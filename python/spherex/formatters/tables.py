@@ -10,8 +10,10 @@ from lsst.daf.butler.formatters.astropyTable import AstropyTableFormatter
 from lsst.daf.butler.formatters.parquet import ParquetFormatter
 from lsst.resources import ResourcePath
 
+from .reading import ExplainedFormatter
 
-class PlainQTableFormatter(AstropyTableFormatter):
+
+class PlainQTableFormatter(ExplainedFormatter, AstropyTableFormatter):
     """Formatter of ECSV files with quantities as plain columns with a unit.
 
     The Butler's own formatter lets astropy write a quantity as a serialized
@@ -24,7 +26,7 @@ class PlainQTableFormatter(AstropyTableFormatter):
         super().write_local_file(Table(in_memory_dataset, copy=False), uri)
 
 
-class NativeParquetFormatter(ParquetFormatter):
+class NativeParquetFormatter(ExplainedFormatter, ParquetFormatter):
     """Formatter of parquet files that pyarrow opens by itself.
 
     The Butler's own formatter passes a Python file object to pyarrow. Threads
