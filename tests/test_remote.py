@@ -59,8 +59,12 @@ def run_python(code: str, *words: object, env: dict[str, str]) -> subprocess.Com
 READ_ALL_WAYS = """
 import sys
 from lsst.daf.butler import Butler
+from spherex.remote import obey_no_sign_request
 with Butler.from_config(sys.argv[1], collections="SPHEREx/level2") as butler:
     refs = sorted(butler.query_datasets("level2"))
+    if len(sys.argv) > 2:
+        obey_no_sign_request()
+        print(butler.stored(refs[0]))
     whole = butler.get(refs[0])
     cut = butler.get(refs[0], parameters={"box": (3, 9, 4, 8)})
     assert (cut.data == whole.data[4:8, 3:9]).all()
@@ -81,6 +85,8 @@ def test_all_is_read_without_an_account(
     assert done.returncode == 0, done.stderr
     done = run_python(READ_ALL_WAYS, repo_root, env=env)
     assert done.stdout.splitlines() == ["(204, 204) 2 True", "(204, 204)"], done.stderr
+    done = run_python(READ_ALL_WAYS, repo_root, "files first", env=env)
+    assert done.stdout.splitlines()[0] == "True", done.stderr
     (tmp_path / "out").mkdir()
     done = run_program(
         "butler", "retrieve-artifacts", repo_root, f"{tmp_path}/out/", "-d", "level2", "--collections", "*", env=env

@@ -28,10 +28,9 @@ def is_unsigned() -> bool:
 def obey_no_sign_request() -> None:
     """Let S3 requests of this process go unsigned, if the environment asks for that.
 
-    Modules that lead to files in buckets call this when they are imported, and
-    readers again before they open a file: in each process of a pipeline, only
-    the formatters of this package may be imported. Clients that exist already
-    are not changed. Without the variable, nothing happens.
+    The commands call this, and all readers before they open a file, because in
+    the processes of a pipeline nothing else of this package may run. Clients
+    that exist already are not changed. Without the variable, nothing happens.
     """
     if is_unsigned():
         _register()

@@ -43,7 +43,8 @@ from spherex.detectors import (
 from spherex.numbers import PlainInteger, PlainNumber
 from spherex.remote import obey_no_sign_request
 
-# Every butler command imports this module, before it reads a file.
+# At import, because the Butler's own commands import this module and run nothing else of this package: with a public
+# butler.yaml query-collections, for instance, and retrieve-artifacts, which reads files without a formatter.
 obey_no_sign_request()
 
 _Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]

@@ -13,11 +13,6 @@ __all__ = [
     "SafeYamlFormatter",
 ]
 
-from spherex.remote import obey_no_sign_request
-
 from .containers import CCDDataFormatter, HDUListFormatter
 from .images import SPHERExImageDelegate, SPHERExImageFormatter
 from .safe import JsonPackagesFormatter, NumpyFormatter, RefusedFormatter, SafeYamlFormatter
-
-# The Butler imports this package in each process that opens a repository.
-obey_no_sign_request()
