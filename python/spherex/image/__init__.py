@@ -27,6 +27,7 @@ __all__ = [
     "celestial_cards",
     "celestial_wcs",
     "chosen_flags",
+    "draw_image",
     "frame_box",
     "frame_origin",
     "replace_celestial_wcs",
@@ -41,6 +42,7 @@ __all__ = [
 ]
 
 from .box import Box, Cutout
+from .drawing import draw_image
 from .flags import (
     ARTEFACT_FLAGS,
     BAD_PIXEL_PRESETS,

@@ -41,6 +41,7 @@ __all__ = [
     "make_table",
     "measure_error_scale",
     "measure_targets",
+    "plot_finders",
     "plot_spectrum",
     "positions_at",
     "read_channels",
@@ -52,6 +53,7 @@ __all__ = [
 
 from .channels import CHANNEL_COLUMNS, Channels, combine_channels, design_channels, read_channels
 from .error_scale import PAIR_COLUMNS, SCALE_COLUMNS, ErrorScale, PairSettings, measure_error_scale
+from .finders import plot_finders
 from .injecting import RECOVERY_COLUMNS, TRUTH_COLUMNS, InjectSettings, compare_with_truth, inject_sources
 from .inputs import Calibration, Calibrations, ImageSource, MeasureSettings, read_map, read_profiles
 from .measuring import MICROJANSKY, failed_table, measure_targets

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import lsst.pex.config as pexConfig
 import lsst.pipe.base as pipeBase
 import lsst.pipe.base.connectionTypes as cT  # noqa: N812
-import numpy as np
 
 from spherex.detectors import CHANNEL_SPECTRUM_TYPE, SPECTRUM_TYPE, SUBTRACTED_TYPE
 
@@ -127,7 +126,7 @@ class QuickLookTask(pipeBase.PipelineTask):
         butlerQC.put(self.run(butlerQC.get(ref), title), outputRefs)
 
     def run(self, image: SPHERExImage, title: str = "") -> pipeBase.Struct:
-        """Plot an image.
+        """Plot an image, with a compass and a scale bar if it has a celestial WCS.
 
         Parameters
         ----------
@@ -141,22 +140,17 @@ class QuickLookTask(pipeBase.PipelineTask):
         struct : `lsst.pipe.base.Struct`
             ``plot``, a `matplotlib.figure.Figure`.
         """
-        from astropy.visualization import ZScaleInterval
         from matplotlib.figure import Figure
+
+        from spherex.image import draw_image
 
         figure = Figure(figsize=(7, 6), layout="constrained")
         axes = figure.add_subplot()
-        hidden = ~np.isfinite(image.data)
-        flags = image.flag_plane
-        if flags is not None:
-            hidden |= flags.has(*(name for name in self.config.hiddenFlags if name in flags.table))
-        pixels = np.ma.masked_array(image.data, hidden)
-        low, high = 0.0, 1.0
-        if not hidden.all():
-            low, high = ZScaleInterval(contrast=self.config.contrast).get_limits(pixels.compressed())
-        drawn = axes.imshow(pixels, origin="lower", cmap=self.config.colormap, vmin=low, vmax=high)
+        drawn, extend, number = draw_image(
+            axes, image, self.config.hiddenFlags, self.config.contrast, self.config.colormap
+        )
         axes.set_title(title, fontsize=10)
-        axes.set_xlabel("column (pixel)")
+        axes.set_xlabel("column (pixel)" + (f"     grey: {number} hidden or without value" if number else ""))
         axes.set_ylabel("row (pixel)")
-        figure.colorbar(drawn, ax=axes, label=image.unit.to_string("unicode"))
+        figure.colorbar(drawn, ax=axes, label=image.unit.to_string("unicode"), extend=extend)
         return pipeBase.Struct(plot=figure)

@@ -1,0 +1,106 @@
+"""Finding charts: the surroundings of a target in one image of each detector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from spherex.detectors import DETECTOR_IDS, DETECTORS
+from spherex.errors import HeaderError
+from spherex.headers import detector_of
+from spherex.image import draw_image
+
+from .placing import place_targets
+
+if TYPE_CHECKING:
+    from astropy.coordinates import SkyCoord
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from spherex.image import SPHERExImage
+
+_GAP, _REACH = 1.5, 4.0
+"""Ends of the marks beside the target (pixels from its middle)."""
+
+
+def plot_finders(images: Sequence[SPHERExImage], target: SkyCoord, side: int = 41, title: str = "") -> Figure:
+    """Return a figure with the surroundings of a target in one image of each detector.
+
+    Parameters
+    ----------
+    images
+        Level 2 images or cutouts, as `spherex.read` returns them. Of the
+        images of a detector, the first that contains the target is drawn.
+    target
+        Position of the target. The marks beside it leave its pixels free.
+    side
+        Rows and columns to draw (pixels).
+    title
+        Title.
+
+    Raises
+    ------
+    spherex.errors.HeaderError
+        If an image has no detector.
+    ValueError
+        If an image lacks a celestial WCS.
+
+    Examples
+    --------
+    >>> from astropy.coordinates import SkyCoord
+    >>> import spherex
+    >>> from spherex.spectra import plot_finders
+    >>> star = SkyCoord(310.1, 40.16, unit="deg")
+    >>> plot_finders([spherex.read("image.fits")], star).savefig("finders.png")
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 7), layout="constrained")
+    figure.suptitle(title or f"RA {target.icrs.ra.deg:.5f}°  Dec {target.icrs.dec.deg:+.5f}°", fontsize=12)
+    numbers = dict.fromkeys(DETECTOR_IDS, 0)
+    shown: dict[int, SPHERExImage] = {}
+    for image in images:
+        detector = detector_of(image.header, DETECTOR_IDS)
+        if detector is None:
+            raise HeaderError("an image has no DETECTOR in its header; finding charts need Level 2 images")
+        numbers[detector] += 1
+        if detector not in shown and np.isfinite(_place(image, target, detector)).all():
+            shown[detector] = image
+    panels = figure.subplots(2, 3).ravel()
+    for axes, description in zip(panels, DETECTORS, strict=True):
+        detector = description.id
+        axes.set_xticks([])
+        axes.set_yticks([])
+        label = f"D{detector}"
+        if detector not in shown:
+            number = numbers[detector]
+            text = f"outside of\n{number} image{'s' * (number > 1)}" if number else "no image"
+            axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color="0.4")
+            axes.set_title(label, fontsize=10)
+            axes.set_box_aspect(1)
+            continue
+        image = shown[detector]
+        # Padded at an edge, so that the target is in the middle of each stamp.
+        stamp = image.cutout(position=target, size=side, mode="pad")
+        drawn, extend, _ = draw_image(axes, stamp)
+        if image.wavelength is not None:
+            label += f"   {image.wavelength.at(*_place(image, target, detector))[0].to_value('um'):.3f} µm"
+        axes.set_title(label, fontsize=10)
+        middle = _place(stamp, target, detector)
+        for shift in ((1, 0), (0, 1)):
+            ends = np.outer([_GAP, _REACH], shift) + middle
+            axes.plot(ends[:, 0], ends[:, 1], color="#00FFFF", linewidth=1.6, zorder=4)
+        figure.colorbar(drawn, ax=axes, extend=extend, shrink=0.85, label=image.unit.to_string("unicode"))
+    return figure
+
+
+def _place(image: SPHERExImage, target: SkyCoord, detector: int) -> NDArray[np.float64]:
+    """Return column and row of a target; NaN outside of the image."""
+    if image.wcs is None or not image.wcs.has_celestial:
+        raise ValueError(f"the image of detector {detector} lacks a celestial WCS; use Level 2 images")
+    placed = place_targets(image.wcs.celestial, target.icrs.reshape(1), image.data.shape, 0.0)
+    if not placed.is_on_image.any():
+        return np.full(2, np.nan)
+    return np.array([placed.x[0], placed.y[0]])
