@@ -402,6 +402,34 @@ def test_original_that_cannot_be_examined(repo_root: Path, tmp_path: Path) -> No
     assert target.read_text() == ""
 
 
+def test_dataset_whose_file_cannot_be_examined(repo_root: Path, tmp_path: Path) -> None:
+    path = write_file(tmp_path / "in")
+    other = write_file(tmp_path / "other")
+    ingest(repo_root, "--transfer", "direct", "--output-run", "other", other.parent)
+    other.unlink()
+    other.parent.rmdir()
+    other.parent.symlink_to(other.parent)
+    outcome, listed = ingest_listing(repo_root, "--transfer", "copy", path)
+    assert (outcome.code, listed) == (1, [])
+    assert f"whose file may be this one: {other.as_uri()} (Too many levels of symbolic links)" in outcome.output
+    assert outcome.counts["ingested"] == 1
+
+
+@pytest.mark.slow
+def test_link_to_an_original_in_a_directory_that_cannot_be_read(repo_root: Path, tmp_path: Path) -> None:
+    path = write_file(tmp_path / "in")
+    links = tmp_path / "links"
+    links.mkdir()
+    (links / path.name).symlink_to(path)
+    ingest(repo_root, "--transfer", "direct", "--output-run", "other", links)
+    links.chmod(0)
+    target = tmp_path / "stored.txt"
+    outcome = ingest_bound(repo_root, "--transfer", "copy", "--list-stored", target, path.parent)
+    links.chmod(0o755)
+    assert (outcome.code, target.read_text()) == (1, ""), outcome
+    assert "(Permission denied); make that directory readable" in outcome.output
+
+
 @pytest.mark.parametrize("attribute", ["_datastore", "export_records", "_refs_associated_with_artifacts"])
 def test_loss_of_a_private_attribute_is_refused(
     repo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attribute: str

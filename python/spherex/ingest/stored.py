@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import filecmp
 import os
 import stat
@@ -52,6 +53,7 @@ class StoredOriginals:
         self._are_inside: dict[str, bool] = {}
         self._files: dict[uuid.UUID, list[RecordedFile]] = {}
         self._users: dict[_Place, set[uuid.UUID]] = {}
+        self._unknown: dict[DataCoordinate, str] = {}
 
     def load(self, originals: Sequence[tuple[str, DatasetRef]]) -> None:
         """Get what the repository records of originals and of datasets that may point to them.
@@ -67,17 +69,24 @@ class StoredOriginals:
             Raised if this version of daf_butler does not show it.
         """
         refs = [ref for _, ref in originals]
-        self._files = recorded_files(self._butler, [*refs, *self._with_same_data_ids(refs)])
+        datasets = {ref.id: ref for ref in [*refs, *self._with_same_data_ids(refs)]}
+        self._files = recorded_files(self._butler, list(datasets.values()))
         self._users = collections.defaultdict(set)
+        self._unknown = {}
         for dataset_id, files in self._files.items():
             for file in files:
                 uri, _ = self._uri(file)
-                for place in _places(uri):
-                    self._users[place].add(dataset_id)
+                try:
+                    for place in _places(uri):
+                        self._users[place].add(dataset_id)
+                except OSError as error:
+                    self._unknown[datasets[dataset_id].dataId] = f"{uri} ({error.strerror or error})"
         # Datasets of other data IDs are found by the URI that they record.
         uris = {name: resource_path(location) for location, _ in originals for name in _names(resource_path(location))}
         for name, owners in owners_of(self._butler, uris).items():
-            self._users[_place(uris[name])] |= owners
+            # The check of the original reports that its directory cannot be examined.
+            with contextlib.suppress(OSError):
+                self._users[_place(uris[name])] |= owners
 
     def check(self, location: str, ref: DatasetRef) -> None:
         """Check that an original can be removed.
@@ -94,7 +103,9 @@ class StoredOriginals:
         UnsafeOriginalError
             Raised if a dataset needs it, or if that cannot be excluded.
         DescriptionError
-            Raised if the stored content is another one.
+            Raised if the stored content is another one, or if a file of
+            another dataset cannot be examined, which perhaps points to the
+            original.
         """
         original = resource_path(location)
         if not location.isprintable():
@@ -108,6 +119,11 @@ class StoredOriginals:
                 raise UnsafeOriginalError("the repository points to it and has no copy")
             if users:
                 raise UnsafeOriginalError("another dataset of the repository points to it")
+            if ref.dataId in self._unknown:
+                raise DescriptionError(
+                    "the repository has another dataset, whose file may be this one: "
+                    f"{self._unknown[ref.dataId]}; make that directory readable and run the command again"
+                )
             for file in files:
                 self._compare(original, file)
         except OSError as error:
@@ -183,7 +199,11 @@ def _places(uri: ResourcePath) -> Iterator[_Place]:
     if uri.isLocal:
         path = uri.ospath
         for _ in range(_MOST_LINKS):
-            if not os.path.islink(path):
+            try:
+                is_link = stat.S_ISLNK(os.lstat(path).st_mode)
+            except (FileNotFoundError, NotADirectoryError):
+                return
+            if not is_link:
                 return
             path = os.path.join(os.path.realpath(os.path.dirname(path)), os.readlink(path))
             yield _place(ResourcePath(path, forceDirectory=False))
@@ -199,6 +219,6 @@ def _directory(uri: ResourcePath) -> _Place:
         return uri.netloc.rpartition("@")[2], uri.path.strip("/")
     try:
         status = os.stat(uri.ospath)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return (os.path.realpath(uri.ospath),)
     return status.st_dev, status.st_ino
