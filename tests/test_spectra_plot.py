@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
 
 import spherex
-from spherex.spectra import FLUX_AXES, combine_channels, design_channels, gather_spectrum, plot_spectrum
+from spherex.spectra import FLUX_AXES, add_spectrum, combine_channels, design_channels, gather_spectrum, plot_spectrum
 from spherex.tasks import DrawSpectrumConfig, DrawSpectrumTask
 
 from .spectra_helpers import measurements
@@ -202,6 +203,12 @@ def test_residuals_are_differences_from_the_channel_mean_over_the_error():
     assert len(plot_spectrum(table).axes) == 1
 
 
+def test_a_channel_without_a_mean_has_no_residuals():
+    table = five(wavelength=[2.8, 2.8, 2.8, 2.9, 2.9], good=[True, True, True, False, False])
+    lower = plot_spectrum(table, combine_channels(table)).axes[1]
+    assert [x for line in lower.lines if line.get_marker() in "ox" for x in line.get_xdata()] == [2.8] * 3
+
+
 @pytest.mark.parametrize(
     ("flux_axis", "heights"),
     [
@@ -239,3 +246,20 @@ def test_the_task_has_all_axes():
     assert task.run(five()).plot.axes[0].get_ylabel() == "AB magnitude"
     with pytest.raises(ValueError, match="no axis 'mag' for fluxes; use one of flux, log_flux"):
         plot_spectrum(five(), flux_axis="mag")
+
+
+def test_panels_with_a_common_axis_show_all_wavelengths():
+    figure = Figure()
+    first, second, third = figure.subplots(3, sharex=True)
+    add_spectrum(first, five())
+    add_spectrum(second, measurements(100))
+    add_spectrum(third, measurements(0))
+    low, high = first.get_xlim()
+    assert low < 1
+    assert high > 4.9
+
+
+def test_an_arrow_alone_is_in_the_range_of_wavelengths():
+    table = five(flux=[50, 60, 70, 80, -5])
+    low, high = plot_spectrum(table, flux_axis="log_flux").axes[0].get_xlim()
+    assert low < 2.75 < 3.05 < high

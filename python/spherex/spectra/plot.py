@@ -119,7 +119,9 @@ def plot_spectrum(
     handles = add_spectrum(axes, spectrum, channel_spectrum, flux_axis)
     if has_residuals and channel_spectrum is not None:
         _add_residuals(lower, unmasked(spectrum), unmasked(channel_spectrum, CHANNEL_COLUMNS))
-    if handles:
+    if not handles:
+        axes.set_xlim(DETECTORS[0].lmin, DETECTORS[-1].lmax)
+    else:
         figure.legend(
             handles=handles, loc="outside lower center", ncols=len(handles), fontsize=9, frameon=False,
             columnspacing=1.2, handletextpad=0.3,
@@ -163,8 +165,6 @@ def add_spectrum(
         axes.text(0.5, 0.5, _why_empty(spectrum), transform=axes.transAxes, ha="center", va="center", linespacing=1.6)
         axes.set_yticks([])
         axes.grid(visible=False)
-        if not axes.has_data():
-            axes.set_xlim(DETECTORS[0].lmin, DETECTORS[-1].lmax)
         return []
     points = _Points.of(shown, flux_axis)
     means = None
@@ -182,9 +182,9 @@ def add_spectrum(
         if means is not None:
             _draw_channels(axes, means[means.detector == detector.id], colour)
     axes.set_xmargin(0.02)
-    low, high = axes.get_xlim()
-    # Arrows at the edge must not change the limits of the wavelength.
-    axes.set_xlim(low, high)
+    # Arrows alone do not widen the limits of the wavelength.
+    axes.update_datalim(np.stack([points.wavelength, np.zeros(len(shown))], axis=1), updatey=False)
+    axes.autoscale_view(scaley=False)
     for detector, colour in zip(DETECTORS, _COLOURS, strict=True):
         own = points[points.detector == detector.id]
         outside.update(_draw_outside(axes, own.wavelength, own.height, colour))
@@ -378,15 +378,16 @@ def _add_residuals(axes: Axes, spectrum: QTable, channel_spectrum: QTable) -> No
     """Plot the differences from the mean of the nearest channel, in standard deviations."""
     flux, error = spectrum["flux"].to_value("uJy"), spectrum["flux_error"].to_value("uJy")
     wavelength, detector = spectrum["wavelength"].to_value("um"), np.asarray(spectrum["detector"])
-    means = channel_spectrum[np.isfinite(channel_spectrum["flux"].value)]
-    distance = np.abs(wavelength[:, np.newaxis] - means["channel_wavelength"].to_value("um"))
-    distance[detector[:, np.newaxis] != np.asarray(means["detector"])] = np.inf
+    distance = np.abs(wavelength[:, np.newaxis] - channel_spectrum["channel_wavelength"].to_value("um"))
+    distance[detector[:, np.newaxis] != np.asarray(channel_spectrum["detector"])] = np.inf
     nearest = np.argmin(distance, axis=1)
-    has_pull = np.isfinite(distance.min(axis=1)) & np.isfinite(flux) & (error > 0) & (spectrum["reason"] == "")
+    mean = channel_spectrum["flux"].to_value("uJy")[nearest]
+    mean[np.isinf(distance.min(axis=1))] = np.nan
+    has_pull = np.isfinite(flux - mean) & (error > 0) & (spectrum["reason"] == "")
     # The mean of a single visit is the visit itself.
-    has_pull &= ~((np.asarray(means["visits"])[nearest] == 1) & np.asarray(spectrum["good"]))
+    has_pull &= ~((np.asarray(channel_spectrum["visits"])[nearest] == 1) & np.asarray(spectrum["good"]))
     pull = np.full(len(spectrum), np.nan)
-    pull[has_pull] = (flux - means["flux"].to_value("uJy")[nearest])[has_pull] / error[has_pull]
+    pull[has_pull] = (flux - mean)[has_pull] / error[has_pull]
     axes.set_ylim(-_PULL_LIMIT, _PULL_LIMIT)
     axes.set_yticks([-4, -2, 0, 2, 4])
     axes.set_ylabel("(flux - mean) / σ")
