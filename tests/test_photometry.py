@@ -305,3 +305,17 @@ def test_settings_are_honoured():
     assert narrow.dof[0] == 11**2 - 2
     assert narrow.enclosed_fraction[0] < 0.9 < wide.enclosed_fraction[0]
     assert wide.background_error[0] < narrow.background_error[0]
+
+
+def test_clipped_stars_have_a_plateau_and_crowded_ones_have_none():
+    rng = np.random.default_rng(5)
+    x, y, shape = grid_of_places(rng, 20)
+    number = len(x)
+    x, y = np.concatenate([x, x + 2.0]), np.concatenate([y, y - 1.0])
+    psf = gaussian_psf(width=1.0)
+    pixels = simulate_field(rng, x, y, np.repeat([100.0, 300.0], number), shape, psf)
+    assert not measure_fluxes(pixels, x, y, np.arange(2 * number), Profiles(psf)).has_plateau.any()
+    x, y = x[:number], y[:number]
+    pixels = simulate_field(rng, x, y, np.full(number, 1000.0), shape, psf)
+    pixels.data[pixels.data > 60] = 60 + rng.normal(0, 0.1, (pixels.data > 60).sum())
+    assert measure_fluxes(pixels, x, y, np.arange(number), Profiles(psf)).has_plateau.mean() > 0.9

@@ -112,8 +112,8 @@ class Profiles:
         cell_of = cell_of.ravel()
         # With U (points, height) and A (points, width) the matrices of the spline
         # along y and x, and C_k the coefficients of zone k, the values are
-        # (sum over k of w_k U C_k) A^T. Sources between the same four zones are
-        # computed together, as one product of matrices for each zone.
+        # U (sum over k of w_k C_k) A^T. Sources between the same four zones
+        # are computed together.
         order = np.argsort(cell_of, kind="stable")
         for begin in range(0, len(order), _BATCH):
             batch = order[begin : begin + _BATCH]

@@ -48,8 +48,8 @@ _MASKED_TOO_MUCH = 0.95
 _FLUX_ERROR = 0.03
 """Error of a flux from part of a profile, as a fraction."""
 
-_FAINTER, _EQUAL, _BRIGHT = 0.8, 3.0, 10.0
-"""Of a plateau: PSF relative to its largest value, and standard deviations."""
+_EQUAL, _FAINTER = 2.0, 8.0
+"""Differences in a plateau, and of the PSF there (standard deviations)."""
 
 
 def reject_outliers(fits: StampFits, is_core: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -116,19 +116,22 @@ def _excesses(fits: StampFits, is_core: NDArray[np.bool_]) -> NDArray[np.float64
 
 
 def has_plateau(fits: StampFits, is_core: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return whether a pixel of the core is as bright as that with most light, though the PSF is fainter, shape (n,).
+    """Return whether the core is flat where the PSF is not, shape (n,).
 
-    So does a star look that is clipped at the saturation of the detector.
+    So does a star look that is clipped at the saturation of the detector: a
+    pixel is within 2 standard deviations of that with most light, where the
+    PSF differs by more than 8.
     """
     counted = fits.used & is_core
     profile = np.where(counted, fits.design[:, :, 0], 0.0)
     rows, top = np.arange(len(profile)), profile.argmax(axis=1)
-    value = fits.data - fits.fit.values[:, 1:2]
-    noise = np.sqrt(fits.variance)
-    most, its_noise = value[rows, top][:, None], noise[rows, top][:, None]
-    is_fainter = counted & (profile < _FAINTER * profile[rows, top][:, None])
-    is_equal = value > most - _EQUAL * np.hypot(noise, its_noise)
-    return (is_fainter & is_equal & (most > _BRIGHT * its_noise)).any(axis=1)
+    # What is left without the background and the neighbours.
+    value = fits.residuals() + fits.design[:, :, 0] * fits.fit.values[:, :1]
+    most, largest = value[rows, top][:, None], profile[rows, top][:, None]
+    noise = np.sqrt(fits.variance + fits.variance[rows, top][:, None])
+    expected = most * (1 - profile / np.where(largest > 0, largest, 1.0))
+    is_flat = counted & (most - value < _EQUAL * noise) & (expected > _FAINTER * noise)
+    return is_flat.any(axis=1)
 
 
 def core_misfits(fits: StampFits, is_core: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
