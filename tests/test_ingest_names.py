@@ -8,7 +8,7 @@ import urllib.parse
 from pathlib import Path
 
 import pytest
-from lsst.daf.butler import Butler
+from lsst.daf.butler import Butler, DatasetRef
 
 from spherex.archive import Level2NameParts
 from spherex.errors import ArchiveNameError
@@ -184,12 +184,15 @@ def test_stored_files_have_the_name_of_the_archive(repo_root: Path, tmp_path: Pa
     assert (outcome.code, outcome.counts["ingested"]) == (0, 1), outcome
     (uri,) = level2_datasets(repo_root).values()
     stored = Path(uri.ospath)
-    assert stored.relative_to(repo_root).as_posix() == f"SPHEREx/level2/{RUN}/level2/{PERIOD}/1/{name_of()}"
+    assert stored.relative_to(repo_root).as_posix() == f"SPHEREx/level2/{RUN}/level2/1/{PERIOD}/{name_of()}"
     assert stored.is_symlink() == ("symlink" in mode)
     assert stored.read_bytes() == content
     with Butler.from_config(str(repo_root), writeable=True) as butler:
         (ref,) = butler.query_datasets("level2", collections="SPHEREx/level2")
         assert butler.get(ref).unit == "MJy / sr"
+        expanded = DatasetRef(ref.datasetType, butler.registry.expandDataId(ref.dataId), run=f"{ref.run}_of_template")
+        by_template = Path(butler.getURI(expanded, predict=True).ospath).relative_to(repo_root)
+        assert by_template.parent.as_posix() == f"{expanded.run}/level2/1/{PERIOD}", "the same directories"
         butler.pruneDatasets([ref], unstore=True, purge=True, disassociate=True)
     assert not stored.exists()
     assert path.read_bytes() == content

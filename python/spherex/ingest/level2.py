@@ -724,19 +724,20 @@ def _parts_of(uri: str) -> Level2NameParts:
 
 def _stored_name(dataset: DatasetKey, observation: ObservationId, detector: int) -> str:
     """Return the path of an image in the datastore, which ends with the archive's name."""
-    # File templates can take a run as a whole only, with the collection before it.
+    # File templates can take a run as a whole only, with the collection before it. The directories are those of the
+    # template in configs/butler.yaml.
     run = ProcessingRun.parse(dataset.run.rpartition("/")[2])
     name = Level2Name(observation, detector, run)
-    return f"{dataset.run}/{dataset.kind.name}/{observation.planning_period}/{detector}/{name}"
+    return f"{dataset.run}/{dataset.kind.name}/{detector}/{observation.planning_period}/{name}"
 
 
 def _check_identity(observation: ObservationId, detector: int, named: ObservationId, expected: int) -> None:
     """Check that the header of an image agrees with its name."""
     pairs = {"OBSID": (observation, named), "DETECTOR": (detector, expected)}
     differences = [
-        f"{keyword} in the header is {value}, but the file name has {other}"
-        for keyword, (value, other) in pairs.items()
-        if value != other
+        f"{keyword} in the header is {value}, but the file name has {in_name}"
+        for keyword, (value, in_name) in pairs.items()
+        if value != in_name
     ]
     if differences:
         raise DescriptionError(f"{', and '.join(differences)}; rename the file, fix the header or leave it out")
