@@ -67,7 +67,7 @@ def test_a_newer_run_takes_the_place_of_an_older_one_where_they_overlap(
     other = put("gain", "cal-v4-2025-161", detector=3)
     assert certify_newest(repository, CALIB, [old, other], ALWAYS, age_of) == []
     (change,) = certify_newest(repository, CALIB, [new], timespan_between("2025-08-01", "2025-09-01"), age_of)
-    assert (change.ref, change.other, change.is_replaced) == (new, old, True)
+    assert (change.ref, change.existing, change.is_replaced) == (new, old, True)
     assert change.timespan == timespan_between("2025-08-01", "2025-09-01")
     runs = [valid(repository, "gain", date, detector=2) for date in ("2025-07-31", "2025-08-01", "2025-09-01")]
     assert runs == ["cal-v4-2025-161", "cal-v7-2025-218", "cal-v4-2025-161"]
@@ -78,7 +78,7 @@ def test_an_older_run_only_gets_what_no_newer_one_has(repository: Butler, put: C
     new, old = put("gain", "cal-v7-2025-218", detector=2), put("gain", "cal-v4-2025-161", detector=2)
     certify_newest(repository, CALIB, [new], timespan_between("2025-08-01", "2025-09-01"), age_of)
     (change,) = certify_newest(repository, CALIB, [old], ALWAYS, age_of)
-    assert (change.ref, change.other, change.is_replaced) == (old, new, False)
+    assert (change.ref, change.existing, change.is_replaced) == (old, new, False)
     runs = [valid(repository, "gain", date, detector=2) for date in ("2025-07-31", "2025-08-01", "2025-09-01")]
     assert runs == ["cal-v4-2025-161", "cal-v7-2025-218", "cal-v4-2025-161"]
 
@@ -124,7 +124,7 @@ def test_what_somebody_else_certified_stays(repository: Butler, put: Callable[..
     own, archive = put("gain", "my own run", detector=2), put("gain", "cal-v4-2025-161", detector=2)
     repository.registry.certify(CALIB, [own], timespan_between("2025-08-01", "2025-09-01"))
     (change,) = certify_newest(repository, CALIB, [archive], ALWAYS, age_of)
-    assert (change.other, change.is_replaced) == (own, False)
+    assert (change.existing, change.is_replaced) == (own, False)
     assert valid(repository, "gain", "2025-08-15", detector=2) == "my own run"
 
 

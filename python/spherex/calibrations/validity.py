@@ -105,7 +105,7 @@ class CertifiedChange:
     ----------
     ref
         The dataset to certify.
-    other
+    existing
         A dataset of the same data ID that was valid in a part of the range.
     timespan
         That part.
@@ -114,7 +114,7 @@ class CertifiedChange:
     """
 
     ref: DatasetRef
-    other: DatasetRef
+    existing: DatasetRef
     timespan: Timespan
     is_replaced: bool
 
@@ -246,9 +246,9 @@ class CertifyTrial:
         for ref in newest_last(refs, self._age_of):
             valid = self._valid_beside(ref)
             new, free = _plan(ref, valid, self._timespan, self._age_of)
-            lost = [(change.other.id, change.timespan) for change in new if change.is_replaced]
+            lost = [(change.existing.id, change.timespan) for change in new if change.is_replaced]
             valid[:] = [
-                *(CertifiedDataset(other, rest) for other, span in valid for rest in _without(span, other.id, lost)),
+                *(CertifiedDataset(old, rest) for old, span in valid for rest in _without(span, old.id, lost)),
                 *(CertifiedDataset(ref, part) for part in free),
             ]
             changes += new
@@ -295,14 +295,14 @@ def _plan(
     """Return the conflicts of a dataset, and the ranges in which it becomes valid."""
     changes = []
     free = [timespan]
-    for other, span in valid:
+    for existing, span in valid:
         overlap = span.intersection(timespan)
         if overlap.isEmpty():
             continue
-        age = age_of(other.run)
-        is_replaced = other.id != ref.id and age is not None and age < age_of(ref.run)
-        if other.id != ref.id:
-            changes.append(CertifiedChange(ref, other, overlap, is_replaced))
+        age = age_of(existing.run)
+        is_replaced = existing.id != ref.id and age is not None and age < age_of(ref.run)
+        if existing.id != ref.id:
+            changes.append(CertifiedChange(ref, existing, overlap, is_replaced))
         if not is_replaced:
             free = [rest for part in free for rest in part.difference(overlap)]
     return changes, free

@@ -181,11 +181,11 @@ def check_same_origin(found: tuple[float, float], expected: tuple[float, float],
     FrameError
         If they differ.
     """
-    for axis, (one, other) in enumerate(zip(found, expected, strict=True), start=1):
-        if not abs(one - other) <= _SAME_PIXEL:
+    for axis, (start, wanted) in enumerate(zip(found, expected, strict=True), start=1):
+        if not abs(start - wanted) <= _SAME_PIXEL:
             raise FrameError(
-                f"its coordinate systems contradict each other: on axis {axis} the image begins at pixel {other:g} of "
-                f"the frame, by CRPIX{axis}{key} at {one:g}"
+                f"its coordinate systems contradict each other: on axis {axis} the image begins at pixel {wanted:g} of "
+                f"the frame, by CRPIX{axis}{key} at {start:g}"
             )
 
 

@@ -264,7 +264,7 @@ class CalibrationTranslator(FileTranslator):
         for change in changes:
             verb = "replace" if change.is_replaced else "leave"
             verb = f"would {verb}" if dry_run else f"{verb}s"
-            lines.append(f"{_name(change.ref)} {verb} {change.other.run} {_range(change.timespan)}")
+            lines.append(f"{_name(change.ref)} {verb} {change.existing.run} {_range(change.timespan)}")
         return lines
 
     def _gaps(self, butler: Butler, ref: DatasetRef) -> list[Timespan]:

@@ -85,12 +85,12 @@ def portions(
         yield portion
 
 
-def is_same_file(one: str, other: str) -> bool:
+def is_same_file(first: str, second: str) -> bool:
     """Return whether two paths lead to the same local file.
 
     Parameters
     ----------
-    one, other
+    first, second
         URIs or local paths.
 
     Returns
@@ -99,17 +99,17 @@ def is_same_file(one: str, other: str) -> bool:
         False also if one of them does not exist.
     """
     try:
-        return os.path.samefile(one, other)
+        return os.path.samefile(first, second)
     except OSError:
         return False
 
 
-def is_copy(one: str, other: str) -> bool:
+def is_copy(first: str, second: str) -> bool:
     """Return whether two local files have the same bytes.
 
     Parameters
     ----------
-    one, other
+    first, second
         URIs or local paths.
 
     Returns
@@ -117,7 +117,7 @@ def is_copy(one: str, other: str) -> bool:
     bool
         False also if one of them is remote or cannot be read.
     """
-    ours, theirs = resource_path(one), resource_path(other)
+    ours, theirs = resource_path(first), resource_path(second)
     try:
         return ours.isLocal and theirs.isLocal and filecmp.cmp(ours.ospath, theirs.ospath, shallow=False)
     except OSError:
@@ -255,15 +255,15 @@ class FileReader:
             self._report.check()
             kept = next((file for file in duplicates if not os.path.islink(file.uri)), duplicates[0])
             others = [file.uri for file in duplicates if file is not kept]
-            is_one_file = all(is_same_file(kept.uri, other) for other in others)
+            is_one_file = all(is_same_file(kept.uri, uri) for uri in others)
             if not is_one_file and key in existing:
                 left += duplicates
-            elif is_one_file or all(is_copy(kept.uri, other) for other in others):
+            elif is_one_file or all(is_copy(kept.uri, uri) for uri in others):
                 left.append(kept)
                 what = "another name" if is_one_file else "a copy"
                 self._skip(len(others), f"it is {what} of a file in LOCATIONS; run the command for it alone")
-                for other in others if not is_one_file else ():
-                    self._report.note_duplicate(other, kept.uri)
+                for uri in others if not is_one_file else ():
+                    self._report.note_duplicate(uri, kept.uri)
             else:
                 self._fail_duplicates(duplicates)
                 if self._report.is_over:
@@ -279,10 +279,10 @@ class FileReader:
 
     def _fail_duplicates(self, duplicates: list[DescribedFile]) -> None:
         for file in duplicates:
-            other = next(other.uri for other in duplicates if other is not file)
+            duplicate = next(duplicate for duplicate in duplicates if duplicate is not file)
             self._report.fail_file(
                 file.uri,
-                f"{other} is for the same dataset {file.description.dataset.values}; "
+                f"{duplicate.uri} is for the same dataset {file.description.dataset.values}; "
                 f"name only one of them, or separate them by --regex and {self._translator.distinguishing_option}",
             )
 

@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from lsst.daf.butler import Butler, DatasetRef, DimensionRecord
 
 
-def merge(one: Any, other: Any, tolerances: Tolerances, field: str = "") -> Any | None:
+def merge(first: Any, second: Any, tolerances: Tolerances, field: str = "") -> Any | None:
     """Return one value for two that differ by rounding or measurement at most.
 
     Parameters
     ----------
-    one, other
+    first, second
         The values, neither of them None.
     tolerances
         Largest differences of equal values.
@@ -40,30 +40,30 @@ def merge(one: Any, other: Any, tolerances: Tolerances, field: str = "") -> Any 
     -------
     value
         The smaller one of two numbers, the union of two timespans, one of two
-        regions, whatever their order; ``one`` itself where nothing changes.
+        regions, whatever their order; ``first`` itself where nothing changes.
         None if the values contradict each other.
     """
-    if one is other or one == other:
-        return one
-    if isinstance(one, float) and isinstance(other, float):
+    if first is second or first == second:
+        return first
+    if isinstance(first, float) and isinstance(second, float):
         tolerance = tolerances.numbers.get(field, 1e-9)
-        return min(one, other) if math.isclose(one, other, rel_tol=1e-9, abs_tol=tolerance) else None
-    if isinstance(one, Timespan) and isinstance(other, Timespan):
-        (begin, end), (other_begin, other_end) = one.nsec, other.nsec
-        if max(abs(begin - other_begin), abs(end - other_end)) >= tolerances.time:
+        return min(first, second) if math.isclose(first, second, rel_tol=1e-9, abs_tol=tolerance) else None
+    if isinstance(first, Timespan) and isinstance(second, Timespan):
+        (begin, end), (second_begin, second_end) = first.nsec, second.nsec
+        if max(abs(begin - second_begin), abs(end - second_end)) >= tolerances.time:
             return None
-        if begin <= other_begin and end >= other_end:
-            return one
-        return Timespan.model_construct(nsec=(min(begin, other_begin), max(end, other_end)))
-    if isinstance(one, ConvexPolygon) and isinstance(other, ConvexPolygon):
-        corners = one.getVertices(), other.getVertices()
+        if begin <= second_begin and end >= second_end:
+            return first
+        return Timespan.model_construct(nsec=(min(begin, second_begin), max(end, second_end)))
+    if isinstance(first, ConvexPolygon) and isinstance(second, ConvexPolygon):
+        corners = first.getVertices(), second.getVertices()
         if len(corners[0]) != len(corners[1]):
             return None
         if any((ours - theirs).getNorm() >= tolerances.place for ours, theirs in zip(*corners, strict=True)):
             return None
         # Any choice is as good, as long as it is the same in every order. A hull
         # would not do: the place of a pixel follows from four corners only.
-        return min(one, other, key=lambda polygon: [tuple(vertex) for vertex in polygon.getVertices()])
+        return min(first, second, key=lambda polygon: [tuple(vertex) for vertex in polygon.getVertices()])
     return None
 
 
@@ -287,25 +287,25 @@ class DimensionRecords:
             first = owners[0][1].values[name]
             if all(record.values[name] is first or record.values[name] == first for _, record, _ in owners):
                 continue
-            for one, other in itertools.combinations(owners, 2):
-                if self._is_conflict(name, one, other):
-                    for (number, record, _), (their_number, theirs, _) in ((one, other), (other, one)):
+            for pair in itertools.combinations(owners, 2):
+                if self._is_conflict(name, *pair):
+                    for (number, record, _), (their_number, theirs, _) in (pair, pair[::-1]):
                         text = self._contradiction(record, name, record.values[name], theirs.values[name])
                         conflicts.setdefault(
                             number, f"{text} in {files[their_number][0]}; fix or leave out the wrong one"
                         )
         return conflicts
 
-    def _is_conflict(self, name: str, one: _Claim, other: _Claim) -> bool:
+    def _is_conflict(self, name: str, claim: _Claim, their_claim: _Claim) -> bool:
         """Return whether two files contradict each other by a field."""
-        (_, record, age), (_, theirs, their_age) = one, other
+        (_, record, age), (_, theirs, their_age) = claim, their_claim
         if age == their_age or self._translator.reprocessing is None:
             return merge(record.values[name], theirs.values[name], self._tolerances, name) is None
         return contradiction(record.values, theirs.values, self._translator.reprocessing) == name
 
-    def _contradiction(self, record: RecordDescription, name: str, value: Any, other: Any) -> str:
+    def _contradiction(self, record: RecordDescription, name: str, value: Any, reference: Any) -> str:
         owner = ", ".join(f"{field} {record.values[field]!r}" for field in self._key_fields[record.element][1:])
-        return f"{name} of {record.element} ({owner}) {difference(value, other)}"
+        return f"{name} of {record.element} ({owner}) {difference(value, reference)}"
 
     def _take_over(self, claims: Sequence[_Claim], entry: _Entry) -> None:
         """Change the values of a record by those of files, which agree: those of the newest run, then of others."""
@@ -442,7 +442,7 @@ def write_extents(butler: Butler, extents: Mapping[DatasetRef, Box | None]) -> N
 def _differs(values: Mapping[str, Any], others: Mapping[str, Any]) -> bool:
     """Return whether a known value differs from a known other one."""
     return any(
-        value is not None and (other := others.get(name)) is not None and value is not other and value != other
+        value is not None and (theirs := others.get(name)) is not None and value is not theirs and value != theirs
         for name, value in values.items()
     )
 

@@ -114,14 +114,14 @@ def _children(butler: Butler, name: str) -> list[str]:
     return list(info.children)
 
 
-def _with_run(order_of: Callable[[str], Any], others: Sequence[str], run: str) -> list[str]:
+def _with_run(order_of: Callable[[str], Any], members: Sequence[str], run: str) -> list[str]:
     """Return the members of a chain with the run among them."""
     age = order_of(run)
-    ages = {number: order_of(other) for number, other in enumerate(others)}
-    runs = [number for number, other_age in ages.items() if other_age is not None]
+    ages = {number: order_of(member) for number, member in enumerate(members)}
+    runs = [number for number, member_age in ages.items() if member_age is not None]
     older = [number for number in runs if ages[number] < age]
-    place = older[0] if older else runs[-1] + 1 if runs else len(others)
-    return [*others[:place], run, *others[place:]]
+    place = older[0] if older else runs[-1] + 1 if runs else len(members)
+    return [*members[:place], run, *members[place:]]
 
 
 class Registrar:
@@ -214,7 +214,7 @@ class Registrar:
                 self._butler.registry.registerDatasetType(wanted)
                 return
             # Earlier files of the dry run would have registered theirs.
-            existing = next((other for other in self._types.values() if other.name == wanted.name), wanted)
+            existing = next((kind for kind in self._types.values() if kind.name == wanted.name), wanted)
         if existing == wanted:
             return
         if not self._translator.has_many_types:

@@ -114,20 +114,20 @@ class IngestReport:
         self.fail(uri, reason)
         self.failed += 1
 
-    def add(self, other: IngestReport) -> None:
+    def add(self, part: IngestReport) -> None:
         """Add the counts and failures of a part of the ingest.
 
         Parameters
         ----------
-        other
+        part
             Report on that part.
         """
         for field in ("ingested", "existing", "skipped", "failed", "new_records"):
-            setattr(self, field, getattr(self, field) + getattr(other, field))
+            setattr(self, field, getattr(self, field) + getattr(part, field))
         for field in ("changed_records", "ignored", "unknown", "remarks", "derived", "unsafe"):
-            getattr(self, field).update(getattr(other, field))
+            getattr(self, field).update(getattr(part, field))
         for field in ("stored", "notes", "failures"):
-            getattr(self, field).extend(getattr(other, field))
+            getattr(self, field).extend(getattr(part, field))
 
     def note_duplicate(self, uri: str, original: str) -> None:
         """Add a line on a file that was skipped as a copy of another one.

@@ -64,12 +64,12 @@ def newest_ages(
     return ages
 
 
-def contradiction(values: Mapping[str, Any], other: Mapping[str, Any], rule: Reprocessing) -> str | None:
+def contradiction(values: Mapping[str, Any], reference: Mapping[str, Any], rule: Reprocessing) -> str | None:
     """Return the field by which two records cannot be of the same exposure.
 
     Parameters
     ----------
-    values, other
+    values, reference
         Values of the two records of one data ID.
     rule
         Largest differences between processing runs.
@@ -80,7 +80,7 @@ def contradiction(values: Mapping[str, Any], other: Mapping[str, Any], rule: Rep
         Name of the field; None if another processing explains all differences.
     """
     for name, value in values.items():
-        theirs = other.get(name)
+        theirs = reference.get(name)
         if value is None or theirs is None or value == theirs:
             continue
         if name in rule.fixed:
@@ -93,31 +93,31 @@ def contradiction(values: Mapping[str, Any], other: Mapping[str, Any], rule: Rep
             if distance is None or distance > rule.place:
                 return name
         elif name in _BORESIGHT:
-            ours, its = ([record.get(field) for field in _BORESIGHT] for record in (values, other))
+            ours, its = ([record.get(field) for field in _BORESIGHT] for record in (values, reference))
             if None not in (*ours, *its) and _separation(ours, its) > rule.place:
                 return name
     return None
 
 
-def _separation(one: list[Any], other: list[Any]) -> float:
-    ours, theirs = (UnitVector3d(LonLat.fromDegrees(*position)) for position in (one, other))
+def _separation(first: list[Any], second: list[Any]) -> float:
+    ours, theirs = (UnitVector3d(LonLat.fromDegrees(*position)) for position in (first, second))
     return (ours - theirs).getNorm()
 
 
-def _distance(one: ConvexPolygon, other: Any) -> float | None:
+def _distance(region: ConvexPolygon, reference: Any) -> float | None:
     """Return the largest distance of two corners (rad); None if the regions do not have as many."""
-    corners = one.getVertices(), other.getVertices() if isinstance(other, ConvexPolygon) else []
+    corners = region.getVertices(), reference.getVertices() if isinstance(reference, ConvexPolygon) else []
     if len(corners[0]) != len(corners[1]):
         return None
     return max((ours - theirs).getNorm() for ours, theirs in zip(*corners, strict=True))
 
 
-def difference(value: Any, other: Any) -> str:
-    """Return in words how a value differs from another one, to be followed by the place of the other one.
+def difference(value: Any, reference: Any) -> str:
+    """Return in words how a value differs from a reference, to be followed by the place of that.
 
     Parameters
     ----------
-    value, other
+    value, reference
         Values of a field of a dimension record.
 
     Returns
@@ -125,8 +125,8 @@ def difference(value: Any, other: Any) -> str:
     str
         Of times and regions the difference itself: "begins 3.2 ms later than that".
     """
-    if isinstance(value, Timespan) and isinstance(other, Timespan):
-        shifts = [ours - its for ours, its in zip(value.nsec, other.nsec, strict=True)]
+    if isinstance(value, Timespan) and isinstance(reference, Timespan):
+        shifts = [ours - its for ours, its in zip(value.nsec, reference.nsec, strict=True)]
         parts = [
             f"{verb} {_duration(abs(shift))} {'later' if shift > 0 else 'earlier'}"
             for verb, shift in zip(("begins", "ends"), shifts, strict=True)
@@ -134,9 +134,9 @@ def difference(value: Any, other: Any) -> str:
         ]
         return f"{' and '.join(parts)} than that"
     if isinstance(value, ConvexPolygon):
-        distance = _distance(value, other)
+        distance = _distance(value, reference)
         return "is different from that" if distance is None else f"is {_angle(distance)} away from that"
-    return f"is {value}, but {other}"
+    return f"is {value}, but {reference}"
 
 
 def _duration(nanoseconds: int) -> str:

@@ -102,8 +102,8 @@ def _query_of_places(exposures: dict[int, set[int]]) -> str:
     # The Butler converts a query to an AND of ORs. Another form, such as an OR for each exposure, becomes
     # exponentially longer.
     for same, detectors in alike.items():
-        other = f"detector NOT IN {_listed(detectors)} OR "
-        terms.append(f"({other if len(alike) > 1 else ''}exposure IN {_listed(same)})")
+        elsewhere = f"detector NOT IN {_listed(detectors)} OR "
+        terms.append(f"({elsewhere if len(alike) > 1 else ''}exposure IN {_listed(same)})")
     return " AND ".join(terms)
 
 

@@ -224,9 +224,9 @@ def _last_row(handle: ImageHandle, shape: tuple[int, ...], first: ImageHandle) -
     except ValueError as error:
         failure = error
     # The whole image is read only for the message.
-    other = tuple(handle.get(component="image").shape)
-    if other == shape and failure is not None:
+    own_shape = tuple(handle.get(component="image").shape)
+    if own_shape == shape and failure is not None:
         raise failure
     raise ValueError(
-        f"Images of different shapes cannot be combined: {first.dataId} has {shape}, {handle.dataId} has {other}."
+        f"Images of different shapes cannot be combined: {first.dataId} has {shape}, {handle.dataId} has {own_shape}."
     )

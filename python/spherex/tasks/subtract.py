@@ -131,18 +131,18 @@ class SubtractTask(pipeBase.PipelineTask):
         self._record_statistics(output, scale)
         return pipeBase.Struct(outputImage=output)
 
-    def _check(self, image: SPHERExImage, other: SPHERExImage) -> None:
-        if image.shape != other.shape:
-            raise ValueError(f"The image has shape {image.shape}, the one to subtract {other.shape}.")
-        check_unit_and_detector(image, other, "the image", "the one to subtract")
-        if (image.variance is None) != (other.variance is None):
+    def _check(self, image: SPHERExImage, subtracted: SPHERExImage) -> None:
+        if image.shape != subtracted.shape:
+            raise ValueError(f"The image has shape {image.shape}, the one to subtract {subtracted.shape}.")
+        check_unit_and_detector(image, subtracted, "the image", "the one to subtract")
+        if (image.variance is None) != (subtracted.variance is None):
             name = "image" if image.variance is None else "image to subtract"
             raise ValueError(f"The {name} has no variance: the variance of the result would be too small.")
 
-    def _scale(self, image: SPHERExImage, other: SPHERExImage) -> float:
+    def _scale(self, image: SPHERExImage, subtracted: SPHERExImage) -> float:
         if is_rate(image.unit):
             raise ValueError(f"Images in {image.unit} are rates and cannot be scaled: set scaleByExposureTime=False.")
-        return exposure_time_of(image.header, "image") / exposure_time_of(other.header, "image to subtract")
+        return exposure_time_of(image.header, "image") / exposure_time_of(subtracted.header, "image to subtract")
 
     def _record_statistics(self, image: SPHERExImage, scale: float) -> None:
         from astropy.stats import mad_std

@@ -158,8 +158,8 @@ def source_table(*values: np.ndarray) -> Table:
     columns = values or (np.array([], dtype="U1"), *[np.array([], dtype=float)] * (len(_SOURCE_COLUMNS) - 1))
     return Table(
         [
-            Column(one, name, unit=unit, description=text)
-            for one, (name, unit, text) in zip(columns, _SOURCE_COLUMNS, strict=True)
+            Column(column, name, unit=unit, description=text)
+            for column, (name, unit, text) in zip(columns, _SOURCE_COLUMNS, strict=True)
         ]
     )
 

@@ -202,7 +202,7 @@ def _extensions(settings: Level2Settings, type_: str, detector: int) -> list[fit
         rows, columns = np.indices((FRAME_SIDE, FRAME_SIDE), dtype=float)
         maps = wavelengths.at(columns, rows)
         names = (CWAVE, CBAND)
-        planes = [_image(name, one, "um") for name, one in zip(names, maps, strict=True)]
+        planes = [_image(name, plane, "um") for name, plane in zip(names, maps, strict=True)]
         return [*planes, wavelengths.hdu()]
     if type_ == "solid_angle_pixel_map":
         wcs = celestial_wcs(pointing_of(settings.survey, 0), detector, settings.survey)

@@ -75,9 +75,9 @@ def ingest_calibrations(
     all_ids = _load_ids(ids_file) | given
     owners: dict[uuid.UUID, str] = {}
     for name, id_ in all_ids.items():
-        other = owners.setdefault(id_, name)
-        if other != name:
-            raise click.BadParameter(f"{other} and {name} are given the same UUID {id_}.", param_hint="--id, --ids")
+        owner = owners.setdefault(id_, name)
+        if owner != name:
+            raise click.BadParameter(f"{owner} and {name} are given the same UUID {id_}.", param_hint="--id, --ids")
     translator = CalibrationTranslator(collection, dataset_type_prefix, all_ids, timespan if is_given else None)
     is_success = run_ingest(
         repo,
