@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import http.server
 import re
-import threading
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +25,7 @@ from .level2_helpers import (
     write_level2,
     write_many,
 )
+from .servers import QuietHandler, serving
 
 HEADERS = 15 * 2880
 """Bytes that are asked for to get the headers up to that of the image."""
@@ -198,7 +197,7 @@ def web(tmp_path: Path) -> Iterator[tuple[str, list[tuple[str, str, str | None]]
     root = tmp_path / "web"
     requests: list[tuple[str, str, str | None]] = []
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:  # noqa: N802
@@ -228,13 +227,8 @@ def web(tmp_path: Path) -> Iterator[tuple[str, list[tuple[str, str, str | None]]
 
         do_HEAD = do_GET  # noqa: N815
 
-        def log_message(self, *args: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}", requests
-        server.shutdown()
+    with serving(Handler) as uri:
+        yield uri, requests
 
 
 def test_web_addresses(repo_root: Path, tmp_path: Path, web: tuple[str, list]) -> None:
@@ -270,7 +264,7 @@ def cutouts(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
     busy: set[tuple[str, str]] = set()
     refused: list[str] = []
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:  # noqa: N802
@@ -290,13 +284,8 @@ def cutouts(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
 
         do_HEAD = do_GET  # noqa: N815
 
-        def log_message(self, *args: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}", refused
-        server.shutdown()
+    with serving(Handler) as uri:
+        yield uri, refused
 
 
 @pytest.mark.parametrize("as_list", [False, True])

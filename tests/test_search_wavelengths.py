@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import http.server
 import re
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from spherex.search.wavelengths import read_planes
 from .ingest_helpers import butler_command
 from .level2_files import write_level2
 from .search_helpers import FIRST_MJD, NEW, SIDE, Image, add_images, prepare, true_wavelength
+from .servers import QuietHandler, serving
 
 PLACE = (30.0, 40.0)
 SHAPE = (SIDE, SIDE)
@@ -65,7 +65,7 @@ def number_of(x: float, y: float) -> float:
     return float(np.float32(np.rint(y) * SIDE + np.rint(x)))
 
 
-class Server(http.server.SimpleHTTPRequestHandler):
+class Server(QuietHandler, http.server.SimpleHTTPRequestHandler):
     """Files by byte ranges; the number of bytes of each answer is noted."""
 
     protocol_version = "HTTP/1.1"
@@ -95,9 +95,6 @@ class Server(http.server.SimpleHTTPRequestHandler):
             self.sent.append(len(content))
             self.wfile.write(content)
 
-    def log_message(self, *args: object) -> None:
-        pass
-
 
 @pytest.fixture
 def web(tmp_path: Path) -> Iterator[tuple[Path, str, list[int]]]:
@@ -106,10 +103,8 @@ def web(tmp_path: Path) -> Iterator[tuple[Path, str, list[int]]]:
     folder.mkdir()
     sent: list[int] = []
     handler = functools.partial(type("Handler", (Server,), {"sent": sent}), directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield folder, f"http://127.0.0.1:{server.server_address[1]}", sent
-        server.shutdown()
+    with serving(handler) as uri:
+        yield folder, uri, sent
 
 
 def test_of_a_remote_calibration_only_rows_are_read(

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import gzip
 import re
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -20,6 +18,8 @@ from spherex.ingest import IngestReport
 from spherex.ingest.locations import find_files
 from spherex.targets import read_catalog
 from spherex.votables import incompleteness, open_votable
+
+from .servers import QuietHandler, serving
 
 FIELDS = """<FIELD name="name" datatype="char" arraysize="*"/><FIELD name="access_url" datatype="char" arraysize="*"/>
 <FIELD name="ra" datatype="double" unit="deg"/><FIELD name="dec" datatype="double" unit="deg"/>"""
@@ -38,22 +38,14 @@ def requests() -> Iterator[tuple[str, list[str]]]:
     """Serve the URI of a server, and the paths that it was asked for."""
     asked: list[str] = []
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
+    class Handler(QuietHandler):
+        def do_GET(self) -> None:  # noqa: N802
             asked.append(self.path)
             self.send_response(404)
             self.end_headers()
 
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}", asked
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Handler) as uri:
+        yield uri, asked
 
 
 @pytest.mark.parametrize("form", ["BINARY", "BINARY2", "FITS", "PARQUET"])
