@@ -73,6 +73,8 @@ def test_values_wavelengths_and_times_are_those_of_astropy(genuine_repo: Path, a
     for row in spectrum:
         path = paths[int(row["exposure"]), int(row["detector"])]
         assert path.name in row["reason"]
+        assert row["quality_names"].split() == ["NO_FLUX", "UNCORRECTED_GAIN", "NO_PSF"]
+        assert np.isfinite(row["aperture_flux"])
         for column, value in expected_of(path).items():
             found = float(getattr(row[column], "value", row[column]))
             assert found == pytest.approx(value, rel=1e-9, abs=1e-6 if column in "xy" else 0), (path.name, column)

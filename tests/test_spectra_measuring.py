@@ -208,6 +208,28 @@ def test_parts_that_cannot_be_read_cost_what_they_tell(frame, part, message, los
         assert all((value == "") == (name in lost) for value in table[name]), name
 
 
+@pytest.mark.parametrize("change", [{}, {"uncertainty": None}, {"flags": None}])
+def test_without_a_psf_there_is_the_light_in_the_aperture(frame, change):
+    class WithoutPsf(ImageInMemory):
+        def profiles(self):
+            raise ProductError("the image has no PSF")
+
+    whole, lost = measure(frame), with_image(frame, **change)
+    table = measure((WithoutPsf(lost[0].image), *lost[1:]))
+    assert table["reason"].tolist() == ["no PSF: the image has no PSF"] * 3
+    assert all(set(names.split()) >= {"NO_FLUX", "NO_PSF"} for names in table["quality_names"])
+    assert not table["good"].any()
+    assert np.isnan(table["flux"]).all()
+    assert np.isnan(table["enclosed_fraction"]).all()
+    # What is outside of the aperture is missing.
+    is_whole = np.isfinite(table["aperture_flux"])
+    assert is_whole.sum() >= 2, "a pixel that cannot be used may be in one aperture"
+    expected = (whole["aperture_flux"] * whole["enclosed_fraction"])[is_whole]
+    error = whole["aperture_flux_error"].value
+    np.testing.assert_allclose(table["aperture_flux"][is_whole].value, expected.value, atol=3 * error.max())
+    assert np.isfinite(table["aperture_flux_error"][is_whole]).all() == ("uncertainty" not in change)
+
+
 @pytest.mark.parametrize("error", [TypeError, ConnectionError, PermissionError, KeyError, ValueError])
 def test_errors_of_the_network_or_the_program_are_none_of_the_image(frame, error):
     class Wrong(ImageInMemory):

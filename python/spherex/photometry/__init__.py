@@ -10,13 +10,17 @@ __all__ = [
     "Profiles",
     "Stamps",
     "cut_stamps",
+    "errors_of_noise",
     "fit_linear",
+    "measure_apertures",
     "measure_brightness",
     "measure_fluxes",
     "smooth_variance",
 ]
 
+from .apertures import measure_apertures
 from .fit import Fit, fit_linear, smooth_variance
 from .fluxes import Fluxes, FluxSettings, measure_fluxes
 from .profiles import Profiles
+from .residuals import errors_of_noise
 from .stamps import Pixels, Stamps, cut_stamps, measure_brightness

@@ -1,4 +1,4 @@
-"""Weighted linear fits of many stamps at once, and fluxes in circular apertures."""
+"""Weighted linear fits of many stamps at once."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from .stamps import Stamps
 
 
 _SINGULAR = 1e-8
@@ -270,77 +268,3 @@ def _known(variance: NDArray[np.float64], is_good: NDArray[np.bool_]) -> NDArray
     known = np.where(is_good, variance, np.nan)
     known[~is_good.any(axis=1)] = 1.0
     return known
-
-
-def aperture_weights(
-    stamps: Stamps, x: NDArray[np.float64], y: NDArray[np.float64], radius: float
-) -> NDArray[np.float64]:
-    """Return the part of each pixel inside of a circle.
-
-    Parameters
-    ----------
-    stamps
-        Stamps.
-    x, y
-        Centres of the circles in pixels of the whole frame, from 0, shape (n,).
-    radius
-        Radius of the circles (pixels).
-
-    Returns
-    -------
-    weights
-        0 to 1, shape (n, side, side).
-    """
-    from photutils.geometry import circular_overlap_grid
-
-    side = stamps.side
-    weights = np.empty(stamps.data.shape)
-    edges = zip(stamps.left - 0.5 - x, stamps.bottom - 0.5 - y, strict=True)
-    for row, (left, bottom) in enumerate(edges):
-        weights[row] = circular_overlap_grid(left, left + side, bottom, bottom + side, side, side, radius, 1, 1)
-    return weights
-
-
-def aperture_fluxes(
-    weights: NDArray[np.float64],
-    design: NDArray[np.float64],
-    data: NDArray[np.float64],
-    of_fit: NDArray[np.float64],
-    fit: Fit,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return the fluxes in apertures after subtraction of all terms but the target.
-
-    Parameters
-    ----------
-    weights
-        Part of each usable pixel inside of the aperture, shape (n, pixels).
-    design
-        Profile of the target, and the terms to subtract, shape (n, pixels, terms).
-    data
-        Pixels, shape (n, pixels).
-    of_fit
-        Weights of the fit, one over the variance, shape (n, pixels).
-    fit
-        Fit of ``design`` to ``data``.
-
-    Returns
-    -------
-    flux, error
-        Divided by the enclosed fraction, shape (n,).
-    enclosed
-        Fraction of the target's flux in the aperture, shape (n,).
-    """
-    others = design[:, :, 1:]
-    rest = data - (others @ fit.values[:, 1:, None])[:, :, 0]
-    enclosed = (weights * design[:, :, 0]).sum(axis=1)
-    # The subtracted terms were fitted to pixels of the aperture too, and take
-    # away some of their noise. The flux is a linear function of the pixels d:
-    # f = (a - W D C S) d, with the aperture a, the weights of the fit W, the
-    # design D, the columns C of the covariance for the subtracted terms, and
-    # their sums S in the aperture. These are the factors of the pixels.
-    subtracted = (weights[:, None, :] @ others)[:, 0]
-    of_terms = (subtracted[:, None, :] @ fit.covariance[:, 1:, :]).transpose(0, 2, 1)
-    factors = weights - (design @ of_terms)[:, :, 0] * of_fit
-    with np.errstate(divide="ignore", invalid="ignore"):
-        variance = (factors**2 / of_fit).sum(axis=1, where=of_fit > 0)
-        return (weights * rest).sum(axis=1) / enclosed, np.sqrt(variance) / enclosed, enclosed

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .fit import Fit, aperture_fluxes, aperture_weights, fit_stamps
+from .apertures import aperture_fluxes, aperture_weights
+from .fit import Fit, fit_stamps
 from .residuals import (
     core_misfits,
     errors_with_profile,

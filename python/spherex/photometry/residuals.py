@@ -48,6 +48,9 @@ _MASKED_TOO_MUCH = 0.95
 _FLUX_ERROR = 0.03
 """Error of a flux from part of a profile, as a fraction."""
 
+_SHARE_OF_ETA = 0.2
+"""Error of a flux, in units of eta."""
+
 _EQUAL, _FAINTER = 2.0, 8.0
 """Differences in a plateau, and of the PSF there (standard deviations)."""
 
@@ -233,11 +236,30 @@ def profile_errors(
     flux, error
         Fluxes and their errors from noise, shape (n,).
     """
-    expected = dof + 3 * np.sqrt(2.0 * dof)
     with np.errstate(divide="ignore", invalid="ignore"):
-        eta = np.sqrt(np.maximum(chi2 - expected, 0)) * error / np.abs(flux)
+        eta = np.sqrt(_significant(chi2, dof)) * error / np.abs(flux)
     # A flux of zero shows no error of the profile.
     return np.where(np.isfinite(eta), eta, 0.0)
+
+
+def _significant(chi2: NDArray[np.float64], dof: NDArray[np.floating | np.integer]) -> NDArray[np.float64]:
+    """Return the part of chi2 that noise does not explain."""
+    return np.maximum(chi2 - dof - 3 * np.sqrt(2.0 * dof), 0)
+
+
+def errors_of_noise(
+    error: NDArray[np.float64], chi2: NDArray[np.float64], dof: NDArray[np.floating | np.integer]
+) -> NDArray[np.float64]:
+    """Return errors without the error of the profile: the inverse of `errors_with_profile` without masked pixels.
+
+    Parameters
+    ----------
+    error
+        Errors of fluxes, shape (n,).
+    chi2, dof
+        Misfits of the cores, see `core_misfits`, shape (n,).
+    """
+    return error / np.sqrt(1 + _SHARE_OF_ETA**2 * _significant(chi2, dof))
 
 
 def errors_with_profile(
@@ -259,4 +281,4 @@ def errors_with_profile(
         See `profile_errors`, shape (n,).
     """
     unseen = np.maximum(0.02, eta / 2) * np.maximum(1 - fraction, 0) * flux
-    return np.sqrt(error**2 + unseen**2 + (0.2 * eta * flux) ** 2)
+    return np.sqrt(error**2 + unseen**2 + (_SHARE_OF_ETA * eta * flux) ** 2)

@@ -15,6 +15,7 @@ __all__ = [
     "ErrorScale",
     "FLUX_AXES",
     "ImageSource",
+    "ImageDiagnostics",
     "InjectSettings",
     "MICROJANSKY",
     "MeasureSettings",
@@ -33,6 +34,7 @@ __all__ = [
     "combine_channels",
     "compare_with_truth",
     "design_channels",
+    "diagnose",
     "failed_table",
     "gather_spectrum",
     "image_source",
@@ -52,6 +54,7 @@ __all__ = [
 ]
 
 from .channels import CHANNEL_COLUMNS, Channels, combine_channels, design_channels, read_channels
+from .diagnostics import ImageDiagnostics, diagnose
 from .error_scale import PAIR_COLUMNS, SCALE_COLUMNS, ErrorScale, PairSettings, measure_error_scale
 from .finders import plot_finders
 from .injecting import RECOVERY_COLUMNS, TRUTH_COLUMNS, InjectSettings, compare_with_truth, inject_sources

@@ -20,7 +20,7 @@ from spherex.detectors import SOLID_ANGLE_TYPE, SPECTRAL_WCS_TYPE
 from spherex.errors import HeaderError, ProductError
 from spherex.headers import exposure_middle, has_old_gains, number_of
 from spherex.image import Box, celestial_wcs, chosen_flags, frame_origin
-from spherex.photometry import Pixels, measure_brightness, measure_fluxes
+from spherex.photometry import Pixels, measure_apertures, measure_brightness, measure_fluxes
 
 from .inputs import Calibrations, MeasureSettings
 from .placing import barycentric_time, place_targets, plan_windows, positions_at
@@ -368,10 +368,30 @@ class TargetRows:
             self._add_reason("the image has no variance, which the errors of fluxes need", rows)
         if image.flag_plane is None:
             self._add_reason("the image has no flags, which mark bad pixels", rows)
+        if self._profiles is None:
+            values["quality"][rows] |= quality_bits({"NO_PSF": True}, 1)
+            self._measure_apertures(pixels, rows, image)
+            return
         rows = rows[values["reason"][rows] == ""]
-        if self._profiles is not None and len(rows):
+        if len(rows):
             with self._failing("no PSF", rows):
                 self._measure_fluxes(pixels, rows, self._profiles, image.flag_table)
+
+    def _measure_apertures(self, pixels: Pixels, rows: NDArray[np.intp], image: SPHERExImage) -> None:
+        """Measure what can be measured without a PSF; without a variance there are no errors."""
+        values, settings = self.values, self._settings.fluxes
+        on_image = self._on_image[rows]
+        found = measure_apertures(
+            pixels, self._x[on_image], self._y[on_image], settings.side, settings.aperture, settings.core
+        )
+        to_microjansky = values["solid_angle"][rows] * MICROJANSKY
+        values["aperture_flux"][rows], values["background"][rows] = found.flux * to_microjansky, found.background
+        values["background_method"][rows] = "median"
+        if image.variance is not None:
+            values["aperture_flux_error"][rows] = found.error * to_microjansky
+            values["background_error"][rows] = found.background_error
+        if image.flag_plane is not None:
+            values["flags"][rows], values["flag_names"][rows] = found.flags, _names_of(found.flags, image.flag_table)
 
     def _measure_fluxes(
         self, pixels: Pixels, rows: NDArray[np.intp], profiles: Profiles, flag_table: FlagTable
@@ -384,15 +404,18 @@ class TargetRows:
         # From MJy/sr summed over pixels to uJy.
         for name in _FLUX_COLUMNS:
             values[name][rows] *= values["solid_angle"][rows] * MICROJANSKY
-        # Many targets have the same flags.
-        names = {
-            flags: " ".join(name for name in flag_table if flags >> flag_table[name] & 1)
-            for flags in set(fluxes.flags.tolist())
-        }
-        values["flag_names"][rows] = [names[flags] for flags in fluxes.flags.tolist()]
+        values["flag_names"][rows] = _names_of(fluxes.flags, flag_table)
         is_sloping = np.isfinite(slopes).all(axis=1) & slopes.any(axis=1)
         method = np.where(is_sloping, "constant + slope along wavelength", "constant")
         values["background_method"][rows] = np.char.add(method, np.where(fluxes.is_clipped, ", clipped", ""))
+
+
+def _names_of(flags: NDArray[np.int64], flag_table: FlagTable) -> list[str]:
+    # Many targets have the same flags.
+    names = {
+        bits: " ".join(name for name in flag_table if bits >> flag_table[name] & 1) for bits in set(flags.tolist())
+    }
+    return [names[bits] for bits in flags.tolist()]
 
 
 def _id(calibration: Calibration | None) -> str:

@@ -413,7 +413,7 @@ class MeasureTargetsTask(pipeBase.PipelineTask):
             ``measurements``, an `astropy.table.Table`; without rows if no
             target is on the image.
         """
-        from spherex.spectra import make_plain_table, measure_targets
+        from spherex.spectra import diagnose, make_plain_table, measure_targets
 
         # A calibration that cannot be read fails the quantum: the image is not bad.
         calibrations = read_calibrations(spectralWcs, solidAngles, psf, fluxCorrections, errorScale)
@@ -440,6 +440,13 @@ class MeasureTargetsTask(pipeBase.PipelineTask):
             self.log.warning(
                 "There is no error_scale for %d of %d fluxes: they keep their errors.", kept, len(table) - failed
             )
+        found = diagnose(table)
+        self.metadata["good"] = int(np.count_nonzero(table["good"]))
+        # Metadata are JSON, which has no NaN.
+        for name, value in dataclasses.asdict(found).items():
+            self.metadata[name] = value if np.isfinite(value) else "unknown"
+        for text in found.warnings():
+            self.log.warning("Exposure %s, detector %s: %s.", image_ids["exposure"], image_ids["detector"], text)
         self.log.info("Measured %d targets, %d of them without a flux.", len(table), failed)
         return pipeBase.Struct(measurements=table)
 
