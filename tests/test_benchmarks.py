@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 from spherex.fits import open_source, scan_hdus
@@ -139,6 +140,47 @@ def test_slow_benchmark_prints_its_rows(name: str) -> None:
 def test_every_benchmark_is_tested(part: ModuleType) -> None:
     names = importlib.import_module("benchmarks.__main__").BENCHMARKS
     assert set(names) == QUICK.keys() | SLOW.keys()
+
+
+def test_quality_has_a_row_for_each_scenario(part: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    quality = importlib.import_module("benchmarks.quality")
+    few = ["--seed", "1", "--release", "qr3", "--detector", "4", "--side", "120"]
+    assert quality.main([*few, "--choice", "rule", "without-marks", "--scenario", "everything", "moving"]) == 0
+    output = capsys.readouterr().out
+    assert re.findall(r"^([\w-]+), 1 frames of each scenario", output, re.M) == ["rule", "without-marks"]
+    rows = re.findall(r"^\| (\w+) \| (.*) \|$", output, re.M)
+    assert [name for name, _ in rows] == ["everything", "moving"] * 2
+    assert {len(cells.split(" | ")) for _, cells in rows} == {8}
+
+
+def test_quality_knows_what_is_wrong_and_marked(part: ModuleType) -> None:
+    quality = importlib.import_module("benchmarks.quality")
+    frames = importlib.import_module("benchmarks.quality_frames")
+    frame = frames.make_frame(quality.SCENARIOS["plain"], "qr2", 1, 1, 240)
+    settings = quality.CHOICES["rule"].settings
+    fluxes = quality.measure(frame, settings)
+    score = quality.score_of(frame, fluxes, has_marks=True)
+    assert score.figures[:2] == (0.0, 0.0)
+    fluxes.flux[0] = 1e6
+    fluxes.rejected[1] = 2
+    number = len(frame.x)
+    wrong, unmarked, marked, *_ = quality.score_of(frame, fluxes, has_marks=True).figures
+    assert wrong == pytest.approx(100 / number)
+    assert unmarked == pytest.approx(100 / number)
+    assert marked == pytest.approx(score.figures[2] + 100 / (number - 1), rel=0.1)
+    assert quality.score_of(frame, fluxes, has_marks=False).figures[2] == 0
+
+
+@pytest.mark.parametrize(("release", "detector"), [("qr2", 1), ("qr3", 6)])
+def test_frames_of_quality_have_the_light_that_is_said(part: ModuleType, release: str, detector: int) -> None:
+    frames = importlib.import_module("benchmarks.quality_frames")
+    frame = frames.make_frame(frames.Scenario(hits=0.0), release, detector, 1, 200)
+    other = frames.make_frame(frames.Scenario(hits=0.02), release, detector, 1, 200)
+    assert frame.flags.has("TRANSIENT").sum() == 0
+    assert 0.0195 < other.flags.has("TRANSIENT").mean() < 0.022
+    dead = frame.flags.has("HOT", "NONFUNC")
+    light = (frame.data - np.median(frame.data))[~dead].sum()
+    assert light == pytest.approx(frame.flux.sum(), rel=0.1)
 
 
 def test_unknown_benchmark_is_refused() -> None:

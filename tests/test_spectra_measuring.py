@@ -380,7 +380,7 @@ def test_neighbours_next_to_the_image_count(tmp_path):
     assert abs(table["flux"][0] - 1000) < 5 * table["flux_error"][0]
     alone = measure(frame, targets=frame[1][:1])
     assert alone["flux"][0] > 1100
-    assert (alone["good"].tolist(), alone["quality_names"].tolist()) == ([False], ["MISFIT REJECTED_CORE EDGE"])
+    assert (alone["good"].tolist(), alone["quality_names"].tolist()) == ([False], ["REJECTED_CORE EDGE"])
 
 
 def test_far_targets_are_placed_nowhere(frame):

@@ -24,6 +24,7 @@ def fluxes(**given: Any) -> Fluxes:
     values = {
         "flux": 100.0,
         "flux_error": 1.0,
+        "signal_to_noise": 100.0,
         "background": 1.0,
         "background_error": 0.1,
         "aperture_flux": 100.0,
@@ -70,14 +71,16 @@ def flag(name: str) -> int:
         ({"has_plateau": True}, "PLATEAU"),
         ({"flags": flag("DICHROIC")}, "ARTEFACT"),
         ({"flags": flag("PERSIST")}, "ARTEFACT"),
-        # Signal to noise 100: 1.7 + 1.44, and in the core 2 + 16.
-        ({"chi2": 200 * 3.13}, ""),
-        ({"chi2": 200 * 3.15}, "MISFIT"),
-        ({"core_chi2": 20 * 17.9}, ""),
-        ({"core_chi2": 20 * 18.1}, "MISFIT"),
-        ({"flux": 1.0, "aperture_flux": 1.0, "chi2": 200 * 1.69}, ""),
-        ({"flux": 1.0, "aperture_flux": 1.0, "chi2": 200 * 1.71}, "MISFIT"),
-        ({"flux": -100.0, "aperture_flux": -100.0, "chi2": 200 * 3.13}, ""),
+        # Signal to noise 100: 1.7 + 4, and in the core 2 + 30.25.
+        ({"chi2": 200 * 5.69}, ""),
+        ({"chi2": 200 * 5.71}, "MISFIT"),
+        ({"core_chi2": 20 * 32.2}, ""),
+        ({"core_chi2": 20 * 32.3}, "MISFIT"),
+        ({"signal_to_noise": 1.0, "chi2": 200 * 1.69}, ""),
+        ({"signal_to_noise": 1.0, "chi2": 200 * 1.71}, "MISFIT"),
+        ({"signal_to_noise": -100.0, "chi2": 200 * 5.69}, ""),
+        # The misfit itself makes the error larger, but not the noise.
+        ({"flux_error": 20.0, "core_chi2": 20 * 32.2}, ""),
         ({"rejected": 1}, ""),
         ({"rejected": 2}, "REJECTED_CORE"),
         ({"rejected": 2, "is_rescued": True}, ""),

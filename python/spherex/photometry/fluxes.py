@@ -172,6 +172,8 @@ class Fluxes:
     flux, flux_error
         By fit of the PSF. The error contains that of the PSF, see
         `spherex.photometry.residuals.errors_with_profile`.
+    signal_to_noise
+        Flux divided by its error from noise alone.
     background, background_error
         Local background, in the unit of the image.
     aperture_flux, aperture_flux_error
@@ -209,6 +211,7 @@ class Fluxes:
 
     flux: NDArray[np.float64]
     flux_error: NDArray[np.float64]
+    signal_to_noise: NDArray[np.float64]
     background: NDArray[np.float64]
     background_error: NDArray[np.float64]
     aperture_flux: NDArray[np.float64]
@@ -396,6 +399,8 @@ class _Batch:
         fit, used, fraction = fits.fit, fits.used, fits.fractions(whole)
         (flux, background), (error, background_error) = fit.values[:, :2].T, fit.errors[:, :2].T
         chi2, dof = core_misfits(fits, is_core)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            fluxes.signal_to_noise[rows] = flux / error
         error = errors_with_profile(error, flux, fraction, profile_errors(chi2, dof, flux, error))
         is_known, background_is_known = fit.is_known[:, :2].T
         fluxes.flux[rows], fluxes.flux_error[rows] = (np.where(is_known, part, np.nan) for part in (flux, error))

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 # a factor of 3.7 from sample to sample: to 1e-5 over this distance.
 _PAD = 9
 
+_SUM_TOLERANCE = 0.05
+"""Difference of the sum of a PSF from 1 beyond which all fluxes would be wrong without a sign of it."""
+
 _BATCH = 48
 """Sources interpolated together: a mixed PSF has some hundred kbyte."""
 
@@ -136,6 +139,8 @@ class Profiles:
             samples = self._psf.samples[zone].astype(np.float64)
             if not np.isfinite(samples).all():
                 raise ProductError(f"the PSF of zone {zone + 1} has samples that are not numbers")
+            if abs(samples.sum() - 1) > _SUM_TOLERANCE:
+                raise ProductError(f"the PSF of zone {zone + 1} sums to {samples.sum():.3g}, not to 1")
             if self._is_effective:
                 table = np.pad(samples * self._step**2, _PAD)
             else:

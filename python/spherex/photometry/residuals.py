@@ -21,8 +21,8 @@ _LARGEST_RESIDUAL = 4.5
 
 _MOST_ROUNDS = 8
 
-_PROFILE_ERROR = 0.03
-"""Error of a profile in a pixel, as a fraction, that is always allowed for."""
+_PROFILE_ERROR, _LARGEST_PROFILE_ERROR = 0.03, 0.3
+"""Limits of the error of a profile in a pixel, as a fraction. A bright hit would excuse itself with a larger one."""
 
 _LEAST_REST = 1e-3
 """Least share of a pixel in its own residual. A pixel below has no residual to be judged by."""
@@ -33,14 +33,20 @@ _MEDIAN_OF_SQUARE = 0.4549
 _EXPECTED = 2.0
 """Median square of the residuals, in units of that of noise, that 20 pixels of noise may have."""
 
+_BRIGHT = 3.0
+"""Standard deviations of light beyond which a pixel shows the error of a profile."""
+
 _FEWEST_PIXELS = 6
 """Pixels of a core, below which their median says nothing."""
 
 _RESCUED_SIGNAL = 25.0
 """Least ratio of signal to noise with which suspect pixels show the shape of a PSF."""
 
-_RESCUED_CHI2, _RESCUED_SLOPE = 2.0, 0.02
-"""Largest chi2 of a pixel of a core with suspect pixels: 2, and the square of 0.02 times the signal to noise."""
+_RESCUED_CHI2, _RESCUED_SLOPE = 2.0, 0.03
+"""Largest chi2 of a pixel of a core with suspect pixels: 2, and the square of 0.03 times the signal to noise."""
+
+_RESCUED_REJECTED = 3
+"""Most pixels of a core with suspect pixels that may be rejected: without more of them, hits have any shape."""
 
 _MASKED_TOO_MUCH = 0.95
 """Masked fraction beyond which a flux without the suspect pixels is no comparison."""
@@ -48,7 +54,7 @@ _MASKED_TOO_MUCH = 0.95
 _FLUX_ERROR = 0.03
 """Error of a flux from part of a profile, as a fraction."""
 
-_SHARE_OF_ETA = 0.2
+_SHARE_OF_ETA = 0.3
 """Error of a flux, in units of eta."""
 
 _EQUAL, _FAINTER = 2.0, 8.0
@@ -82,9 +88,9 @@ def reject_outliers(fits: StampFits, is_core: NDArray[np.bool_]) -> NDArray[np.i
     for turn in range(_MOST_ROUNDS):
         part, core = fits.take(rows), is_core[rows]
         excess = _excesses(part, core)
-        # A hit in the core pulls the model, so that good pixels beside it have
-        # residuals too: only the worst one is rejected in a round.
-        worst = np.where(core, excess, 0.0).max(axis=1, keepdims=True)
+        # A hit pulls the model, so that good pixels of the core have residuals
+        # too: of these only the one that is the worst of all is rejected in a round.
+        worst = excess.max(axis=1, keepdims=True)
         is_out = (excess > _LARGEST_RESIDUAL) & (~core | (excess == worst))
         has_out = is_out.any(axis=1)
         rows, is_out = rows[has_out], is_out[has_out]
@@ -107,12 +113,11 @@ def _excesses(fits: StampFits, is_core: NDArray[np.bool_]) -> NDArray[np.float64
     # The error of this profile: that which explains half of the pixels in the
     # core. A constant would reject the cores of all stars where the astrometry
     # is off by a tenth of a pixel.
-    counted = fits.used & is_core
-    squares = masked_median(residuals**2 / (fits.variance * rest), counted) / _MEDIAN_OF_SQUARE
-    signal = masked_median(light**2 / fits.variance, counted)
-    is_judged = (counted.sum(axis=1) >= _FEWEST_PIXELS) & (signal > 0)
-    error = np.zeros(len(squares))
-    error[is_judged] = np.sqrt(np.maximum(squares[is_judged] - _EXPECTED, 0) / signal[is_judged])
+    counted = fits.used & is_core & (light > _BRIGHT * np.sqrt(fits.variance))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        squares = (residuals**2 / rest**2 / _MEDIAN_OF_SQUARE - _EXPECTED * fits.variance / rest) / light**2
+    error = np.sqrt(np.clip(masked_median(squares, counted), 0, _LARGEST_PROFILE_ERROR**2))
+    error[counted.sum(axis=1) < _FEWEST_PIXELS] = 0
     error = np.maximum(error, _PROFILE_ERROR)[:, None]
     excess = np.abs(residuals) / rest / np.sqrt(fits.variance / rest + (error * light) ** 2)
     return np.where(fits.used & np.isfinite(excess), excess, 0.0)
@@ -133,7 +138,7 @@ def has_plateau(fits: StampFits, is_core: NDArray[np.bool_]) -> NDArray[np.bool_
     most, largest = value[rows, top][:, None], profile[rows, top][:, None]
     noise = np.sqrt(fits.variance + fits.variance[rows, top][:, None])
     expected = most * (1 - profile / np.where(largest > 0, largest, 1.0))
-    is_flat = counted & (most - value < _EQUAL * noise) & (expected > _FAINTER * noise)
+    is_flat = counted & (np.abs(most - value) < _EQUAL * noise) & (expected > _FAINTER * noise)
     return is_flat.any(axis=1)
 
 
@@ -185,6 +190,10 @@ def rescue_cores(
     rejected
         Number of pixels rejected from their cores, shape (j,).
     """
+    # A variance can follow from other pixels only.
+    has_noise = fits.used[rows].any(axis=1) | (has_variance | ~added).all(axis=1)
+    rows, whole = rows[has_noise], whole[has_noise]
+    added, has_variance, is_core = (part[has_noise] for part in (added, has_variance, is_core))
     before = fits.take(rows)
     given = _with_all_variances(before, has_variance)
     trial = fit_stamps(before.design, before.data, given, before.used | added)
@@ -194,7 +203,7 @@ def rescue_cores(
     fraction, fraction_before = trial.fractions(whole), before.fractions(whole)
     chi2, dof = core_misfits(trial, is_core)
     # With NaN, all comparisons are false.
-    is_better = flux > _RESCUED_SIGNAL * error
+    is_better = (flux > _RESCUED_SIGNAL * error) & (rejected <= _RESCUED_REJECTED)
     is_better &= fraction >= np.maximum(least_fraction, fraction_before)
     is_better &= chi2 * error**2 < dof * (_RESCUED_CHI2 * error**2 + (_RESCUED_SLOPE * flux) ** 2)
     is_better &= (fraction_before < 1 - _MASKED_TOO_MUCH) | (
@@ -205,7 +214,7 @@ def rescue_cores(
 
 
 def _with_all_variances(fits: StampFits, has_variance: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return the variance of the pixels, from a straight line through those that have one for others.
+    """Return the variance of the pixels, from a straight line through the used ones where there is none.
 
     The archive has no variance (NaN) for some flagged pixels.
     """
@@ -226,8 +235,8 @@ def profile_errors(
 ) -> NDArray[np.float64]:
     """Return eta, the error of the profile in units of the profile, that the misfit of the core shows.
 
-    Where noise explains chi2, eta is 0. A PSF 5 % too narrow has 0.05 to 0.07,
-    a position off by 0.1 pixel 0.14 to 0.17.
+    Where noise explains chi2, eta is 0. A PSF 5 % too narrow has 0.06 to 0.09,
+    a position off by 0.1 pixel 0.15 to 0.20.
 
     Parameters
     ----------
@@ -269,7 +278,7 @@ def errors_with_profile(
 
     To the error e from noise, two parts are added: one for the share 1 - F of
     the profile that was not seen, and one for all of it:
-    e^2 + (max(0.02, eta / 2) (1 - F) f)^2 + (0.2 eta f)^2.
+    e^2 + (max(0.02, eta / 2) (1 - F) f)^2 + (0.3 eta f)^2.
 
     Parameters
     ----------

@@ -84,7 +84,7 @@ QUALITY_BITS = (
         5,
         "MISFIT",
         True,
-        "The pixels differ from the model: chi2 / dof above 1.7 + (0.012 S)^2, or in the core above 2 + (0.04 S)^2, "
+        "The pixels differ from the model: chi2 / dof above 1.7 + (0.02 S)^2, or in the core above 2 + (0.055 S)^2, "
         "with the signal to noise S.",
         _FRAMES,
     ),
@@ -164,8 +164,8 @@ _BAD = sum(_BITS[item.name] for item in QUALITY_BITS if item.is_bad)
 _HIT_FLAGS = frozenset({"TRANSIENT", "SUR_ERROR", "PHANTOM", "REFERENCE", "PHANMISS"})
 _SATURATION_FLAGS = frozenset({"OVERFLOW", "NONLINEAR"})
 
-_CHI2, _CHI2_SLOPE = 1.7, 0.012
-_CORE_CHI2, _CORE_CHI2_SLOPE = 2.0, 0.04
+_CHI2, _CHI2_SLOPE = 1.7, 0.02
+_CORE_CHI2, _CORE_CHI2_SLOPE = 2.0, 0.055
 _MUCH_MASKED = 0.2
 _DIFFERENT, _DIFFERENT_SHARE = 5.0, 0.1
 _CORRELATED = 0.1
@@ -188,7 +188,8 @@ def quality_of(fluxes: Fluxes, flag_table: FlagTable) -> NDArray[np.int32]:
 
     # Comparisons with NaN are false: without a flux, NO_FLUX says what is wrong.
     with np.errstate(invalid="ignore"):
-        signal = (fluxes.flux / fluxes.flux_error) ** 2
+        # The error of the flux contains the misfit: with it, a worse fit would have a lower limit.
+        signal = fluxes.signal_to_noise**2
         is_misfit = fluxes.chi2 > fluxes.dof * (_CHI2 + _CHI2_SLOPE**2 * signal)
         is_misfit |= fluxes.core_chi2 > fluxes.core_dof * (_CORE_CHI2 + _CORE_CHI2_SLOPE**2 * signal)
         difference = np.abs(fluxes.aperture_flux - fluxes.flux)
