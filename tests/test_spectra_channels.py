@@ -288,3 +288,12 @@ def test_another_product_is_refused(lost):
 def test_no_measurement_makes_no_channel():
     assert len(combine_channels(measurements(0), design_channels())) == 0
     assert len(combine_channels(visits(2, detector=9), design_channels())) == 0
+
+
+@pytest.mark.parametrize("error", [0.0, -1.0, np.nan, np.inf])
+def test_a_flux_without_an_error_has_no_weight(error):
+    (row,) = combine_channels(visits(2, flux=[10, 99], flux_error=[1, error]), THREE)
+    assert (row["flux"].value, row["visits"], row["left_out"], row["good"]) == (10, 1, 1, True)
+    (row,) = combine_channels(visits(1, flux=10, flux_error=error), THREE)
+    assert np.isnan(row["flux"])
+    assert not row["good"]

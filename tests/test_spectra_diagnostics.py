@@ -62,6 +62,15 @@ def test_a_good_image_is_told_from_wrong_psfs_and_positions(frame: Any) -> None:
     assert found.warnings()
 
 
+def test_the_scale_of_errors_changes_nothing() -> None:
+    values = {"flux": 1e4, "flux_error": 50.0, "aperture_flux": 1e4, "core_chi2": 80.0, "core_dof": 20}
+    given = values | {"masked_fraction": 0.0}
+    plain = diagnose(make_plain_table(given, 9))
+    scaled = diagnose(make_plain_table(given | {"flux_error": 125.0, "error_scale": 2.5}, 9))
+    assert plain.eta > 0
+    assert dataclasses.astuple(scaled) == pytest.approx(dataclasses.astuple(plain), nan_ok=True)
+
+
 def test_few_targets_say_nothing() -> None:
     for number in (0, 4):
         found = diagnose(make_plain_table({"flux": 1e4, "flux_error": 1.0, "good": True}, number))

@@ -207,8 +207,8 @@ def test_an_image_that_cannot_be_used_is_refused(image, change, message):
     ("column", "message"),
     [
         (None, "no column flux of fluxes; it has name, ra, dec"),
-        (["a"], "is no flux density"),
-        ([1.0] * units.m, "is no flux density"),
+        (["a"], "is not a flux density"),
+        ([1.0] * units.m, "is not a flux density"),
     ],
 )
 def test_a_catalogue_without_fluxes_is_refused(image, column, message):

@@ -230,6 +230,16 @@ def test_without_a_psf_there_is_the_light_in_the_aperture(frame, change):
     assert np.isfinite(table["aperture_flux_error"][is_whole]).all() == ("uncertainty" not in change)
 
 
+@pytest.mark.parametrize("angle", [0.0, -38.0])
+def test_a_solid_angle_that_is_none_is_that_of_the_wcs(frame, angle):
+    changed = with_image(frame)
+    changed[0].image.header["OMEGA_MEDIAN"] = angle
+    table = measure(changed)
+    assert set(table["solid_angle_source"]) == {"scale of the image's WCS"}
+    assert (table["flux_error"] > 0).all()
+    np.testing.assert_allclose(table["flux"].value, measure(frame)["flux"].value, rtol=0.02)
+
+
 @pytest.mark.parametrize("error", [TypeError, ConnectionError, PermissionError, KeyError, ValueError])
 def test_errors_of_the_network_or_the_program_are_none_of_the_image(frame, error):
     class Wrong(ImageInMemory):

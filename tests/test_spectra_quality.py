@@ -81,6 +81,7 @@ def flag(name: str) -> int:
         ({"signal_to_noise": -100.0, "chi2": 200 * 5.69}, ""),
         # The misfit itself makes the error larger, but not the noise.
         ({"flux_error": 20.0, "core_chi2": 20 * 32.2}, ""),
+        ({"core_chi2": 1e-28, "core_dof": 0}, ""),
         ({"rejected": 1}, ""),
         ({"rejected": 2}, "REJECTED_CORE"),
         ({"rejected": 2, "is_rescued": True}, ""),

@@ -355,7 +355,7 @@ class _Batch:
         few = np.flatnonzero((around & used).sum(axis=(1, 2)) < self._settings.least_background)
         for row in few:
             used[row] = stamps.is_good[row] & is_core[row] | _clipped(stamps.data[row], around[row])
-        self.fluxes.is_clipped[few] = True
+        self.fluxes.is_clipped[few] = (around & stamps.is_doubtful)[few].any(axis=(1, 2))
         return used
 
     def _whole_light(self, rows: NDArray[np.intp]) -> NDArray[np.float64]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # a factor of 3.7 from sample to sample: to 1e-5 over this distance.
 _PAD = 9
 
-_SUM_TOLERANCE = 0.05
+_SUM_TOLERANCE = 0.02
 """Difference of the sum of a PSF from 1 beyond which all fluxes would be wrong without a sign of it."""
 
 _BATCH = 48

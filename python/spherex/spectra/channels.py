@@ -283,7 +283,9 @@ def combine_channels(spectrum: QTable, channels: Channels | None = None) -> QTab
     # A fixed order, so that the last bits of the sums do not depend on the order of the inputs.
     rows = rows[np.lexsort([rows[name] for name in ("image_id", "exposure", "detector")])]
     flux, error = rows["flux"].to_value("uJy"), rows["flux_error"].to_value("uJy")
-    is_used, quality = np.asarray(rows["good"]), np.asarray(rows["quality"])
+    # A flux without an error has no weight, whoever made the table.
+    is_used = np.asarray(rows["good"]) & np.isfinite(flux) & np.isfinite(error) & (error > 0)
+    quality = np.asarray(rows["quality"])
     dof = np.asarray(rows["dof"])
     fit_chi2 = np.where(dof > 0, np.asarray(rows["chi2"]) / np.maximum(dof, 1), np.nan)
     wavelength = rows["wavelength"].to_value("um")

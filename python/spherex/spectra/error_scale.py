@@ -248,14 +248,17 @@ class ErrorScale:
             raise ProductError(f"the calibration error_scale has no column {', '.join(missing)}")
         self._table = unmasked(table, SCALE_COLUMNS)
         for prefix in _KINDS.values():
-            if (np.asarray(self._table[f"{prefix}scale"]) <= 0).any():
-                raise ProductError(f"the calibration error_scale has a {prefix}scale that is not positive")
+            scale = np.asarray(self._table[f"{prefix}scale"])
+            # NaN is no scale.
+            if (scale <= 0).any() or np.isinf(scale).any():
+                raise ProductError(f"the calibration error_scale has a {prefix}scale that is not positive and finite")
 
     def apply(self, values: dict[str, Any], detector: int, id_: str) -> None:
         """Multiply the errors of measurements.
 
         Without a scale for its detector and flux over error, a measurement keeps
-        its error, and ``error_scale_id`` stays empty.
+        its error, and ``error_scale`` is NaN; ``error_scale_id`` stays empty if
+        neither of its two errors was scaled.
 
         Parameters
         ----------

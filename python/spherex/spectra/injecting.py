@@ -180,7 +180,7 @@ def inject_sources(
         If the image has no variance, PSF, WCS, time or unit, or if its variance
         does not grow with the brightness.
     spherex.errors.CatalogError
-        If the catalogue has no column of this name, or if it is no flux density.
+        If the catalogue has no column of this name, or if it is not a flux density.
 
     Examples
     --------
@@ -301,7 +301,7 @@ def _fluxes_in(catalog: Table, name: str) -> NDArray[np.float64]:
         values: NDArray[np.float64] = np.ma.filled(np.ma.asarray(column, dtype=np.float64), np.nan) * factor
     except (AttributeError, TypeError, ValueError, UnitConversionError):
         raise CatalogError(
-            f"column {name} of the catalogue ({column.dtype}, unit {column.unit}) is no flux density; expected "
+            f"column {name} of the catalogue ({column.dtype}, unit {column.unit}) is not a flux density; expected "
             "numbers in a unit such as uJy"
         ) from None
     return values
@@ -311,7 +311,7 @@ def photon_slope(data: NDArray[np.floating], variance: NDArray[np.floating]) -> 
     """Return the growth of the variance with the brightness.
 
     The archive's variance is a straight line of the measured rate of the pixel,
-    whose begin is the noise of reading and dark current. The begin differs from
+    above the noise of reading and of the dark current. This noise differs from
     pixel to pixel, but little between neighbours. So the slope is that of
     variance over brightness from pixel to pixel along rows and columns: the
     median of the slopes of all pairs, with the difference of brightness as the

@@ -536,7 +536,7 @@ def solid_angles(
         image.
     """
     angle, source = number_of(header, _MEDIAN_SOLID_ANGLE), f"{_MEDIAN_SOLID_ANGLE} of the image"
-    if angle is None:
+    if angle is None or angle <= 0:
         angle, source = float(wcs.proj_plane_pixel_area().to_value(arcsec**2)), "scale of the image's WCS"
     angles, sources = np.full(number, angle), np.full(number, source, object)
     if calibrated is not None:

@@ -93,7 +93,7 @@ QUALITY_BITS = (
         "REJECTED_CORE",
         True,
         "Two pixels of the core contradict the others and were left out, or one where more than 20 % of the PSF is "
-        "missing.",
+        "missing; not where suspect pixels were used.",
         _FRAMES,
     ),
     QualityBit(
@@ -191,7 +191,8 @@ def quality_of(fluxes: Fluxes, flag_table: FlagTable) -> NDArray[np.int32]:
         # The error of the flux contains the misfit: with it, a worse fit would have a lower limit.
         signal = fluxes.signal_to_noise**2
         is_misfit = fluxes.chi2 > fluxes.dof * (_CHI2 + _CHI2_SLOPE**2 * signal)
-        is_misfit |= fluxes.core_chi2 > fluxes.core_dof * (_CORE_CHI2 + _CORE_CHI2_SLOPE**2 * signal)
+        core_limit = fluxes.core_dof * (_CORE_CHI2 + _CORE_CHI2_SLOPE**2 * signal)
+        is_misfit |= (fluxes.core_dof > 0) & (fluxes.core_chi2 > core_limit)
         difference = np.abs(fluxes.aperture_flux - fluxes.flux)
         is_different = difference > _DIFFERENT * np.hypot(fluxes.aperture_flux_error, fluxes.flux_error)
         is_different &= difference > _DIFFERENT_SHARE * np.abs(fluxes.flux)

@@ -435,7 +435,7 @@ class MeasureTargetsTask(pipeBase.PipelineTask):
                 table["reason"][0],
             )
         if self.config.scaleErrors and (
-            kept := int(np.count_nonzero((table["error_scale_id"] == "") & (table["reason"] == "")))
+            kept := int(np.count_nonzero(np.isnan(table["error_scale"]) & (table["reason"] == "")))
         ):
             self.log.warning(
                 "There is no error_scale for %d of %d fluxes: they keep their errors.", kept, len(table) - failed
