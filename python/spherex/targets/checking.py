@@ -147,7 +147,8 @@ def unequal(first: Column, second: Column) -> NDArray[np.bool_]:
         differs &= ~(np.isnan(one) & np.isnan(other))
     is_missing, is_other_missing = (np.ma.getmaskarray(np.ma.asarray(column)) for column in (first, second))
     differs = np.where(is_missing | is_other_missing, is_missing != is_other_missing, differs)
-    return differs.reshape(len(differs), -1).any(axis=1)
+    result: NDArray[np.bool_] = np.logical_or.reduce(differs.reshape(len(differs), -1), axis=1)
+    return result
 
 
 def similar_names(table: Table) -> list[str]:
