@@ -304,7 +304,7 @@ class FlagPlane:
             Names of presets and flags. Those that the image does not have are
             ignored.
         but
-            Names of presets and flags that are not chosen all the same.
+            Names of presets and flags to leave out.
 
         Returns
         -------

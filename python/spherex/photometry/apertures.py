@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 _FEWEST_PIXELS = 5
-"""Pixels of a background, below which their median is no measurement."""
+"""Pixels of a background, below which their median is not used."""
 
 _OF_MEDIAN = 1.2533
 """Standard deviation of a median, in units of that of a mean: the square root of pi / 2."""

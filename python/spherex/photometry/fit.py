@@ -253,18 +253,29 @@ def smooth_variance(
     variance
         Positive, shape (n, pixels).
     """
-    least = np.nanmin(_known(variance, is_good), axis=1, keepdims=True)
+    least = np.min(variance, axis=1, keepdims=True, where=is_good, initial=np.inf)
+    least[~is_good.any(axis=1)] = 1.0
+    _, _, slope = variance_line(variance, data, is_good)
+    smooth: NDArray[np.float64] = variance - np.maximum(slope, 0) * (data - model)
+    return np.maximum(smooth, _LEAST_VARIANCE * least)
+
+
+def variance_line(
+    variance: NDArray[np.float64], data: NDArray[np.float64], is_good: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return mean data, mean variance and slope of the straight line through variance and data, shape (n, 1).
+
+    Parameters
+    ----------
+    variance, data
+        Variance and values of the pixels, finite, shape (n, pixels).
+    is_good
+        Whether a pixel is used, shape (n, pixels).
+    """
     number = np.maximum(is_good.sum(axis=1, keepdims=True), 1)
     mean_data = (data * is_good).sum(axis=1, keepdims=True) / number
     mean_variance = (variance * is_good).sum(axis=1, keepdims=True) / number
     apart = (data - mean_data) * is_good
     spread = (apart**2).sum(axis=1, keepdims=True)
     slope = (apart * (variance - mean_variance)).sum(axis=1, keepdims=True) / np.where(spread > 0, spread, 1.0)
-    smooth: NDArray[np.float64] = variance - np.maximum(slope, 0) * (data - model)
-    return np.maximum(smooth, _LEAST_VARIANCE * least)
-
-
-def _known(variance: NDArray[np.float64], is_good: NDArray[np.bool_]) -> NDArray[np.float64]:
-    known = np.where(is_good, variance, np.nan)
-    known[~is_good.any(axis=1)] = 1.0
-    return known
+    return mean_data, mean_variance, slope

@@ -319,6 +319,7 @@ class _Batch:
         self._profiles = profiles
         self._settings = settings
         self._stamps = cut_stamps(pixels, self._x, self._y, settings.side)
+        self._is_core = self._stamps.distance(self._x, self._y) <= settings.core
         self._own = profiles.at(self._x, self._y, self._stamps.left, self._stamps.bottom, settings.side)
         self._neighbours = neighbours
         self.fluxes = _blank(len(wanted))
@@ -347,9 +348,7 @@ class _Batch:
 
     def _used_pixels(self) -> NDArray[np.bool_]:
         stamps, (x, y) = self._stamps, self._all
-        core = self._settings.core
-        is_core = stamps.distance(self._x, self._y) <= core
-        is_core |= cores_of_neighbours(stamps, x, y, self._neighbours, core)
+        is_core = self._is_core | cores_of_neighbours(stamps, x, y, self._neighbours, self._settings.core)
         around = stamps.is_good & ~is_core
         used = stamps.is_good & (is_core | ~stamps.is_doubtful)
         few = np.flatnonzero((around & used).sum(axis=(1, 2)) < self._settings.least_background)
@@ -382,7 +381,7 @@ class _Batch:
         data, variance, flags, is_suspect, has_variance = (
             getattr(stamps, name).reshape(shape) for name in ("data", "variance", "flags", "is_suspect", "has_variance")
         )
-        is_core = (stamps.distance(self._x[rows], self._y[rows]) <= self._settings.core).reshape(shape)
+        is_core = self._is_core[rows].reshape(shape)
         whole = self._whole_light(rows)
         fits = fit_stamps(design, data, variance, used)
         rejected = reject_outliers(fits, is_core)
@@ -417,20 +416,9 @@ class _Batch:
         fluxes.core_flags[rows] = np.bitwise_or.reduce(np.where(is_core, flags, 0), axis=1)
         if neighbours := int(fluxes.neighbours[rows[0]]):
             fluxes.blending[rows] = _blending(fit, neighbours)
-        self._apertures(rows, design, used, fits.variance, fit)
-
-    def _apertures(
-        self,
-        rows: NDArray[np.intp],
-        design: NDArray[np.float64],
-        used: NDArray[np.bool_],
-        variance: NDArray[np.float64],
-        fit: Fit,
-    ) -> None:
-        fluxes, stamps = self.fluxes, self._stamps.take(rows)
-        weights = aperture_weights(stamps, self._x[rows], self._y[rows], self._settings.aperture)
+        weights = aperture_weights(stamps, self._x[rows], self._y[rows], self._settings.aperture).reshape(shape)
         fluxes.aperture_flux[rows], fluxes.aperture_flux_error[rows], fluxes.enclosed_fraction[rows] = aperture_fluxes(
-            weights.reshape(used.shape) * used, design, stamps.data.reshape(used.shape), used / variance, fit
+            weights * used, design, data, used / fits.variance, fit
         )
 
     def _judge(self) -> None:

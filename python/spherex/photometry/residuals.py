@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .fit import StampFits, converge, fit_stamps, masked_median
+from .fit import StampFits, converge, fit_stamps, masked_median, variance_line
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,7 +49,7 @@ _RESCUED_REJECTED = 3
 """Most pixels of a core with suspect pixels that may be rejected: without more of them, hits have any shape."""
 
 _MASKED_TOO_MUCH = 0.95
-"""Masked fraction beyond which a flux without the suspect pixels is no comparison."""
+"""Masked fraction beyond which a flux without the suspect pixels cannot be compared."""
 
 _FLUX_ERROR = 0.03
 """Error of a flux from part of a profile, as a fraction."""
@@ -126,9 +126,9 @@ def _excesses(fits: StampFits, is_core: NDArray[np.bool_]) -> NDArray[np.float64
 def has_plateau(fits: StampFits, is_core: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return whether the core is flat where the PSF is not, shape (n,).
 
-    So does a star look that is clipped at the saturation of the detector: a
-    pixel is within 2 standard deviations of that with most light, where the
-    PSF differs by more than 8.
+    A star that is clipped at the saturation of the detector looks so: a pixel
+    is within 2 standard deviations of that with most light, where the PSF
+    differs by more than 8.
     """
     counted = fits.used & is_core
     profile = np.where(counted, fits.design[:, :, 0], 0.0)
@@ -218,14 +218,7 @@ def _with_all_variances(fits: StampFits, has_variance: NDArray[np.bool_]) -> NDA
 
     The archive has no variance (NaN) for some flagged pixels.
     """
-    used = fits.used
-    number = np.maximum(used.sum(axis=1, keepdims=True), 1)
-    mean_data, mean_variance = (
-        np.where(used, plane, 0.0).sum(axis=1, keepdims=True) / number for plane in (fits.data, fits.given)
-    )
-    apart = np.where(used, fits.data - mean_data, 0.0)
-    spread = (apart**2).sum(axis=1, keepdims=True)
-    slope = np.where(used, apart * fits.given, 0.0).sum(axis=1, keepdims=True) / np.where(spread > 0, spread, 1.0)
+    mean_data, mean_variance, slope = variance_line(fits.given, fits.data, fits.used)
     line = mean_variance + np.maximum(slope * (fits.data - mean_data), 0.0)
     return np.where(has_variance, fits.given, line)
 

@@ -13,6 +13,8 @@ import numpy as np
 
 from spherex.photometry import errors_of_noise
 
+from .injecting import robust_statistics
+
 if TYPE_CHECKING:
     from astropy.table import Table
 
@@ -25,9 +27,6 @@ _FAINT, _CLEAR = 10.0, 60.0
 _MOST_MASKED = 0.1
 _FEWEST = 5
 """Measurements, below which a median says nothing."""
-
-_OF_MEDIAN = 1.2533
-"""Standard deviation of a median, in units of that of a mean."""
 
 _LARGEST_ETA = 0.03
 _LARGEST_DIFFERENCE = 0.01
@@ -100,12 +99,11 @@ def diagnose(measurements: Table) -> ImageDiagnostics:
     # Also those that are not good: with a wrong PSF, no bright target is.
     is_clear = (signal > _FAINT) & (signal < _CLEAR) & (masked < _MOST_MASKED) & np.isfinite(ratios)
     clear = ratios[is_clear]
-    median = float(np.median(clear)) if len(clear) >= _FEWEST else np.nan
-    spread = 1.4826 * np.median(np.abs(clear - median)) if len(clear) >= _FEWEST else np.nan
+    median, median_error, _, _ = robust_statistics(clear if len(clear) >= _FEWEST else clear[:0])
     return ImageDiagnostics(
         float(np.median(eta)) if len(eta) >= _FEWEST else np.nan,
         len(eta),
         median,
-        float(_OF_MEDIAN * spread / np.sqrt(max(len(clear), 1))),
+        median_error,
         len(clear),
     )

@@ -249,7 +249,7 @@ class ErrorScale:
         self._table = unmasked(table, SCALE_COLUMNS)
         for prefix in _KINDS.values():
             scale = np.asarray(self._table[f"{prefix}scale"])
-            # NaN is no scale.
+            # NaN marks a bin without a scale.
             if (scale <= 0).any() or np.isinf(scale).any():
                 raise ProductError(f"the calibration error_scale has a {prefix}scale that is not positive and finite")
 

@@ -18,10 +18,9 @@ import numpy as np
 from astropy.units import UnitConversionError, uJy
 
 from spherex.errors import CatalogError, ProductError
-from spherex.headers import has_old_gains
 from spherex.image import FlagPlane, SPHERExImage, frame_origin
 
-from .inputs import Calibrations
+from .inputs import Calibrations, id_of
 from .measuring import MICROJANSKY, brightness_factor, gains_in, locate_targets, solid_angles
 from .placing import place_targets
 from .sources import catalog_of, identity_of, image_source
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from spherex.photometry import Profiles
-
-    from .inputs import Calibration
 
 
 _TILE = 256
@@ -203,10 +200,7 @@ def inject_sources(
     names = np.asarray(catalog["name"], dtype=str)
     with image_source(image) as source:
         header = source.header()
-        if calibrations.psf is not None:
-            profiles, psf_source = calibrations.psf.value, "calibration"
-        else:
-            profiles, psf_source = source.profiles()
+        profiles, psf_source = calibrations.profiles_of(source)
     ids = identity_of(header) if image_ids is None else image_ids
     wcs, _, sky = locate_targets(header, catalog)
     placed = place_targets(wcs, sky, image.shape, profiles.side / 2)
@@ -227,7 +221,7 @@ def inject_sources(
     row = np.clip(np.rint(y).astype(int), 0, image.shape[0] - 1) + y0
     angles = calibrations.solid_angles
     angle, angle_source = solid_angles(header, wcs, len(index), None if angles is None else angles.value[row, column])
-    gains = calibrations.gains if has_old_gains(image.version) else None
+    gains = calibrations.gains_of(image.version)
     gain = np.ones(len(index))
     if gains is not None:
         gain = gains_in(gains.value, image.bbox)[row - y0, column - x0]
@@ -266,9 +260,9 @@ def inject_sources(
     }
     rows = np.flatnonzero(is_on_image)
     texts = {
-        "solid_angle_id": _id(angles),
-        "psf_id": _id(calibrations.psf),
-        "flux_correction_id": _id(gains),
+        "solid_angle_id": id_of(angles),
+        "psf_id": id_of(calibrations.psf),
+        "flux_correction_id": id_of(gains),
         **{name: value for name, value in ids.items() if name in _TRUTH_NAMES},
     }
     truth = make_plain_table(
@@ -278,10 +272,6 @@ def inject_sources(
 
 
 _TRUTH_NAMES = {column.name for column in TRUTH_COLUMNS}
-
-
-def _id(calibration: Calibration | None) -> str:
-    return "" if calibration is None else calibration.id
 
 
 def _random_numbers(image_ids: Mapping[str, Any], target: str, seed: int) -> np.random.Generator:

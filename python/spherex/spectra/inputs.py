@@ -10,7 +10,7 @@ from astropy import units
 
 from spherex.detectors import FRAME_SHAPE
 from spherex.errors import ProductError
-from spherex.headers import version_of
+from spherex.headers import has_old_gains, version_of
 from spherex.image import Psf
 from spherex.photometry import FluxSettings, Profiles
 
@@ -139,6 +139,21 @@ class Calibrations:
     psf: Calibration | None = None
     gains: Calibration | None = None
     error_scale: Calibration | None = None
+
+    def gains_of(self, version: str | None) -> Calibration | None:
+        """Return the gains for an image of a version of the mission's pipeline, `None` where it needs none."""
+        return self.gains if has_old_gains(version) else None
+
+    def profiles_of(self, source: ImageSource) -> tuple[Profiles, str]:
+        """Return the PSF for an image, and its origin; see `ImageSource.profiles`."""
+        if self.psf is not None:
+            return self.psf.value, "calibration"
+        return source.profiles()
+
+
+def id_of(calibration: Calibration | None) -> str:
+    """Return the UUID of a calibration, empty where there is none."""
+    return "" if calibration is None else calibration.id
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,7 +22,7 @@ from spherex.headers import exposure_middle, has_old_gains, number_of
 from spherex.image import Box, celestial_wcs, chosen_flags, frame_origin
 from spherex.photometry import Pixels, measure_apertures, measure_brightness, measure_fluxes
 
-from .inputs import Calibrations, MeasureSettings
+from .inputs import Calibrations, MeasureSettings, id_of
 from .placing import barycentric_time, place_targets, plan_windows, positions_at
 from .quality import is_good, quality_bits, quality_names, quality_of
 from .sources import catalog_of, identity_of, image_source
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from spherex.image import FlagTable, SPHERExImage
     from spherex.photometry import Profiles
 
-    from .inputs import Calibration, ImageSource
+    from .inputs import ImageSource
     from .placing import Placed, Window
     from .sources import AnyImage
 
@@ -276,9 +276,9 @@ class TargetRows:
         self.values: dict[str, Any] = {
             "x": x,
             "y": y,
-            "spectral_wcs_id": _id(calibrations.wavelengths),
-            "solid_angle_id": _id(calibrations.solid_angles),
-            "psf_id": _id(calibrations.psf),
+            "spectral_wcs_id": id_of(calibrations.wavelengths),
+            "solid_angle_id": id_of(calibrations.solid_angles),
+            "psf_id": id_of(calibrations.psf),
             "obsid": str(header.get("OBSID", "")),
             **{name: np.full(number, np.nan) for name in _FLOAT_COLUMNS},
             **{name: np.full(number, -1, np.int64) for name in _INTEGER_COLUMNS},
@@ -290,7 +290,7 @@ class TargetRows:
         with self._failing("no wavelength"):
             self._measure_wavelengths(x, y)
         with self._failing("no PSF"):
-            self._profiles, self.values["psf_source"] = self._read_profiles()
+            self._profiles, self.values["psf_source"] = self._calibrations.profiles_of(self._source)
             self.values["psf_zone"] = self._profiles.nearest_zone(x, y)
 
     @contextlib.contextmanager
@@ -323,11 +323,6 @@ class TargetRows:
         self.values["wavelength_source"] = origin
         self._add_reason("no wavelength at this pixel", ~np.isfinite(self.values["wavelength"]))
 
-    def _read_profiles(self) -> tuple[Profiles, str]:
-        if self._calibrations.psf is not None:
-            return self._calibrations.psf.value, "calibration"
-        return self._source.profiles()
-
     def measure(self, window: Window, wcs: WCS) -> None:
         """Fill in the rows of the targets in a window of the image.
 
@@ -355,8 +350,8 @@ class TargetRows:
         pixels = _pixels(image, (box.x0, box.y0), self._settings)
         values["version"][rows] = image.version or ""
         values["gain_correction"][rows] = 1.0
-        gains = calibrations.gains if has_old_gains(image.version) else None
-        values["flux_correction_id"] = _id(gains)
+        gains = calibrations.gains_of(image.version)
+        values["flux_correction_id"] = id_of(gains)
         if gains is None and has_old_gains(image.version):
             values["quality"][rows] |= quality_bits({"UNCORRECTED_GAIN": True}, 1)
         if gains is not None:
@@ -416,10 +411,6 @@ def _names_of(flags: NDArray[np.int64], flag_table: FlagTable) -> list[str]:
         bits: " ".join(name for name in flag_table if bits >> flag_table[name] & 1) for bits in set(flags.tolist())
     }
     return [names[bits] for bits in flags.tolist()]
-
-
-def _id(calibration: Calibration | None) -> str:
-    return "" if calibration is None else calibration.id
 
 
 def _pixels(image: SPHERExImage, origin: tuple[int, int], settings: MeasureSettings) -> Pixels:

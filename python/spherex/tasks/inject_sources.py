@@ -22,7 +22,13 @@ from spherex.detectors import (
     TRUTH_TYPE,
 )
 
-from .measure_targets import ImageTargetsConfig, ImageTargetsConnections, read_calibrations, read_catalog
+from .measure_targets import (
+    ImageTargetsConfig,
+    ImageTargetsConnections,
+    image_ids_of,
+    read_calibrations,
+    read_catalog,
+)
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -97,16 +103,9 @@ class InjectSourcesTask(pipeBase.PipelineTask):
     ) -> None:
         """Run on datasets; see `lsst.pipe.base.PipelineTask.runQuantum`."""
         ref = inputRefs.image
-        image_ids = {
-            "exposure": ref.dataId["exposure"],
-            "detector": ref.dataId["detector"],
-            "image_id": str(ref.id),
-            "image_run": ref.run,
-            "catalog_id": str(inputRefs.targets.id),
-        }
         inputs = butlerQC.get(inputRefs)
         inputs["image"], inputs["targets"] = inputs["image"].get(), read_catalog(inputs["targets"])
-        outputs = self.run(**inputs, image_ids=image_ids)
+        outputs = self.run(**inputs, image_ids=image_ids_of(inputRefs))
         outputs.injected.header.add_history(f"[INPUT] {ref.datasetType.name} {ref.id}")
         butlerQC.put(outputs, outputRefs)
 

@@ -241,6 +241,18 @@ class ImageTargetsConnections(pipeBase.PipelineTaskConnections, dimensions=(*_DI
                 _LOG.warning("There is no %s for %d images. %s", connection.name, len(missing), connection.doc)
 
 
+def image_ids_of(input_refs: pipeBase.InputQuantizedConnection) -> dict[str, Any]:
+    """Return the values of the columns that identify image and catalogue, of a task with `ImageTargetsConnections`."""
+    image = input_refs.image
+    return {
+        "exposure": image.dataId["exposure"],
+        "detector": image.dataId["detector"],
+        "image_id": str(image.id),
+        "image_run": image.run,
+        "catalog_id": str(input_refs.targets.id),
+    }
+
+
 class ImageTargetsConfig(pipeBase.PipelineTaskConfig, pipelineConnections=ImageTargetsConnections):
     """Choice of the calibrations of fluxes."""
 
@@ -323,7 +335,7 @@ class MeasureTargetsConfig(ImageTargetsConfig, pipelineConnections=MeasureTarget
     scaleErrors = pexConfig.Field[bool](
         default=False,
         doc="Multiply errors by the calibration of connection errorScale. Measurements without a scale keep their "
-        "errors; their error_scale_id is empty.",
+        "errors; their error_scale is NaN.",
     )
     barycentric = pexConfig.Field[bool](default=False, doc="Add times at the barycentre of the solar system.")
 
@@ -365,17 +377,9 @@ class MeasureTargetsTask(pipeBase.PipelineTask):
         outputRefs: pipeBase.OutputQuantizedConnection,
     ) -> None:
         """Run on datasets; see `lsst.pipe.base.PipelineTask.runQuantum`."""
-        data_id = inputRefs.image.dataId
-        image_ids = {
-            "exposure": data_id["exposure"],
-            "detector": data_id["detector"],
-            "image_id": str(inputRefs.image.id),
-            "image_run": inputRefs.image.run,
-            "catalog_id": str(inputRefs.targets.id),
-        }
         inputs = butlerQC.get(inputRefs)
         inputs["targets"] = read_catalog(inputs["targets"])
-        outputs = self.run(**inputs, image_ids=image_ids, region=data_id.region)
+        outputs = self.run(**inputs, image_ids=image_ids_of(inputRefs), region=inputRefs.image.dataId.region)
         butlerQC.put(outputs, outputRefs)
 
     def run(
