@@ -5,6 +5,7 @@ from __future__ import annotations
 import calendar
 import dataclasses
 import datetime
+import functools
 import re
 from typing import Self
 
@@ -148,7 +149,9 @@ class ProcessingRun:
     year: int
     day: int
 
+    # An ingest has thousands of files of a run.
     @classmethod
+    @functools.lru_cache(64)
     def parse(cls, text: str) -> Self:
         """Parse the name of a run.
 

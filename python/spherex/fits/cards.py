@@ -10,6 +10,7 @@ import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 from astropy.io import fits
 
 from spherex.errors import ProductError
@@ -22,7 +23,9 @@ _VALUE = 10
 _FIXED = 20
 _AFTER_FIXED = b" /"
 _HIERARCH = b"HIERARCH "
+_SPACE = ord(" ")
 _BLANK = b" " * _KEYWORD
+_COLUMNS = np.dtype([("keyword", f"S{_KEYWORD}"), ("rest", f"S{CARD - _KEYWORD}")])
 _LOGICAL = {b"T": True, b"F": False}
 _UNREAD: Any = object()
 
@@ -49,9 +52,12 @@ class Cards(Mapping[str, CardValue]):
         self._index = index
         # The whole header is indexed once: that costs less than searching it
         # for more than a handful of keywords.
-        self._places = {header[at : at + _KEYWORD]: at for at in range(len(header) - CARD, -1, -CARD)}
+        self._keywords = np.frombuffer(header, _COLUMNS, len(header) // CARD)["keyword"].tolist()
+        places = range(CARD * len(self._keywords) - CARD, -1, -CARD)
+        self._places: dict[bytes, int] = dict(zip(reversed(self._keywords), places, strict=True))
+        self._is_continued = b"CONTINUE" in self._places
         self._values: dict[str, CardValue | None] = {}
-        self._unusual: dict[str, tuple[int, int]] | None = None
+        self._unusual: dict[bytes, tuple[int, int]] | None = None
 
     # The methods that Mapping derives raise and catch an exception for every
     # absent card; ingest asks for many of these.
@@ -123,6 +129,8 @@ class Cards(Mapping[str, CardValue]):
 
     def is_repeated(self, keyword: str) -> bool:
         """Return whether two cards have a keyword of up to eight characters."""
+        if self._keywords.count(_padded(keyword)) < 2:
+            return False
         at, card = self.place_of(keyword), _padded(keyword) + b"="
         while at is not None and (at := self.header.find(card, at + 1)) >= 0:
             if at % CARD == 0:
@@ -130,58 +138,61 @@ class Cards(Mapping[str, CardValue]):
         return False
 
     def _read(self, keyword: str) -> CardValue | None:
+        key = _padded(keyword)
+        at = self._places.get(key)
+        if self._unusual is None:
+            self._unusual = self._find_unusual()
         try:
-            return self._value_of(keyword)
+            if key in self._unusual:
+                place, start = self._unusual[key]
+                if at is None or place < at:
+                    return self._parse(place, start)
+            if at is None:
+                return None
+            sign = self.header[at + _KEYWORD : at + _VALUE]
+            if sign == b"= ":
+                if self._is_continued:
+                    return self._parse(at, _VALUE)
+                return _parse_card(self.header[at : at + CARD], _VALUE)
+            if sign.startswith(b"="):
+                raise ValueError("there is no blank after its equals sign")
+            return None
         except ValueError as error:
             raise self.damage(f"{keyword} has no valid value, {error}") from None
 
-    def _value_of(self, keyword: str) -> CardValue | None:
-        at = self._places.get(_padded(keyword)) if len(keyword) <= _KEYWORD else None
-        if self._unusual is None:
-            self._unusual = self._find_unusual()
-        place, start = self._unusual.get(keyword, (None, _VALUE))
-        if place is not None and (at is None or place < at):
-            return self._parse(place, start)
-        if at is None or self.header[at + 8] != ord("="):
-            return None
-        if self.header[at + 9] != ord(" "):
-            raise ValueError("there is no blank after its equals sign")
-        return self._parse(at, _VALUE)
-
-    def _find_unusual(self) -> dict[str, tuple[int, int]]:
+    def _find_unusual(self) -> dict[bytes, tuple[int, int]]:
         """Return where cards are whose keyword does not stand in the first eight bytes as it is, and their values.
 
         They are the HIERARCH cards and, as in astropy, keywords in lower case,
         behind blanks, or with an early equals sign.
         """
         header = self.header
-        found: dict[str, tuple[int, int]] = {}
-        at = header.find(_HIERARCH)
-        while at >= 0:
-            if at % CARD == 0 and (equals := header.find(b"=", at, at + CARD)) >= 0:
-                keyword = header[at + len(_HIERARCH) : equals].strip().upper()
-                found.setdefault(keyword.decode("latin1"), (at, equals + 1 - at))
-            at = header.find(_HIERARCH, at + 1)
         keywords = b"\n".join([b"", *self._places])
         if keywords == keywords.upper() and b"=" not in keywords and b"\n " not in keywords.replace(_BLANK, b""):
-            return found
+            cards = [number * CARD for number, keyword in enumerate(self._keywords) if keyword == b"HIERARCH"]
+            # Of several cards with one keyword the first is set last.
+            return {
+                header[at + len(_HIERARCH) : equals].strip().upper().ljust(_KEYWORD): (at, equals + 1 - at)
+                for at in reversed(cards)
+                if header[at + _KEYWORD] == _SPACE and (equals := header.find(b"=", at, at + CARD)) >= 0
+            }
+        found: dict[bytes, tuple[int, int]] = {}
         for at in range(0, len(header), CARD):
             card = header[at : at + CARD]
             is_hierarch = card[: len(_HIERARCH)].upper() == _HIERARCH
             equals = card.find(b"=" if is_hierarch else b"= ")
             if equals < 0 or not (is_hierarch or equals <= _KEYWORD):
                 continue
-            keyword = card[len(_HIERARCH) if is_hierarch else 0 : equals].strip().upper()
-            name, place = keyword.decode("latin1"), (at, equals + (1 if is_hierarch else 2))
-            found[name] = min(found.get(name, place), place)
+            keyword = card[len(_HIERARCH) if is_hierarch else 0 : equals].strip().upper().ljust(_KEYWORD)
+            found.setdefault(keyword, (at, equals + (1 if is_hierarch else 2)))
         return found
 
     def _parse(self, at: int, start: int) -> CardValue | None:
         """Return the value of the card at an offset; the value begins at byte ``start`` of the card."""
         header = self.header
         stop = at + CARD
-        if header[stop : stop + _KEYWORD] == b"CONTINUE" and header[at + start : stop].lstrip().startswith(b"'"):
-            while header[stop : stop + _KEYWORD] == b"CONTINUE":
+        if header.startswith(b"CONTINUE", stop) and header[at + start : stop].lstrip().startswith(b"'"):
+            while header.startswith(b"CONTINUE", stop):
                 stop += CARD
             return _parse_by_astropy(header[at:stop])
         return _parse_card(header[at:stop], start)

@@ -14,6 +14,7 @@ import math
 import re
 from collections.abc import Sequence
 
+import numpy as np
 from astropy.io import fits
 
 from spherex.errors import ProductError
@@ -42,6 +43,7 @@ _MOST_FILL = 10 * BLOCK
 stopped in a preallocated file leaves more."""
 
 _END = b"END".ljust(CARD)
+_FILL = b" " * BLOCK
 # A remote header should need one request: the longest header of a Level 2 file
 # (PSF, 509 cards) fits into it. From a local file the primary header and that
 # of the image (240 cards) are read together, the others in small reads.
@@ -244,7 +246,8 @@ def _read_hdu(source: ByteSource, offset: int, chunk: bytes, index: int) -> HDUI
         chunk += more
         length = _find_end(chunk)
     layout = _layout_of(chunk[:length], index)
-    if chunk[length + CARD : (length // BLOCK + 1) * BLOCK].strip(b" \0"):
+    fill = chunk[length + CARD : (length // BLOCK + 1) * BLOCK]
+    if not _FILL.startswith(fill) and fill.strip(b" \0"):
         raise layout.cards.damage("the header contains text after its END card")
     name = layout.name or (PRIMARY if index == 0 else "")
     begin = (length // BLOCK + 1) * BLOCK
@@ -316,7 +319,9 @@ def _check_text(cards: Cards) -> None:
     next HDU seem to belong to the header.
     """
     header = cards.header
-    if rest := header.translate(None, _TEXT):
+    # Bytes below the first one of text wrap around.
+    if header and (np.frombuffer(header, np.uint8) - np.uint8(_TEXT[0])).max() >= len(_TEXT):
+        rest = header.translate(None, _TEXT)
         place = header.index(rest[:1])
         raise cards.damage(f"its card {place // CARD + 1} contains the byte {rest[0]}, which is not text")
     place = header.find(b"XTENSION", CARD)

@@ -40,6 +40,28 @@ _FIXED = {
 }
 """Cards of the coordinate system W that may be left out, and their only value."""
 
+_TABLE = f"PS1_0{WAVELENGTH_KEY}"
+_OF_AXES = ("CTYPE", "CUNIT", "CRPIX", "CRVAL", "CDELT")
+_KEYWORDS = (
+    _TABLE,
+    f"PS2_0{WAVELENGTH_KEY}",
+    *(
+        f"{name}{WAVELENGTH_KEY}"
+        for i in (1, 2)
+        for name in (
+            f"PS{i}_1",
+            f"PS{i}_2",
+            f"PV{i}_3",
+            f"CTYPE{i}",
+            f"CUNIT{i}",
+            f"CRPIX{i}",
+            f"CRVAL{i}",
+            f"CDELT{i}",
+        )
+    ),
+    *_FIXED,
+)
+"""All cards of the coordinate system W that are read."""
 
 _LONGEST = 1e6
 """Largest absolute value of a pixel coordinate in a wavelength solution."""
@@ -103,7 +125,7 @@ class WavelengthAxes:
         return x, y
 
     @classmethod
-    def of_cards(cls, cards: Mapping[str, Any]) -> Self | None:
+    def of_cards(cls, cards: Mapping[str, Any]) -> WavelengthAxes | None:
         """Return the coordinate system W of a header, `None` if it has none with a table.
 
         Parameters
@@ -117,22 +139,13 @@ class WavelengthAxes:
             If the cards do not describe two axes with one table of wavelengths
             and bandwidths.
         """
-        table = wavelength_plane(cards)
-        if table is None:
+        if cards.get(_TABLE) is None:
             return None
-        columns = [[_text(cards, f"PS{axis}_{number}") for number in _AXES] for axis in _AXES]
-        (values, x), (same, y) = columns
-        order = [cards.get(f"PV{axis}_3{WAVELENGTH_KEY}", 1) for axis in _AXES]
-        if not values or not x or not y or values != same or order != [1, 2]:
-            raise HeaderError(f"the wavelength solution is damaged: its axes are in {values} and {same}, as {order}")
-        if len({values, x, y}) < 3:
-            raise HeaderError(f"the wavelength solution is damaged: its columns are {values}, {x} and {y}")
-        _check_fixed(cards, table)
-        cdelt = _coordinates(cards, "CDELT", 1.0)
-        if not all(cdelt):
-            raise HeaderError("the wavelength solution is damaged: CDELT of its axes is 0")
-        crpix, crval = _coordinates(cards, "CRPIX", 0.0), _coordinates(cards, "CRVAL", 0.0)
-        return cls(table, values, (x, y), crpix, crval, cdelt, _scale(cards))
+        # Images of a run are nearly all alike, and ingest checks thousands.
+        try:
+            return _axes_of(*[cards.get(keyword) for keyword in _KEYWORDS])
+        except fits.VerifyError as error:
+            raise HeaderError(f"the wavelength solution is damaged: {first_line(error)}") from None
 
     def header(self) -> fits.Header:
         """Return the cards."""
@@ -148,6 +161,28 @@ class WavelengthAxes:
             header[f"PS{axis}_2{WAVELENGTH_KEY}"] = self.ticks[number]
             header[f"PV{axis}_3{WAVELENGTH_KEY}"] = axis
         return header
+
+
+@functools.lru_cache(64, typed=True)
+def _axes_of(*found: Any) -> WavelengthAxes:
+    """Return the coordinate system W, of the values of `_KEYWORDS`; see `WavelengthAxes.of_cards`."""
+    cards: dict[str, Any] = {
+        keyword: value for keyword, value in zip(_KEYWORDS, found, strict=True) if value is not None
+    }
+    table = str(cards[_TABLE]).strip()
+    columns = [[_text(cards, f"PS{axis}_{number}") for number in _AXES] for axis in _AXES]
+    (values, x), (same, y) = columns
+    order = [cards.get(f"PV{axis}_3{WAVELENGTH_KEY}", 1) for axis in _AXES]
+    if not values or not x or not y or values != same or order != [1, 2]:
+        raise HeaderError(f"the wavelength solution is damaged: its axes are in {values} and {same}, as {order}")
+    if len({values, x, y}) < 3:
+        raise HeaderError(f"the wavelength solution is damaged: its columns are {values}, {x} and {y}")
+    _check_fixed(cards, table)
+    cdelt = _coordinates(cards, "CDELT", 1.0)
+    if not all(cdelt):
+        raise HeaderError("the wavelength solution is damaged: CDELT of its axes is 0")
+    crpix, crval = _coordinates(cards, "CRPIX", 0.0), _coordinates(cards, "CRVAL", 0.0)
+    return WavelengthAxes(table, values, (x, y), crpix, crval, cdelt, _scale(cards))
 
 
 def _text(cards: Mapping[str, Any], keyword: str) -> str:
@@ -410,7 +445,7 @@ class Wavelength:
 
 def wavelength_plane(header: Any) -> str | None:
     """Return the name of the table with the wavelength solution, `None` if there is none."""
-    name = header.get(f"PS1_0{WAVELENGTH_KEY}")
+    name = header.get(_TABLE)
     return None if name is None else str(name).strip()
 
 

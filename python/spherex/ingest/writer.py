@@ -16,7 +16,7 @@ from lsst.resources import ResourcePath
 from spherex.errors import DescriptionError, ProductError, first_line
 from spherex.repository import has_content_id
 
-from .existing import ExistingDataset, check_unchanged, find_existing, place_of
+from .existing import DatasetPlace, ExistingDataset, check_unchanged, find_existing, place_of
 from .locations import resource_path
 from .records import DimensionRecords, write_extents
 from .registrar import Registrar
@@ -198,13 +198,18 @@ class BatchWriter:
         refs = [self._registrar.ref(file.description.dataset, file.content) for file in files]
         for key in {file.description.derived.dataset for file in files if file.description.derived is not None}:
             self._derived_refs.setdefault(key, self._registrar.ref(key))
-        compared = self._compare(files, refs)
+        existing = find_existing(self._butler, refs)
+        compared = self._compare(files, refs, existing)
         self._preload_derived(files, compared)
         # A read-only transaction of PostgreSQL refuses the temporary tables of large queries.
         transaction = contextlib.nullcontext() if self._options.dry_run else self._butler.transaction()
         with contextlib.suppress(_TrialOver), _undone_on_error() as placed, transaction:
             self._wait_for_others()
-            records, batch, failures = self._plan(files, refs, compared)
+            if not self._options.dry_run:
+                # Others may have ingested the files since.
+                missing = (ref for ref in refs if (at := existing.get(place_of(ref))) is None or at.uri is None)
+                existing |= find_existing(self._butler, missing)
+            records, batch, failures = self._plan(files, refs, existing, compared)
             is_over = bool(failures) and self._options.fail_fast
             if not is_over:
                 self._write_all(records, batch, report, trial, placed)
@@ -251,10 +256,12 @@ class BatchWriter:
                 self._butler.registry.insertDimensionData("instrument", record, replace=True)
 
     def _compare(
-        self, files: Sequence[DescribedFile], refs: Sequence[DatasetRef]
+        self,
+        files: Sequence[DescribedFile],
+        refs: Sequence[DatasetRef],
+        existing: Mapping[DatasetPlace, ExistingDataset],
     ) -> dict[int, DescriptionError | None]:
         """Compare files with their datasets, by number of the file; remote files take long, and others would wait."""
-        existing = find_existing(self._butler, refs)
         compared: dict[int, DescriptionError | None] = {}
         for number, (file, ref) in enumerate(zip(files, refs, strict=True)):
             if (dataset := existing.get(place_of(ref))) is not None:
@@ -267,11 +274,14 @@ class BatchWriter:
         return compared
 
     def _plan(
-        self, files: Sequence[DescribedFile], refs: list[DatasetRef], compared: Mapping[int, DescriptionError | None]
+        self,
+        files: Sequence[DescribedFile],
+        refs: list[DatasetRef],
+        existing: Mapping[DatasetPlace, ExistingDataset],
+        compared: Mapping[int, DescriptionError | None],
     ) -> tuple[DimensionRecords, _Batch, dict[int, object]]:
         """Compare files with the repository and each other, and collect failures by number of the file."""
         failures: dict[int, object] = {number: error for number, error in compared.items() if error is not None}
-        existing = find_existing(self._butler, refs)
         owners = self._owners(file.description.dataset.id for file in files)
         records = DimensionRecords(self._butler, self._translator, self._options.update_records)
         records.load(file.description for file in files)
