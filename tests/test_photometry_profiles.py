@@ -109,5 +109,5 @@ def test_the_nearest_zone_is_that_of_all_centres(order):
 def test_samples_that_are_not_numbers_are_refused():
     psf = _psf(is_effective=True)
     psf.samples[0, 3, 3] = np.nan
-    with pytest.raises(ValueError, match="zone 1 has samples that are not numbers"):
+    with pytest.raises(ValueError, match="samples that are not numbers: those of zone 1"):
         Profiles(psf).at(np.array([5.0]), np.array([5.0]), np.array([0]), np.array([0]))

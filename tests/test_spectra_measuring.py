@@ -298,7 +298,7 @@ def test_a_median_solid_angle_that_is_no_number_is_the_reason(frame):
     image = with_image(frame)[0]
     image.image.header["OMEGA_MEDIAN"] = "large"
     table = measure((image, *frame[1:]))
-    assert set(table["reason"]) == {"no pixels: OMEGA_MEDIAN in the header is not a number: 'large'"}
+    assert set(table["reason"]) == {"no pixels: OMEGA_MEDIAN in the header is not a number"}
 
 
 def test_flags_of_other_releases_are_passed_over(frame):
@@ -317,6 +317,24 @@ def test_surface_brightness_is_the_median_of_the_good_pixels(frame):
         box = (slice(max(bottom, 0), bottom + 15), slice(max(left, 0), left + 15))
         good = ~image.bad_pixels("fit")[box] & np.isfinite(image.data[box]) & (image.variance[box] > 0)
         assert value.to_value("MJy/sr") == np.median(image.data[box][good].astype(float))
+
+
+@pytest.mark.parametrize(
+    ("is_torn", "is_spare", "expected"), [(True, True, "id"), (False, True, ""), (False, False, "id")]
+)
+def test_a_spare_psf_is_for_images_without_one(frame, is_torn, is_spare, expected):
+    class Image(ImageInMemory):
+        def profiles(self):
+            if is_torn:
+                raise ProductError("the image has no PSF")
+            return super().profiles()
+
+    image, catalogue, truth = frame
+    psf = Calibration("id", image.profiles()[0])
+    table = measure_targets(Image(image.image), catalogue, calibrations=Calibrations(psf=psf, is_psf_spare=is_spare))
+    assert set(table["psf_id"]) == {expected}
+    assert set(table["psf_source"]) == {"calibration" if expected else image.profiles()[1]}
+    np.testing.assert_array_equal(table["flux"].value, measure(frame)["flux"].value)
 
 
 def test_images_from_who_knows_where_or_when_are_refused(frame):

@@ -31,10 +31,18 @@ def wrapped(cause: Exception) -> Handle:
     return Handle(ValueError(f"Failure from formatter: {cause}"), cause)
 
 
+def located(cause: ProductError) -> ProductError:
+    """Return what a formatter makes of what is wrong with a file."""
+    error = ProductError(f"Cannot read /a: folder/b.fits: {cause}.")
+    error.__cause__ = cause
+    return error
+
+
 BAD_FILES = [
-    wrapped(ProductError("it is cut short")),
-    Handle(FileNotFoundError("it is gone")),
-    Handle(FileIntegrityError("it has another size")),
+    (wrapped(ProductError("it is cut short: it ends at byte 5")), "it is cut short"),
+    (wrapped(located(ProductError("it is cut short; replace it"))), "it is cut short"),
+    (Handle(FileNotFoundError("/a/b.fits")), "its file is gone"),
+    (Handle(FileIntegrityError("5 bytes in /a/b.fits")), "its file has another size than at the ingest"),
 ]
 OTHERS = [
     (wrapped(ConnectionError("503 Slow Down")), ValueError),
@@ -44,19 +52,30 @@ OTHERS = [
 ]
 
 
-@pytest.mark.parametrize("handle", BAD_FILES)
-def test_what_is_wrong_with_a_file_is_a_product_error(handle):
-    image = DeferredImage(handle)
-    for read in (image.header, image.wavelength, image.profiles, lambda: image.read(Box(0, 2, 0, 2))):
-        with pytest.raises(ProductError, match=r"^it (is|has)"):
-            read()
+@pytest.mark.parametrize(("handle", "reason"), BAD_FILES)
+def test_what_is_wrong_with_a_file_is_a_product_error(handle, reason):
+    for name, arguments, is_lost in (
+        ("header", (), True),
+        ("wavelength", (), False),
+        ("read", (Box(0, 2, 0, 2),), True),
+    ):
+        image = DeferredImage(handle)
+        with pytest.raises(ProductError, match=f"^{reason}$"):
+            getattr(image, name)(*arguments)
+        assert image.is_lost is is_lost
 
 
-@pytest.mark.parametrize("handle", BAD_FILES)
-def test_a_bad_file_gives_rows_with_the_reason(handle):
-    table = MeasureTargetsTask().run(handle, TARGETS, image_ids=IMAGE_IDS).measurements
-    assert table["target"].tolist() == ["a"]
-    assert table["reason"][0].startswith("it ")
+@pytest.mark.parametrize(("handle", "reason"), BAD_FILES)
+def test_a_bad_file_gives_rows_with_the_reason_and_the_log_its_name(handle, reason, caplog):
+    task = MeasureTargetsTask()
+    with caplog.at_level("WARNING"):
+        found = task.run(handle, TARGETS, image_ids=IMAGE_IDS)
+    assert found.measurements["target"].tolist() == ["a"]
+    assert found.measurements["reason"].tolist() == [reason]
+    assert found.is_lost
+    problems = task.metadata.getArray("problems")
+    assert len(problems) == 1
+    assert problems[0] in caplog.text
 
 
 @pytest.mark.parametrize(("handle", "error"), OTHERS)
@@ -90,7 +109,7 @@ def test_a_bad_calibration_is_no_bad_image():
     handle = wrapped(ProductError("it is cut short"))
     handle.ref = type("Ref", (), {"id": "bad calibration"})()
     with pytest.raises(ValueError, match="cut short"):
-        MeasureTargetsTask().run(BAD_FILES[0], TARGETS, image_ids=IMAGE_IDS, spectralWcs=handle)
+        MeasureTargetsTask().run(BAD_FILES[0][0], TARGETS, image_ids=IMAGE_IDS, spectralWcs=handle)
 
 
 def test_flags_that_no_release_has_are_refused():

@@ -20,6 +20,7 @@ __all__ = [
     "counted",
     "first_line",
     "is_without_credentials",
+    "short_cause",
     "without_secrets",
 ]
 
@@ -127,6 +128,27 @@ def first_line(error: BaseException) -> str:
     return without_secrets(text.splitlines()[0].removesuffix(".")) if text else type(error).__name__
 
 
+def short_cause(error: BaseException) -> str:
+    """Return what is wrong in a few words, which are the same for all files with the same fault.
+
+    Parameters
+    ----------
+    error
+        The error. The message of its innermost cause that is one of this
+        package does not name the file. Messages begin with what is wrong; what
+        follows a colon, a semicolon or a bracket are the details.
+
+    Examples
+    --------
+    >>> from spherex.errors import ProductError, short_cause
+    >>> short_cause(ProductError("the file is cut short: it ends at byte 20000"))
+    'the file is cut short'
+    """
+    while isinstance(error.__cause__, UserError):
+        error = error.__cause__
+    return _DETAILS.split(" ".join(str(error).split()), maxsplit=1)[0].removesuffix(".") or type(error).__name__
+
+
 def is_without_credentials(error: BaseException) -> bool:
     """Return whether an error of botocore means that it found no credentials.
 
@@ -139,6 +161,7 @@ def is_without_credentials(error: BaseException) -> bool:
     return type(error).__name__ == "NoCredentialsError"
 
 
+_DETAILS = re.compile(r"[:;] | \(")
 _PASSWORD = re.compile(r"(?<=://)([^\s/?#@:]*):[^\s/?#@]*@")
 _SIGNATURE = re.compile(
     r"(?<=[?&])((?:x-(?:amz|goog)-(?:signature|credential|security-token)|awsaccesskeyid|signature|sig"

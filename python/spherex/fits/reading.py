@@ -313,7 +313,8 @@ def open_product(location: str | os.PathLike[str] | ResourcePath) -> Iterator[Pr
         with open_source(location) as source:
             yield ProductFile(source)
     except (ProductError, fits.VerifyError) as error:
-        raise ProductError(f"Cannot read {location}: {error}.") from None
+        # The cause is what is wrong, without the location.
+        raise ProductError(f"Cannot read {location}: {error}.") from error
     except RemoteError as error:
         raise RemoteError(f"Cannot read {location}: {error}.") from None
 

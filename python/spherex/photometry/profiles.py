@@ -138,9 +138,9 @@ class Profiles:
         if zone not in self._coefficients:
             samples = self._psf.samples[zone].astype(np.float64)
             if not np.isfinite(samples).all():
-                raise ProductError(f"the PSF of zone {zone + 1} has samples that are not numbers")
+                raise ProductError(f"the PSF has samples that are not numbers: those of zone {zone + 1}")
             if abs(samples.sum() - 1) > _SUM_TOLERANCE:
-                raise ProductError(f"the PSF of zone {zone + 1} sums to {samples.sum():.3g}, not to 1")
+                raise ProductError(f"the PSF does not sum to 1: that of zone {zone + 1} sums to {samples.sum():.3g}")
             if self._is_effective:
                 table = np.pad(samples * self._step**2, _PAD)
             else:

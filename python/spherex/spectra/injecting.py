@@ -200,7 +200,7 @@ def inject_sources(
     names = np.asarray(catalog["name"], dtype=str)
     with image_source(image) as source:
         header = source.header()
-        profiles, psf_source = calibrations.profiles_of(source)
+        profiles, psf_source, psf_id = calibrations.psf_of(source)
     ids = identity_of(header) if image_ids is None else image_ids
     wcs, _, sky = locate_targets(header, catalog)
     placed = place_targets(wcs, sky, image.shape, profiles.side / 2)
@@ -239,12 +239,12 @@ def inject_sources(
         flags=None if image.flag_plane is None else FlagPlane(image.flag_plane.array.copy(), image.flag_table),
     )
     injected.data = (image.data + data).astype(image.data.dtype)
-    used = {"solid_angles": angles, "psf": calibrations.psf, "gains": gains}
+    used = {"solid_angles": id_of(angles), "psf": psf_id, "gains": id_of(gains)}
     injected.header.add_history(f"Injected {int(has_flux.sum())} sources, spherex inject_sources, seed {settings.seed}")
-    for name, calibration in used.items():
+    for name, calibration_id in used.items():
         # Not in the form of the archive's own references: those name the PSF in the file.
-        if calibration is not None:
-            injected.header.add_history(f"Injected with {name} {calibration.id}")
+        if calibration_id:
+            injected.header.add_history(f"Injected with {name} {calibration_id}")
     values = {
         "target": names[index],
         "flux": flux,
@@ -261,7 +261,7 @@ def inject_sources(
     rows = np.flatnonzero(is_on_image)
     texts = {
         "solid_angle_id": id_of(angles),
-        "psf_id": id_of(calibrations.psf),
+        "psf_id": psf_id,
         "flux_correction_id": id_of(gains),
         **{name: value for name, value in ids.items() if name in _TRUTH_NAMES},
     }

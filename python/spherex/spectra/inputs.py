@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -132,6 +133,8 @@ class Calibrations:
         shape (rows, columns).
     error_scale
         `spherex.spectra.ErrorScale`, with which errors are multiplied.
+    is_psf_spare
+        Whether ``psf`` serves only images without a PSF of their own.
     """
 
     wavelengths: Calibration | None = None
@@ -139,16 +142,32 @@ class Calibrations:
     psf: Calibration | None = None
     gains: Calibration | None = None
     error_scale: Calibration | None = None
+    is_psf_spare: bool = False
 
     def gains_of(self, version: str | None) -> Calibration | None:
         """Return the gains for an image of a version of the mission's pipeline, `None` where it needs none."""
         return self.gains if has_old_gains(version) else None
 
-    def profiles_of(self, source: ImageSource) -> tuple[Profiles, str]:
-        """Return the PSF for an image, and its origin; see `ImageSource.profiles`."""
-        if self.psf is not None:
-            return self.psf.value, "calibration"
-        return source.profiles()
+    def psf_of(self, source: ImageSource) -> tuple[Profiles, str, str]:
+        """Return the PSF for an image, its origin, and the UUID of the calibration, empty where none is used.
+
+        Parameters
+        ----------
+        source
+            The image, see `ImageSource.profiles`.
+
+        Raises
+        ------
+        spherex.errors.ProductError
+            If there is no calibration, and the image has no PSF that can be
+            used.
+        """
+        if self.psf is None:
+            return *source.profiles(), ""
+        if self.is_psf_spare:
+            with contextlib.suppress(ProductError):
+                return *source.profiles(), ""
+        return self.psf.value, "calibration", self.psf.id
 
 
 def id_of(calibration: Calibration | None) -> str:

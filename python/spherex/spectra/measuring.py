@@ -17,7 +17,7 @@ import numpy as np
 from astropy.units import Quantity, Unit, UnitBase, UnitConversionError, arcsec
 
 from spherex.detectors import SOLID_ANGLE_TYPE, SPECTRAL_WCS_TYPE
-from spherex.errors import HeaderError, ProductError
+from spherex.errors import HeaderError, ProductError, short_cause
 from spherex.headers import exposure_middle, has_old_gains, number_of
 from spherex.image import Box, celestial_wcs, chosen_flags, frame_origin
 from spherex.photometry import Pixels, measure_apertures, measure_brightness, measure_fluxes
@@ -278,7 +278,7 @@ class TargetRows:
             "y": y,
             "spectral_wcs_id": id_of(calibrations.wavelengths),
             "solid_angle_id": id_of(calibrations.solid_angles),
-            "psf_id": id_of(calibrations.psf),
+            "psf_id": "",
             "obsid": str(header.get("OBSID", "")),
             **{name: np.full(number, np.nan) for name in _FLOAT_COLUMNS},
             **{name: np.full(number, -1, np.int64) for name in _INTEGER_COLUMNS},
@@ -290,7 +290,8 @@ class TargetRows:
         with self._failing("no wavelength"):
             self._measure_wavelengths(x, y)
         with self._failing("no PSF"):
-            self._profiles, self.values["psf_source"] = self._calibrations.profiles_of(self._source)
+            psf = self._calibrations.psf_of(self._source)
+            self._profiles, self.values["psf_source"], self.values["psf_id"] = psf
             self.values["psf_zone"] = self._profiles.nearest_zone(x, y)
 
     @contextlib.contextmanager
@@ -299,7 +300,7 @@ class TargetRows:
         try:
             yield
         except ProductError as error:
-            self._add_reason(f"{failure}: {' '.join(str(error).split())}", rows)
+            self._add_reason(f"{failure}: {short_cause(error)}", rows)
 
     def _add_reason(self, reason: str, rows: Any) -> None:
         # The first reason of a row stays.

@@ -151,7 +151,7 @@ class InjectSourcesTask(pipeBase.PipelineTask):
             image,
             targets,
             image_ids,
-            read_calibrations(None, solidAngles, psf, fluxCorrections),
+            read_calibrations(None, solidAngles, psf, fluxCorrections, is_psf_spare=config.psfSource == "automatic"),
             InjectSettings(config.fluxColumn, (low, high), config.seed),
         )
         if not len(truth):

@@ -6,9 +6,10 @@ The task reads the image and the calibrations through handles of the Butler.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import lsst.pex.config as pexConfig
@@ -31,7 +32,7 @@ from spherex.detectors import (
     SOLID_ANGLE_TYPE,
     SPECTRAL_WCS_TYPE,
 )
-from spherex.errors import ProductError, RemoteError, UserError
+from spherex.errors import ProductError, RemoteError, UserError, first_line, short_cause
 
 from .caching import DatasetCache, dataset_key, repository_key
 
@@ -53,6 +54,14 @@ _DIMENSIONS = ("instrument", "exposure", "detector")
 _PSF_TYPES = (EPSF_TYPE, AVERAGE_PSF_TYPE)
 
 
+class LostImageError(pipeBase.UnprocessableDataError):
+    """The pixels of an image could not be read, so that its rows have no fluxes.
+
+    All outputs are written. `pipetask report` counts the quantum among those
+    with the caveat "unprocessable data".
+    """
+
+
 class DeferredImage:
     """Image whose parts are read through a handle.
 
@@ -60,34 +69,63 @@ class DeferredImage:
     ----------
     handle
         Handle such as `lsst.daf.butler.DeferredDatasetHandle`.
+
+    Attributes
+    ----------
+    problems
+        What was wrong with the parts that could not be read, with the URIs of
+        the files.
+    is_lost
+        Whether the header or pixels were among these parts.
     """
 
     def __init__(self, handle: Any) -> None:
         self._handle = handle
         self._header: Header | None = None
+        self.problems: list[str] = []
+        self.is_lost = False
 
     def _get(self, **arguments: Any) -> Any:
         """Read a part; raise `ProductError` if the file is missing or damaged."""
         try:
             return self._handle.get(**arguments)
-        except (FileNotFoundError, FileIntegrityError) as error:
-            raise ProductError(str(error)) from error
+        except FileNotFoundError as error:
+            raise self._lost("its file is gone", error) from error
+        except FileIntegrityError as error:
+            raise self._lost("its file has another size than at the ingest", error) from error
         except ValueError as error:
             # The Butler wraps the errors of a formatter. Without access to a
             # server, all images would be marked as bad.
-            if isinstance(error.__cause__, UserError) and not isinstance(error.__cause__, RemoteError):
-                raise ProductError(str(error.__cause__)) from error
+            cause = error.__cause__
+            if isinstance(cause, UserError) and not isinstance(cause, RemoteError):
+                raise self._lost(short_cause(cause), cause) from cause
+            raise
+
+    def _lost(self, what: str, error: Exception) -> ProductError:
+        problem = first_line(error)
+        if problem not in self.problems:
+            self.problems.append(problem)
+        return ProductError(what)
+
+    @contextlib.contextmanager
+    def _needed(self) -> Iterator[None]:
+        try:
+            yield
+        except ProductError:
+            self.is_lost = True
             raise
 
     def header(self) -> Header:
         """Return the header of the whole image."""
         if self._header is None:
-            self._header = self._get(component="header")
+            with self._needed():
+                self._header = self._get(component="header")
         return self._header
 
     def read(self, box: Box) -> SPHERExImage:
         """Return a part of the image, without further planes."""
-        image: SPHERExImage = self._get(parameters={"box": box, "planes": []})
+        with self._needed():
+            image: SPHERExImage = self._get(parameters={"box": box, "planes": []})
         return image
 
     def wavelength(self) -> Wavelength:
@@ -198,16 +236,15 @@ class ImageTargetsConnections(pipeBase.PipelineTaskConnections, dimensions=(*_DI
     solidAngles = _calibration(
         SOLID_ANGLE_TYPE, "CCDData", "Solid angles of all pixels; without it, the median of the image is used."
     )
-    psf = _calibration(
-        EPSF_TYPE, "AstropyHDUList", "PSF in place of that of the image; without it, that of the image is used."
-    )
+    psf = _calibration(EPSF_TYPE, "AstropyHDUList", "PSF, see psfSource; without it, that of the image is used.")
     fluxCorrections = _calibration(
         FLUX_CORRECTIONS_TYPE, "CCDData", "Factors for images of the mission's pipeline before version 7."
     )
 
     def __init__(self, *, config: ImageTargetsConfig | None = None) -> None:
         super().__init__(config=config)
-        if config is None or config.psfSource == "image":
+        self._is_psf_spare = config is None or config.psfSource == "automatic"
+        if config is not None and config.psfSource == "image":
             del self.psf
         if config is None or not config.correctGains:
             del self.fluxCorrections
@@ -236,7 +273,8 @@ class ImageTargetsConnections(pipeBase.PipelineTaskConnections, dimensions=(*_DI
         See `lsst.pipe.base.PipelineTaskConnections.adjust_all_quanta`.
         """
         for name, lookup in self._lookups.items():
-            if missing := lookup.finish():
+            # An image with a PSF of its own needs none; measurements without any are marked.
+            if (missing := lookup.finish()) and not (name == "psf" and self._is_psf_spare):
                 connection = getattr(self, name)
                 _LOG.warning("There is no %s for %d images. %s", connection.name, len(missing), connection.doc)
 
@@ -258,8 +296,12 @@ class ImageTargetsConfig(pipeBase.PipelineTaskConfig, pipelineConnections=ImageT
 
     psfSource = pexConfig.ChoiceField[str](
         doc="Source of the PSF.",
-        allowed={"image": "The image.", "calibration": "The calibration of connection psf."},
-        default="image",
+        allowed={
+            "automatic": "The image, and the calibration of connection psf for images without a PSF of their own.",
+            "image": "The image.",
+            "calibration": "The calibration of connection psf, and the image where there is none.",
+        },
+        default="automatic",
     )
     correctGains = pexConfig.Field[bool](
         default=False,
@@ -381,6 +423,8 @@ class MeasureTargetsTask(pipeBase.PipelineTask):
         inputs["targets"] = read_catalog(inputs["targets"])
         outputs = self.run(**inputs, image_ids=image_ids_of(inputRefs), region=inputRefs.image.dataId.region)
         butlerQC.put(outputs, outputRefs)
+        if outputs.is_lost:
+            raise LostImageError("Targets of the image have rows with the reason, and no fluxes")
 
     def run(
         self,
@@ -415,16 +459,23 @@ class MeasureTargetsTask(pipeBase.PipelineTask):
         -------
         struct : `lsst.pipe.base.Struct`
             ``measurements``, an `astropy.table.Table`; without rows if no
-            target is on the image.
+            target is on the image. ``is_lost``, whether pixels of the image
+            could not be read.
         """
         from spherex.spectra import diagnose, make_plain_table, measure_targets
 
         # A calibration that cannot be read fails the quantum: the image is not bad.
-        calibrations = read_calibrations(spectralWcs, solidAngles, psf, fluxCorrections, errorScale)
+        is_psf_spare = self.config.psfSource == "automatic"
+        calibrations = read_calibrations(
+            spectralWcs, solidAngles, psf, fluxCorrections, errorScale, is_psf_spare=is_psf_spare
+        )
+        source = DeferredImage(image)
         try:
-            table = measure_targets(DeferredImage(image), targets, image_ids, calibrations, self._settings())
+            table = measure_targets(source, targets, image_ids, calibrations, self._settings())
         except ProductError as error:
-            table = self._failed(targets, image_ids, region, " ".join(str(error).split()))
+            table = self._failed(targets, image_ids, region, short_cause(error))
+            if not source.problems:
+                source.problems.append(first_line(error))
         if table is None:
             # An empty table is written, too: it shows that the image was measured.
             table = make_plain_table({}, 0)
@@ -438,6 +489,10 @@ class MeasureTargetsTask(pipeBase.PipelineTask):
                 image_ids["detector"],
                 table["reason"][0],
             )
+        for problem in source.problems:
+            self.log.warning("Exposure %s, detector %s: %s.", image_ids["exposure"], image_ids["detector"], problem)
+        if source.problems:
+            self.metadata["problems"] = source.problems
         if self.config.scaleErrors and (
             kept := int(np.count_nonzero(np.isnan(table["error_scale"]) & (table["reason"] == "")))
         ):
@@ -452,7 +507,7 @@ class MeasureTargetsTask(pipeBase.PipelineTask):
         for text in found.warnings():
             self.log.warning("Exposure %s, detector %s: %s.", image_ids["exposure"], image_ids["detector"], text)
         self.log.info("Measured %d targets, %d of them without a flux.", len(table), failed)
-        return pipeBase.Struct(measurements=table)
+        return pipeBase.Struct(measurements=table, is_lost=source.is_lost)
 
     def _settings(self) -> MeasureSettings:
         from spherex.photometry import FluxSettings
@@ -478,7 +533,7 @@ class MeasureTargetsTask(pipeBase.PipelineTask):
 
 
 def read_calibrations(
-    spectral_wcs: Any, solid_angles: Any, psf: Any, gains: Any, error_scale: Any = None
+    spectral_wcs: Any, solid_angles: Any, psf: Any, gains: Any, error_scale: Any = None, *, is_psf_spare: bool = False
 ) -> Calibrations:
     """Read calibrations.
 
@@ -486,6 +541,8 @@ def read_calibrations(
     ----------
     spectral_wcs, solid_angles, psf, gains, error_scale
         Handles of the calibrations; `None` without a calibration.
+    is_psf_spare
+        Whether the PSF serves only images without one.
     """
     from astropy.units import arcsec, dimensionless_unscaled
 
@@ -500,4 +557,5 @@ def read_calibrations(
         psf=read(psf, _read_psf),
         gains=read(gains, _read_map, dimensionless_unscaled),
         error_scale=read(error_scale, _read_error_scale),
+        is_psf_spare=is_psf_spare,
     )
