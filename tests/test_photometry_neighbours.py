@@ -1,5 +1,6 @@
 """Fluxes of simulated targets among other sources, whose truth is known."""
 
+import dataclasses
 import tracemalloc
 
 import numpy as np
@@ -134,3 +135,19 @@ def test_doubtful_pixels_are_used_for_neighbours_in_the_square_only():
     # The other neighbour has no light in pixels that are used, and is not fitted.
     assert beside.neighbours[0] == 0
     assert beside.dof[0] == 15 * 12 - 2 * 25 - 2
+
+
+def test_beside_a_neighbour_whose_psf_cannot_be_used_there_is_no_flux():
+    one = gaussian_psf(is_effective=True)
+    centres = np.array([0.0, 20.0, 40.0])
+    psf = dataclasses.replace(one, samples=np.repeat(one.samples, 3, axis=0), x=centres, y=np.zeros(3))
+    x, y = np.array([8.0, 19.0, 24.0, 50.0]), np.full(4, 10.0)
+    pixels = simulate_field(np.random.default_rng(1), x, y, np.full(4, 300.0), (21, 61), psf)
+    sound = measure_fluxes(pixels, x, y, np.arange(4), Profiles(psf))
+    assert (sound.reason == "").all()
+    psf.samples[2] *= 0.9
+    fluxes = measure_fluxes(pixels, x, y, np.arange(4), Profiles(psf))
+    # The second one has the third in its pixels.
+    assert np.isfinite(fluxes.flux).tolist() == [True, False, False, False]
+    assert fluxes.flux[0] == sound.flux[0]
+    assert fluxes.reason[1] == "its pixels do not separate its flux from those of its neighbours"

@@ -106,8 +106,18 @@ def test_the_nearest_zone_is_that_of_all_centres(order):
     np.testing.assert_array_equal(profiles.nearest_zone(x, y), nearest)
 
 
-def test_samples_that_are_not_numbers_are_refused():
-    psf = _psf(is_effective=True)
-    psf.samples[0, 3, 3] = np.nan
-    with pytest.raises(ValueError, match="samples that are not numbers: those of zone 1"):
-        Profiles(psf).at(np.array([5.0]), np.array([5.0]), np.array([0]), np.array([0]))
+@pytest.mark.parametrize("is_effective", [True, False])
+@pytest.mark.parametrize("damage", [np.nan, np.inf, 1.0])
+def test_a_zone_that_cannot_be_used_costs_the_places_where_it_has_a_part(is_effective, damage):
+    centres = [(x, y) for y in (100.0, 200.0) for x in (100.0, 200.0, 300.0)]
+    psf = _psf(is_effective=is_effective, widths=(0.8,) * 6, centres=centres)
+    x, y = np.array([80.0, 199.9, 200.0, 200.1, 300.0, 400.0]), np.array([150.0, 150, 150, 150, 199, 100])
+    corners = tuple(np.rint(place).astype(int) - 7 for place in (x, y))
+    sound = Profiles(psf).at(x, y, *corners)
+    psf.samples[2, 3, 3] += damage
+    profiles = Profiles(psf)
+    expected = np.array([True, True, True, False, False, False])
+    np.testing.assert_array_equal(profiles.is_known(x, y), expected)
+    found = profiles.at(x, y, *corners)
+    np.testing.assert_array_equal(found[expected], sound[expected])
+    assert np.isnan(found[~expected]).all()

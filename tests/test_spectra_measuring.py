@@ -15,6 +15,7 @@ from astropy.utils import iers
 from spherex.errors import ProductError
 from spherex.headers import exposure_middle
 from spherex.image import Box, PlaneWavelengths
+from spherex.photometry import Profiles
 from spherex.spectra import Calibration, Calibrations, MeasureSettings, failed_table, measure_targets
 from spherex.spectra.channels import _has_older_gains
 from spherex.spectra.measuring import airglow_slopes, gains_in
@@ -335,6 +336,25 @@ def test_a_spare_psf_is_for_images_without_one(frame, is_torn, is_spare, expecte
     assert set(table["psf_id"]) == {expected}
     assert set(table["psf_source"]) == {"calibration" if expected else image.profiles()[1]}
     np.testing.assert_array_equal(table["flux"].value, measure(frame)["flux"].value)
+
+
+def test_where_the_psf_lacks_light_there_is_an_aperture_flux(frame):
+    class Dim(ImageInMemory):
+        def profiles(self):
+            psf = self.image.psf_model
+            samples = psf.samples.copy()
+            samples[nearest] *= 0.9
+            return Profiles(dataclasses.replace(psf, samples=samples)), "image"
+
+    whole = measure(frame)
+    nearest = int(whole["psf_zone"][0]) - 1
+    table = measure((Dim(frame[0].image), *frame[1:]))
+    assert table["reason"][0] == "no PSF: its samples here are not numbers, or do not sum to 1"
+    is_lost = table["reason"] != ""
+    assert not table["good"][is_lost].any()
+    assert all("NO_PSF" in names.split() for names in table["quality_names"][is_lost])
+    assert np.isfinite(table["aperture_flux"][0])
+    np.testing.assert_array_equal(table["flux"].value[~is_lost], whole["flux"].value[~is_lost])
 
 
 def test_images_from_who_knows_where_or_when_are_refused(frame):

@@ -103,7 +103,8 @@ def light_of_neighbours(
     matters = np.zeros(len(rows), bool)
     if len(rows):
         shares = profiles.at(x[others], y[others], stamps.left[rows], stamps.bottom[rows], stamps.side)
-        matters = np.einsum("nij,nij->n", shares, used[rows]) > _LEAST_LIGHT
+        # A neighbour whose PSF is not known (NaN) matters: no flux can be measured beside it.
+        matters = ~(np.einsum("nij,nij->n", shares, used[rows]) <= _LEAST_LIGHT)
         found = shares[matters]
     return np.split(found, np.searchsorted(rows[matters], np.arange(1, len(neighbours))))
 

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from spherex.errors import ProductError
 from spherex.image import zone_weights
 
 if TYPE_CHECKING:
@@ -62,6 +61,10 @@ class Profiles:
         _, rows, columns = psf.samples.shape
         self._middle = ((rows - 1) / 2, (columns - 1) / 2)
         zone_weights(psf.x, psf.y, np.zeros(1), np.zeros(1))
+        # Sums of samples that are not numbers are not numbers either.
+        with np.errstate(invalid="ignore", over="ignore"):
+            sums = psf.samples.sum(axis=(1, 2), dtype=np.float64)
+            self._is_sound = np.abs(sums - 1) <= _SUM_TOLERANCE
         self.reach = max(rows, columns) / self._step / 2
         """Largest distance from a source, along x or y, at which the PSF is known (pixels)."""
         # One pixel more on each side covers every position within a pixel.
@@ -81,6 +84,20 @@ class Profiles:
         indices, weights = zone_weights(self._psf.x, self._psf.y, x, y)
         is_nearest = weights == weights.max(axis=1, keepdims=True)
         return np.where(is_nearest, indices, len(self._psf.samples)).min(axis=1).astype(np.int64) + 1
+
+    def is_known(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return whether the PSF can be used at positions, shape (n,).
+
+        The samples of all zones that have a part in it must be numbers, and sum
+        to 1 within 2 %: fluxes would be wrong by the difference.
+
+        Parameters
+        ----------
+        x, y
+            Pixels of the whole frame, from 0, shape (n,).
+        """
+        indices, weights = zone_weights(self._psf.x, self._psf.y, x, y)
+        return (self._is_sound[indices] | (weights == 0)).all(axis=1)
 
     def at(
         self,
@@ -104,7 +121,8 @@ class Profiles:
         Returns
         -------
         fractions
-            Shape (n, side, side): source, row, column.
+            Shape (n, side, side): source, row, column. NaN where the PSF cannot
+            be used, see `is_known`.
         """
         side = self.side if side is None else side
         indices, weights = zone_weights(self._psf.x, self._psf.y, x, y)
@@ -131,16 +149,16 @@ class Profiles:
                 values[batch[part]] = up[part] @ mixed @ across[part].transpose(0, 2, 1)
         if not self._is_effective:
             values = np.diff(np.diff(values, axis=1), axis=2)
+        if not self._is_sound.all():
+            values[~self.is_known(x, y)] = np.nan
         return values
 
     def _of_zone(self, zone: int) -> NDArray[np.float64]:
-        """Return the coefficients of the spline of a zone."""
+        """Return the coefficients of the spline of a zone, zeros where it cannot be used."""
         if zone not in self._coefficients:
             samples = self._psf.samples[zone].astype(np.float64)
-            if not np.isfinite(samples).all():
-                raise ProductError(f"the PSF has samples that are not numbers: those of zone {zone + 1}")
-            if abs(samples.sum() - 1) > _SUM_TOLERANCE:
-                raise ProductError(f"the PSF does not sum to 1: that of zone {zone + 1} sums to {samples.sum():.3g}")
+            if not self._is_sound[zone]:
+                samples = np.zeros_like(samples)
             if self._is_effective:
                 table = np.pad(samples * self._step**2, _PAD)
             else:

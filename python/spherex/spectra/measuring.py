@@ -364,14 +364,14 @@ class TargetRows:
             self._add_reason("the image has no variance, which the errors of fluxes need", rows)
         if image.flag_plane is None:
             self._add_reason("the image has no flags, which mark bad pixels", rows)
-        if self._profiles is None:
-            values["quality"][rows] |= quality_bits({"NO_PSF": True}, 1)
-            self._measure_apertures(pixels, rows, image)
-            return
-        rows = rows[values["reason"][rows] == ""]
-        if len(rows):
-            with self._failing("no PSF", rows):
-                self._measure_fluxes(pixels, rows, self._profiles, image.flag_table)
+        is_known = np.zeros(len(rows), bool) if self._profiles is None else self._profiles.is_known(x, y)
+        self._add_reason("no PSF: its samples here are not numbers, or do not sum to 1", rows[~is_known])
+        if not is_known.all():
+            values["quality"][rows[~is_known]] |= quality_bits({"NO_PSF": True}, 1)
+            self._measure_apertures(pixels, rows[~is_known], image)
+        rows = rows[is_known & (values["reason"][rows] == "")]
+        if len(rows) and self._profiles is not None:
+            self._measure_fluxes(pixels, rows, self._profiles, image.flag_table)
 
     def _measure_apertures(self, pixels: Pixels, rows: NDArray[np.intp], image: SPHERExImage) -> None:
         """Measure what can be measured without a PSF; without a variance there are no errors."""
