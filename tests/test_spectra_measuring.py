@@ -353,7 +353,8 @@ def test_where_the_psf_lacks_light_there_is_an_aperture_flux(frame):
     is_lost = table["reason"] != ""
     assert not table["good"][is_lost].any()
     assert all("NO_PSF" in names.split() for names in table["quality_names"][is_lost])
-    assert np.isfinite(table["aperture_flux"][0])
+    # As in an image without a PSF, a pixel that is missing in the aperture leaves none.
+    assert np.isfinite(table["aperture_flux"][is_lost]).any()
     np.testing.assert_array_equal(table["flux"].value[~is_lost], whole["flux"].value[~is_lost])
 
 
