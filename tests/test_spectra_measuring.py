@@ -338,24 +338,33 @@ def test_a_spare_psf_is_for_images_without_one(frame, is_torn, is_spare, expecte
     np.testing.assert_array_equal(table["flux"].value, measure(frame)["flux"].value)
 
 
-def test_where_the_psf_lacks_light_there_is_an_aperture_flux(frame):
+def test_where_the_psf_lacks_light_there_is_the_light_in_the_aperture(frame):
+    class WithoutPsf(ImageInMemory):
+        def profiles(self):
+            raise ProductError("the image has no PSF")
+
     class Dim(ImageInMemory):
+        zone = 1
+
         def profiles(self):
             psf = self.image.psf_model
             samples = psf.samples.copy()
-            samples[nearest] *= 0.9
+            samples[self.zone - 1] *= 0.9
             return Profiles(dataclasses.replace(psf, samples=samples)), "image"
 
-    whole = measure(frame)
-    nearest = int(whole["psf_zone"][0]) - 1
-    table = measure((Dim(frame[0].image), *frame[1:]))
-    assert table["reason"][0] == "no PSF: its samples here are not numbers, or do not sum to 1"
-    is_lost = table["reason"] != ""
-    assert not table["good"][is_lost].any()
-    assert all("NO_PSF" in names.split() for names in table["quality_names"][is_lost])
-    # As in an image without a PSF, a pixel that is missing in the aperture leaves none.
-    assert np.isfinite(table["aperture_flux"][is_lost]).any()
-    np.testing.assert_array_equal(table["flux"].value[~is_lost], whole["flux"].value[~is_lost])
+    whole, without = measure(frame), measure((WithoutPsf(frame[0].image), *frame[1:]))
+    assert len(set(whole["psf_zone"])) == 3
+    for row, zone in enumerate(whole["psf_zone"]):
+        image = Dim(frame[0].image)
+        image.zone = zone
+        table = measure((image, *frame[1:]))
+        is_lost = np.arange(3) == row
+        reason = "no PSF: its samples here are not numbers, or do not sum to 1"
+        assert table["reason"].tolist() == np.where(is_lost, reason, "").tolist()
+        assert ["NO_PSF" in names.split() for names in table["quality_names"]] == is_lost.tolist()
+        assert not table["good"][row]
+        np.testing.assert_array_equal(table["aperture_flux"].value[row], without["aperture_flux"].value[row])
+        np.testing.assert_array_equal(table["flux"].value[~is_lost], whole["flux"].value[~is_lost])
 
 
 def test_images_from_who_knows_where_or_when_are_refused(frame):
