@@ -142,7 +142,8 @@ def refresh_statistics(repo: str) -> None:
     """Refresh the statistics of the database, by which it chooses its indexes.
 
     After many additions, a search for images at a position becomes ten times
-    faster where an index was chosen badly before.
+    faster where an index was chosen badly before. In the namespace of a
+    database server, only the tables of this repository are analysed.
 
     Parameters
     ----------
@@ -157,12 +158,21 @@ def refresh_statistics(repo: str) -> None:
         stay slow.
     """
     # The connection of a Butler is private to it: this is another one.
-    url = _database_url(repository_config(repo))
+    config = repository_config(repo)
+    url = _database_url(config)
     engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.pool.NullPool)
-    with engine.begin() as connection:
+    # In a transaction, PostgreSQL would keep the locks of all tables to the end,
+    # and could wait for a writer that waits for one of them.
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        statement = "ANALYZE"
+        namespace = RegistryConfig(config).get("namespace")
         if url.get_backend_name() == "sqlite":
             connection.exec_driver_sql(f"PRAGMA analysis_limit={_ROWS_LOOKED_AT}")
-        connection.exec_driver_sql("ANALYZE")
+        elif namespace is not None:
+            tables = sqlalchemy.inspect(connection).get_table_names(schema=namespace)
+            quote = engine.dialect.identifier_preparer.quote
+            statement += " " + ", ".join(f"{quote(namespace)}.{quote(table)}" for table in tables)
+        connection.exec_driver_sql(statement)
 
 
 def _database_url(config: ButlerConfig) -> URL:

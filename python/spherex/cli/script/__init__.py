@@ -7,7 +7,12 @@ from collections.abc import Iterator
 
 import click
 
-from spherex.errors import UserError
+from spherex.errors import UserError, first_line
+
+MANY = 100
+"""Number of files or targets after which the statistics are refreshed: `ANALYZE`
+takes a tenth of a second in a small repository.
+"""
 
 
 @contextlib.contextmanager
@@ -23,3 +28,31 @@ def user_errors() -> Iterator[None]:
         yield
     except UserError as error:
         raise click.ClickException(str(error)) from None
+
+
+def refresh_statistics_after(repo: str, changes: int, least: int = MANY) -> None:
+    """Refresh the statistics of the database after a command that wrote enough to matter.
+
+    Where that fails, the command has nevertheless done its work: only a
+    warning is printed.
+
+    Parameters
+    ----------
+    repo
+        Path, URI or label of the repository. No Butler of this process may be
+        in a transaction on it.
+    changes
+        Number of files or targets that the command wrote or changed.
+    least
+        Smallest number for which it is done.
+    """
+    if changes < least:
+        return
+    import sqlalchemy.exc
+
+    from spherex.repository import refresh_statistics
+
+    try:
+        refresh_statistics(repo)
+    except sqlalchemy.exc.SQLAlchemyError as error:
+        click.echo(f"All is well, but searches may be slow: ANALYZE failed ({first_line(error)}).", err=True)

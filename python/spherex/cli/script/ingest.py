@@ -21,16 +21,13 @@ from spherex.ingest import (
     SimulatedTranslator,
     ingest,
 )
-from spherex.repository import open_repository, refresh_statistics, register_instrument
+from spherex.repository import open_repository, register_instrument
 
-from . import user_errors
+from . import MANY, refresh_statistics_after, user_errors
 
 if TYPE_CHECKING:
     from spherex.ingest import FileTranslator
 
-
-_MANY = 1000
-"""Number of new files after which the statistics of the database are refreshed."""
 
 _LONGEST_LINE = 4096
 """Bytes of the first line of a list that are read; the longest path of Linux."""
@@ -43,6 +40,7 @@ def run_ingest(
     locations: Sequence[str],
     regex: str,
     list_stored: str | None = None,
+    statistics_after: int = MANY,
     **choices: Any,
 ) -> bool:
     """Ingest files and print the report.
@@ -59,6 +57,9 @@ def run_ingest(
         Regular expression for the names of files.
     list_stored
         Path of a file for the list of the originals that can be removed.
+    statistics_after
+        Number of new files after which the statistics of the database are
+        refreshed.
     **choices
         Fields of `IngestOptions`.
 
@@ -83,14 +84,8 @@ def run_ingest(
         if not options.dry_run:
             register_instrument(butler, repo, translator.instrument)
         report = ingest(butler, translator, locations, pattern, options, stop)
-    if report.ingested >= _MANY and not options.dry_run:
-        import sqlalchemy.exc
-
-        try:
-            refresh_statistics(repo)
-        except sqlalchemy.exc.SQLAlchemyError as error:
-            reason = str(error).splitlines()[0]
-            click.echo(f"All is well, but searches may be slow: ANALYZE failed ({reason}).", err=True)
+    if not options.dry_run:
+        refresh_statistics_after(repo, report.ingested, statistics_after)
     for line in report.failure_lines():
         click.echo(line, err=True)
     for line in report.summary_lines():

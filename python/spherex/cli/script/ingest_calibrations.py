@@ -85,6 +85,8 @@ def ingest_calibrations(
         locations,
         regex or FILE_REGEX,
         threads=processes,
+        # They are few, and every graph searches them.
+        statistics_after=1,
         **choices,
     )
     # A name in --id that no file has is a mistake; --ids may list more files.

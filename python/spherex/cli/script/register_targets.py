@@ -13,7 +13,7 @@ from spherex.detectors import catalog_collection
 from spherex.errors import CatalogError, counted, first_line
 from spherex.repository import explain, open_repository
 
-from . import user_errors
+from . import refresh_statistics_after, user_errors
 
 _MOST_PROBLEMS = 50
 _SYSTEM_ERRORS = (OSError, RuntimeError, sqlalchemy.exc.SQLAlchemyError)
@@ -113,6 +113,9 @@ def register_targets(
                 parts.append(f"{done.gone} no longer in the file, which stay registered but are no longer measured")
             where = f"would be in a new run of {catalog_collection(catalog_name)}" if dry_run else f"in {done.run}"
             click.echo(f"Targets of catalogue {catalog_name}: {', '.join(parts)}. Table target_catalog {where}.")
+        if not dry_run:
+            # The search for the images of the targets needs them.
+            refresh_statistics_after(repo, done.new + done.changed)
         try:
             coverage = coverage_of(butler, table)
         except _SYSTEM_ERRORS as error:
