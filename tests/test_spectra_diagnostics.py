@@ -12,9 +12,10 @@ from scipy import ndimage
 
 from spherex.image import Psf
 from spherex.photometry import Profiles
-from spherex.spectra import diagnose, make_plain_table, measure_targets
+from spherex.spectra import DetectorDiagnostics, diagnose, gather_spectrum, make_plain_table, measure_targets
 
 from .measuring_helpers import simulate_sources
+from .spectra_helpers import measurements
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,45 @@ def test_few_targets_say_nothing() -> None:
         assert found.warnings() == []
 
 
+def visits(detector: int, number: int, **given: Any) -> Any:
+    """Return measurements of a target, with the signal to noise and the columns that diagnostics need."""
+    values = {"flux": 300.0, "flux_error": 12.0, "aperture_flux": 300.0, "core_chi2": 20.0, "core_dof": 20}
+    return measurements(number, detector=detector, wavelength=1.0 + 0.5 * detector, **(values | given))
+
+
+def test_a_spectrum_has_the_diagnostics_of_each_detector() -> None:
+    apertures = 300.0 / np.array([0.95, 0.96, 0.94, 0.95, 0.95])
+    offsets = {"centroid_dx_error": 0.01, "centroid_dy_error": 0.01}
+    first = visits(1, 5, aperture_flux=apertures, centroid_dx=np.nan, centroid_dy=np.nan)
+    second = visits(2, 6, centroid_dx=[0.2, 0.21, 0.19, 0.2, np.nan, np.nan], centroid_dy=0.0, **offsets)
+    third = visits(3, 4, centroid_dx=[0.01, -0.01, 0.3, -0.3], centroid_dy=0.01, **offsets)
+    one, two, three = gather_spectrum([first, second, third]).meta["diagnostics"]
+    assert (one["detector"], one["clear"], one["psf_over_aperture"]) == (1, 5, pytest.approx(0.95))
+    assert 0 <= one["psf_over_aperture_error"] < 0.01
+    assert "centroid_dx" not in one
+    assert one["centroid_images"] == 0
+    assert (two["centroid_images"], two["centroid_images_off"]) == (4, 4)
+    assert (two["centroid_dx"], two["centroid_dx_error"]) == (pytest.approx(0.2), pytest.approx(0.005))
+    assert (two["psf_over_aperture"], two["clear"]) == (1.0, 6)
+    assert (three["centroid_images"], three["centroid_images_off"]) == (4, 2)
+    # Too few for a median of ratios.
+    assert "psf_over_aperture" not in three
+    texts = [DetectorDiagnostics(**found).warnings() for found in (one, two, three)]
+    assert [len(text) for text in texts] == [1, 1, 1]
+    assert "5 measurements by PSF are 0.950" in texts[0][0]
+    assert "the bright targets of 4 images are 0.200 +- 0.005 pixels" in texts[1][0]
+    assert "2 of 4 images are more than 0.1 pixels" in texts[2][0]
+
+
+def test_good_images_have_no_warnings() -> None:
+    table = visits(4, 9, centroid_dx=0.02, centroid_dy=0.15, centroid_dx_error=0.01, centroid_dy_error=0.3)
+    (found,) = gather_spectrum([table]).meta["diagnostics"]
+    assert found["centroid_dy"] == pytest.approx(0.15)
+    assert DetectorDiagnostics(**found).warnings() == []
+
+
 def test_diagnostics_are_in_the_page(request: pytest.FixtureRequest) -> None:
     page = (Path(__file__).parents[1] / "doc" / "quality.md").read_text()
     assert "`psf_over_aperture`" in page
     assert "`eta`" in page
+    assert "`centroid_dx`" in page

@@ -39,6 +39,8 @@ def repo(repo_root: Path) -> Iterator[TargetRepo]:
         for exposure in range(5):
             ref = repo.add_image(exposure, 1 + exposure % 2)
             rows = measurements(1, exposure, detector=1 + exposure % 2, exposure=exposure, image_id=str(ref.id))
+            rows["centroid_dx"], rows["centroid_dy"] = 0.3 * rows["x"].unit, 0.0 * rows["x"].unit
+            rows["centroid_dx_error"] = rows["centroid_dy_error"] = 0.01 * rows["x"].unit
             rows["wavelength"][:] = rows["wavelength"].unit * (1.0 - 0.01 * exposure)
             if exposure == 3:
                 rows = make_table({"target": "another"}, 1)
@@ -99,7 +101,7 @@ def put_channels(repo: TargetRepo, run: str, number: int, begin: str | None = No
     butler.registry.certify("calib", [ref], timespan)
 
 
-def test_all_of_it_in_a_repository(repo):
+def test_all_of_it_in_a_repository(repo, caplog):
     put_channels(repo, "early", 5)
     put_channels(repo, "late", 7, "2026-01-01")
     quanta = graph(repo, "calib")
@@ -124,6 +126,12 @@ def test_all_of_it_in_a_repository(repo):
     assert (spectrum.meta["ra"], spectrum.meta["dec"], spectrum.meta["images"]) == (10.0, 20.0, 3)
     assert spectrum.meta["off_frame"] == [[3, 2]]
     assert spectrum.meta["instruments"] == ["SPHEREx"]
+    first, second = spectrum.meta["diagnostics"]
+    assert (first["detector"], first["centroid_images"], first["centroid_dx"]) == (1, 2, pytest.approx(0.3))
+    assert (second["detector"], second["centroid_images"], second["centroid_images_off"]) == (2, 1, 1)
+    warned = [record.getMessage() for record in caplog.records if "pixels" in record.getMessage()]
+    assert len(warned) == 2
+    assert warned[0].startswith("west, detector 1: the bright targets of 2 images are 0.300 +- 0.007 pixels")
     assert set(spectrum.meta["code"]) == {"spherex-butler", "lsst-pipe-base"}
     # TOPCAT refuses Python objects in the header.
     lines = Path(output.getURI("spectrum", target).ospath).read_text().splitlines()

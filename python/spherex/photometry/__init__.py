@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 __all__ = [
+    "BrightSources",
+    "CentroidOffset",
     "Fit",
     "FluxSettings",
     "Fluxes",
@@ -12,6 +14,7 @@ __all__ = [
     "cut_stamps",
     "errors_of_noise",
     "fit_linear",
+    "mean_with_scatter",
     "measure_apertures",
     "measure_brightness",
     "measure_fluxes",
@@ -19,6 +22,7 @@ __all__ = [
 ]
 
 from .apertures import measure_apertures
+from .centroids import BrightSources, CentroidOffset, mean_with_scatter
 from .fit import Fit, fit_linear, smooth_variance
 from .fluxes import Fluxes, FluxSettings, measure_fluxes
 from .profiles import Profiles

@@ -23,6 +23,7 @@ from .stamps import BATCH_SIZE, Stamps, cut_stamps
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from .centroids import BrightSources
     from .profiles import Profiles
     from .stamps import Pixels
 
@@ -243,6 +244,7 @@ def measure_fluxes(
     profiles: Profiles,
     settings: FluxSettings | None = None,
     slopes: NDArray[np.float64] | None = None,
+    bright: BrightSources | None = None,
 ) -> Fluxes:
     """Measure fluxes by a fit of the PSF, and in apertures.
 
@@ -267,6 +269,8 @@ def measure_fluxes(
         Direction along x and y in which the background may change linearly,
         shape (n, 2). The background is constant if it is `None`, and for
         directions that are zero or not finite.
+    bright
+        Collection to which the fits of bright sources are added.
 
     Returns
     -------
@@ -279,7 +283,7 @@ def measure_fluxes(
     # light falls on whole pixels.
     neighbours = find_neighbours(x, y, wanted, settings.side / 2 + profiles.reach + 0.5)
     for rows in batches(neighbours):
-        batch = _Batch(pixels, x, y, wanted[rows], neighbours[rows], profiles, settings)
+        batch = _Batch(pixels, x, y, wanted[rows], neighbours[rows], profiles, settings, bright)
         batch.measure(None if slopes is None else slopes[rows])
         for field in dataclasses.fields(Fluxes):
             getattr(fluxes, field.name)[rows] = getattr(batch.fluxes, field.name)
@@ -314,8 +318,10 @@ class _Batch:
         neighbours: list[NDArray[np.intp]],
         profiles: Profiles,
         settings: FluxSettings,
+        bright: BrightSources | None,
     ) -> None:
         self._x, self._y = x[wanted], y[wanted]
+        self._bright = bright
         self._all = (x, y)
         self._profiles = profiles
         self._settings = settings
@@ -421,6 +427,11 @@ class _Batch:
         fluxes.aperture_flux[rows], fluxes.aperture_flux_error[rows], fluxes.enclosed_fraction[rows] = aperture_fluxes(
             weights * used, design, data, used / fits.variance, fit
         )
+        if self._bright is not None:
+            masked, blending, has_plateau_in_core = (
+                getattr(fluxes, name)[rows] for name in ("masked_fraction", "blending", "has_plateau")
+            )
+            self._bright.add(fits, stamps, self._x[rows], self._y[rows], has_plateau_in_core, masked, blending)
 
     def _judge(self) -> None:
         """Set the reason of targets without a flux."""

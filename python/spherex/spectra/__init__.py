@@ -12,6 +12,8 @@ __all__ = [
     "Calibration",
     "Calibrations",
     "Channels",
+    "DIAGNOSTICS",
+    "DetectorDiagnostics",
     "ErrorScale",
     "FLUX_AXES",
     "ImageSource",
@@ -35,6 +37,7 @@ __all__ = [
     "compare_with_truth",
     "design_channels",
     "diagnose",
+    "diagnose_detectors",
     "failed_table",
     "gather_spectrum",
     "image_source",
@@ -54,7 +57,7 @@ __all__ = [
 ]
 
 from .channels import CHANNEL_COLUMNS, Channels, combine_channels, design_channels, read_channels
-from .diagnostics import ImageDiagnostics, diagnose
+from .diagnostics import DetectorDiagnostics, ImageDiagnostics, diagnose, diagnose_detectors
 from .error_scale import PAIR_COLUMNS, SCALE_COLUMNS, ErrorScale, PairSettings, measure_error_scale
 from .finders import plot_finders
 from .injecting import RECOVERY_COLUMNS, TRUTH_COLUMNS, InjectSettings, compare_with_truth, inject_sources
@@ -66,6 +69,7 @@ from .quality import QUALITY_BITS, QualityBit
 from .sources import catalog_of, image_source
 from .tables import (
     COLUMNS,
+    DIAGNOSTICS,
     OFF_FRAME,
     UNPLACED,
     SpectrumColumn,

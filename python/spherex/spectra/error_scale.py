@@ -20,7 +20,7 @@ import numpy as np
 from spherex.errors import ProductError, UserError
 from spherex.headers import has_old_gains
 
-from .injecting import robust_statistics
+from .diagnostics import robust_statistics
 from .tables import COLUMNS, SpectrumColumn, make_table, unmasked, values_of
 
 if TYPE_CHECKING:

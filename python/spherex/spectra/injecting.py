@@ -20,6 +20,7 @@ from astropy.units import UnitConversionError, uJy
 from spherex.errors import CatalogError, ProductError
 from spherex.image import FlagPlane, SPHERExImage, frame_origin
 
+from .diagnostics import robust_statistics
 from .inputs import Calibrations, id_of
 from .measuring import MICROJANSKY, brightness_factor, gains_in, locate_targets, solid_angles
 from .placing import place_targets
@@ -98,14 +99,6 @@ RECOVERY_COLUMNS = (
     SpectrumColumn("pull_width_error", float, "stat.error", "Standard deviation of this width"),
 )
 """The columns of ``injection_recovery``, in their order."""
-
-_MEDIAN_ERROR = math.sqrt(math.pi / 2)
-"""Standard deviation of the median of n normal values times sqrt(n)."""
-
-MAD_ERROR = 1.166
-"""Standard deviation of 1.4826 MAD of n standard normal values times sqrt(n) (Rousseeuw and Croux 1993,
-JASA 88, 1273, section 1: efficiency 36.74 %).
-"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -479,16 +472,3 @@ def _keys_of(table: QTable) -> list[tuple[int, int, str]]:
     if len(set(keys)) < len(keys):
         raise ValueError("A target has two rows of one exposure and detector; compare one run of measurements.")
     return keys
-
-
-def robust_statistics(values: NDArray[np.float64]) -> tuple[float, float, float, float]:
-    """Return median and 1.4826 MAD of values, each followed by its standard deviation for normal values.
-
-    With fewer than two values, they are NaN.
-    """
-    if len(values) < 2:
-        return math.nan, math.nan, math.nan, math.nan
-    median = float(np.median(values))
-    width = 1.4826 * float(np.median(np.abs(values - median)))
-    root = math.sqrt(len(values))
-    return median, _MEDIAN_ERROR * width / root, width, MAD_ERROR * width / root

@@ -20,7 +20,14 @@ from spherex.detectors import SOLID_ANGLE_TYPE, SPECTRAL_WCS_TYPE
 from spherex.errors import HeaderError, ProductError, short_cause
 from spherex.headers import exposure_middle, has_old_gains, number_of
 from spherex.image import Box, celestial_wcs, chosen_flags, frame_origin
-from spherex.photometry import Pixels, measure_apertures, measure_brightness, measure_fluxes
+from spherex.photometry import (
+    BrightSources,
+    CentroidOffset,
+    Pixels,
+    measure_apertures,
+    measure_brightness,
+    measure_fluxes,
+)
 
 from .inputs import Calibrations, MeasureSettings, id_of
 from .placing import barycentric_time, place_targets, plan_windows, positions_at
@@ -175,6 +182,7 @@ def _measure(
     rows = TargetRows(source, header, placed, calibrations, settings)
     for window in plan_windows(placed.x[on_image], placed.y[on_image], shape, settings.fluxes.side // 2):
         rows.measure(window, wcs)
+    rows.measure_offset()
     values = rows.values
     values["quality"] |= quality_bits({"NO_FLUX": values["reason"] != ""}, len(on_image))
     values["quality_names"] = quality_names(values["quality"])
@@ -286,6 +294,7 @@ class TargetRows:
             "quality": np.zeros(number, np.int32),
         }
         self._slopes = np.full((number, 2), np.nan)
+        self._bright = BrightSources()
         self._profiles: Profiles | None = None
         with self._failing("no wavelength"):
             self._measure_wavelengths(x, y)
@@ -337,6 +346,14 @@ class TargetRows:
         with self._failing("no pixels", window.members):
             image = self._source.read(window.box)
             self._measure_image(image, window.box.shifted(*self._origin), window.members, wcs)
+
+    def measure_offset(self) -> None:
+        """Fill in the offset of the bright targets of all windows, the same for all rows."""
+        offset = CentroidOffset() if self._profiles is None else self._bright.offset(self._profiles)
+        for axis in ("x", "y"):
+            self.values[f"centroid_d{axis}"] = getattr(offset, axis)
+            self.values[f"centroid_d{axis}_error"] = getattr(offset, f"{axis}_error")
+        self.values["centroids"] = offset.number
 
     def _measure_image(self, image: SPHERExImage, box: Box, rows: NDArray[np.intp], wcs: WCS) -> None:
         """Fill in rows from a part of the image, whose box is that in the frame."""
@@ -393,7 +410,9 @@ class TargetRows:
         self, pixels: Pixels, rows: NDArray[np.intp], profiles: Profiles, flag_table: FlagTable
     ) -> None:
         values, slopes = self.values, self._slopes[rows]
-        fluxes = measure_fluxes(pixels, self._x, self._y, self._on_image[rows], profiles, self._settings.fluxes, slopes)
+        fluxes = measure_fluxes(
+            pixels, self._x, self._y, self._on_image[rows], profiles, self._settings.fluxes, slopes, self._bright
+        )
         for name in (*_FITTED_COLUMNS, "dof", "core_dof", "flags", "neighbours", "reason"):
             values[name][rows] = getattr(fluxes, name)
         values["quality"][rows] |= quality_of(fluxes, flag_table)

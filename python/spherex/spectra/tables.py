@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .diagnostics import diagnose_detectors
 from .quality import UNKNOWN_QUALITY
 
 if TYPE_CHECKING:
@@ -124,6 +125,23 @@ COLUMNS = (
     SpectrumColumn(
         "aperture_error_scale", float, "arith.factor", "Factor that aperture_flux_error was multiplied with"
     ),
+    SpectrumColumn(
+        "centroid_dx",
+        float,
+        "pos.cartesian.x;arith.diff",
+        "Fitted minus catalogue column of the image's targets",
+        "pixel",
+    ),
+    SpectrumColumn(
+        "centroid_dx_error", float, "stat.error;pos.cartesian.x;arith.diff", "Its standard deviation", "pixel"
+    ),
+    SpectrumColumn(
+        "centroid_dy", float, "pos.cartesian.y;arith.diff", "Fitted minus catalogue row of the image's targets", "pixel"
+    ),
+    SpectrumColumn(
+        "centroid_dy_error", float, "stat.error;pos.cartesian.y;arith.diff", "Its standard deviation", "pixel"
+    ),
+    SpectrumColumn("centroids", int, "meta.number", "Number of bright targets of the image in these means", missing=0),
     SpectrumColumn("psf_zone", int, "meta.id;instr.det.psf", "Zone of the detector in which the target lies, from 1"),
     SpectrumColumn("version", str, "meta.version;meta.software", "VERSION of the image: of the mission's pipeline"),
     SpectrumColumn("image_id", str, "meta.id;meta.dataset", "UUID of the image"),
@@ -246,6 +264,9 @@ UNPLACED = "unplaced"
 """Key in the metadata of a spectrum: failed measurements without wavelength."""
 
 _UNPLACED_COLUMNS = ("exposure", "detector", "obsid", "image_id", "image_run", "reason")
+DIAGNOSTICS = "diagnostics"
+"""Key in the metadata of a spectrum: what the measurements say of PSF and astrometry in each detector."""
+
 _ORDER = ("image_id", "exposure", "detector", "wavelength")
 """Columns that sort the rows, the last one first. An image has one row, so that
 the order does not depend on the order of the inputs.
@@ -271,7 +292,8 @@ def gather_spectrum(tables: Sequence[Table | None], meta: Mapping[str, Any] | No
     -------
     spectrum
         A row for each image; metadata with the number of images and of
-        failed measurements.
+        failed measurements, and under `DIAGNOSTICS` what is known of each
+        detector, with the names of `DetectorDiagnostics`.
 
     Examples
     --------
@@ -297,5 +319,6 @@ def gather_spectrum(tables: Sequence[Table | None], meta: Mapping[str, Any] | No
     order = np.lexsort([values[name] for name in _ORDER])
     unplaced = [{name: values[name][row].item() for name in _UNPLACED_COLUMNS} for row in order if not is_placed[row]]
     order = order[is_placed[order]]
-    counts = {"images": length, FAILED: int(np.count_nonzero(has_failed)), UNPLACED: unplaced}
+    found = [detector.known() for detector in diagnose_detectors(values)]
+    counts = {"images": length, FAILED: int(np.count_nonzero(has_failed)), UNPLACED: unplaced, DIAGNOSTICS: found}
     return make_table({name: column[order] for name, column in values.items()}, len(order), {**(meta or {}), **counts})

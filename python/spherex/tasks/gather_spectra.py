@@ -173,7 +173,7 @@ class GatherSpectraTask(pipeBase.PipelineTask):
         lsst.pipe.base.NoWorkFound
             If no table has a row of the target.
         """
-        from spherex.spectra import OFF_FRAME, gather_spectrum
+        from spherex.spectra import DIAGNOSTICS, OFF_FRAME, DetectorDiagnostics, gather_spectrum
 
         rows, without = _ROWS.of(target, measurements)
         if without:
@@ -195,4 +195,9 @@ class GatherSpectraTask(pipeBase.PipelineTask):
             "code": {"spherex-butler": spherex.__version__, "lsst-pipe-base": pipeBase.__version__},
             OFF_FRAME: sorted([handle.dataId["exposure"], handle.dataId["detector"]] for handle in without),
         }
-        return pipeBase.Struct(spectrum=gather_spectrum(rows, {**(meta or {}), **provenance}))
+        spectrum = gather_spectrum(rows, {**(meta or {}), **provenance})
+        for entry in spectrum.meta[DIAGNOSTICS]:
+            found = DetectorDiagnostics(**entry)
+            for text in found.warnings():
+                self.log.warning("%s, detector %d: %s.", target, found.detector, text)
+        return pipeBase.Struct(spectrum=spectrum)
