@@ -31,7 +31,7 @@ from spherex.archive import ObservationId
 
 from .level2_helpers import ingest_level2
 
-SEED = 20261127
+SEED = int(os.environ.get("SPHEREX_DAMAGE_SEED", "20261127"))
 DAMAGED = int(os.environ.get("SPHEREX_DAMAGED_FILES", "300"))
 BATCH = 300
 """Damaged files that are ingested at once, each in an exposure of its own."""
