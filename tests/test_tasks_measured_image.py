@@ -57,6 +57,7 @@ def test_what_is_wrong_with_a_file_is_a_product_error(handle, reason):
     for name, arguments, is_lost in (
         ("header", (), True),
         ("wavelength", (), False),
+        ("profiles", (), True),  # The header names the calibration.
         ("read", (Box(0, 2, 0, 2),), True),
     ):
         image = DeferredImage(handle)
