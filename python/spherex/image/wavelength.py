@@ -41,24 +41,11 @@ _FIXED = {
 """Cards of the coordinate system W that may be left out, and their only value."""
 
 _TABLE = f"PS1_0{WAVELENGTH_KEY}"
-_OF_AXES = ("CTYPE", "CUNIT", "CRPIX", "CRVAL", "CDELT")
 _KEYWORDS = (
     _TABLE,
     f"PS2_0{WAVELENGTH_KEY}",
-    *(
-        f"{name}{WAVELENGTH_KEY}"
-        for i in (1, 2)
-        for name in (
-            f"PS{i}_1",
-            f"PS{i}_2",
-            f"PV{i}_3",
-            f"CTYPE{i}",
-            f"CUNIT{i}",
-            f"CRPIX{i}",
-            f"CRVAL{i}",
-            f"CDELT{i}",
-        )
-    ),
+    *(f"{name}{WAVELENGTH_KEY}" for i in (1, 2) for name in (f"PS{i}_1", f"PS{i}_2", f"PV{i}_3")),
+    *(f"{name}{i}{WAVELENGTH_KEY}" for i in (1, 2) for name in ("CTYPE", "CUNIT", "CRPIX", "CRVAL", "CDELT")),
     *_FIXED,
 )
 """All cards of the coordinate system W that are read."""

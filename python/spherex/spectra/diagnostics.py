@@ -101,7 +101,7 @@ class Diagnostics:
         return []
 
     def _offset_warnings(self) -> list[str]:
-        distance, error, is_off = length_of_offset(
+        distance, error, is_off = _length_of_offset(
             self.centroid_dx, self.centroid_dx_error, self.centroid_dy, self.centroid_dy_error
         )
         if is_off:
@@ -199,7 +199,7 @@ def diagnose(measurements: Table) -> ImageDiagnostics:
     # All rows of an image have the same offset.
     offset: dict[str, Any] = {name: float(measurements[name][0]) if len(signal) else np.nan for name in _OFFSET_COLUMNS}
     return ImageDiagnostics(
-        **_flux_ratio(measurements),
+        **_flux_ratio(measurements, signal, masked),
         **offset,
         eta=float(np.median(eta)) if len(eta) >= _FEWEST else np.nan,
         bright=len(eta),
@@ -220,16 +220,17 @@ def diagnose_detectors(measurements: Table | Mapping[str, NDArray[Any]]) -> list
     found = []
     for detector in np.unique(detectors).tolist():
         rows = {name: np.asarray(measurements[name], float)[detectors == detector] for name in names}
+        signal, _, _, masked = _signals(rows)
         dx, dx_error, dy, dy_error = (rows[name] for name in _OFFSET_COLUMNS)
         is_known = np.isfinite(dx + dy) & (dx_error > 0) & (dy_error > 0)
-        is_off = length_of_offset(dx, dx_error, dy, dy_error)[2]
+        is_off = _length_of_offset(dx, dx_error, dy, dy_error)[2]
         offset: dict[str, Any] = dict.fromkeys(_OFFSET_COLUMNS, np.nan)
         if is_known.any():
             offset["centroid_dx"], offset["centroid_dx_error"] = mean_with_scatter(dx[is_known], dx_error[is_known])
             offset["centroid_dy"], offset["centroid_dy_error"] = mean_with_scatter(dy[is_known], dy_error[is_known])
         found.append(
             DetectorDiagnostics(
-                **_flux_ratio(rows),
+                **_flux_ratio(rows, signal, masked),
                 **offset,
                 detector=detector,
                 centroid_images=int(np.count_nonzero(is_known)),
@@ -239,7 +240,7 @@ def diagnose_detectors(measurements: Table | Mapping[str, NDArray[Any]]) -> list
     return found
 
 
-def length_of_offset(dx: Any, dx_error: Any, dy: Any, dy_error: Any) -> tuple[Any, Any, Any]:
+def _length_of_offset(dx: Any, dx_error: Any, dy: Any, dy_error: Any) -> tuple[Any, Any, Any]:
     """Return the length of offsets, its error, and whether it is more than 3 errors and 0.1 pixels.
 
     Parameters
@@ -265,9 +266,10 @@ def _signals(
         return flux / errors_of_noise(error, chi2, dof), chi2, dof, masked
 
 
-def _flux_ratio(measurements: Table | Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+def _flux_ratio(
+    measurements: Table | Mapping[str, NDArray[Any]], signal: NDArray[np.float64], masked: NDArray[np.float64]
+) -> dict[str, Any]:
     """Return psf_over_aperture, its error and the number of measurements by name."""
-    signal, _, _, masked = _signals(measurements)
     flux, aperture = (np.asarray(measurements[name], float) for name in ("flux", "aperture_flux"))
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = flux / aperture

@@ -296,12 +296,14 @@ class TargetRows:
         self._slopes = np.full((number, 2), np.nan)
         self._bright = BrightSources()
         self._profiles: Profiles | None = None
+        self._has_psf = np.zeros(number, bool)
         with self._failing("no wavelength"):
             self._measure_wavelengths(x, y)
         with self._failing("no PSF"):
             psf = self._calibrations.psf_of(self._source)
             self._profiles, self.values["psf_source"], self.values["psf_id"] = psf
             self.values["psf_zone"] = self._profiles.nearest_zone(x, y)
+            self._has_psf = self._profiles.is_known(x, y)
 
     @contextlib.contextmanager
     def _failing(self, failure: str, rows: Any = slice(None)) -> Iterator[None]:
@@ -381,12 +383,12 @@ class TargetRows:
             self._add_reason("the image has no variance, which the errors of fluxes need", rows)
         if image.flag_plane is None:
             self._add_reason("the image has no flags, which mark bad pixels", rows)
-        is_known = np.zeros(len(rows), bool) if self._profiles is None else self._profiles.is_known(x, y)
-        self._add_reason("no PSF: its samples here are not numbers, or do not sum to 1", rows[~is_known])
-        if not is_known.all():
-            values["quality"][rows[~is_known]] |= quality_bits({"NO_PSF": True}, 1)
-            self._measure_apertures(pixels, rows[~is_known], image)
-        rows = rows[is_known & (values["reason"][rows] == "")]
+        without = rows[~self._has_psf[rows]]
+        if len(without):
+            self._add_reason("no PSF: its samples here are not numbers, or do not sum to 1", without)
+            values["quality"][without] |= quality_bits({"NO_PSF": True}, 1)
+            self._measure_apertures(pixels, without, image)
+        rows = rows[values["reason"][rows] == ""]
         if len(rows) and self._profiles is not None:
             self._measure_fluxes(pixels, rows, self._profiles, image.flag_table)
 

@@ -151,7 +151,7 @@ class InjectSourcesTask(pipeBase.PipelineTask):
             image,
             targets,
             image_ids,
-            read_calibrations(None, solidAngles, psf, fluxCorrections, is_psf_spare=config.psfSource == "automatic"),
+            read_calibrations(None, solidAngles, psf, fluxCorrections, is_psf_spare=config.is_psf_spare),
             InjectSettings(config.fluxColumn, (low, high), config.seed),
         )
         if not len(truth):

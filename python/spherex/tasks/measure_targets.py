@@ -243,7 +243,7 @@ class ImageTargetsConnections(pipeBase.PipelineTaskConnections, dimensions=(*_DI
 
     def __init__(self, *, config: ImageTargetsConfig | None = None) -> None:
         super().__init__(config=config)
-        self._is_psf_spare = config is None or config.psfSource == "automatic"
+        self._is_psf_spare = config is None or config.is_psf_spare
         if config is not None and config.psfSource == "image":
             del self.psf
         if config is None or not config.correctGains:
@@ -308,6 +308,11 @@ class ImageTargetsConfig(pipeBase.PipelineTaskConfig, pipelineConnections=ImageT
         doc="Multiply images of the mission's pipeline before version 7 by the calibration of connection "
         "fluxCorrections. Uncorrected fluxes must not be averaged with those of later versions.",
     )
+
+    @property
+    def is_psf_spare(self) -> bool:
+        """Whether the calibration of connection psf serves only images without a PSF of their own."""
+        return bool(self.psfSource == "automatic")
 
 
 class MeasureTargetsConnections(ImageTargetsConnections, dimensions=(*_DIMENSIONS, "catalog")):
@@ -465,9 +470,8 @@ class MeasureTargetsTask(pipeBase.PipelineTask):
         from spherex.spectra import diagnose, make_plain_table, measure_targets
 
         # A calibration that cannot be read fails the quantum: the image is not bad.
-        is_psf_spare = self.config.psfSource == "automatic"
         calibrations = read_calibrations(
-            spectralWcs, solidAngles, psf, fluxCorrections, errorScale, is_psf_spare=is_psf_spare
+            spectralWcs, solidAngles, psf, fluxCorrections, errorScale, is_psf_spare=self.config.is_psf_spare
         )
         source = DeferredImage(image)
         try:
