@@ -7,7 +7,8 @@ from astropy.io import fits
 from astropy.table import Table
 from lsst.daf.butler import FileIntegrityError
 
-from spherex.errors import HeaderError, ProductError
+import spherex
+from spherex.errors import HeaderError, ProductError, short_cause
 from spherex.image import Box
 from spherex.tasks import MeasureTargetsConfig, MeasureTargetsTask
 from spherex.tasks.measure_targets import DeferredImage
@@ -120,3 +121,11 @@ def test_flags_that_no_release_has_are_refused():
     config.doubtfulFlags = ["background", "HOTT"]
     with pytest.raises(ValueError, match=r"There is no flag HOTT \(write them as a list"):
         config.validate()
+
+
+@pytest.mark.parametrize("kind", [ProductError, fits.VerifyError])
+def test_a_short_cause_does_not_name_the_file(kind, tmp_path):
+    fits.PrimaryHDU().writeto(tmp_path / "a.fits")
+    with pytest.raises(ProductError, match=r"a\.fits: a card is bad") as caught, spherex.open(tmp_path / "a.fits"):
+        raise kind("a card is bad: it has no value")
+    assert short_cause(caught.value) == "a card is bad"

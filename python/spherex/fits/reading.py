@@ -313,8 +313,9 @@ def open_product(location: str | os.PathLike[str] | ResourcePath) -> Iterator[Pr
         with open_source(location) as source:
             yield ProductFile(source)
     except (ProductError, fits.VerifyError) as error:
-        # The cause is what is wrong, without the location.
-        raise ProductError(f"Cannot read {location}: {error}.") from error
+        # The cause is what is wrong, without the location; see `short_cause`.
+        cause = error if isinstance(error, ProductError) else ProductError(str(error))
+        raise ProductError(f"Cannot read {location}: {error}.") from cause
     except RemoteError as error:
         raise RemoteError(f"Cannot read {location}: {error}.") from None
 
