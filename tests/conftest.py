@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import importlib.util
+import json
 import os
 import shutil
 import signal
@@ -15,6 +17,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -24,6 +27,9 @@ from lsst.daf.butler import Butler, Config, DatasetType
 
 from spherex.image import Plane, SPHERExImage
 from spherex.instrument import SimulatorInstrument
+
+if TYPE_CHECKING:
+    from .scale_helpers import Survey
 
 SEED = "resource://spherex/configs/butler.yaml"
 DIMENSIONS = "resource://spherex/configs/dimensions.yaml"
@@ -159,6 +165,47 @@ def simulated_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [sys.executable, Path(__file__).parents[1] / "bin" / "spherex-simulate", folder]
     subprocess.run([*command, "--exposures", "2", "--shape", "64"], check=True, capture_output=True)
     return folder
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, fill: Callable[[Path], object]) -> Path:
+    """Return a directory that one of the processes of pytest fills for all.
+
+    Parameters
+    ----------
+    factory
+        Fixture ``tmp_path_factory``.
+    name
+        Name of the directory.
+    fill
+        Function that writes its content, given its path.
+    """
+    base = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    folder, done = base / name, base / f"{name}.done"
+    with open(base / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            # What a failed attempt left.
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            fill(folder)
+            done.touch()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def survey(tmp_path_factory: pytest.TempPathFactory) -> Survey:
+    """Return a small survey, and a repository with SQLite in which all was done with it; not to be changed."""
+    from .scale_helpers import Survey
+
+    def fill(folder: Path) -> None:
+        survey = Survey(folder)
+        survey.write()
+        _make_repo(survey.repo)
+        survey.printed.write_text(json.dumps(survey.do_everything(str(survey.repo))))
+
+    return Survey(made_once(tmp_path_factory, "survey", fill))
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import importlib.util
 import os
 import re
@@ -17,6 +16,8 @@ from pathlib import Path
 
 import pytest
 from lsst.daf.butler import Butler
+
+from .conftest import made_once
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -92,20 +93,15 @@ def make_folder(base: Path) -> Path:
 @pytest.fixture(scope="session")
 def walkthrough(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """Return the folder in which the walkthrough has been done, and what it printed."""
-    base = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        # It takes half a minute: the first worker does it for all.
-        base = base.parent
-    folder, printed = base / "walkthrough" / "work", base / "walkthrough.txt"
-    with open(base / "walkthrough.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not printed.exists():
-            make_folder(folder.parent)
-            missing = [program for program in ("dot", "sqlite3") if shutil.which(program) is None]
-            lines = "".join(blocks_of(README, "sh walkthrough")).splitlines()
-            lines = [line for line in lines if line.split(" ")[0] not in missing]
-            printed.write_text(run_blocks(lines, folder, environment()))
-    return folder, printed.read_text()
+
+    def walk(folder: Path) -> None:
+        missing = [program for program in ("dot", "sqlite3") if shutil.which(program) is None]
+        lines = "".join(blocks_of(README, "sh walkthrough")).splitlines()
+        lines = [line for line in lines if line.split(" ")[0] not in missing]
+        (folder / "printed.txt").write_text(run_blocks(lines, make_folder(folder / "user"), environment()))
+
+    folder = made_once(tmp_path_factory, "walkthrough", walk)
+    return folder / "user" / "work", (folder / "printed.txt").read_text()
 
 
 @pytest.fixture
