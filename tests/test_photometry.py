@@ -1,5 +1,7 @@
 """Fluxes of simulated point sources, whose truth is known."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -319,3 +321,52 @@ def test_clipped_stars_have_a_plateau_and_crowded_ones_have_none():
     pixels = simulate_field(rng, x, y, np.full(number, 1000.0), shape, psf)
     pixels.data[pixels.data > 60] = 60 + rng.normal(0, 0.1, (pixels.data > 60).sum())
     assert measure_fluxes(pixels, x, y, np.arange(number), Profiles(psf)).has_plateau.mean() > 0.9
+
+
+@pytest.mark.parametrize("side", [7, 15])
+@pytest.mark.parametrize("flux", [30.0, 1e6])
+@pytest.mark.parametrize("variance", [1e-30, 1e-3 * _READ])
+def test_a_variance_far_below_that_of_the_sky_is_none(side, flux, variance):
+    """Else this pixel would be the flux, with an error of nearly zero."""
+    rng = np.random.default_rng(8)
+    x, y = np.array([16.1]), np.array([15.8])
+    psf = gaussian_psf()
+    pixels = simulate_field(rng, x, y, np.array([flux]), (33, 33), psf)
+
+    def measure(of_peak):
+        changed = pixels.variance.copy()
+        changed[16, 16] = of_peak
+        return measure_fluxes(
+            dataclasses.replace(pixels, variance=changed), x, y, np.array([0]), Profiles(psf), FluxSettings(side=side)
+        )
+
+    found, without, plain = measure(variance), measure(np.nan), measure(pixels.variance[16, 16])
+    assert found.flux_error > plain.flux_error
+    for name in ("flux", "flux_error", "masked_fraction", "dof"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(without, name))
+    assert plain.masked_fraction < 1e-6
+    # The sky around a bright star has little noise, and stays.
+    assert plain.dof >= side**2 - 8
+
+
+def test_an_aperture_without_light_of_the_psf_has_no_flux():
+    """An error would be negative."""
+    rng = np.random.default_rng(8)
+    x, y = np.array([16.1]), np.array([15.8])
+    psf = gaussian_psf()
+    pixels = simulate_field(rng, x, y, np.array([30.0]), (33, 33), psf)
+    ring = 3 / psf.samples[0].size - 2 * psf.samples
+    profiles = Profiles(dataclasses.replace(psf, samples=ring))
+    found = measure_fluxes(pixels, x, y, np.array([0]), profiles)
+    assert found.enclosed_fraction < 0
+    assert np.isnan([found.aperture_flux, found.aperture_flux_error]).all()
+
+
+def test_bit_31_is_not_a_sign():
+    rng = np.random.default_rng(8)
+    x, y = np.array([16.1]), np.array([15.8])
+    psf = gaussian_psf()
+    pixels = simulate_field(rng, x, y, np.array([30.0]), (33, 33), psf)
+    pixels.flags[16, 16] = -(2**31) + 1
+    found = measure_fluxes(pixels, x, y, np.array([0]), Profiles(psf))
+    assert found.flags.tolist() == found.core_flags.tolist() == [2**31 + 1]

@@ -149,7 +149,7 @@ def aperture_fluxes(
     Returns
     -------
     flux, error
-        Divided by the enclosed fraction, shape (n,).
+        Divided by the enclosed fraction, shape (n,); NaN where it is not positive.
     enclosed
         Fraction of the target's flux in the aperture, shape (n,).
     """
@@ -166,4 +166,5 @@ def aperture_fluxes(
     factors = weights - (design @ of_terms)[:, :, 0] * of_fit
     with np.errstate(divide="ignore", invalid="ignore"):
         variance = (factors**2 / of_fit).sum(axis=1, where=of_fit > 0)
-        return (weights * rest).sum(axis=1) / enclosed, np.sqrt(variance) / enclosed, enclosed
+        seen = np.where(enclosed > 0, enclosed, np.nan)
+        return (weights * rest).sum(axis=1) / seen, np.sqrt(variance) / seen, enclosed

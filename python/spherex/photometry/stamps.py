@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 BATCH_SIZE = 256
 """Number of stamps processed together: some ten Mbyte."""
 
+_LOWEST, _LEAST_VARIANCE = 0.1, 0.1
+"""A variance below a tenth of the lower decile of its stamp is an error: sky and read noise limit the variance
+of all pixels, and differ less between neighbours.
+"""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Pixels:
@@ -68,7 +73,7 @@ class Stamps:
     is_suspect
         Whether a pixel is suspect, but has a value.
     has_variance
-        Whether a pixel has a variance; suspect pixels may have none.
+        Whether a pixel has a variance that can be true; suspect pixels may have none.
     is_doubtful, flags
         As in `Pixels`.
     left, bottom
@@ -156,6 +161,7 @@ def cut_stamps(pixels: Pixels, x: NDArray[np.float64], y: NDArray[np.float64], s
     has_value = is_inside & ~cut(pixels.is_bad) & np.isfinite(data)
     is_suspect = np.zeros_like(has_value) if pixels.is_suspect is None else has_value & cut(pixels.is_suspect)
     has_variance = np.isfinite(variance) & (variance > 0)
+    has_variance &= variance >= _least_variances(variance, has_value & has_variance)[:, None, None]
     is_good = has_value & has_variance & ~is_suspect
     return Stamps(
         data=np.where(is_good | is_suspect, data, 0.0),
@@ -164,11 +170,35 @@ def cut_stamps(pixels: Pixels, x: NDArray[np.float64], y: NDArray[np.float64], s
         is_suspect=is_suspect,
         has_variance=has_variance,
         is_doubtful=cut(pixels.is_doubtful),
-        flags=np.where(is_inside, cut(pixels.flags), 0).astype(np.int64),
+        # Bit 31 is the sign of the integers in the file.
+        flags=np.where(is_inside, cut(pixels.flags), 0).astype(np.int64) & 0xFFFFFFFF,
         left=left,
         bottom=bottom,
         is_whole=is_whole,
     )
+
+
+def _least_variances(variance: NDArray[np.float64], is_known: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the variance of each stamp below which a pixel has none, shape (n,).
+
+    A pixel whose noise is a small part of that of the sky beside it would
+    determine the flux alone, with an error that is too small.
+
+    Parameters
+    ----------
+    variance
+        Variance of the pixels, shape (n, side, side).
+    is_known
+        Whether a pixel can be used by its variance, of the same shape.
+    """
+    limits = np.zeros(len(variance))
+    known = np.where(is_known, variance, np.inf).reshape(len(variance), -1)
+    most = np.where(is_known, variance, 0.0).max(axis=(1, 2), initial=0.0)
+    # Only stamps that may contain such a pixel are sorted.
+    rows = np.flatnonzero(known.min(axis=1, initial=np.inf) < _LEAST_VARIANCE * most)
+    lowest = (_LOWEST * is_known[rows].sum(axis=(1, 2))).astype(np.intp)
+    limits[rows] = _LEAST_VARIANCE * np.sort(known[rows], axis=1)[np.arange(len(rows)), lowest]
+    return limits
 
 
 def measure_brightness(
