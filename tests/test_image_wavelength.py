@@ -15,7 +15,7 @@ from astropy.wcs import WCS
 
 from spherex.errors import ProductError
 from spherex.fits import open_product, read_product
-from spherex.image import Box, SPHERExImage, Wavelength
+from spherex.image import Box, PlaneWavelengths, SPHERExImage, Wavelength
 
 from .level2_files import wave_table, write_level2
 
@@ -264,3 +264,16 @@ def test_other_units_of_length(tmp_path):
         image.wavelength  # noqa: B018
     image.header["CUNIT1W"] = "nm"
     assert image.wavelength.at(3, 4)[0].value == pytest.approx(expected.value / 1000)
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, np.nan, np.inf, 101.0])
+@pytest.mark.parametrize("unit", [units.um, units.nm])
+def test_pixels_of_planes_that_are_not_wavelengths(value, unit):
+    """Nothing is interpolated with them."""
+    central, bandwidth = (np.full((5, 6), number, ">f4") for number in (1.5, 0.03))
+    central[2, 3] = bandwidth[0, 1] = value
+    planes = PlaneWavelengths(*((plane * units.um).to(unit) for plane in (central, bandwidth)))
+    x, y = np.array([3.0, 2.5, 1.0, 5.0]), np.array([2.0, 2.0, 0.2, 4.0])
+    found = [values.to_value("um") for values in planes.at(x, y)]
+    assert np.isnan(found).tolist() == [[True, True, False, False], [False, False, True, False]]
+    np.testing.assert_allclose([found[0][3], found[1][3]], [1.5, 0.03], rtol=1e-6)

@@ -442,12 +442,12 @@ class PlaneWavelengths:
     Parameters
     ----------
     central, bandwidth
-        Wavelengths and bandwidths with units, of shape (rows, columns).
+        Wavelengths and bandwidths with units, of shape (rows, columns). Values
+        that are not positive or above 100 um become NaN.
     """
 
     def __init__(self, central: Quantity, bandwidth: Quantity) -> None:
-        # Of planes in another byte order scipy makes a copy at every call.
-        self._planes = tuple(plane.astype(plane.dtype.newbyteorder("="), copy=False) for plane in (central, bandwidth))
+        self._planes = tuple(map(_without_others, (central, bandwidth)))
 
     def at(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[Quantity, Quantity]:
         """Return central wavelength and bandwidth at places, linear between the centres of pixels.
@@ -475,6 +475,17 @@ class PlaneWavelengths:
         """
         central, bandwidth = (Quantity(plane[y, x], dtype=float).to(units.um) for plane in self._planes)
         return central, bandwidth
+
+
+def _without_others(plane: Quantity) -> Quantity:
+    """Return a plane in which values that are not wavelengths are NaN, so that nothing is interpolated with them."""
+    # Of planes in another byte order scipy makes a copy at every call.
+    native = plane.astype(plane.dtype.newbyteorder("="), copy=False)
+    longest = (_LONGEST_WAVELENGTH * units.um).to_value(plane.unit)
+    is_wavelength = (native.value > 0) & (native.value <= longest)
+    if is_wavelength.all():
+        return native
+    return Quantity(np.where(is_wavelength, native.value, np.nan), native.unit, dtype=None)
 
 
 def wavelengths_in(hdus: fits.HDUList) -> Wavelength | PlaneWavelengths:
