@@ -79,6 +79,10 @@ def flag(name: str) -> int:
         ({"signal_to_noise": 1.0, "chi2": 200 * 1.69}, ""),
         ({"signal_to_noise": 1.0, "chi2": 200 * 1.71}, "MISFIT"),
         ({"signal_to_noise": -100.0, "chi2": 200 * 5.69}, ""),
+        # Noise does not vanish by chance.
+        ({"chi2": 200 * 0.051}, ""),
+        ({"chi2": 200 * 0.049}, "MISFIT"),
+        ({"chi2": 0.0, "dof": 19}, ""),
         # The misfit itself makes the error larger, but not the noise.
         ({"flux_error": 20.0, "core_chi2": 20 * 32.2}, ""),
         ({"core_chi2": 1e-28, "core_dof": 0}, ""),

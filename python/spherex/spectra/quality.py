@@ -85,7 +85,8 @@ QUALITY_BITS = (
         "MISFIT",
         True,
         "The pixels differ from the model: chi2 / dof above 1.7 + (0.02 S)^2, or in the core above 2 + (0.055 S)^2, "
-        "with the signal to noise S.",
+        "with the signal to noise S. Or they have no noise, as where data are lost: chi2 / dof below 0.05 with dof of "
+        "at least 20.",
         _FRAMES,
     ),
     QualityBit(
@@ -166,6 +167,8 @@ _SATURATION_FLAGS = frozenset({"OVERFLOW", "NONLINEAR"})
 
 _CHI2, _CHI2_SLOPE = 1.7, 0.02
 _CORE_CHI2, _CORE_CHI2_SLOPE = 2.0, 0.055
+# The probability of chi2 / dof below 0.05 is 2e-10 with 20 degrees of freedom.
+_LEAST_CHI2, _LEAST_DOF = 0.05, 20
 _MUCH_MASKED = 0.2
 _DIFFERENT, _DIFFERENT_SHARE = 5.0, 0.1
 _CORRELATED = 0.1
@@ -193,6 +196,7 @@ def quality_of(fluxes: Fluxes, flag_table: FlagTable) -> NDArray[np.int32]:
         is_misfit = fluxes.chi2 > fluxes.dof * (_CHI2 + _CHI2_SLOPE**2 * signal)
         core_limit = fluxes.core_dof * (_CORE_CHI2 + _CORE_CHI2_SLOPE**2 * signal)
         is_misfit |= (fluxes.core_dof > 0) & (fluxes.core_chi2 > core_limit)
+        is_misfit |= (fluxes.dof >= _LEAST_DOF) & (fluxes.chi2 < _LEAST_CHI2 * fluxes.dof)
         difference = np.abs(fluxes.aperture_flux - fluxes.flux)
         is_different = difference > _DIFFERENT * np.hypot(fluxes.aperture_flux_error, fluxes.flux_error)
         is_different &= difference > _DIFFERENT_SHARE * np.abs(fluxes.flux)
