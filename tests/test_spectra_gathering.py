@@ -10,6 +10,7 @@ from astropy import units
 from astropy.table import QTable, Table
 from lsst.daf.butler.formatters.parquet import arrow_to_astropy, astropy_to_arrow
 
+from spherex.errors import UserError
 from spherex.spectra import COLUMNS, combine_channels, design_channels, gather_spectrum, make_table, unmasked
 
 from .spectra_helpers import measurements
@@ -18,7 +19,10 @@ FAILED = "all pixels are masked"
 
 
 def test_rows_come_by_wavelength_with_their_units_ucds_and_descriptions():
-    tables = [measurements(10, seed, image_id=[f"{seed}-{row}" for row in range(10)]) for seed in range(3)]
+    tables = [
+        measurements(10, seed, image_id=[f"{seed}-{row}" for row in range(10)], exposure=10 * seed + np.arange(10))
+        for seed in range(3)
+    ]
     spectrum = gather_spectrum([Table(table) for table in tables], {"target": "west"})
     assert len(spectrum) == spectrum.meta["images"] == 30
     assert spectrum.meta["target"] == "west"
@@ -37,6 +41,35 @@ def test_the_order_of_the_inputs_does_not_matter():
     table = measurements(40, wavelength=1.5, detector=2)
     shuffled = table[np.random.default_rng(1).permutation(40)]
     assert (gather_spectrum([table])["image_id"] == gather_spectrum([shuffled])["image_id"]).all()
+
+
+def test_the_order_of_the_inputs_changes_no_bit():
+    rng = np.random.default_rng(5)
+    offsets = {"centroid_dx": rng.normal(0, 0.1, 200), "centroid_dy": rng.normal(0, 0.1, 200)}
+    errors = dict.fromkeys(("centroid_dx_error", "centroid_dy_error"), rng.uniform(0.01, 0.02, 200))
+    wavelength = np.where(np.arange(200) % 9 == 0, np.nan, 1.5)
+    table = measurements(200, wavelength=wavelength, detector=2, **offsets, **errors)
+    expected = gather_spectrum([table])
+    for _ in range(5):
+        shuffled = table[rng.permutation(200)]
+        spectrum = gather_spectrum([shuffled[:50], shuffled[50:]])
+        assert spectrum.meta == expected.meta
+        for name in expected.colnames:
+            np.testing.assert_array_equal(spectrum[name], expected[name])
+
+
+def test_targets_are_not_mixed():
+    other = measurements(3, target="another")
+    with pytest.raises(UserError, match=r"measurements are of 2 targets \(another, west\); select"):
+        gather_spectrum([measurements(3), other])
+
+
+def test_light_is_not_counted_twice():
+    old, new = measurements(3, image_run="old"), measurements(5, image_run="new", image_id=list("abcde"))
+    with pytest.raises(UserError, match=r"exposure 0, detector \d has 2 measurements of west .*: new, old\)"):
+        gather_spectrum([old, new])
+    # Of tables without exposures nobody knows.
+    assert len(gather_spectrum([measurements(3, exposure=-1)])) == 3
 
 
 def test_failed_rows_stay_with_their_reason():

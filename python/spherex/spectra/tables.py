@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from astropy.table import Column, QTable, Table
 
+from spherex.errors import UserError
+
 from .diagnostics import diagnose_detectors
 from .quality import UNKNOWN_QUALITY
 
@@ -105,7 +107,9 @@ COLUMNS = (
     SpectrumColumn(
         "flags", int, "meta.code.qual", "Flags of all pixels that were used, joined by OR; bits as in the image"
     ),
-    SpectrumColumn("flag_names", str, "meta.code.qual", "Names of these flags, separated by blanks"),
+    SpectrumColumn(
+        "flag_names", str, "meta.code.qual", "Names of these flags, separated by blanks; BIT29 for a bit without name"
+    ),
     SpectrumColumn(
         "quality", np.int32, "meta.code.qual", "What may be wrong, as bits (doc/quality.md)", missing=UNKNOWN_QUALITY
     ),
@@ -282,6 +286,8 @@ _UNPLACED_COLUMNS = ("exposure", "detector", "obsid", "image_id", "image_run", "
 DIAGNOSTICS = "diagnostics"
 """Key in the metadata of a spectrum: what the measurements say of PSF and astrometry in each detector."""
 
+_MOST_EXAMPLES = 5
+
 _ORDER = ("image_id", "exposure", "detector", "wavelength")
 """Columns that sort the rows, the last one first. An image has one row, so that
 the order does not depend on the order of the inputs.
@@ -310,6 +316,12 @@ def gather_spectrum(tables: Sequence[Table | None], meta: Mapping[str, Any] | No
         failed measurements, and under `DIAGNOSTICS` what is known of each
         detector, with the names of `DetectorDiagnostics`.
 
+    Raises
+    ------
+    spherex.errors.UserError
+        If there are rows of several targets, or several rows of one exposure
+        and detector.
+
     Examples
     --------
     >>> from astropy.coordinates import SkyCoord
@@ -328,12 +340,35 @@ def gather_spectrum(tables: Sequence[Table | None], meta: Mapping[str, Any] | No
         # Without tables a column is empty, and keeps its type.
         blank: NDArray[Any] = np.empty(0, column.array_dtype)
         values[column.name] = np.concatenate([values_of(table, column) for table in tables] or [blank])
+    _check_rows(values)
     length = len(values["wavelength"])
     has_failed = values["reason"] != ""
-    is_placed = np.isfinite(values["wavelength"])
+    # Before sums are made, whose last bits depend on the order.
     order = np.lexsort([values[name] for name in _ORDER])
-    unplaced = [{name: values[name][row].item() for name in _UNPLACED_COLUMNS} for row in order if not is_placed[row]]
-    order = order[is_placed[order]]
+    values = {name: column[order] for name, column in values.items()}
+    is_placed = np.isfinite(values["wavelength"])
+    unplaced = [{name: values[name][row].item() for name in _UNPLACED_COLUMNS} for row in np.flatnonzero(~is_placed)]
     found = [detector.known() for detector in diagnose_detectors(values)]
     counts = {"images": length, FAILED: int(np.count_nonzero(has_failed)), UNPLACED: unplaced, DIAGNOSTICS: found}
-    return make_table({name: column[order] for name, column in values.items()}, len(order), {**(meta or {}), **counts})
+    placed = {name: column[is_placed] for name, column in values.items()}
+    return make_table(placed, int(np.count_nonzero(is_placed)), {**(meta or {}), **counts})
+
+
+def _check_rows(values: Mapping[str, NDArray[Any]]) -> None:
+    """Raise an error if rows are of several targets, or of one exposure and detector."""
+    if len(targets := np.unique(values["target"])) > 1:
+        raise UserError(
+            f"the measurements are of {len(targets)} targets ({', '.join(targets[:_MOST_EXAMPLES].tolist())}); select "
+            "the rows of one target for its spectrum"
+        )
+    is_known = values["exposure"] >= 0
+    images = np.stack([values[name][is_known] for name in ("exposure", "detector")])
+    unique, numbers = np.unique(images, axis=1, return_counts=True)
+    if len(values["exposure"][is_known]) > len(numbers):
+        exposure, detector = unique[:, numbers.argmax()].tolist()
+        rows = (values["exposure"] == exposure) & (values["detector"] == detector)
+        runs = ", ".join(sorted({run or "unknown" for run in values["image_run"][rows].tolist()}))
+        raise UserError(
+            f"exposure {exposure}, detector {detector} has {numbers.max()} measurements of {targets[0]} (runs of the "
+            f"images: {runs}); measure one image of each exposure and detector: a mean would count its light twice"
+        )
