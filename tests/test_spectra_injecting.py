@@ -283,3 +283,17 @@ def test_injected_fluxes_are_recovered_without_bias_among_stars(release, detecto
     # The noise of the image is the same in both exposures.
     width_error = table["pull_width_error"] * np.sqrt(2)
     assert (np.abs(table["pull_width"] - 1) < 0.05 + 2 * width_error).all()
+
+
+def test_nothing_is_injected_where_the_gain_is_unknown():
+    image = simulate_level2(settings_of("qr2", side=SIDE), 0, 1).image
+    targets = places(image, [20.3, 60.1], [30.2, 70.4], flux=[3e4, 3e4])
+    gains = np.full((2040, 2040), 0.9)
+    gains[image.bbox.y0 + 25 : image.bbox.y0 + 40] = np.nan
+    calibrations = Calibrations(gains=Calibration("g", gains))
+    injected, truth = inject_sources(image, targets, IDS, calibrations, of_column())
+    assert truth["reason"].tolist() == ["no gain in this row of the calibration l3_flux_corrections", ""]
+    changed = np.argwhere(np.isfinite(image.data) & (np.asarray(injected.data) != image.data))
+    assert len(changed) > 20
+    assert (np.abs(changed - [70.4, 60.1]) < 8).all()
+    assert "Injected 1 sources" in str(injected.header["HISTORY"])

@@ -12,14 +12,14 @@ from astropy.table import Table
 from astropy.time import Time
 from astropy.utils import iers
 
-from spherex.errors import ProductError
+from spherex.errors import CatalogError, ProductError
 from spherex.headers import exposure_middle
 from spherex.image import Box, PlaneWavelengths
 from spherex.photometry import Profiles
 from spherex.spectra import Calibration, Calibrations, MeasureSettings, failed_table, measure_targets
 from spherex.spectra.channels import _has_older_gains
-from spherex.spectra.measuring import airglow_slopes, gains_in
-from spherex.spectra.placing import barycentric_time, place_targets, plan_windows
+from spherex.spectra.measuring import TargetRows, airglow_slopes, gains_in
+from spherex.spectra.placing import Placed, Window, barycentric_time, place_targets, plan_windows
 
 from .measuring_helpers import ImageInMemory, simulate_sources
 
@@ -141,6 +141,20 @@ def test_gains_that_are_none_become_the_median_of_their_row():
     np.testing.assert_allclose(found[1], [median] * 4 + [1.5, 0.9005])
 
 
+def test_a_row_without_gains_costs_its_targets_their_fluxes(frame):
+    """They would be uncorrected, and averaged with others as if they were not."""
+    gains = map_of_frame(0.9, 0.0)
+    assert np.isnan(gains_in(np.full((4, 6), 7.0), Box(0, 6, 2, 4))).all()
+    gains[240:258] = np.nan
+    table, plain = measure(frame, Calibrations(gains=Calibration("g", gains))), measure(frame)
+    reason = "no gain in this row of the calibration l3_flux_corrections"
+    assert table["reason"].tolist() == [reason, "", ""]
+    assert np.isfinite(table["gain_correction"]).tolist() == [False, True, True]
+    np.testing.assert_allclose(table["flux"][2] / plain["flux"][2], 0.9, rtol=1e-6)
+    # Its background lacks rows, which are not mixed with corrected ones.
+    assert table["dof"][1] < plain["dof"][1]
+
+
 def test_airglow_is_a_slope_along_the_wavelength_near_its_line_only():
     def at(x, y):
         return (1.0 + 2e-5 * x + 1e-4 * y) * units.um, np.full(np.shape(x), 0.02) * units.um
@@ -231,7 +245,7 @@ def test_without_a_psf_there_is_the_light_in_the_aperture(frame, change):
     assert np.isfinite(table["aperture_flux_error"][is_whole]).all() == ("uncertainty" not in change)
 
 
-@pytest.mark.parametrize("angle", [0.0, -38.0])
+@pytest.mark.parametrize("angle", [0.0, -38.0, 8.9e-10, 380.0])
 def test_a_solid_angle_that_is_none_is_that_of_the_wcs(frame, angle):
     changed = with_image(frame)
     changed[0].image.header["OMEGA_MEDIAN"] = angle
@@ -281,7 +295,8 @@ def test_a_pixel_without_wavelength_or_solid_angle_costs_its_target_only(frame):
     planes = [np.full((SIDE, SIDE), value) for value in (1.5, 0.03)]
     planes[0][round(Y[1]) - 1 : round(Y[1]) + 2, round(X[1]) - 1 : round(X[1]) + 2] = np.nan
     angles = map_of_frame(37.0, 0.0)
-    for row, bad in zip((0, 2), (np.nan, 0.0), strict=True):
+    # The last one is in sr.
+    for row, bad in zip((0, 2), (np.nan, 8.7e-10), strict=True):
         angles[round(Y[row]), round(X[row])] = bad
     calibrations = Calibrations(
         wavelengths=Calibration("w", PlaneWavelengths(*(plane * units.um for plane in planes))),
@@ -309,6 +324,32 @@ def test_flags_of_other_releases_are_passed_over(frame):
         np.testing.assert_array_equal(measure(frame, settings=named)[name], measure(frame)[name])
     more = MeasureSettings(bad_flags=("fit", "SOURCE"))
     assert (measure(frame, settings=more)["masked_fraction"] > measure(frame)["masked_fraction"]).all()
+
+
+def test_flags_without_a_name_are_listed_by_their_bits(frame):
+    image = with_image(frame)[0]
+    image.image.flag_plane.array[:] |= np.int32(-(2**31)) | 1 << 29
+    table, plain = measure((image, *frame[1:])), measure(frame)
+    assert "GHOST" in image.image.flag_table
+    assert table["flag_names"].tolist() == [f"{names} BIT29 BIT31" for names in plain["flag_names"]]
+    assert (table["flags"] == plain["flags"] + 2**31 + 2**29).all()
+    np.testing.assert_array_equal(table["flux"], plain["flux"])
+
+
+@pytest.mark.parametrize("origin", [(1000, 1000), (1001, 1001)])
+@pytest.mark.parametrize("edge", [-0.5, np.nextafter(39.5, 0)])
+def test_a_target_on_the_edge_has_the_calibrations_of_a_pixel_of_the_image(frame, origin, edge):
+    """On the edge of two pixels, rounding may lead beside the image."""
+    part = frame[0].image[origin[1] : origin[1] + 40, origin[0] : origin[0] + 40]
+    source = ImageInMemory(part)
+    placed = Placed(np.arange(2), np.array([edge, 20.0]), np.array([20.0, edge]), np.ones(2, bool))
+    gains = map_of_frame(0.4, 1e-4)
+    calibrations = Calibrations(gains=Calibration("g", gains + gains.T))
+    rows = TargetRows(source, source.header(), placed, calibrations, MeasureSettings())
+    rows.measure(Window(Box(0, 40, 0, 40), np.arange(2)), part.wcs)
+    pixel = origin[0] + round(np.clip(edge, 0, 39))
+    expected = 0.8 + 1e-4 * (pixel + origin[0] + 20)
+    assert rows.values["gain_correction"] == pytest.approx(expected, abs=1e-9)
 
 
 def test_surface_brightness_is_the_median_of_the_good_pixels(frame):
@@ -464,3 +505,36 @@ def test_the_catalogue_may_have_masked_motions(frame):
     targets["pmdec"] = np.zeros(4)
     targets["ref_epoch"] = 2016.0
     np.testing.assert_allclose(measure(frame, targets=targets)["x"].value, X[:3], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"ra": np.nan}, r"no position on the sky for target s00001 in row 2 \(ra nan, dec "),
+        ({"ra": np.inf}, "no position on the sky for target s00001 in row 2"),
+        ({"dec": 91.0}, r"no position on the sky for target s00001 in row 2 \(ra .*, dec 91.0\)"),
+        ({"ra": "20h"}, "column ra of the targets has values that are not numbers: .*20h"),
+        (
+            {"pmra": 1e3, "pmdec": 0.0},
+            r"one of pmra, pmdec and ref_epoch is missing for target s00001 in row 2 \(1000.0, 0.0, nan\)",
+        ),
+        ({"pmra": 0.0, "pmdec": 1e3, "ref_epoch": np.nan}, "ref_epoch is missing for target s00001 in row 2"),
+        ({"pmdec": 1e3, "ref_epoch": 2016.0}, "ref_epoch is missing for target s00001 in row 2"),
+        ({"name": "s00000"}, "2 targets have the name s00000; give each"),
+    ],
+)
+def test_targets_that_would_be_lost_or_misplaced_are_refused(frame, change, message):
+    targets = frame[1].copy()
+    for name, value in change.items():
+        values = targets[name].tolist() if name in targets.colnames else [0.0] * len(targets)
+        values[1] = value
+        targets[name] = values
+    with pytest.raises(CatalogError, match=message):
+        measure(frame, targets=targets)
+
+
+def test_several_bad_targets_are_counted(frame):
+    targets = frame[1].copy()
+    targets["ra"][1:] = np.nan
+    with pytest.raises(CatalogError, match="no position on the sky for target s00001 in row 2 and 2 others"):
+        measure(frame, targets=targets)

@@ -309,14 +309,14 @@ def test_fluxes_of_two_repositories_in_one_process(stores: tuple[Store, Store]) 
     targets = Table({"name": ["a"], "ra": ra, "dec": dec})
     image_ids = {"exposure": 1, "detector": 3, "image_id": "", "image_run": "", "catalog_id": ""}
     fluxes = []
-    for store, solid_angle in zip(stores, (37.0, 18.5), strict=True):
+    for store, solid_angle in zip(stores, (37.0, 25.9), strict=True):
         image = store.handle(frame, "level2", "SPHERExImage", exposure=1, id_=uuid.UUID(int=1))
         map_ = CCDData(np.full(FRAME_SHAPE, solid_angle, np.float32), unit="arcsec2")
         handle = store.handle(map_, "solid_angle_pixel_map", "CCDData", id_=ID)
         assert handle.ref.id == ID
         table = spherex.tasks.MeasureTargetsTask().run(image, targets, image_ids=image_ids, solidAngles=handle)
         fluxes.append(table.measurements["flux"][0])
-    assert fluxes[1] / fluxes[0] == pytest.approx(0.5, rel=1e-6)
+    assert fluxes[1] / fluxes[0] == pytest.approx(0.7, rel=1e-6)
 
 
 def test_psf_of_two_repositories_in_one_process(stores: tuple[Store, Store]) -> None:

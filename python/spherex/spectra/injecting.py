@@ -22,7 +22,7 @@ from spherex.image import FlagPlane, SPHERExImage, frame_origin
 
 from .diagnostics import robust_statistics
 from .inputs import Calibrations, id_of
-from .measuring import MICROJANSKY, brightness_factor, gains_in, locate_targets, solid_angles
+from .measuring import MICROJANSKY, NO_GAIN, brightness_factor, gains_in, locate_targets, solid_angles
 from .placing import place_targets
 from .sources import catalog_of, identity_of, image_source
 from .tables import COLUMNS, SpectrumColumn, make_plain_table, make_table, unmasked
@@ -218,6 +218,8 @@ def inject_sources(
     gain = np.ones(len(index))
     if gains is not None:
         gain = gains_in(gains.value, image.bbox)[row - y0, column - x0]
+        reason[has_flux & np.isnan(gain)] = NO_GAIN
+        has_flux &= np.isfinite(gain)
     # From uJy to the sum over pixels in the unit of the image.
     light = flux / (angle * MICROJANSKY * gain * brightness_factor(image))
     slope = _slopes_at(image.data, image.variance, x, y)

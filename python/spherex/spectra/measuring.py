@@ -17,7 +17,7 @@ import numpy as np
 from astropy.units import Quantity, Unit, UnitBase, UnitConversionError, arcsec
 
 from spherex.detectors import SOLID_ANGLE_TYPE, SPECTRAL_WCS_TYPE
-from spherex.errors import HeaderError, ProductError, short_cause
+from spherex.errors import CatalogError, HeaderError, ProductError, short_cause
 from spherex.headers import exposure_middle, has_old_gains, number_of
 from spherex.image import Box, celestial_wcs, chosen_flags, frame_origin
 from spherex.photometry import (
@@ -73,7 +73,15 @@ _GAIN_RANGE = (0.5, 2.0)
 1e-4 of all pixels are outside.
 """
 
+NO_GAIN = "no gain in this row of the calibration l3_flux_corrections"
+"""Reason of targets whose gain is to be corrected, but unknown."""
+
 _MEDIAN_SOLID_ANGLE = "OMEGA_MEDIAN"
+
+_SOLID_ANGLE_RANGE = (0.5, 2.0)
+"""Solid angles outside of this range, in units of that of the image's WCS, are errors, such as values in
+another unit: medians of genuine images agree to 0.1 %.
+"""
 
 _FLUX_COLUMNS = ("flux", "flux_error", "aperture_flux", "aperture_flux_error")
 _FITTED_COLUMNS = (
@@ -148,7 +156,8 @@ def measure_targets(
     spherex.errors.ProductError
         If the header cannot be read, or has no valid WCS or time.
     spherex.errors.CatalogError
-        If the catalogue lacks a column, or a column has a wrong unit.
+        If the catalogue lacks a column, a column has a wrong unit, a target has
+        no valid position or motion, or targets on the image have one name.
 
     Examples
     --------
@@ -192,7 +201,14 @@ def _measure(
     if (scale := calibrations.error_scale) is not None:
         scale.value.apply(values, image_ids.get("detector"), scale.id)
     index = placed.index[on_image]
-    values["target"] = np.asarray(targets["name"], dtype=str)[index]
+    names = np.asarray(targets["name"], dtype=str)[index]
+    unique, numbers = np.unique(names, return_counts=True)
+    if len(unique) < len(names):
+        raise CatalogError(
+            f"{numbers.max()} targets have the name {unique[numbers.argmax()]}; give each target a name of its own, by "
+            "which its rows are found"
+        )
+    values["target"] = names
     values["time"] = time.utc.mjd
     if settings.is_barycentric:
         values["time_barycentric"] = barycentric_time(time, sky[index])
@@ -362,7 +378,9 @@ class TargetRows:
         values, calibrations = self.values, self._calibrations
         on_image = self._on_image[rows]
         x, y = self._x[on_image], self._y[on_image]
-        column, line = np.rint(x).astype(int), np.rint(y).astype(int)
+        # A position on the edge of two pixels may be rounded to the one beside the image.
+        column = np.clip(np.rint(x).astype(int), box.x0, box.x1 - 1)
+        line = np.clip(np.rint(y).astype(int), box.y0, box.y1 - 1)
         angles = calibrations.solid_angles
         values["solid_angle"][rows], values["solid_angle_source"][rows] = solid_angles(
             self._header, wcs, len(rows), None if angles is None else angles.value[line, column]
@@ -378,6 +396,7 @@ class TargetRows:
             gain = gains_in(gains.value, box)
             pixels = dataclasses.replace(pixels, data=pixels.data * gain, variance=pixels.variance * gain**2)
             values["gain_correction"][rows] = gain[line - box.y0, column - box.x0]
+            self._add_reason(NO_GAIN, rows[np.isnan(values["gain_correction"][rows])])
         values["surface_brightness"][rows] = measure_brightness(pixels, x, y, self._settings.fluxes.side)
         if image.variance is None:
             self._add_reason("the image has no variance, which the errors of fluxes need", rows)
@@ -429,8 +448,11 @@ class TargetRows:
 
 def _names_of(flags: NDArray[np.int64], flag_table: FlagTable) -> list[str]:
     # Many targets have the same flags.
+    by_bit = {bit: name for name, bit in flag_table.items()}
+    unnamed = {bit: f"BIT{bit}" for bit in range(32) if bit not in by_bit}
     names = {
-        bits: " ".join(name for name in flag_table if bits >> flag_table[name] & 1) for bits in set(flags.tolist())
+        bits: " ".join(name for bit, name in (by_bit | unnamed).items() if bits >> bit & 1)
+        for bits in set(flags.tolist())
     }
     return [names[bits] for bits in flags.tolist()]
 
@@ -516,7 +538,7 @@ def gains_in(gains: NDArray[np.floating], box: Box) -> NDArray[np.floating]:
     gains
         The calibration l3_flux_corrections, shape (rows, columns) of the
         frame. Values that are not gains are replaced by the median of the
-        gains in their row of the frame.
+        gains in their row of the frame; NaN in a row without gains.
     box
         The box in the frame.
     """
@@ -524,7 +546,7 @@ def gains_in(gains: NDArray[np.floating], box: Box) -> NDArray[np.floating]:
     least, most = _GAIN_RANGE
     rows[~((rows > least) & (rows < most))] = np.nan
     has_gain = np.isfinite(rows).any(axis=1)
-    medians = np.ones(len(rows))
+    medians = np.full(len(rows), np.nan)
     medians[has_gain] = np.nanmedian(rows[has_gain], axis=1)
     part = rows[:, box.x0 : box.x1]
     return np.where(np.isfinite(part), part, medians[:, None])
@@ -545,14 +567,16 @@ def solid_angles(
         Number of pixels.
     calibrated
         Values of the calibration solid_angle_pixel_map at the pixels
-        (arcsec2). Values that are not positive are replaced by that of the
-        image.
+        (arcsec2). Values below half or above twice the scale of the WCS are
+        replaced by that of the image.
     """
+    scale = float(wcs.proj_plane_pixel_area().to_value(arcsec**2))
+    least, most = (scale * limit for limit in _SOLID_ANGLE_RANGE)
     angle, source = number_of(header, _MEDIAN_SOLID_ANGLE), f"{_MEDIAN_SOLID_ANGLE} of the image"
-    if angle is None or angle <= 0:
-        angle, source = float(wcs.proj_plane_pixel_area().to_value(arcsec**2)), "scale of the image's WCS"
+    if angle is None or not least < angle < most:
+        angle, source = scale, "scale of the image's WCS"
     angles, sources = np.full(number, angle), np.full(number, source, object)
     if calibrated is not None:
-        is_known = np.isfinite(calibrated) & (calibrated > 0)
+        is_known = (calibrated > least) & (calibrated < most)
         angles[is_known], sources[is_known] = calibrated[is_known], SOLID_ANGLE_TYPE
     return angles, sources

@@ -182,10 +182,10 @@ def positions_at(targets: Table, time: Time) -> SkyCoord:
     from astropy.coordinates import SkyCoord
     from astropy.time import Time
 
-    position = SkyCoord(_values(targets, "ra"), _values(targets, "dec"), unit="deg")
+    position = SkyCoord(numbers_in(targets, "ra"), numbers_in(targets, "dec"), unit="deg")
     if not {"pmra", "pmdec", "ref_epoch"} <= set(targets.colnames):
         return position
-    pmra, pmdec, epoch = (_values(targets, name) for name in ("pmra", "pmdec", "ref_epoch"))
+    pmra, pmdec, epoch = (numbers_in(targets, name) for name in ("pmra", "pmdec", "ref_epoch"))
     moves = np.flatnonzero(np.isfinite(pmra) & np.isfinite(pmdec) & np.isfinite(epoch) & ((pmra != 0) | (pmdec != 0)))
     if not len(moves):
         return position
@@ -206,5 +206,6 @@ def positions_at(targets: Table, time: Time) -> SkyCoord:
     return SkyCoord(ra, dec, unit="deg")
 
 
-def _values(table: Table, name: str) -> NDArray[np.float64]:
+def numbers_in(table: Table, name: str) -> NDArray[np.float64]:
+    """Return the values of a column, NaN for masked ones."""
     return np.ma.filled(np.ma.asarray(table[name], dtype=np.float64), np.nan)

@@ -14,17 +14,19 @@ from astropy.table import Table
 
 from spherex.archive import ObservationId
 from spherex.detectors import DETECTOR_IDS
-from spherex.errors import ArchiveNameError, CatalogError, HeaderError, ProductError
+from spherex.errors import ArchiveNameError, CatalogError, HeaderError, ProductError, first_line
 from spherex.fits import open_product
 from spherex.headers import detector_of
 from spherex.image import SPHERExImage, replace_celestial_wcs
 from spherex.photometry import Profiles
 
 from .inputs import ImageSource
+from .placing import numbers_in
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header
     from lsst.resources import ResourcePath
+    from numpy.typing import NDArray
 
     from spherex.fits import ProductFile
     from spherex.image import Box, Wavelength
@@ -172,8 +174,45 @@ def catalog_of(targets: Table | SkyCoord) -> Table:
     Raises
     ------
     CatalogError
-        If the table lacks a column, or a column has a wrong unit.
+        If the table lacks a column, a column has a wrong unit or no numbers, or
+        a target has no valid position or motion.
     """
+    catalog = _with_units(targets)
+    values = {name: _numbers(catalog, name) for name in (*_UNITS, "ref_epoch")}
+    ra, dec, pmra, pmdec, epoch = values.values()
+    if len(bad := np.flatnonzero(~(np.isfinite(ra) & (np.abs(dec) <= 90)))):
+        raise CatalogError(
+            f"no position on the sky for {_first(catalog, bad)} (ra {ra[bad[0]]}, dec {dec[bad[0]]}); correct or "
+            "remove these rows"
+        )
+    moves = (np.isfinite(pmra) & (pmra != 0)) | (np.isfinite(pmdec) & (pmdec != 0))
+    if len(bad := np.flatnonzero(moves & ~np.isfinite(pmra + pmdec + epoch))):
+        raise CatalogError(
+            f"one of pmra, pmdec and ref_epoch is missing for {_first(catalog, bad)} ({pmra[bad[0]]}, {pmdec[bad[0]]}, "
+            f"{epoch[bad[0]]}); add it, or remove the columns pmra and pmdec to ignore motions"
+        )
+    return catalog
+
+
+def _numbers(catalog: Table, name: str) -> NDArray[np.float64]:
+    """Return the values of a column, NaN without it."""
+    if name not in catalog.colnames:
+        return np.full(len(catalog), np.nan)
+    try:
+        return numbers_in(catalog, name)
+    except (TypeError, ValueError) as error:
+        raise CatalogError(
+            f"column {name} of the targets has values that are not numbers: {first_line(error)}"
+        ) from None
+
+
+def _first(catalog: Table, rows: NDArray[np.intp]) -> str:
+    others = f" and {len(rows) - 1} others" if len(rows) > 1 else ""
+    return f"target {catalog['name'][rows[0]]} in row {rows[0] + 1}{others}"
+
+
+def _with_units(targets: Table | SkyCoord) -> Table:
+    """Return targets with the columns and units of `catalog_of`."""
     if isinstance(targets, SkyCoord):
         positions = targets.reshape(-1).icrs
         catalog = Table({"name": np.arange(1, len(positions) + 1).astype(str)})
