@@ -7,10 +7,11 @@ import dataclasses
 import numpy as np
 import pytest
 from astropy import units
-from astropy.coordinates import EarthLocation, SkyCoord, get_sun
+from astropy.coordinates import FK4, EarthLocation, SkyCoord, get_sun
 from astropy.table import Table
 from astropy.time import Time
 from astropy.utils import iers
+from astropy.wcs import WCS
 
 from spherex.errors import CatalogError, ProductError
 from spherex.headers import exposure_middle
@@ -419,6 +420,38 @@ def test_images_from_who_knows_where_or_when_are_refused(frame):
     for keyword in ("MJD-AVG", "MJD-END", "DATE-AVG", "DATE-END"):
         del header[keyword]
     with pytest.raises(ProductError, match="no time.*MJD-END is missing"):
+        measure((HeaderOnly(header), catalogue, truth))
+
+
+@pytest.mark.parametrize("frame_of_image", ["fk5", "fk4", "galactic"])
+def test_targets_are_found_in_images_of_other_frames(frame_of_image):
+    """Ingest converts the corners of such images to ICRS."""
+    star = SkyCoord(310.0, 40.0, unit="deg")
+    middle = star.transform_to(FK4(equinox="B1950") if frame_of_image == "fk4" else frame_of_image).spherical
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = ["GLON-TAN", "GLAT-TAN"] if frame_of_image == "galactic" else ["RA---TAN", "DEC--TAN"]
+    if frame_of_image != "galactic":
+        wcs.wcs.radesys = frame_of_image.upper()
+        wcs.wcs.equinox = 1950.0 if frame_of_image == "fk4" else 2000.0
+    wcs.wcs.crval, wcs.wcs.crpix, wcs.wcs.cdelt = (middle.lon.deg, middle.lat.deg), (21, 11), (0.0017, 0.0017)
+    placed = place_targets(wcs, star.reshape(1), (20, 40), 5.0)
+    np.testing.assert_allclose([placed.x[0], placed.y[0]], [20, 10], atol=1e-5)
+    assert placed.is_on_image.tolist() == [True]
+
+
+def test_an_unknown_frame_is_refused():
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = ["SLON-TAN", "SLAT-TAN"]
+    with pytest.raises(ProductError, match="does not know the celestial frame of the image, with CTYPE1 'SLON-TAN'"):
+        place_targets(wcs, SkyCoord([10.0], [20.0], unit="deg"), (20, 40), 5.0)
+
+
+@pytest.mark.parametrize("change", [{"A_0_0": 61.0}, {"B_2_0": 1e-3}])
+def test_a_distortion_that_would_hide_targets_is_refused(frame, change):
+    image, catalogue, truth = frame
+    header = image.header()
+    header.update(change)
+    with pytest.raises(ProductError, match="the SIP polynomials in the header shift pixels by up to .* more than 60"):
         measure((HeaderOnly(header), catalogue, truth))
 
 

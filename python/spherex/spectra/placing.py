@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spherex.errors import ProductError
 from spherex.image import Box
 
 if TYPE_CHECKING:
@@ -77,23 +78,62 @@ def place_targets(wcs: WCS, sky: SkyCoord, shape: Sequence[int], reach: float) -
         Shape of the image, (rows, columns).
     reach
         Largest distance of a target from the image (pixels).
+
+    Raises
+    ------
+    spherex.errors.ProductError
+        If astropy does not know the celestial frame of the WCS, or if its SIP
+        polynomials shift pixels by more than 60 pixels.
     """
     height, width = shape
+    _check_distortion(wcs, height, width)
+    lon, lat = _in_frame_of(wcs, sky)
 
     def is_near(x: NDArray[np.float64], y: NDArray[np.float64], margin: float) -> NDArray[np.bool_]:
         return (x >= -0.5 - margin) & (x < width - 0.5 + margin) & (y >= -0.5 - margin) & (y < height - 0.5 + margin)
 
     # Far from the image the polynomials are meaningless, so that the first
     # selection is without them. Positions behind the tangent plane are NaN.
-    x, y = wcs.wcs_world2pix(sky.ra.deg, sky.dec.deg, 0)
+    x, y = wcs.wcs_world2pix(lon, lat, 0)
     index = np.flatnonzero(is_near(x, y, reach + _DISTORTION))
     if len(index):
-        x, y = wcs.all_world2pix(sky.ra.deg[index], sky.dec.deg[index], 0, tolerance=1e-6, quiet=True)
+        x, y = wcs.all_world2pix(lon[index], lat[index], 0, tolerance=1e-6, quiet=True)
         near = is_near(x, y, reach)
         index, x, y = index[near], x[near], y[near]
     else:
         x, y = np.empty((2, 0))
     return Placed(index, x, y, is_near(x, y, 0))
+
+
+def _check_distortion(wcs: WCS, height: int, width: int) -> None:
+    """Raise an error if targets on the image could be taken for targets far from it."""
+    if wcs.sip is None:
+        return
+    pixels = np.stack(np.meshgrid([0, width / 2, width - 1], [0, height / 2, height - 1]), axis=-1).reshape(-1, 2)
+    shift = float(np.hypot(*(wcs.pix2foc(pixels, 0) - pixels).T).max())
+    if not shift <= _DISTORTION:
+        raise ProductError(
+            f"the SIP polynomials in the header shift pixels by up to {shift:.3g} pixels, more than {_DISTORTION}; "
+            "replace the file with an intact copy"
+        )
+
+
+def _in_frame_of(wcs: WCS, sky: SkyCoord) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return longitude and latitude (deg) in the celestial frame of an image, which need not be ICRS."""
+    from astropy.coordinates import ICRS
+    from astropy.wcs.utils import wcs_to_celestial_frame
+
+    try:
+        frame = wcs_to_celestial_frame(wcs)
+    except ValueError:
+        raise ProductError(
+            f"astropy does not know the celestial frame of the image, with CTYPE1 {wcs.wcs.ctype[0]!r} and RADESYS "
+            f"{wcs.wcs.radesys!r} in the header"
+        ) from None
+    if not isinstance(frame, ICRS):
+        sky = sky.transform_to(frame)
+    position = sky.spherical
+    return position.lon.deg, position.lat.deg
 
 
 def plan_windows(x: NDArray[np.float64], y: NDArray[np.float64], shape: Sequence[int], half: int) -> list[Window]:
