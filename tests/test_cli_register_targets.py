@@ -556,6 +556,14 @@ def test_names_that_look_the_same_are_reported(repo: Path, tmp_path: Path) -> No
     assert len(positions(repo, "mine")) == 3
 
 
+def test_targets_at_one_place_are_reported(repo: Path, tmp_path: Path) -> None:
+    outcome = register(repo, "mine", write_csv(tmp_path / "file.csv", "a,10,20", "b,10,20", "c,12,22"))
+    assert outcome.code == 0
+    assert "file.csv: 2 targets are at the place of another one" in outcome.output
+    assert "and they have no fluxes: a, b\n" in outcome.output
+    assert len(positions(repo, "mine")) == 3
+
+
 @pytest.fixture
 def with_images(repo: Path) -> Path:
     """Return a repository with two images, of 10 < ra < 13, around dec 20."""

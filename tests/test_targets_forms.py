@@ -19,7 +19,7 @@ from astropy.time import Time
 
 from spherex.errors import CatalogError
 from spherex.ingest.locations import read_list
-from spherex.targets import CatalogProblem, Motion, check_catalog, read_catalog, similar_names
+from spherex.targets import CatalogProblem, Motion, check_catalog, coincident_names, read_catalog, similar_names
 
 from .targets_helpers import write
 
@@ -377,6 +377,15 @@ def test_motions_in_other_units_are_found_by_their_size(tmp_path: Path) -> None:
 def test_names_that_look_the_same_are_found() -> None:
     names = ["b Per", "Müller", "B Per", "other", "Mu\u0308ller", "β Pic", "other 2"]
     assert similar_names(Table({"name": names})) == ["b Per, B Per", "Müller, Mu\u0308ller"]
+
+
+def test_targets_at_one_place_are_found() -> None:
+    table = Table(
+        {"name": list("abcde"), "ra": [10.0, 10.0, 0.0, 90.0, 10.0], "dec": [20.0, 20.0, 90.0, 90.0, 20.00001]}
+    )
+    assert coincident_names(table) == ["a", "b", "c", "d"]
+    table["pmra"], table["pmdec"], table["ref_epoch"] = [0.0, 50.0, np.nan, 0.0, 0.0], 0.0, 2016.0
+    assert coincident_names(table) == ["c", "d"]
 
 
 @pytest.mark.parametrize("read", [read_catalog, read_list])

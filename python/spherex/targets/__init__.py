@@ -9,13 +9,14 @@ __all__ = [
     "Registration",
     "check_catalog",
     "check_catalog_name",
+    "coincident_names",
     "coverage_of",
     "read_catalog",
     "register_catalog",
     "similar_names",
 ]
 
-from .checking import CatalogProblem, check_catalog, check_catalog_name, similar_names
+from .checking import CatalogProblem, check_catalog, check_catalog_name, coincident_names, similar_names
 from .columns import Motion, read_catalog
 from .coverage import Coverage, coverage_of
 from .registering import Registration, register_catalog

@@ -25,6 +25,12 @@ LARGEST_MOTION = 1e5
 _NOT_IN_FILES = re.compile(r"[ ./<>:\"\\|?*]")
 """Characters that the Butler's templates of file names replace."""
 
+_COINCIDENT = 0.006
+"""Step (arcsec) of positions that are compared, a thousandth of a pixel: a fit does not separate closer targets."""
+
+_YEARS = 10.0
+"""Time in which targets with different motions move apart (yr)."""
+
 _MOST_EXAMPLES = 5
 
 _CATALOG_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
@@ -171,6 +177,31 @@ def similar_names(table: Table) -> list[str]:
     for name in np.asarray(table["name"], dtype=str).tolist():
         groups.setdefault(unicodedata.normalize("NFC", name.casefold()), {})[name] = None
     return [", ".join(names) for names in groups.values() if len(names) > 1]
+
+
+def coincident_names(table: Table) -> list[str]:
+    """Return the names of targets that are at the place of another one, and move with it.
+
+    A fit cannot separate them, so that none of them has a flux.
+
+    Parameters
+    ----------
+    table
+        As `read_catalog` returns it, without problems.
+
+    Returns
+    -------
+    names
+        In the order of the rows.
+    """
+    ra, dec = (np.radians(np.asarray(table[name], dtype=float)) for name in ("ra", "dec"))
+    places = np.degrees([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)]) * 3600
+    if "pmra" in table.colnames:
+        motions = [np.nan_to_num(np.asarray(table[name], dtype=float)) for name in ("pmra", "pmdec")]
+        places = np.concatenate([places, np.multiply(motions, _YEARS / 1000)])
+    _, cell, number = np.unique(np.round(places.T / _COINCIDENT), axis=0, return_inverse=True, return_counts=True)
+    names: list[str] = np.asarray(table["name"], dtype=str)[number[cell.ravel()] > 1].tolist()
+    return names
 
 
 def _of_name(name: str) -> list[str]:

@@ -67,6 +67,7 @@ def register_targets(
         Motion,
         check_catalog,
         check_catalog_name,
+        coincident_names,
         coverage_of,
         read_catalog,
         register_catalog,
@@ -102,6 +103,13 @@ def register_targets(
         click.echo(f"{file}: names that differ only in case or Unicode normal form: {names}", err=True)
     if len(similar) > _MOST_PROBLEMS:
         click.echo(f"... and {counted(len(similar) - _MOST_PROBLEMS, 'more group')} of such names", err=True)
+    if coincident := coincident_names(table):
+        more = f" and {len(coincident) - _MOST_PROBLEMS} more" if len(coincident) > _MOST_PROBLEMS else ""
+        click.echo(
+            f"{file}: {len(coincident)} targets are at the place of another one, so that a fit cannot separate them "
+            f"and they have no fluxes: {', '.join(coincident[:_MOST_PROBLEMS])}{more}",
+            err=True,
+        )
     with open_repository(repo, writeable=not dry_run, fields=_FIELDS) as butler:
         with _catalog_errors(repo):
             done = register_catalog(butler, catalog_name, table, file, update=update, dry_run=dry_run)
