@@ -1,4 +1,4 @@
-"""``butler`` and ``pipetask`` in processes of their own, whatever PATH says."""
+"""``butler``, ``pipetask`` and ``bps`` in processes of their own, whatever PATH says."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ import subprocess
 import sys
 from typing import Any
 
-_MODULES = {"butler": "lsst.daf.butler.cli.butler", "pipetask": "lsst.ctrl.mpexec.cli.pipetask"}
+_MODULES = {
+    "butler": "lsst.daf.butler.cli.butler",
+    "pipetask": "lsst.ctrl.mpexec.cli.pipetask",
+    "bps": "lsst.ctrl.bps.cli.bps",
+}
 
 
 def run_program(program: str, *words: object, **kwargs: Any) -> subprocess.CompletedProcess[str]:
@@ -18,7 +22,7 @@ def run_program(program: str, *words: object, **kwargs: Any) -> subprocess.Compl
     Parameters
     ----------
     program
-        ``butler`` or ``pipetask``.
+        ``butler``, ``pipetask`` or ``bps``.
     *words
         Its arguments.
     **kwargs
@@ -29,8 +33,8 @@ def run_program(program: str, *words: object, **kwargs: Any) -> subprocess.Compl
     return subprocess.run(command, capture_output=True, text=True, check=False, **kwargs)
 
 
-def run_well(program: str, *words: object) -> subprocess.CompletedProcess[str]:
+def run_well(program: str, *words: object, **kwargs: Any) -> subprocess.CompletedProcess[str]:
     """Run a program that has to succeed, and show what it says where it does not."""
-    done = run_program(program, *words)
+    done = run_program(program, *words, **kwargs)
     assert done.returncode == 0, done.stdout + done.stderr
     return done
