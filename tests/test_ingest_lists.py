@@ -225,6 +225,12 @@ def test_tables_of_find_images_are_lists(tmp_path: Path, suffix: str) -> None:
     assert uris_of(tmp_path / f"found{suffix}") == [URL, "s3://b/c.fits"]
 
 
+def test_printed_table_without_units(tmp_path: Path) -> None:
+    write_table(Table({"name": ["a", "b"], "address": [URL, "s3://b/c.fits"]}), tmp_path / "found.txt")
+    assert (tmp_path / "found.txt").read_text().splitlines()[1] == ""
+    assert uris_of(tmp_path / "found.txt") == [URL, "s3://b/c.fits"]
+
+
 @pytest.mark.parametrize(
     ("value", "uri"),
     [

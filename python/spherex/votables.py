@@ -44,11 +44,34 @@ def open_votable(path: str) -> VOTableFile:
     OSError
         If it cannot be read.
     """
-    from astropy.io.votable import parse
     from astropy.utils.data import get_readable_fileobj
 
     with get_readable_fileobj(path, encoding="binary") as stream:
-        content = stream.read()
+        return parse_votable(stream.read(), path)
+
+
+def parse_votable(content: bytes, name: str) -> VOTableFile:
+    """Parse a VOTable.
+
+    Parameters
+    ----------
+    content
+        The XML.
+    name
+        Path or URI of its origin.
+
+    Returns
+    -------
+    votable
+        All its tables.
+
+    Raises
+    ------
+    ProductError
+        As `open_votable`.
+    """
+    from astropy.io.votable import parse
+
     _check_xml(content)
     # Services write arraysize="54x*" for one text of any length, at which
     # astropy 8.0 gives the whole file up.
@@ -57,7 +80,7 @@ def open_votable(path: str) -> VOTableFile:
         # Faults of a column that is not used do not matter, and a column that
         # is used is checked by its reader.
         warnings.simplefilter("ignore")
-        return parse(io.BytesIO(content), verify="ignore", filename=path)
+        return parse(io.BytesIO(content), verify="ignore", filename=name)
 
 
 def incompleteness(votable: VOTableFile) -> str:

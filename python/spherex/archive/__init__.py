@@ -17,11 +17,22 @@ __all__ = [
     "ObservationId",
     "ProcessingRun",
     "calibration_references",
+    "cloud_uri",
     "kind_of",
+    "mirror_uri",
     "time_of_uuid",
 ]
 
-from .names import ARCHIVE_URL, CalibrationName, Level2Name, Level2NameParts, ObservationId, ProcessingRun
+from .names import (
+    ARCHIVE_URL,
+    CalibrationName,
+    Level2Name,
+    Level2NameParts,
+    ObservationId,
+    ProcessingRun,
+    cloud_uri,
+    mirror_uri,
+)
 from .products import (
     CALIBRATION_KINDS,
     CBAND,

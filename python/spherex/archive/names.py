@@ -6,13 +6,77 @@ import calendar
 import dataclasses
 import datetime
 import functools
+import json
 import re
-from typing import Self
+import urllib.parse
+from collections.abc import Iterator
+from typing import Any, Self
 
 from spherex.errors import ArchiveNameError
 
 ARCHIVE_URL = "https://irsa.ipac.caltech.edu/"
 """Start of the URIs of the archive's server; its tables contain relative ones too."""
+
+ARCHIVE_BUCKET = "s3://nasa-irsa-spherex/"
+"""Start of the URIs of the archive's copy in the cloud, which anybody can read."""
+
+_TREE = "ibe/data/spherex/"
+"""Directory of the files on the archive's server; in the bucket it is the root."""
+
+
+def cloud_uri(text: str) -> str:
+    """Return the URI of a copy in the cloud.
+
+    Parameters
+    ----------
+    text
+        JSON of the archive's tables (``cloud_access``).
+
+    Returns
+    -------
+    uri
+        The first URI in it; empty if there is none.
+    """
+    try:
+        return next(_cloud_uris(json.loads(text)), "")
+    except ValueError:
+        return ""
+
+
+def _cloud_uris(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        bucket, key = value.get("bucket_name") or value.get("bucket"), value.get("key")
+        if bucket and key:
+            yield f"s3://{bucket}/{urllib.parse.quote(str(key).lstrip('/'))}"
+        value = list(value.values())
+    if isinstance(value, list):
+        for part in value:
+            yield from _cloud_uris(part)
+    elif isinstance(value, str) and value.startswith("s3://"):
+        yield value
+
+
+def mirror_uri(uri: str) -> str:
+    """Return the URI of the same file in the archive's bucket.
+
+    Parameters
+    ----------
+    uri
+        URI of a file on the archive's server.
+
+    Returns
+    -------
+    uri
+        Empty for a URI of another server.
+
+    Notes
+    -----
+    Both trees are the same (Caltech-IPAC, spherex-archive-documentation, data
+    access).
+    """
+    start = ARCHIVE_URL + _TREE
+    return ARCHIVE_BUCKET + uri.removeprefix(start) if uri.startswith(start) else ""
+
 
 _OBSID_PATTERN = r"(?P<year>\d{4})W(?P<week>\d{2})_(?P<plan>\d)(?P<letter>[A-Z])_(?P<large>\d{4})_(?P<small>\d)"
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import json
 import re
-import urllib.parse
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from spherex.archive import cloud_uri
 from spherex.votables import incompleteness, open_votable
 from spherex.yamls import check_ecsv, check_fits_comments
 
@@ -90,8 +89,9 @@ def _read_lines(path: str) -> Listing:
     lines = _lines_of(path)
     column = _printed_column(lines[0][1]) if lines else None
     if column is not None:
-        # A table of find-images. Its second line has the units.
-        return Listing([(place, line[column].strip()) for place, line in lines[2:]])
+        # A table of find-images or find-archive. The line below the names has the units, and is blank without them.
+        units = f"line {int(lines[0][0].split()[1]) + 1}"
+        return Listing([(place, line[column].strip()) for place, line in lines[1:] if place != units])
     return Listing([(place, uri) for place, line in lines for uri in _uris_of_line(line.strip())])
 
 
@@ -226,24 +226,7 @@ def _uri_in(value: Any) -> str:
     text = "" if value is None else str(value).strip()
     if not text.startswith(("{", "[")):
         return text
-    # The archive's tables have JSON for copies in the cloud (cloud_access).
-    try:
-        return next(_cloud_uris(json.loads(text)), "")
-    except ValueError:
-        return ""
-
-
-def _cloud_uris(value: Any) -> Iterator[str]:
-    if isinstance(value, dict):
-        bucket, key = value.get("bucket_name") or value.get("bucket"), value.get("key")
-        if bucket and key:
-            yield f"s3://{bucket}/{urllib.parse.quote(str(key).lstrip('/'))}"
-        value = list(value.values())
-    if isinstance(value, list):
-        for part in value:
-            yield from _cloud_uris(part)
-    elif isinstance(value, str) and value.startswith("s3://"):
-        yield value
+    return cloud_uri(text)
 
 
 READERS: dict[str, Callable[[str], Listing]] = {
