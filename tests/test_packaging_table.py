@@ -32,9 +32,12 @@ def table_products(kind="setupRequired"):
     return {arguments[0] for function, arguments in table_lines() if function == kind}
 
 
-def requirements():
+def requirements(extra=None):
+    """Give the requirements of the package, or of an extra."""
     with open(ROOT / "pyproject.toml", "rb") as stream:
-        return [Requirement(line) for line in tomllib.load(stream)["project"]["dependencies"]]
+        project = tomllib.load(stream)["project"]
+    lines = project["dependencies"] if extra is None else project["optional-dependencies"][extra]
+    return [Requirement(line) for line in lines]
 
 
 def imported_modules():
@@ -90,9 +93,15 @@ def test_pyproject_names_what_is_imported():
     """Also what would come with another package anyway: until that does without it."""
     distributions = packages_distributions()
     packages = {module.split(".")[0] for module in imported_modules()} - sys.stdlib_module_names - {"lsst"}
-    named = {canonicalize_name(requirement.name) for requirement in requirements()}
-    lacking = {name for name in packages if named.isdisjoint(map(canonicalize_name, distributions[name]))}
+    # Imported where they are needed, with a message where they are missing.
+    listed = [*requirements(), *requirements("archive")]
+    named = {canonicalize_name(requirement.name) for requirement in listed}
+    lacking = {name for name in packages if named.isdisjoint(map(canonicalize_name, distributions.get(name, [name])))}
     assert lacking == set()
+
+
+def test_the_tests_have_what_the_archive_is_asked_with():
+    assert set(map(str, requirements("archive"))) <= set(map(str, requirements("test")))
 
 
 def test_every_supported_python_has_each_requirement_once():
