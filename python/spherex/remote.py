@@ -36,6 +36,28 @@ def obey_no_sign_request() -> None:
         _register()
 
 
+def go_unsigned_without_credentials() -> bool:
+    """Let S3 requests of this process go unsigned if there are no credentials to sign them with.
+
+    For commands that find files of the archive's bucket themselves. What the
+    user says by AWS_NO_SIGN_REQUEST counts first.
+
+    Returns
+    -------
+    is_unsigned
+        Whether requests go unsigned although the user did not ask for it.
+    """
+    if os.environ.get(_VARIABLE, "").strip():
+        return False
+    import botocore.session
+
+    if botocore.session.get_session().get_credentials() is not None:
+        return False
+    os.environ[_VARIABLE] = "YES"
+    obey_no_sign_request()
+    return True
+
+
 @contextlib.contextmanager
 def access_explained() -> Iterator[None]:
     """Say what to do when S3 requests cannot be signed, and keep passwords out of other errors.

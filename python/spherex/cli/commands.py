@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "check_provenance",
     "decertify_calibrations",
+    "find_archive",
     "find_images",
     "ingest_calibrations",
     "ingest_level2",
@@ -15,7 +16,7 @@ __all__ = [
 ]
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from lsst.daf.butler.cli.opt import (
@@ -50,7 +51,14 @@ obey_no_sign_request()
 _Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-class _TransferChoice(click.Choice[str]):
+if TYPE_CHECKING:
+    _Choice = click.Choice[str]
+else:
+    # Generic since click 8.2.
+    _Choice = click.Choice
+
+
+class _TransferChoice(_Choice):
     """Transfer modes of an ingest without ``move``, which the ingest refuses with the way to replace it."""
 
     def __init__(self) -> None:
@@ -268,6 +276,68 @@ def decertify_calibrations(**kwargs: Any) -> None:
     calibration was valid in the range.
     """
     from .script.calibrations import decertify_calibrations as script
+
+    if not script(**kwargs):
+        raise click.exceptions.Exit(1)
+
+
+# A negative declination is not an option.
+@click.command(
+    "find-archive",
+    cls=ButlerCommand,
+    short_help="Find images of the SPHEREx archive at a position, and ingest them.",
+    context_settings={"ignore_unknown_options": True},
+)
+@repo_argument(required=True, help="REPO is the URI or path of an existing repository.")
+@click.argument("position", nargs=-1, metavar="RA DEC | NAME")
+@click.option("--catalog", metavar="NAME", help="Find the images of all targets of this catalogue of the repository.")
+@click.option(
+    "--radius",
+    help="Find images that touch a circle of this radius, in degrees or with a unit (10arcmin). Default is the "
+    "position alone.",
+)
+@collections_option("Collections of the archive. Default is all of Level 2 images.", "--archive-collection")
+@click.option(
+    "--access",
+    type=click.Choice(["s3", "https"]),
+    default="s3",
+    show_default=True,
+    help="From where the images are read: the archive's bucket, or its server.",
+)
+@click.option(
+    "--service",
+    metavar="URI",
+    help="URI of another service: SIA, version 2, or with --catalog TAP. Default is that of the archive.",
+)
+@click.option(
+    "--timeout",
+    type=PlainNumber(0.1),
+    default=300.0,
+    show_default=True,
+    help="Longest time without an answer of the service (s).",
+)
+@click.option("--dry-run", is_flag=True, help="Ingest nothing, and report what is new.")
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False),
+    help="Write a table of the images to this file, .txt, .ecsv, .parquet, .vot or .xml (VOTable).",
+)
+@click.option("--overwrite", is_flag=True, help="Replace the file of --output.")
+@processes_option(default=8, type=PlainInteger(min=1), help="Number of headers that are read at the same time.")
+@options_file_option()
+def find_archive(**kwargs: Any) -> None:
+    """Find Level 2 images of the SPHEREx archive at a position, and ingest them.
+
+    The position is as for find-images. Sesame of the CDS is asked for the
+    position of any other NAME, such as M31. Of each image the newest version
+    is ingested. Files stay in the archive: the headers of new images are read,
+    and nothing else.
+
+    The command can be repeated at any time, and then ingests what is new. The
+    exit status is 1 if there is no image, if the service left images out, or
+    if an image could not be ingested.
+    """
+    from .script.find_archive import find_archive as script
 
     if not script(**kwargs):
         raise click.exceptions.Exit(1)

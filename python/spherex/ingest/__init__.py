@@ -21,6 +21,7 @@ __all__ = [
     "SimulatedTranslator",
     "Tolerances",
     "ingest",
+    "is_ingested",
     "read_structure",
 ]
 
@@ -37,7 +38,7 @@ from .descriptions import (
     Tolerances,
     read_structure,
 )
-from .engine import IngestOptions, ingest
+from .engine import IngestOptions, ingest, is_ingested
 from .level2 import FITS_REGEX, Level2Translator
 from .report import IngestReport
 from .simulated import RAW_REGEX, SimulatedTranslator

@@ -6,12 +6,12 @@ import contextlib
 import dataclasses
 import itertools
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from lsst.daf.butler.progress import Progress, ProgressBar
 
-from spherex.errors import IngestError, RepositoryError
+from spherex.errors import DescriptionError, IngestError, RepositoryError
 from spherex.repository import explain, is_fatal
 
 from .locations import find_files
@@ -132,6 +132,39 @@ def ingest(
     with contextlib.suppress(StopIngest):
         run.ingest(find_files(locations, pattern, report))
     return report
+
+
+def is_ingested(butler: Butler, translator: FileTranslator, uris: Sequence[str]) -> list[bool]:
+    """Return which files are datasets with a file in the repository, by their names alone.
+
+    Parameters
+    ----------
+    butler
+        The repository.
+    translator
+        Translator of the kind of file.
+    uris
+        URIs or local paths of files with names of the archive. No file is
+        opened.
+
+    Returns
+    -------
+    is_ingested
+        One value for each file.
+
+    Raises
+    ------
+    DescriptionError
+        Raised if a name does not contain exposure, detector and run.
+    """
+    keys = []
+    for uri in uris:
+        key = translator.identify(uri)
+        if key is None:
+            raise DescriptionError(f"{uri} does not have a name of the archive")
+        keys.append(key.dataset)
+    existing = BatchWriter(butler, translator, IngestOptions(dry_run=True)).find_existing(keys)
+    return [key in existing for key in keys]
 
 
 class _Run:

@@ -17,6 +17,7 @@ from spherex.search import find_images as search
 from . import user_errors
 
 if TYPE_CHECKING:
+    from astropy.table import Table
     from lsst.daf.butler import Butler
 
     from spherex.search import FoundImages
@@ -104,12 +105,12 @@ def find_images(
     bool
         Whether every file that had to be read could be read.
     """
-    ra, dec = _position(repo, position)
-    path = None if output is None else _output(output, overwrite)
+    ra, dec = position_of_arguments(repo, position)
+    path = None if output is None else output_path(output, overwrite)
     criteria = Criteria(
         ra,
         dec,
-        radius=_radius(radius),
+        radius=radius_of(radius),
         instrument=instrument,
         dataset_type=dataset_type,
         collections=tuple(collections),
@@ -138,16 +139,32 @@ def find_images(
     if path is None:
         click.echo(format_text(found.table))
         return not found.problems
-    try:
-        write_table(found.table, path)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}.") from None
-    click.echo(f"{counted(len(found.table), 'image')}: {path}")
+    save_table(found.table, path)
     return not found.problems
 
 
-def _position(repo: str, words: Sequence[str]) -> tuple[float, float]:
-    """Return the position; refuse unknown options, which click takes for a part of it, and a missing REPO."""
+def position_of_arguments(repo: str, words: Sequence[str]) -> tuple[float, float]:
+    """Return the position; refuse unknown options, which click takes for a part of it, and a missing REPO.
+
+    Parameters
+    ----------
+    repo
+        First argument of the command.
+    words
+        The other arguments.
+
+    Returns
+    -------
+    ra, dec
+        ICRS (deg).
+
+    Raises
+    ------
+    SearchError
+        If the words are not a position.
+    click.UsageError
+        If an argument is missing.
+    """
     for word in words:
         if word.startswith("-") and not word[1:2].isdigit() and word[1:2] != ".":
             raise click.NoSuchOption(word.split("=")[0])
@@ -165,14 +182,40 @@ def _position(repo: str, words: Sequence[str]) -> tuple[float, float]:
         raise
 
 
-def _radius(radius: str | None) -> float:
+def radius_of(radius: str | None) -> float:
+    """Return the value of --radius (deg), without the option 0.
+
+    Parameters
+    ----------
+    radius
+        Text of the user.
+
+    Raises
+    ------
+    SearchError
+        If it is not an angle.
+    """
     try:
         return 0.0 if radius is None else degrees_of(radius)
     except SearchError as error:
         raise SearchError(f"--radius: {error}") from None
 
 
-def _output(output: str, overwrite: bool) -> Path:
+def output_path(output: str, overwrite: bool) -> Path:
+    """Return the path of --output.
+
+    Parameters
+    ----------
+    output
+        Text of the user.
+    overwrite
+        Whether the file may exist.
+
+    Raises
+    ------
+    click.BadParameter
+        If its extension is not that of a format, or it exists.
+    """
     path = Path(output)
     if path.suffix not in FORMATS:
         raise click.BadParameter(
@@ -181,6 +224,28 @@ def _output(output: str, overwrite: bool) -> Path:
     if path.exists() and not overwrite:
         raise click.BadParameter(f"{output!r} exists; use --overwrite to replace it.", param_hint="--output")
     return path
+
+
+def save_table(table: Table, path: Path) -> None:
+    """Write a table of images and print its path.
+
+    Parameters
+    ----------
+    table
+        The table.
+    path
+        File, as `output_path` returns it.
+
+    Raises
+    ------
+    UserError
+        If it cannot be written.
+    """
+    try:
+        write_table(table, path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror or error}.") from None
+    click.echo(f"{counted(len(table), 'image')}: {path}")
 
 
 def _remarks(found: FoundImages, exact: bool) -> list[str]:
