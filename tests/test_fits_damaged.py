@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from astropy.io import fits
 
@@ -166,3 +167,16 @@ def test_preallocated_file_that_was_not_completed(tmp_path: Path) -> None:
     replace_at(path, begin, bytes(path.stat().st_size - begin))
     with pytest.raises(ProductError, match="incomplete: from byte"), open_product(path) as product:
         product.image()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [(np.float32(1.5), "Flags are integers, not float32"), (np.int64(2**40), "Flags have 32 bits")],
+)
+def test_other_numbers_than_flags(tmp_path: Path, values: np.generic, message: str) -> None:
+    path = write_level2(tmp_path / "a.fits").path
+    with fits.open(path, memmap=False) as hdus:
+        hdus["FLAGS"].data = np.full(hdus["IMAGE"].shape, values)
+        hdus.writeto(path, overwrite=True)
+    with pytest.raises(ProductError, match=f"a.fits.*its HDU FLAGS does not contain flags: {message}"):
+        read_product(path)

@@ -368,8 +368,8 @@ def pixels_in_front(path: Path) -> None:
     [
         (
             other_shape,
-            "its HDU VARIANCE has shape (16, 10), its HDU IMAGE (16, 16) (rows, columns); replace the file with an "
-            "intact copy",
+            "its HDUs VARIANCE and IMAGE have different shapes: (16, 10) and (16, 16) (rows, columns); replace the "
+            "file with an intact copy",
         ),
         (two_images, "it has two HDUs IMAGE; replace the file with an intact copy"),
         (

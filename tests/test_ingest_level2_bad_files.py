@@ -140,8 +140,8 @@ def test_planes_of_another_shape(repo_root: Path, tmp_path: Path) -> None:
     outcome = ingest_level2(repo_root, path)
     assert outcome.code == 1
     assert (
-        "its HDU VARIANCE has shape (5, 6), its HDU IMAGE (6, 6) (rows, columns); replace the file with an intact copy"
-        in outcome.failures[0]
+        "its HDUs VARIANCE and IMAGE have different shapes: (5, 6) and (6, 6) (rows, columns); replace the file with "
+        "an intact copy" in outcome.failures[0]
     )
 
 

@@ -416,7 +416,8 @@ def check_layout(hdus: Sequence[HDUInfo]) -> None:
     for name, hdu in own.items():
         if hdu.image_shape != image.image_shape:
             raise ProductError(
-                f"its HDU {name} has shape {hdu.image_shape}, its HDU {IMAGE} {image.image_shape} (rows, columns)"
+                f"its HDUs {name} and {IMAGE} have different shapes: {hdu.image_shape} and {image.image_shape} "
+                "(rows, columns)"
             )
     for name in (IMAGE, VARIANCE):
         if name in own:

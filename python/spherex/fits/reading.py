@@ -12,7 +12,7 @@ from astropy.io import fits
 from astropy.units import Quantity, UnitBase, UnitConversionError, dimensionless_unscaled
 
 from spherex.archive import CalibrationReference, calibration_references
-from spherex.errors import ProductError, RemoteError
+from spherex.errors import ProductError, RemoteError, first_line
 from spherex.headers import BUNIT, bunit_of, version_of
 from spherex.image import (
     COMPONENTS,
@@ -25,6 +25,7 @@ from spherex.image import (
     Psf,
     SPHERExImage,
     Wavelength,
+    as_flags,
     celestial_cards,
     celestial_wcs,
     frame_box,
@@ -214,7 +215,10 @@ class ProductFile:
 
     def _flag_plane(self, hdu: HDUInfo, box: Box | None) -> FlagPlane:
         table = flag_table_of(hdu.header_bytes)
-        return FlagPlane(self._pixels(hdu, box, table.missing), table)
+        try:
+            return FlagPlane(as_flags(self._pixels(hdu, box, table.missing)), table)
+        except ValueError as error:
+            raise ProductError(f"its HDU {hdu.name} does not contain flags: {first_line(error)}") from None
 
     def _variance(self, hdu: HDUInfo, unit: UnitBase, box: Box | None) -> np.ndarray:
         values = self._pixels(hdu, box)

@@ -24,6 +24,7 @@ __all__ = [
     "WavelengthAxes",
     "ZODI_PLANE",
     "ZonePsf",
+    "as_flags",
     "celestial_cards",
     "celestial_wcs",
     "chosen_flags",
@@ -51,6 +52,7 @@ from .flags import (
     BadPixelPreset,
     FlagPlane,
     FlagTable,
+    as_flags,
     chosen_flags,
 )
 from .plane import Plane
