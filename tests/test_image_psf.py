@@ -199,3 +199,17 @@ def test_one_set_by_hand_wins_but_is_not_written(tmp_path):
         write_product(image, tmp_path / "b.fits")
     image.psf = None
     assert image.psf_model.at(3, 3).zone == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"x": [1.0, np.nan]}, "centres of zones are not numbers"),
+        ({"y": [np.inf, 1.0]}, "centres of zones are not numbers"),
+        ({"oversampling": 0}, "the oversampling is 0, not 1 or more"),
+    ],
+)
+def test_zones_without_a_place_or_a_scale(change, message):
+    values = {"x": [1.0, 2.0], "y": [1.0, 1.0], "oversampling": 5} | change
+    with pytest.raises(ValueError, match=message):
+        Psf(np.ones((2, 3, 3)), effective=True, **values)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from astropy import units
 from astropy.coordinates import FK4, EarthLocation, SkyCoord, get_sun
+from astropy.io import fits
 from astropy.table import Table
 from astropy.time import Time
 from astropy.utils import iers
@@ -17,7 +18,7 @@ from spherex.errors import CatalogError, ProductError
 from spherex.headers import exposure_middle
 from spherex.image import Box, PlaneWavelengths
 from spherex.photometry import Profiles
-from spherex.spectra import Calibration, Calibrations, MeasureSettings, failed_table, measure_targets
+from spherex.spectra import Calibration, Calibrations, MeasureSettings, failed_table, measure_targets, read_profiles
 from spherex.spectra.channels import _has_older_gains
 from spherex.spectra.measuring import TargetRows, airglow_slopes, gains_in
 from spherex.spectra.placing import Placed, Window, barycentric_time, place_targets, plan_windows
@@ -407,6 +408,19 @@ def test_where_the_psf_lacks_light_there_is_the_light_in_the_aperture(frame):
         assert not table["good"][row]
         np.testing.assert_array_equal(table["aperture_flux"].value[row], without["aperture_flux"].value[row])
         np.testing.assert_array_equal(table["flux"].value[~is_lost], whole["flux"].value[~is_lost])
+
+
+def test_a_psf_without_a_lattice_of_zones_is_none(frame):
+    image = frame[0].image.copy()
+    hdu = image.planes["PSF"].hdu
+    hdu.header["XCTR_5"] += 37.0
+    table = measure_targets(image, frame[1])
+    assert set(table["reason"]) == {"no PSF: the PSF of the image cannot be used"}
+    assert np.isfinite(table["surface_brightness"]).all()
+    with pytest.raises(
+        ProductError, match="PSF of the calibration average_psf cannot be used: The zones of the PSF do"
+    ):
+        read_profiles(fits.HDUList([fits.PrimaryHDU(), hdu]), "average_psf")
 
 
 def test_images_from_who_knows_where_or_when_are_refused(frame):

@@ -136,7 +136,8 @@ class Psf:
     Raises
     ------
     ValueError
-        If the samples are not a cube, or there is not one centre for each PSF.
+        If the samples are not a cube, there is not one finite centre for each
+        PSF, or the oversampling is not positive.
     """
 
     samples: np.ndarray = dataclasses.field(repr=False)
@@ -153,6 +154,10 @@ class Psf:
         shape = self.samples.shape
         if len(shape) != 3 or not self.samples.size or not self.x.shape == self.y.shape == shape[:1]:
             raise ValueError(f"{self.x.shape} centres of zones do not agree with samples of shape {shape}")
+        if not np.isfinite([self.x, self.y]).all():
+            raise ValueError("centres of zones are not numbers")
+        if self.oversampling < 1:
+            raise ValueError(f"the oversampling is {self.oversampling}, not 1 or more")
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.samples, dtype=dtype, copy=copy)

@@ -90,12 +90,17 @@ def read_profiles(hdus: HDUList, name: str) -> Profiles:
     Raises
     ------
     spherex.errors.ProductError
-        If no HDU has a PSF in a form of the archive.
+        If no HDU has a PSF in a form of the archive, or its zones do not form a
+        lattice.
     """
     hdu = next((hdu for hdu in hdus if Psf.is_in(hdu)), None)
     if hdu is None:
         raise ProductError(f"the calibration {name} has no PSF in a form of the archive")
-    return Profiles(Psf.from_hdu(hdu, version_of(hdus[0].header)))
+    psf = Psf.from_hdu(hdu, version_of(hdus[0].header))
+    try:
+        return Profiles(psf)
+    except ValueError as error:
+        raise ProductError(f"the PSF of the calibration {name} cannot be used: {error}") from error
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from spherex.fits import ProductFile
-    from spherex.image import Box, Wavelength
+    from spherex.image import Box, Psf, Wavelength
 
     AnyImage: TypeAlias = ImageSource | SPHERExImage | str | os.PathLike[str] | ResourcePath
 
@@ -59,7 +59,7 @@ class ProductSource:
 
     def profiles(self) -> tuple[Profiles, str]:
         """Return the PSF of the image, and its origin."""
-        return Profiles(self._product.psf()), _PSF_SOURCE
+        return _profiles_of(self._product.psf()), _PSF_SOURCE
 
     def wavelength(self) -> Wavelength:
         """Return the wavelength solution of the whole image."""
@@ -95,7 +95,7 @@ class MemorySource:
         psf = self._image.psf_model
         if psf is None:
             raise ProductError("the image has no PSF")
-        return Profiles(psf), _PSF_SOURCE
+        return _profiles_of(psf), _PSF_SOURCE
 
     def wavelength(self) -> Wavelength:
         """Return the wavelength solution of the whole image."""
@@ -103,6 +103,13 @@ class MemorySource:
         if wavelength is None:
             raise ProductError("the image has no wavelength solution")
         return wavelength
+
+
+def _profiles_of(psf: Psf) -> Profiles:
+    try:
+        return Profiles(psf)
+    except ValueError as error:
+        raise ProductError(f"the PSF of the image cannot be used: {error}") from error
 
 
 @contextlib.contextmanager
