@@ -166,11 +166,13 @@ def register_catalog(
     Raises
     ------
     CatalogError
-        If the catalogue exists with other targets and ``update`` is false, or
-        the dataset type of catalogues exists with another definition.
+        If the catalogue exists with other targets and ``update`` is false,
+        another process registers it at the same time, or the dataset type of
+        catalogues exists with another definition.
     """
     _check_dataset_type(butler)
     chain = catalog_collection(name)
+    runs = _runs(butler, chain)
     known: dict[str, DimensionRecord] = {}
     if butler.query_dimension_records("catalog", where="catalog = name", bind={"name": name}, explain=False):
         records = butler.query_dimension_records("target", catalog=name, limit=None, explain=False)
@@ -201,7 +203,7 @@ def register_catalog(
             return (record for record in target_records(name, table) if record["name"] in different)
 
         patches = _changed_patches(name, wanted(), known) if "patch" in butler.dimensions.dimensions.names else None
-        _write(butler, name, wanted(), patches, bool(changed), table, desc, run)
+        _write(butler, name, wanted(), patches, bool(changed), table, desc, run, runs)
     return dataclasses.replace(counts, run=run)
 
 
@@ -231,6 +233,7 @@ def _write(
     table: Table,
     desc: str,
     run: str,
+    runs: tuple[str, ...],
 ) -> None:
     from lsst.daf.butler import CollectionType
 
@@ -240,6 +243,14 @@ def _write(
     butler.collections.register(run)
     try:
         with butler.transaction():
+            # First, since it locks the chain until the end of the transaction: the records of another process would
+            # be of another table.
+            butler.collections.prepend_chain(chain, run)
+            if _runs(butler, chain) != (run, *runs):
+                raise CatalogError(
+                    "Nothing is registered: another process has just registered targets of this catalogue. Run the "
+                    "same command again."
+                )
             butler.registry.syncDimensionData("catalog", {"name": name, "desc": desc[:_LONGEST_DESC]}, update=True)
             if patches is None:
                 # Universe version 1 has no patches.
@@ -250,12 +261,20 @@ def _write(
             while chunk := list(itertools.islice(records, _CHUNK)):
                 butler.registry.insertDimensionData("target", *chunk, replace=replace)
             butler.put(table, CATALOG_TYPE, catalog=name, run=run)
-            butler.collections.prepend_chain(chain, run)
     except BaseException:
         # Transactions do not include collections.
         with contextlib.suppress(Exception):
             butler.collections.x_remove(run)
         raise
+
+
+def _runs(butler: Butler, chain: str) -> tuple[str, ...]:
+    from lsst.daf.butler import MissingCollectionError
+
+    try:
+        return butler.collections.get_info(chain).children
+    except MissingCollectionError:
+        return ()
 
 
 def _dataset_type(butler: Butler) -> DatasetType:

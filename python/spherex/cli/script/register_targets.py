@@ -145,11 +145,6 @@ def _catalog_errors(repo: str) -> Iterator[None]:
 
     try:
         yield
-    except sqlalchemy.exc.IntegrityError:
-        raise CatalogError(
-            "Nothing is registered: another process has just registered targets of this catalogue. Run the same "
-            "command again."
-        ) from None
     except (ConflictingDefinitionError, CollectionTypeError) as error:
         raise CatalogError(f"Nothing is registered: it contradicts {repo}: {first_line(error)}.") from error
     except _SYSTEM_ERRORS as error:
