@@ -1,9 +1,9 @@
 """Server that speaks the protocols of the archive, with answers of the form of the real ones.
 
 SIA, version 2 (``/SIA``), TAP (``/TAP/sync``), Sesame (``/sesame/``), and files
-with byte ranges. Columns are those of genuine answers: 52 of SIA, of which
-``s_region`` has the size of an array that astropy 8 refuses; four of our query
-of TAP.
+with byte ranges. Columns are those of genuine answers: 51 of SIA, of which one
+has the size of an array that astropy 8 refuses, as in tables of the archive;
+four of our query of TAP.
 """
 
 from __future__ import annotations
@@ -178,7 +178,9 @@ def votable(rows: Sequence[Sequence[Any]], names: Sequence[str], status: str) ->
     text = stream.getvalue().decode()
     ok, overflow = (f'<INFO name="QUERY_STATUS" value="{value}"/>' for value in ("OK", "OVERFLOW"))
     text = text.replace("<TABLE", f"{ok}<TABLE", 1).replace("</TABLE>", "</TABLE>" + overflow * (status == "OVERFLOW"))
-    return re.sub(r'(<FIELD[^>]*name="s_region"[^>]*arraysize=")\d+(?=")', r"\g<1>54x*", text).encode()
+    text, number = re.subn(r'(<FIELD ID="s_region" arraysize=")\d+(?=")', r"\g<1>54x*", text)
+    assert number == ("s_region" in names)
+    return text.encode()
 
 
 def error(text: str) -> bytes:
