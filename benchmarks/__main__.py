@@ -27,6 +27,7 @@ BENCHMARKS = {
     "command_help": "butler --help with the plugin",
     "one_target": "MeasureTargetsTask, one target on many images",
     "many_targets": "MeasureTargetsTask, many targets on whole frames",
+    "patches": "spectra of patches: graph, join, channels, one target",
     "find": "butler find-images, and images at a point",
     "common_skypix": "candidates for the common pixelization",
 }

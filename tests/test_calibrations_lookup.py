@@ -17,15 +17,16 @@ from lsst.daf.butler import (
     FileDataset,
     Timespan,
 )
+from lsst.daf.butler.formatters.parquet import astropy_to_arrow
 from lsst.daf.butler.time_utils import TimeConverter
 from lsst.pipe.base import Pipeline
 from lsst.pipe.base.all_dimensions_quantum_graph_builder import AllDimensionsQuantumGraphBuilder
 
 from spherex.calibrations import CalibrationIndex, instant_of, middle_of
 from spherex.errors import RepositoryError
-from spherex.provenance.stale_spectra import instants_of
+from spherex.provenance.images import instants_of
 from spherex.search import Criteria, find_images
-from spherex.spectra import make_table
+from spherex.spectra import IMAGES, gather_patch, make_plain_table
 from spherex.targets import register_catalog
 
 from .calibrations_helpers import write_maps
@@ -121,10 +122,11 @@ def _collect(butler: Butler, calibrations: dict[str, DatasetRef]) -> None:
 
 def _put_spectra(butler: Butler, calibrations: dict[str, DatasetRef]) -> None:
     """Put a spectrum of the image with each of the calibrations; its target has the name of the run."""
-    dataset_type = DatasetType("spectrum", ("catalog", "target"), "AstropyQTable", universe=butler.dimensions)
+    dataset_type = DatasetType("spectra", ("catalog", "patch"), "SpectraTable", universe=butler.dimensions)
     butler.registry.registerDatasetType(dataset_type)
     butler.collections.register("spectra")
     images = {int(ref.dataId["exposure"]): ref for ref in butler.query_datasets("level2", "SPHEREx/level2")}
+    tables = []
     for run, calibration in calibrations.items():
         values = {
             "target": run,
@@ -134,9 +136,10 @@ def _put_spectra(butler: Butler, calibrations: dict[str, DatasetRef]) -> None:
             "image_id": [str(image.id) for image in images.values()],
             "spectral_wcs_id": str(calibration.id),
         }
-        spectrum = make_table(values, len(images))
-        spectrum.meta["instruments"] = ["SPHEREx"]
-        butler.put(spectrum, "spectrum", catalog="mine", target=run, run="spectra")
+        tables.append(astropy_to_arrow(make_plain_table(values, len(images))))
+    (patch,) = {record.patch for record in butler.query_dimension_records("target", catalog="mine")}
+    meta = {"instruments": ["SPHEREx"], IMAGES: [["SPHEREx", exposure, 1] for exposure in images]}
+    butler.put(gather_patch(tables, meta), "spectra", catalog="mine", patch=patch, run="spectra")
 
 
 CASES = [

@@ -42,6 +42,7 @@ def test_guard(monkeypatch: pytest.MonkeyPatch) -> None:
     assert names == [
         "check-provenance",
         "decertify-calibrations",
+        "find-archive",
         "find-images",
         "ingest-calibrations",
         "ingest-level2",

@@ -16,11 +16,12 @@ import pytest
 from astropy.table import Table
 from lsst.daf.butler import Butler, Config, Timespan
 
+import spherex
 from spherex.cli.commands import stale_spectra
 from spherex.detectors import catalog_collection
-from spherex.provenance import inputs, queries_of_images, queries_of_targets
-from spherex.provenance.stale_spectra import Place, _version_of
-from spherex.spectra import unmasked
+from spherex.provenance import queries_of_images, queries_of_patches
+from spherex.provenance.inputs import Place
+from spherex.provenance.stale_spectra import _version_of
 
 from .ingest_helpers import Outcome, butler_command
 from .programs import run_program
@@ -38,7 +39,7 @@ subsets:
     subset: [measureTargets]
 """
 
-TASKS = ("measureTargets", "gatherSpectra", "combineChannels", "drawSpectra")
+TASKS = ("measureTargets", "gatherSpectra", "combineChannels")
 
 
 @pytest.fixture(scope="module")
@@ -106,11 +107,18 @@ def reasons(repo: TargetRepo, *options: str, collection: str = "spectra") -> dic
 
 def fluxes(repo: TargetRepo, target: str) -> list[float]:
     with Butler.from_config(str(repo.root), collections="spectra") as butler:
-        return butler.get("spectrum", catalog=CATALOG, target=target)["flux"].value.tolist()
+        return spherex.get_spectrum(butler, CATALOG, target)["flux"].value.tolist()
 
 
-def spectrum_id(repo: TargetRepo, target: str) -> str:
-    return str(repo.butler.find_dataset("spectrum", catalog=CATALOG, target=target, collections="spectra").id)
+def patch_of(repo: TargetRepo, target: str) -> int:
+    (record,) = repo.butler.query_dimension_records("target", catalog=CATALOG, target=target)
+    return record.patch
+
+
+def spectra_id(repo: TargetRepo, target: str) -> str:
+    """Return the UUID of the spectra of the patch of a target."""
+    patch = patch_of(repo, target)
+    return str(repo.butler.find_dataset("spectra", catalog=CATALOG, patch=patch, collections="spectra").id)
 
 
 def test_spectra_of_today_are_not_stale(repo):
@@ -118,7 +126,7 @@ def test_spectra_of_today_are_not_stale(repo):
     assert outcome.code == 0
     (line,) = outcome.output.splitlines()
     assert line == "0 of 2 spectra are out of date. check-provenance finds image files replaced in place."
-    assert stale(repo, "--print-query", "targets").output.splitlines() == [line]
+    assert stale(repo, "--print-query", "patches").output.splitlines() == [line]
     assert reasons(repo) == {}
 
 
@@ -164,9 +172,7 @@ def test_all_images_were_purged_and_ingested_again(repo):
     assert reasons(repo) == {"west": "3 images superseded", "east": "2 images superseded"}
 
 
-@pytest.mark.parametrize("most_spectra", [1, 2])
-def test_the_images_of_a_spectrum_are_found_in_any_batch(repo, monkeypatch, most_spectra):
-    monkeypatch.setattr(inputs, "_MOST_SPECTRA", most_spectra)
+def test_images_of_an_unknown_type_are_found_by_their_place(repo):
     exposures = "instrument = 'SPHEREx' AND exposure.id < 3"
     images = repo.butler.query_datasets("level2", collections="SPHEREx/level2/v1", where=exposures)
     repo.register("other_images", IMAGE_DIMENSIONS, "StructuredDataDict")
@@ -187,10 +193,8 @@ def test_an_image_with_the_target_off_its_frame_is_no_new_one(repo):
 
 @pytest.mark.slow
 def test_targets_in_one_image_are_all_told(repo):
-    # East of west, in the region of the same images.
-    record = {"catalog": CATALOG, "name": "beside", "ra": 10.1, "dec": 20.0}
-    (west,) = repo.butler.query_dimension_records("target", catalog=CATALOG, target="west")
-    repo.butler.registry.insertDimensionData("target", record | {"patch": west.patch, "region": west.region})
+    # West of west, in the same images and the same patch.
+    repo.register_targets(PLACES | {"beside": (9.9, 20.0)})
     for exposure in range(3):
         repo.add_image(exposure, run="v2", targets=["west", "beside"])
     pipetask(repo)
@@ -223,13 +227,13 @@ MOVED = PLACES | {"west": (10.0, 20.0 + 20 / 3600)}
 
 @pytest.mark.slow
 def test_a_target_that_moved_in_the_catalogue_is_measured_again(repo):
-    before = spectrum_id(repo, "east")
+    before = spectra_id(repo, "east")
     assert repo.register_targets(MOVED).changed == 1
     assert reasons(repo) == {"west": "moved in the catalogue"}
-    images, targets = (stale(repo, "--print-query", what).output.splitlines()[0] for what in ("images", "targets"))
+    images, patches = (stale(repo, "--print-query", what).output.splitlines()[0] for what in ("images", "patches"))
     assert pipetask(repo, images, subset="#measurements") == {"measureTargets": 3}
-    pipetask(repo, targets, inputs="spectra", subset="#spectra")
-    assert spectrum_id(repo, "east") == before
+    pipetask(repo, patches, inputs=f"spectra,catalogs/{CATALOG}", subset="#spectra")
+    assert spectra_id(repo, "east") == before
     assert reasons(repo) == {}
 
 
@@ -241,11 +245,32 @@ def test_at_its_new_place_a_target_may_be_on_other_frames(repo):
     assert reasons(repo) == {"west": "moved in the catalogue, 1 image new"}
 
 
-def test_a_target_that_the_catalogue_has_no_more_cannot_be_made_again(repo):
+def test_a_target_that_the_catalogue_has_no_more(repo):
     repo.register_targets({"east": PLACES["east"]})
     assert reasons(repo) == {"west": "no longer in the catalogue"}
-    for what in ("images", "targets"):
-        assert stale(repo, "--print-query", what).output.startswith("1 of 2 spectra are out of date.")
+    assert stale(repo, "--print-query", "images").output.startswith("1 of 2 spectra are out of date.")
+    query = stale(repo, "--print-query", "patches").output.splitlines()[0]
+    assert query == f"catalog = '{CATALOG}' AND patch IN ({patch_of(repo, 'west')})"
+    newest = repo.butler.get("patch_targets", catalog=CATALOG, patch=patch_of(repo, "west"),
+                             collections=f"catalogs/{CATALOG}")  # fmt: skip
+    assert len(newest) == 0
+
+
+@pytest.mark.slow
+def test_remaking_its_patch_leaves_out_a_target_that_the_catalogue_has_no_more(repo):
+    beside = {"beside": (9.9, 20.0)}
+    repo.register_targets(PLACES | beside)
+    for exposure in range(3):
+        repo.add_image(exposure, run="v2", targets=["west", "beside"])
+    pipetask(repo)
+    assert len(fluxes(repo, "beside")) == len(fluxes(repo, "west")) == 3
+    repo.register_targets({"east": PLACES["east"]} | beside)
+    query = stale(repo, "--print-query", "patches").output.splitlines()[0]
+    pipetask(repo, query, inputs=f"spectra,catalogs/{CATALOG}", subset="#spectra")
+    assert reasons(repo) == {}
+    with pytest.raises(spherex.UserError, match="west of catalogue nearby has no measurement"):
+        fluxes(repo, "west")
+    assert len(fluxes(repo, "beside")) == 3
 
 
 @pytest.mark.parametrize(
@@ -266,11 +291,13 @@ def test_only_what_the_position_depends_on_is_compared(repo, columns, expected):
 
 
 def test_a_spectrum_that_does_not_tell_its_catalogue_is_not_compared(repo):
-    old = repo.butler.find_dataset("spectrum", catalog=CATALOG, target="west", collections="spectra")
-    spectrum = unmasked(repo.butler.get(old))
-    spectrum["catalog_id"] = ""
+    patch = patch_of(repo, "west")
+    old = repo.butler.find_dataset("spectra", catalog=CATALOG, patch=patch, collections="spectra")
+    spectra = repo.butler.get(old)
+    column = spectra.column_names.index("catalog_id")
+    spectra = spectra.set_column(column, spectra.schema.field(column), [[""] * len(spectra)])
     repo.butler.collections.register("older")
-    repo.butler.put(spectrum, old.replace(run="older", id=uuid.uuid4()))
+    repo.butler.put(spectra, old.replace(run="older", id=uuid.uuid4()))
     repo.register_targets(MOVED)
     assert reasons(repo, collection="older") == {}
     assert reasons(repo, "--catalogs", "elsewhere", collection="older") == {}
@@ -309,35 +336,21 @@ def test_where_does_not_hide_that_all_images_are_gone(repo):
 
 
 def test_queries_are_short_enough_for_sqlite(repo):
-    def of_target(number):
-        ref = types.SimpleNamespace(dataId={"catalog": "many" if number < 1100 else "few", "target": f"t{number:04d}"})
+    def of_patch(number):
+        ref = types.SimpleNamespace(dataId={"catalog": "many" if number < 1100 else "few", "patch": 50000 + number})
         places = [Place("SPHEREx", 20250000 + number, 1 + number % 6)]
-        return types.SimpleNamespace(ref=ref, can_be_remade=True, to_measure=places)
+        return types.SimpleNamespace(ref=ref, patches={50000 + number}, to_measure=places)
 
-    stale_ones = [of_target(number) for number in range(1110)]
-    targets, images = queries_of_targets(stale_ones), queries_of_images(stale_ones)
-    assert (len(targets), len(images)) == (3, 4)
-    for name, queries in (("target", targets), ("exposure", images)):
-        found = [value for query in queries for value in set(re.findall(r"t\d{4}|2025\d{4}", query))]
+    stale_ones = [of_patch(number) for number in range(1110)]
+    patches, images = queries_of_patches(stale_ones), queries_of_images(stale_ones)
+    assert (len(patches), len(images)) == (3, 4)
+    for name, queries in (("patch", patches), ("exposure", images)):
+        found = [value for query in queries for value in set(re.findall(r"5[01]\d{3}|2025\d{4}", query))]
         assert len(found) == len(set(found)) == 1110
         for query in queries:
             with repo.butler.query() as ask:
-                dimensions = ["catalog", "target"] if name == "target" else ["catalog", "exposure", "detector"]
+                dimensions = ["catalog", "patch"] if name == "patch" else ["catalog", "exposure", "detector"]
                 assert list(ask.where(query).data_ids(dimensions).limit(1)) == []
-
-
-def test_names_with_a_quotation_mark_are_found_by_a_pattern(repo):
-    names = ["O'Neil's [a]_%*?\\ star", "plain", "other"]
-    repo.register_targets(PLACES | dict.fromkeys(names, (10.0, 20.0)))
-
-    def found_by(*targets):
-        refs = [types.SimpleNamespace(dataId={"catalog": CATALOG, "target": name}) for name in targets]
-        (query,) = queries_of_targets([types.SimpleNamespace(ref=ref, can_be_remade=True) for ref in refs])
-        with repo.butler.query() as ask:
-            return {one["target"] for one in ask.where(query).data_ids(["catalog", "target"])}
-
-    assert found_by(*names[:2]) == set(names[:2])
-    assert found_by(names[0]) == {names[0]}
 
 
 def test_the_default_collection_is_that_of_register_targets():
@@ -361,11 +374,11 @@ def test_failed_measurements_are_listed_on_demand_and_made_again(repo):
     for ref in lost:
         path = Path(repo.butler.getURI(ref).ospath)
         path.write_text(json.dumps({"flux": 5.0, "targets": ["west"]}).ljust(path.stat().st_size))
-    images, targets = (
-        stale(repo, *chosen, "--print-query", what).output.splitlines()[0] for what in ("images", "targets")
+    images, patches = (
+        stale(repo, *chosen, "--print-query", what).output.splitlines()[0] for what in ("images", "patches")
     )
     assert pipetask(repo, images, subset="#measurements") == {"measureTargets": 2}
-    pipetask(repo, targets, inputs="spectra", subset="#spectra")
+    pipetask(repo, patches, inputs=f"spectra,catalogs/{CATALOG}", subset="#spectra")
     assert reasons(repo, *chosen) == {}
     assert fluxes(repo, "west") == [10.0, 11.0, 12.0, 5.0, 5.0]
 
@@ -378,22 +391,34 @@ def test_a_failure_in_an_image_of_which_there_is_a_newer_version_is_told_once(re
     assert reasons(repo, "--failed") == {"west": "1 image superseded"}
 
 
-@pytest.mark.parametrize(("most_rows", "sizes"), [(1, [1, 1]), (2, [1, 1]), (3, [2]), (100, [2])])
-def test_few_rows_are_in_memory_at_once(repo, monkeypatch, most_rows, sizes):
-    # East has two rows, west three.
-    monkeypatch.setattr(inputs, "_MOST_ROWS", most_rows)
-    refs = repo.butler.query_datasets("spectrum", collections="spectra")
-    assert [len(batch) for batch in inputs.read_in_batches(repo.butler, refs)] == sizes
-    repo.add_image(1, run="v2")
-    repo.add_image(12, target="east")
-    assert reasons(repo) == {"west": "1 image superseded", "east": "1 image new"}
+@pytest.mark.slow
+def test_a_target_that_moved_to_another_patch_is_made_there(repo):
+    elsewhere = PLACES | {"west": (10.0, 20.3)}
+    before = patch_of(repo, "west")
+    repo.register_targets(elsewhere)
+    assert patch_of(repo, "west") != before
+    assert reasons(repo) == {"west": "moved in the catalogue"}
+    images, patches = (stale(repo, "--print-query", what).output.splitlines()[0] for what in ("images", "patches"))
+    assert {before, patch_of(repo, "west")} == set(map(int, re.findall(r"\d{5}", patches)))
+    assert pipetask(repo, images, subset="#measurements") == {"measureTargets": 3}
+    pipetask(repo, patches, inputs=f"spectra,catalogs/{CATALOG}", subset="#spectra")
+    assert len(fluxes(repo, "west")) == 3
+    old = stale(repo).output
+    assert "1 of 3 spectra are out of date" in old
+    # Nothing replaces the spectra of a patch that has no target any more.
+    where = f"catalog = '{CATALOG}' AND patch = {before}"
+    runs = sorted({ref.run for ref in repo.butler.query_datasets("spectra", "spectra", find_first=False, where=where)})
+    for run in runs:
+        refs = repo.butler.query_datasets("spectra", run, where=where)
+        repo.butler.pruneDatasets(refs, unstore=True, purge=True)
+    assert reasons(repo) == {}
 
 
 @pytest.mark.parametrize(
     ("words", "match"),
     [
         (["nowhere"], "nowhere"),
-        (["SPHEREx/level2"], "has no spectrum in SPHEREx/level2"),
+        (["SPHEREx/level2"], "has no spectra in SPHEREx/level2"),
         (["spectra", "--dataset-type", "spectre"], "There is no dataset type 'spectre'"),
         (["SPHEREx/level2", "--dataset-type", "level2"], "'level2' is not a dataset type of spectra"),
         (["spectra", "--images", "elsewhere"], "elsewhere"),
@@ -412,31 +437,31 @@ def test_what_makes_no_sense_is_refused(repo, words, match):
 
 
 @pytest.mark.slow
-def test_the_query_of_targets_remakes_only_their_quanta(repo):
-    before = spectrum_id(repo, "east")
+def test_the_query_of_patches_remakes_only_their_quanta(repo):
+    before = spectra_id(repo, "east")
     repo.add_image(1, run="v2", flux=99.0)
     repo.add_image(3)
-    query = stale(repo, "--print-query", "targets").output.splitlines()[0]
-    assert query == f"catalog = '{CATALOG}' AND target IN ('west')"
+    query = stale(repo, "--print-query", "patches").output.splitlines()[0]
+    assert query == f"catalog = '{CATALOG}' AND patch IN ({patch_of(repo, 'west')})"
     quanta = pipetask(repo, query)
-    assert quanta == {"measureTargets": 4, "gatherSpectra": 1, "combineChannels": 1, "drawSpectra": 1}
+    assert quanta == {"measureTargets": 4, "gatherSpectra": 1, "combineChannels": 1}
     assert fluxes(repo, "west") == [10.0, 99.0, 12.0, 13.0]
-    assert spectrum_id(repo, "east") == before
+    assert spectra_id(repo, "east") == before
     assert reasons(repo) == {}
 
 
 @pytest.mark.slow
 def test_the_query_of_images_measures_only_what_changed(repo):
-    before = spectrum_id(repo, "east")
+    before = spectra_id(repo, "east")
     repo.add_image(1, run="v2", flux=99.0)
     repo.add_image(3)
     images = stale(repo, "--print-query", "images").output.splitlines()[0]
-    targets = stale(repo, "--print-query", "targets").output.splitlines()[0]
+    patches = stale(repo, "--print-query", "patches").output.splitlines()[0]
     assert pipetask(repo, images, subset="#measurements") == {"measureTargets": 2}
-    quanta = pipetask(repo, targets, inputs="spectra", subset="#spectra")
-    assert quanta == {"gatherSpectra": 1, "combineChannels": 1, "drawSpectra": 1}
+    quanta = pipetask(repo, patches, inputs=f"spectra,catalogs/{CATALOG}", subset="#spectra")
+    assert quanta == {"gatherSpectra": 1, "combineChannels": 1}
     assert fluxes(repo, "west") == [10.0, 99.0, 12.0, 13.0]
-    assert spectrum_id(repo, "east") == before
+    assert spectra_id(repo, "east") == before
     assert reasons(repo) == {}
 
 
@@ -456,9 +481,9 @@ def test_the_query_of_many_images_finds_these_alone(repo):
 def test_an_image_that_fails_costs_a_second_command_and_no_spectrum(repo):
     repo.add_image(3, broken=True)
     repo.add_image(4)
-    query = stale(repo, "--print-query", "targets").output.splitlines()[0]
+    query = stale(repo, "--print-query", "patches").output.splitlines()[0]
     pipetask(repo, query, succeeds=False)
     assert len(fluxes(repo, "west")) == 3
-    pipetask(repo, query, inputs="spectra", subset="#spectra")
+    pipetask(repo, query, inputs=f"spectra,catalogs/{CATALOG}", subset="#spectra")
     assert len(fluxes(repo, "west")) == 4
     assert reasons(repo) == {"west": "1 image new"}

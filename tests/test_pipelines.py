@@ -28,7 +28,7 @@ FILES = [path.relative_to(ROOT) for path in ResourcePath.findFileResources([ROOT
 # Ingredients are parts of pipelines; alone they lack their inputs. Those of
 # spectra, injection and errors need Level 2 images: test_tasks_measure_targets.py,
 # test_tasks_inject_sources.py and test_tasks_measure_error_scale.py run them.
-LEVEL2 = ("SpectrumPipeline", "InjectionPipeline", "ErrorScalePipeline")
+LEVEL2 = ("SpectrumPipeline", "SpectrumPlotPipeline", "InjectionPipeline", "ErrorScalePipeline")
 PIPELINES = [name for name in FILES if not name.startswith(("ingredients/", *LEVEL2))]
 INPUTS = {"CalibratedPipeline.yaml": "rawexpr,calib", "DarkPipeline.yaml": "darkr"}
 """Collections that a pipeline needs, if not raw images and the darks of their exposures."""

@@ -12,6 +12,8 @@ from astropy.io import fits
 from astropy.table import Table
 from lsst.daf.butler import Butler
 
+import spherex
+
 from .ingest_helpers import butler_command
 from .programs import run_well
 from .test_ingest_content_ids import remove_as_told
@@ -40,7 +42,7 @@ def spectra_of(repo: Path, run: str) -> dict[str, float]:
     )  # fmt: skip
     assert butler_command("collection-chain", repo, "spectra", "--mode", "prepend", run).code == 0
     with Butler.from_config(str(repo), collections=run) as butler:
-        spectra = {name: butler.get("spectrum", catalog="mine", target=name) for name in NAMES}
+        spectra = {name: spherex.get_spectrum(butler, "mine", name) for name in NAMES}
     return {name: spectrum["flux"].value.item() for name, spectrum in spectra.items()}
 
 

@@ -36,5 +36,5 @@ def test_with_files_and_configuration_in_a_bucket(survey: Survey, postgresql: st
     Butler.makeRepo(repo, config=seed, dimensionConfig=DIMENSIONS, forceConfigRoot=False)
     assert_same_as_sqlite(repo, survey.do_level2(repo, "copy"), survey)
     with Butler.from_config(repo) as butler:
-        refs = butler.query_datasets("level2", "SPHEREx/level2") + butler.query_datasets("spectrum", "spectra")
+        refs = butler.query_datasets("level2", "SPHEREx/level2") + butler.query_datasets("spectra", "spectra")
         assert all(str(butler.getURI(ref)).startswith(f"{repo}/") for ref in refs)

@@ -14,17 +14,28 @@ from astropy.io import fits
 from astropy.table import Table
 from astropy.time import Time
 from lsst.daf.butler import Butler, CollectionType, DatasetType, Timespan
+from lsst.daf.butler.formatters.parquet import astropy_to_arrow
 from lsst.pipe.base import NoWorkFound, Pipeline
 from lsst.pipe.base.all_dimensions_quantum_graph_builder import AllDimensionsQuantumGraphBuilder
 from lsst.pipe.base.testUtils import assertValidInitOutput, lintConnections, makeQuantum, runTestQuantum
 from matplotlib.image import imread
 
 import spherex
-from spherex.spectra import COLUMNS, design_channels, make_table
+from spherex.spectra import (
+    COLUMNS,
+    IMAGES,
+    TARGETS,
+    combine_channels,
+    design_channels,
+    gather_patch,
+    make_table,
+    read_channels,
+    spectrum_in,
+)
 from spherex.tasks import CombineChannelsTask, DrawSpectrumTask, GatherSpectraTask
 from spherex.tasks.gather_spectra import TableRows
 
-from .spectra_helpers import CATALOG, TargetRepo, measurements
+from .spectra_helpers import CATALOG, PLACES, TargetRepo, _square, measurements
 
 TASKS = [GatherSpectraTask, CombineChannelsTask, DrawSpectrumTask]
 SPECTRA = "resource://spherex/pipelines/ingredients/Spectra.yaml"
@@ -51,16 +62,30 @@ def repo(repo_root: Path) -> Iterator[TargetRepo]:
         yield repo
 
 
-def graph(repo: TargetRepo, *collections: str) -> dict[str, list]:
+def graph(repo: TargetRepo, *collections: str, where: str = "") -> dict[str, list]:
     """Build a graph of all tasks; return the quanta of each."""
     builder = AllDimensionsQuantumGraphBuilder(
-        Pipeline.from_uri(SPECTRA).to_graph(), repo.butler, input_collections=["measured", *collections], output_run="o"
+        Pipeline.from_uri(SPECTRA).to_graph(),
+        repo.butler,
+        input_collections=["measured", f"catalogs/{CATALOG}", *collections],
+        output_run="o",
+        where=where,
     )
     built = builder.finish(attach_datastore_records=False).assemble()
     return {
         label: list(built.build_execution_quanta(task_label=label).values())
-        for label in ("gatherSpectra", "combineChannels", "drawSpectra")
+        for label in ("gatherSpectra", "combineChannels")
     }
+
+
+def patch_of(repo: TargetRepo, target: str) -> int:
+    (record,) = repo.butler.query_dimension_records("target", catalog=CATALOG, target=target)
+    return record.patch
+
+
+def targets_of(*names: str) -> Table:
+    places = [PLACES.get(name, (10.0, 20.0)) for name in names]
+    return Table({"name": names, "ra": [ra for ra, _ in places], "dec": [dec for _, dec in places]})
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -69,12 +94,40 @@ def test_connections_are_sound(task):
     assertValidInitOutput(task())
 
 
-def test_a_graph_takes_the_images_that_contain_the_target(repo):
+def test_a_graph_takes_the_images_that_overlap_the_patch(repo):
     quanta = graph(repo)
     (gather,) = quanta["gatherSpectra"]
-    assert gather.dataId["target"] == "west"
+    assert gather.dataId["patch"] == patch_of(repo, "west")
     assert sorted(ref.dataId["exposure"] for ref in gather.inputs["target_measurements"]) == [0, 1, 2, 3]
     assert not quanta["combineChannels"][0].inputs.get("spectral_channels")
+
+
+def test_a_query_by_target_warns_that_others_of_the_patch_lack_images(repo, caplog):
+    beside = {"beside": (9.9, 20.0)}
+    repo.register_targets(PLACES | beside)
+    assert patch_of(repo, "beside") == patch_of(repo, "west")
+    # Only the later images contain both.
+    place = {"instrument": "SPHEREx", "exposure": 0, "detector": 1}
+    narrow = _square(10.1, 20.0, 0.15)
+    repo.butler.registry.insertDimensionData("exposure_detector_region", place | {"region": narrow}, replace=True)
+    query = f"catalog = '{CATALOG}' AND instrument = 'SPHEREx'"
+    for where, used in (
+        (f"{query} AND patch = {patch_of(repo, 'west')}", [0, 1, 2, 3]),
+        (f"{query} AND target = 'west'", [0, 1, 2, 3]),
+        (f"{query} AND detector = 1", [0, 2]),
+    ):
+        caplog.clear()
+        (gather,) = graph(repo, where=where)["gatherSpectra"]
+        assert sorted(ref.dataId["exposure"] for ref in gather.inputs["target_measurements"]) == used
+        assert "leaves out images" not in caplog.text
+    caplog.clear()
+    (gather,) = graph(repo, where=f"{query} AND target = 'beside'")["gatherSpectra"]
+    assert sorted(ref.dataId["exposure"] for ref in gather.inputs["target_measurements"]) == [1, 2, 3]
+    assert (
+        f"The data query leaves out images of 1 of the 2 targets of patch {patch_of(repo, 'west')}, such as west, and "
+        "none of the others"
+    ) in caplog.text
+    assert f"catalog = '{CATALOG}' AND patch = {patch_of(repo, 'west')}." in caplog.text
 
 
 def put_channels(repo: TargetRepo, run: str, number: int, begin: str | None = None) -> None:
@@ -108,23 +161,23 @@ def test_all_of_it_in_a_repository(repo, caplog):
     (used,) = quanta["combineChannels"][0].inputs["spectral_channels"]
     assert used.run == "late"
     butler = repo.butler
-    for name, storage_class in [
-        ("spectrum", "AstropyQTable"),
-        ("channel_spectrum", "AstropyQTable"),
-        ("spectrum_plot", "Plot"),
+    for name, dimension, storage_class in [
+        ("spectra", "patch", "SpectraTable"),
+        ("channel_spectra", "patch", "SpectraTable"),
+        ("spectrum_plot", "target", "Plot"),
     ]:
-        dataset_type = DatasetType(name, ("catalog", "target"), storage_class, universe=butler.dimensions)
+        dataset_type = DatasetType(name, ("catalog", dimension), storage_class, universe=butler.dimensions)
         butler.registry.registerDatasetType(dataset_type)
     output = butler.clone(run="o", collections="o")
-    target = output.registry.expandDataId(catalog=CATALOG, target="west")
+    patch = output.registry.expandDataId(catalog=CATALOG, patch=patch_of(repo, "west"))
     runTestQuantum(GatherSpectraTask(), output, quanta["gatherSpectra"][0], mockRun=False)
-    spectrum = output.get("spectrum", target)
+    spectrum = spherex.get_spectrum(output, CATALOG, "west")
     assert spectrum.colnames == [column.name for column in COLUMNS]
     assert spectrum["exposure"].tolist() == [2, 1, 0]
     assert spectrum["flux"].info.meta == {"ucd": "phot.flux.density;em.IR"}
     assert str(spectrum["flux"].unit) == "uJy"
     assert (spectrum.meta["ra"], spectrum.meta["dec"], spectrum.meta["images"]) == (10.0, 20.0, 3)
-    assert spectrum.meta["off_frame"] == [[3, 2]]
+    assert spectrum.meta["off_frame"] == 1
     assert spectrum.meta["instruments"] == ["SPHEREx"]
     first, second = spectrum.meta["diagnostics"]
     assert (first["detector"], first["centroid_images"], first["centroid_dx"]) == (1, 2, pytest.approx(0.3))
@@ -133,18 +186,17 @@ def test_all_of_it_in_a_repository(repo, caplog):
     assert len(warned) == 2
     assert warned[0].startswith("west, detector 1: the bright targets of 2 images are 0.300 +- 0.007 pixels")
     assert set(spectrum.meta["code"]) == {"spherex-butler", "lsst-pipe-base"}
-    # TOPCAT refuses Python objects in the header.
-    lines = Path(output.getURI("spectrum", target).ospath).read_text().splitlines()
-    header = [line for line in lines if line.startswith("#")]
-    assert sum("unit: uJy" in line for line in header) == 4
-    assert not any("astropy.units" in line or "serialized" in line for line in header)
     runTestQuantum(CombineChannelsTask(), output, quanta["combineChannels"][0], mockRun=False)
-    channels = output.get("channel_spectrum", target)
+    channels = spherex.get_spectrum(output, CATALOG, "west", dataset_type="channel_spectra")
     assert channels["channel"].tolist() == [7, 7]
     assert channels["visits"].tolist() == [2, 1]
     assert channels.meta["channels"] == f"spectral_channels {used.id}"
+    expected = combine_channels(spectrum, read_channels(output.get(used), channels.meta["channels"]))
+    for name in channels.colnames:
+        np.testing.assert_array_equal(np.asarray(channels[name]), np.asarray(expected[name]))
     task = DrawSpectrumTask()
-    places = {"spectrum": target, "channelSpectrum": target, "plot": target}
+    target = output.registry.expandDataId(catalog=CATALOG, target="west")
+    places = {"spectra": patch, "channelSpectra": patch, "plot": target}
     runTestQuantum(task, output, makeQuantum(task, output, target, places), mockRun=False)
     assert imread(output.getURI("spectrum_plot", target).ospath).shape == (750, 1100, 4)
 
@@ -152,8 +204,8 @@ def test_all_of_it_in_a_repository(repo, caplog):
 def test_a_target_without_measurements_is_no_work(repo):
     refs = repo.butler.query_datasets("target_measurements", collections="measured")
     handles = [repo.butler.getDeferred(ref) for ref in refs]
-    with pytest.raises(NoWorkFound, match="None of 4 images whose region has east"):
-        GatherSpectraTask().run(handles, "east")
+    with pytest.raises(NoWorkFound, match="None of 4 images whose region overlaps patch 7 has a measurement"):
+        GatherSpectraTask().run(handles, targets_of("east"), CATALOG, 7)
 
 
 def test_a_target_with_empty_tables_only_is_no_work(repo):
@@ -162,12 +214,14 @@ def test_a_target_with_empty_tables_only_is_no_work(repo):
     for place in places:
         ref = repo.butler.put(Table(make_table({}, 0)), "target_measurements", place, catalog=CATALOG, run="measured")
         handles.append(repo.butler.getDeferred(ref))
-    with pytest.raises(NoWorkFound, match="None of 2 images whose region has east"):
-        GatherSpectraTask().run(handles, "east")
+    with pytest.raises(NoWorkFound, match="None of 2 images whose region overlaps patch 7 has a measurement"):
+        GatherSpectraTask().run(handles, targets_of("east"), CATALOG, 7)
 
 
 def test_without_the_calibration_channels_are_found_by_wavelength():
-    combined = CombineChannelsTask().run(measurements(50)).channelSpectrum
+    meta = {"catalog": CATALOG, "patch": 1, "instruments": ["SPHEREx"], IMAGES: [], TARGETS: {"west": {}, "other": {}}}
+    patch = gather_patch([astropy_to_arrow(Table(measurements(50)))], meta)
+    combined = spectrum_in(CombineChannelsTask().run(patch).channelSpectra, "west")
     assert combined.meta["channels"] == design_channels().source
     assert combined["visits"].sum() + combined.meta["without_channel"] == 50
 
@@ -192,13 +246,12 @@ def test_a_checkout_without_package_metadata_runs_to_the_end(repo, tmp_path):
     repo.butler.close()
     environment = {**os.environ, "PYTHONPATH": str(installed)}
     code = "import sys; from lsst.ctrl.mpexec.cli.pipetask import main; sys.exit(main())"
-    command = [sys.executable, "-S", "-c", code, "run", "-b", repo.root, "-p", SPECTRA, "-i", "measured",
-               "-o", "spectra", "--register-dataset-types"]  # fmt: skip
+    command = [sys.executable, "-S", "-c", code, "run", "-b", repo.root, "-p", SPECTRA, "-o", "spectra"]
+    command += ["-i", f"measured,catalogs/{CATALOG}", "--register-dataset-types"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     with Butler.from_config(str(repo.root), collections="spectra") as butler:
-        (ref,) = butler.query_datasets("spectrum_plot")
-        version = butler.get("spectrum", ref.dataId).meta["code"]["spherex-butler"]
+        version = spherex.get_spectrum(butler, CATALOG, "west").meta["code"]["spherex-butler"]
     # scons writes the module.
     assert version == "unknown" or (installed / "spherex" / "version.py").exists()
 
@@ -225,8 +278,10 @@ def reads_of(rows: TableRows, handles: list[Counting], times: int = 3) -> list[i
     for handle in handles:
         handle.reads = 0
     for _ in range(times):
-        table, without = rows.of("west", handles)
-        assert sum(map(len, table)) + len(without) == len(handles)
+        found = rows.of(["west"], handles)
+        assert [len(table) for table in found] == [
+            int("west" in handle.handle.get()["target"].tolist()) for handle in handles
+        ]
     return [handle.reads for handle in handles]
 
 
@@ -270,7 +325,7 @@ def test_channels_are_looked_up_once_for_a_graph(repo, monkeypatch):
     task_graph = Pipeline.from_uri(SPECTRA).to_graph()
     for expected in ("late", "early"):
         builder = AllDimensionsQuantumGraphBuilder(
-            task_graph, repo.butler, input_collections=["measured", "calib"], output_run="o"
+            task_graph, repo.butler, input_collections=["measured", "calib", f"catalogs/{CATALOG}"], output_run="o"
         )
         built = builder.finish(attach_datastore_records=False).assemble()
         quanta = built.build_execution_quanta(task_label="combineChannels").values()

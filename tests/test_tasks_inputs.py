@@ -15,6 +15,7 @@ from astropy.io import fits
 from astropy.nddata import CCDData
 from astropy.table import QTable, Table
 from lsst.daf.butler import Butler, Config, DatasetRef, DatasetType
+from lsst.daf.butler.formatters.parquet import astropy_to_arrow
 from lsst.pipe.base import InMemoryDatasetHandle, PipelineTask
 from lsst.pipe.base.testUtils import makeQuantum, runTestQuantum
 
@@ -22,7 +23,16 @@ import spherex.tasks
 from spherex.detectors import FRAME_SHAPE
 from spherex.image import Plane, SPHERExImage
 from spherex.instrument import SPHEREx
-from spherex.spectra import SCALE_COLUMNS, combine_channels, design_channels, gather_spectrum, make_table
+from spherex.spectra import (
+    IMAGES,
+    SCALE_COLUMNS,
+    TARGETS,
+    combine_channels,
+    design_channels,
+    gather_patch,
+    make_table,
+    spectrum_in,
+)
 from spherex.tasks.caching import dataset_key
 from spherex.tasks.gather_spectra import TableRows
 from spherex.tasks.measure_targets import DeferredImage
@@ -99,8 +109,13 @@ def image_of(value: float, **parts: Any) -> SPHERExImage:
     return SPHERExImage(pixels, unit="electron", header=header, **(given | parts))
 
 
+def patch_of() -> pa.Table:
+    meta = {"catalog": CATALOG, "patch": 1, "instruments": ["SPHEREx"], IMAGES: [], TARGETS: {"west": {"ra": 10.0}}}
+    return gather_patch([astropy_to_arrow(Table(measurements(50)))], meta)
+
+
 def spectrum_of() -> QTable:
-    return gather_spectrum([Table(measurements(50))], {"catalog": CATALOG, "instruments": ["SPHEREx"]})
+    return spectrum_in(patch_of(), "west")
 
 
 def error_scale(detector: int) -> QTable:
@@ -146,7 +161,7 @@ def gathered(store: Store) -> tuple[dict[str, Any], dict[str, Any]]:
         )
         for number in range(3)
     ]  # fmt: skip
-    return {}, {"measurements": handles, "target": "west", "meta": {"catalog": CATALOG, "ra": 10.0}}
+    return {}, {"measurements": handles, "targets": Table({"name": ["west"], "ra": [10.0], "dec": [20.0]})}
 
 
 def injected(store: Store) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -182,7 +197,7 @@ def scaled(store: Store) -> tuple[dict[str, Any], dict[str, Any]]:
 
 CASES: dict[str, Callable[[Store], tuple[dict[str, Any], dict[str, Any]]]] = {
     "CalibratedSubtractTask": lambda store: subtracted(store, scaleByExposureTime=True),
-    "CombineChannelsTask": lambda store: ({}, {"spectrum": spectrum_of(), "channels": design_channels()}),
+    "CombineChannelsTask": lambda store: ({}, {"spectra": patch_of(), "channels": design_channels()}),
     "CombineDarkTask": lambda store: (
         {"clipSpread": "mad_std"},
         {"inputDarks": [store.handle(image_of(v), "dark", "SPHERExImage", exposure=v) for v in range(5)]},
@@ -340,8 +355,8 @@ def test_tables_of_two_repositories_in_one_process(stores: tuple[Store, Store]) 
         rows = Table(measurements(1, number, flux=10.0 + number))
         place = {"exposure": 1, "catalog": CATALOG}
         handle = store.handle(rows, "target_measurements", "AstropyParquet", id_=ID, **place)
-        result = spherex.tasks.GatherSpectraTask().run([handle], "west", {})
-        fluxes.append(float(result.spectrum["flux"][0].value))
+        targets = Table({"name": ["west"], "ra": [10.0], "dec": [20.0]})
+        fluxes += spherex.tasks.GatherSpectraTask().run([handle], targets).spectra["flux"].to_pylist()
     assert fluxes == [10.0, 11.0]
 
 
@@ -368,5 +383,5 @@ def test_nothing_is_kept_of_datasets_without_a_butler(store: Store) -> None:
     assert origin.startswith("image, average_psf")
     assert list(DeferredImage._shared_profiles.cache) == before
     tables = [pa.table({"target": ["west"], "flux": [flux]}) for flux in (1.0, 2.0)]
-    rows, _ = TableRows().of("west", [InMemoryDatasetHandle(table, storageClass="ArrowParquet") for table in tables])
-    assert rows[0]["flux"].tolist() == [1.0, 2.0]
+    rows = TableRows().of(["west"], [InMemoryDatasetHandle(table, storageClass="ArrowParquet") for table in tables])
+    assert [table["flux"].to_pylist() for table in rows] == [[1.0], [2.0]]

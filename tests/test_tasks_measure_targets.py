@@ -17,7 +17,8 @@ from astropy.wcs import WCS
 from lsst.daf.butler import Butler
 from lsst.pipe.base.testUtils import assertValidInitOutput, lintConnections
 
-from spherex.spectra import COLUMNS, unmasked
+import spherex
+from spherex.spectra import COLUMNS
 from spherex.tasks import MeasureTargetsConfig, MeasureTargetsTask
 
 from .ingest_helpers import butler_command
@@ -109,20 +110,20 @@ def test_connections_are_sound():
 def test_spectra_have_the_fluxes_of_the_truth(measured: Path, archive: Path):
     with Butler.from_config(str(measured), collections="spectra") as butler:
         for name, flux in zip(SOURCES[:2], FLUXES, strict=False):
-            spectrum = unmasked(butler.get("spectrum", catalog="mine", target=name))
+            spectrum = spherex.get_spectrum(butler, "mine", name)
             assert spectrum.colnames == [column.name for column in COLUMNS]
             pull = (spectrum["flux"].to_value("uJy") - flux) / spectrum["flux_error"].to_value("uJy")
             assert np.abs(pull).max() < 5
             assert sorted(spectrum["detector"]) == sorted(2 * DETECTORS)
             assert (np.diff(spectrum["wavelength"]) >= 0).all()
-        refs = butler.query_datasets("spectrum")
-    assert {str(ref.dataId["target"]) for ref in refs} == set(SOURCES[:2])
+        with pytest.raises(spherex.UserError, match=f"{SOURCES[2]} of catalogue mine has no measurement"):
+            spherex.get_spectrum(butler, "mine", SOURCES[2])
 
 
 @pytest.mark.slow
 def test_each_point_tells_where_it_comes_from(measured: Path):
     with Butler.from_config(str(measured), collections=["SPHEREx/level2", "SPHEREx/calib"]) as butler:
-        spectrum = unmasked(butler.get("spectrum", catalog="mine", target="bright", collections="spectra"))
+        spectrum = spherex.get_spectrum(butler, "mine", "bright", collections="spectra")
         catalog = butler.find_dataset("target_catalog", catalog="mine", collections="catalogs/mine")
         assert set(spectrum["catalog_id"]) == {str(catalog.id)}
         for row in spectrum:
@@ -182,9 +183,9 @@ def test_one_bad_image_costs_rows_with_a_reason_not_the_spectra(archive: Path, r
         "pipetask", "report", repo, tmp_path / "torn.qg", "--force-v2", "--read-caveats", "exhaustive"
     ).stdout
     assert re.search(r"^ *measureTargets +0 +4 +D\(1\) ", report, re.MULTILINE)
-    assert re.search(r"^ *gatherSpectra +0 +3 +0 ", report, re.MULTILINE)
+    assert re.search(r"^ *gatherSpectra +0 +2 +0 ", report, re.MULTILINE)
     with Butler.from_config(str(repo), collections="torn") as butler:
-        spectrum = butler.get("spectrum", catalog="mine", target="bright")
+        spectrum = spherex.get_spectrum(butler, "mine", "bright")
         rows = butler.get("target_measurements", ref.dataId, catalog="mine")
     assert len(spectrum) == 3
     assert spectrum.meta["failed"] == 1
@@ -208,7 +209,7 @@ def test_an_image_whose_file_is_gone_is_named(repo: Path, options: tuple[str, ..
     finally:
         aside.rename(path)
     with Butler.from_config(str(repo), collections=output) as butler:
-        spectrum = butler.get("spectrum", catalog="mine", target="bright")
+        spectrum = spherex.get_spectrum(butler, "mine", "bright")
     assert len(spectrum) == 3
     lost = spectrum.meta["unplaced"]
     if options:
@@ -223,7 +224,7 @@ def test_without_calibrations_the_images_are_enough_and_the_log_says_so(repo: Pa
     done = run_well(
         "pipetask", "--log-level", "WARNING", "run", "-b", repo, "-p", f"{PIPELINE}#measurement",
         "-i", "SPHEREx/level2,catalogs/mine", "-o", "bare", "--register-dataset-types",
-        "-d", "catalog='mine' AND instrument='SPHEREx' AND detector = 1 AND target = 'bright'",
+        "-d", "catalog='mine' AND instrument='SPHEREx' AND detector = 1",
     )  # fmt: skip
     assert "There is no spectral_wcs for" in done.stderr
     with Butler.from_config(str(repo), collections="bare") as butler:
@@ -237,9 +238,9 @@ def test_the_psf_of_a_calibration(measured: Path):
     repo = measured
     run_pipeline(repo, "epsf", "-c", "measureTargets:psfSource=calibration", "-c", "measureTargets:barycentric=True")
     with Butler.from_config(str(repo), collections=["epsf", "SPHEREx/calib"]) as butler:
-        spectrum = butler.get("spectrum", catalog="mine", target="bright")
+        spectrum = spherex.get_spectrum(butler, "mine", "bright")
         ids = {str(ref.id) for ref in butler.query_datasets("epsf")}
-        automatic = unmasked(butler.get("spectrum", catalog="mine", target="bright", collections="spectra"))
+        automatic = spherex.get_spectrum(butler, "mine", "bright", collections="spectra")
     assert set(spectrum["psf_id"]) == ids
     assert set(spectrum["psf_source"]) == {"calibration"}
     # Images with a PSF of their own need no calibration.
@@ -275,9 +276,10 @@ def test_a_target_beside_some_frames_is_not_measured_again_for_ever(tmp_path: Pa
     run_pipeline(root, "spectra", inputs="SPHEREx/level2")
     with Butler.from_config(str(root), collections="spectra") as butler:
         tables = [butler.get(ref) for ref in butler.query_datasets("target_measurements")]
-        spectrum = butler.get("spectrum", catalog="mine", target="alone")
+        spectrum = spherex.get_spectrum(butler, "mine", "alone")
     assert sorted(map(len, tables)) == [0, 0, 1, 1]
-    assert len(spectrum) == len(spectrum.meta["off_frame"]) == 2
+    # Regions are exact to 10 pixels.
+    assert (len(spectrum), spectrum.meta["off_frame"]) == (2, 2)
     outcome = butler_command("stale-spectra", root, "spectra", "--calibrations", "SPHEREx/level2")
     assert outcome.output.startswith("0 of 1 spectra are out of date.")
 

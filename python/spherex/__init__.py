@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from spherex.fits import write_product as write
     from spherex.image import Box, FlagTable, SPHERExImage
     from spherex.search import find_images
-    from spherex.spectra import combine_channels, gather_spectrum, measure_targets, plot_spectrum
+    from spherex.spectra import combine_channels, gather_spectrum, get_spectrum, measure_targets, plot_spectrum
 
     __version__: str
 
@@ -30,6 +30,7 @@ __all__ = [
     "combine_channels",
     "find_images",
     "gather_spectrum",
+    "get_spectrum",
     "measure_targets",
     "open",
     "plot_spectrum",
@@ -45,6 +46,7 @@ _ORIGINS = {
     "combine_channels": ("spectra", "combine_channels"),
     "find_images": ("search", "find_images"),
     "gather_spectrum": ("spectra", "gather_spectrum"),
+    "get_spectrum": ("spectra", "get_spectrum"),
     "measure_targets": ("spectra", "measure_targets"),
     "open": ("fits", "open_product"),
     "plot_spectrum": ("spectra", "plot_spectrum"),

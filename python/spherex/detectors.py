@@ -7,7 +7,7 @@ __all__ = [
     "CALIBRATION_COLLECTION",
     "CATALOG_COLLECTION",
     "CATALOG_TYPE",
-    "CHANNEL_SPECTRUM_TYPE",
+    "CHANNEL_SPECTRA_TYPE",
     "COMBINED_DARK_TYPE",
     "CUTOUT_EXTENT",
     "DARK_TYPE",
@@ -25,13 +25,14 @@ __all__ = [
     "LEVEL2_COLLECTION",
     "LEVEL2_TYPE",
     "MEASUREMENTS_TYPE",
+    "PATCH_TARGETS_TYPE",
     "PIXEL_SCALE",
     "RAW_TYPE",
     "RECOVERY_TYPE",
     "SOLID_ANGLE_TYPE",
     "SPECTRAL_CHANNELS_TYPE",
     "SPECTRAL_WCS_TYPE",
-    "SPECTRUM_TYPE",
+    "SPECTRA_TYPE",
     "SUBTRACTED_TYPE",
     "TRUTH_TYPE",
     "WAVELENGTH_TYPE",
@@ -153,10 +154,13 @@ INJECTED_MEASUREMENTS_TYPE = "injected_measurements"
 RECOVERY_TYPE = "injection_recovery"
 """Dataset type of the comparison of measured with injected fluxes."""
 
-SPECTRUM_TYPE = "spectrum"
-"""Dataset type of all measurements of a target."""
+PATCH_TARGETS_TYPE = "patch_targets"
+"""Dataset type of the targets of a patch of a catalogue."""
 
-CHANNEL_SPECTRUM_TYPE = "channel_spectrum"
+SPECTRA_TYPE = "spectra"
+"""Dataset type of all measurements of the targets of a patch."""
+
+CHANNEL_SPECTRA_TYPE = "channel_spectra"
 """Dataset type of the means of these measurements in the channels."""
 
 LEVEL2_COLLECTION = "SPHEREx/level2"

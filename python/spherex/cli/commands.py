@@ -39,7 +39,7 @@ from spherex.detectors import (
     LEVEL2_COLLECTION,
     LEVEL2_TYPE,
     RAW_TYPE,
-    SPECTRUM_TYPE,
+    SPECTRA_TYPE,
 )
 from spherex.numbers import PlainInteger, PlainNumber
 from spherex.remote import obey_no_sign_request
@@ -362,7 +362,7 @@ def find_archive(**kwargs: Any) -> None:
 @calibrations_option()
 @click.option("--instrument", default="SPHEREx", show_default=True, help="Name of the instrument.")
 @click.option(
-    "--detector", type=PlainInteger(), multiple=True, help="Number of a detector; can be given several times."
+    "--detector", type=PlainInteger(min=0), multiple=True, help="Number of a detector; can be given several times."
 )
 @click.option("--survey", multiple=True, help="Survey, such as all_sky or deep_north; can be given several times.")
 @click.option(
@@ -374,7 +374,7 @@ def find_archive(**kwargs: Any) -> None:
 @click.option(
     "--wavelength-range",
     nargs=2,
-    type=PlainNumber(),
+    type=PlainNumber(min=0),
     metavar="MIN MAX",
     help="Wavelengths at the position (um); of images that only touch the circle of --radius, at the nearest pixel.",
 )
@@ -607,7 +607,7 @@ def register_targets(**kwargs: Any) -> None:
 @click.command("stale-spectra", cls=ButlerCommand, short_help="List the spectra that are out of date, and why.")
 @repo_argument(required=True, help="REPO is the URI or path of an existing repository.")
 @click.argument("collection")
-@click.option("--dataset-type", default=SPECTRUM_TYPE, show_default=True, help="Dataset type of the spectra.")
+@click.option("--dataset-type", default=SPECTRA_TYPE, show_default=True, help="Dataset type of the spectra.")
 @click.option(
     "--images", default=LEVEL2_COLLECTION, show_default=True, help="Collection of the images, the newest first."
 )
@@ -638,9 +638,9 @@ def register_targets(**kwargs: Any) -> None:
 )
 @click.option(
     "--print-query",
-    type=click.Choice(["targets", "images"]),
+    type=click.Choice(["patches", "images"]),
     help="Instead of the list, print data queries with which pipetask remakes these spectra, one in a line: for their "
-    "targets, or for the images to measure again. There is no output if no spectrum is out of date.",
+    "patches, or for the images to measure again. There is no output if no spectrum is out of date.",
 )
 @options_file_option()
 def stale_spectra(**kwargs: Any) -> None:

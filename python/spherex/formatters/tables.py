@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from astropy.table import Table
+from lsst.daf.butler.delegates.arrowtable import ArrowTableDelegate
 from lsst.daf.butler.formatters.astropyTable import AstropyTableFormatter
 from lsst.daf.butler.formatters.parquet import ParquetFormatter
 from lsst.resources import ResourcePath
@@ -57,3 +61,47 @@ class _NativeUri:
     def open(self, path: str, *args: Any, **kwargs: Any) -> pa.NativeFile:
         """Open a file; the method of a file system that `ParquetFormatter` calls."""
         return pa.OSFile(path)
+
+
+_ROW_GROUP = 5000
+"""Rows of a group. One target is read from groups of 1,000 to 10,000 rows in 7 ms, from one of 100,000 in 65 ms."""
+
+
+class SpectraDelegate(ArrowTableDelegate):
+    """Delegate of arrow tables with rows of many targets."""
+
+    def handleParameters(self, inMemoryDataset: Any, parameters: Mapping[str, Any] | None = None) -> Any:  # noqa: N802, N803
+        """Return the rows of a target; see `lsst.daf.butler.StorageClassDelegate`."""
+        others = dict(parameters or {})
+        if (target := others.pop("target", None)) is not None:
+            inMemoryDataset = inMemoryDataset.filter(pc.equal(inMemoryDataset["target"], target))  # noqa: N806
+        return super().handleParameters(inMemoryDataset, others)
+
+
+class SpectraFormatter(NativeParquetFormatter):
+    """Formatter of arrow tables sorted by target, of which the rows of one target are read."""
+
+    def read_from_local_file(self, path: str, component: str | None = None, expected_size: int = -1) -> Any:
+        """Read the table, or a part of it; see `lsst.daf.butler.FormatterV2`."""
+        parameters = self.file_descriptor.parameters or {}
+        if (target := parameters.pop("target", None)) is None:
+            return super().read_from_local_file(path, component, expected_size)
+        rows = _read_rows(path, pc.field("target") == target)
+        return SpectraDelegate(self.file_descriptor.storageClass).handleParameters(rows, parameters)
+
+    def write_local_file(self, in_memory_dataset: Any, uri: ResourcePath) -> None:
+        """Write the table; see `lsst.daf.butler.FormatterV2`."""
+        pq.write_table(in_memory_dataset, uri.ospath, row_group_size=_ROW_GROUP)
+
+
+class PatchTargetsFormatter(NativeParquetFormatter):
+    """Formatter of the targets of one patch, in a file of all patches of a catalogue."""
+
+    def read_from_local_file(self, path: str, component: str | None = None, expected_size: int = -1) -> Any:
+        """Read the rows of the patch; see `lsst.daf.butler.FormatterV2`."""
+        return _read_rows(path, pc.field("patch") == self.data_id["patch"])
+
+
+def _read_rows(path: str, chosen: pc.Expression) -> pa.Table:
+    with pa.OSFile(path) as file:
+        return pq.read_table(file, filters=chosen, use_threads=False)

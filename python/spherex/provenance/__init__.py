@@ -6,11 +6,11 @@ __all__ = [
     "OriginReport",
     "StaleSpectrum",
     "check_origins",
-    "find_stale_spectra",
+    "compare_spectra",
     "queries_of_images",
-    "queries_of_targets",
+    "queries_of_patches",
 ]
 
 from .origins import OriginReport, check_origins
-from .queries import queries_of_images, queries_of_targets
-from .stale_spectra import StaleSpectrum, find_stale_spectra
+from .queries import queries_of_images, queries_of_patches
+from .stale_spectra import StaleSpectrum, compare_spectra

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -14,19 +13,14 @@ if TYPE_CHECKING:
     from .stale_spectra import StaleSpectrum
 
 
-_WILD = re.compile(r"['?*\\]")
-"""Characters with another meaning in a pattern."""
-
-_MOST_TARGETS, _MOST_EXPOSURES = 800, 400
+_MOST_PATCHES, _MOST_EXPOSURES = 800, 400
 """Largest numbers of values in a query. The Butler writes an equality for each; the limit of SQLite is 1000."""
 
 
-def queries_of_targets(stale: Iterable[StaleSpectrum]) -> list[str]:
-    """Return data queries for the targets of spectra that can be remade.
+def queries_of_patches(stale: Iterable[StaleSpectrum]) -> list[str]:
+    """Return data queries for the patches of spectra.
 
-    Each query is for one catalogue, and short enough for SQLite. A text in a
-    query cannot contain a quotation mark. Names with quotation marks become
-    patterns, which other names may match, too.
+    Each query is for one catalogue, and short enough for SQLite.
 
     Parameters
     ----------
@@ -38,15 +32,13 @@ def queries_of_targets(stale: Iterable[StaleSpectrum]) -> list[str]:
     UserError
         If the name of a catalogue contains a quotation mark.
     """
-    by_catalog: dict[str, list[str]] = {}
+    by_catalog: dict[str, set[int]] = {}
     for spectrum in stale:
-        if spectrum.can_be_remade:
-            data_id = spectrum.ref.dataId
-            by_catalog.setdefault(str(data_id["catalog"]), []).append(str(data_id["target"]))
+        by_catalog.setdefault(str(spectrum.ref.dataId["catalog"]), set()).update(spectrum.patches)
     return [
-        f"catalog = {_quoted(catalog)} AND {_query_of_names(chunk)}"
-        for catalog, targets in sorted(by_catalog.items())
-        for chunk in chunk_iterable(sorted(targets), _MOST_TARGETS)
+        f"catalog = {_quoted(catalog)} AND patch IN {_listed(chunk)}"
+        for catalog, patches in sorted(by_catalog.items())
+        for chunk in chunk_iterable(sorted(patches), _MOST_PATCHES)
     ]
 
 
@@ -67,7 +59,7 @@ def queries_of_images(stale: Iterable[StaleSpectrum]) -> list[str]:
     """
     places: dict[tuple[str, str], dict[int, set[int]]] = {}
     for spectrum in stale:
-        for place in spectrum.to_measure if spectrum.can_be_remade else ():
+        for place in spectrum.to_measure:
             by_exposure = places.setdefault((str(spectrum.ref.dataId["catalog"]), place.instrument), {})
             by_exposure.setdefault(place.exposure, set()).add(place.detector)
     queries = []
@@ -80,17 +72,6 @@ def queries_of_images(stale: Iterable[StaleSpectrum]) -> list[str]:
             known = f"catalog = {_quoted(catalog)} AND instrument = {_quoted(instrument)}"
             queries.append(f"{known} AND {_query_of_places(by_detector)}")
     return queries
-
-
-def _query_of_names(names: Iterable[str]) -> str:
-    plain, patterns = [], []
-    for name in names:
-        if "'" in name:
-            patterns.append(f"GLOB(target, {_quoted(_WILD.sub('?', name))})")
-        else:
-            plain.append(_quoted(name))
-    terms = [f"target IN ({', '.join(plain)})"] * bool(plain) + patterns
-    return terms[0] if len(terms) == 1 else f"({' OR '.join(terms)})"
 
 
 def _query_of_places(exposures: dict[int, set[int]]) -> str:

@@ -6,21 +6,22 @@ import collections
 import dataclasses
 import functools
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Self
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from lsst.daf.butler import MissingDatasetTypeError
 
-from spherex.calibrations import CalibrationIndex, instant_of
+from spherex.calibrations import CalibrationIndex
 from spherex.detectors import CATALOG_TYPE
 from spherex.errors import UserError, counted
 
-from .inputs import CALIBRATION_COLUMNS, SpectrumInputs, known_datasets, read_in_batches
+from .images import current_images, image_types, images_at, instants_of, targets_on
+from .inputs import CALIBRATION_COLUMNS, PatchInputs, Place
 
 if TYPE_CHECKING:
     from astropy.table import Table
-    from lsst.daf.butler import Butler, DataCoordinate, DatasetRef
+    from lsst.daf.butler import Butler, DatasetRef
     from numpy.typing import NDArray
 
 
@@ -123,106 +124,6 @@ def _version_of(table: Table) -> _Version:
     return _Version({name: row for row, name in enumerate(np.asarray(table["name"], dtype=str).tolist())}, numbers)
 
 
-class Place(NamedTuple):
-    """Data ID of an image."""
-
-    instrument: str
-    exposure: int
-    detector: int
-
-    @classmethod
-    def of(cls, data_id: DataCoordinate) -> Self:
-        """Return the place of an image.
-
-        Parameters
-        ----------
-        data_id
-            Data ID of the image.
-        """
-        return cls(str(data_id["instrument"]), int(data_id["exposure"]), int(data_id["detector"]))
-
-
-def current_images(
-    butler: Butler, dataset_type: str, chain: str, catalog: str, targets: Sequence[str], where: str = ""
-) -> dict[str, dict[Place, uuid.UUID]]:
-    """Find the images whose regions overlap those of targets, the newest version of each.
-
-    Parameters
-    ----------
-    butler
-        The repository.
-    dataset_type
-        Name of the dataset type of the images.
-    chain
-        Collection of the images, the newest first.
-    catalog, targets
-        Names of the catalogue and of targets.
-    where
-        Data query for the images.
-
-    Returns
-    -------
-    images
-        UUIDs of the images of each target.
-    """
-    found: dict[str, dict[Place, uuid.UUID]] = {target: {} for target in targets}
-    with butler.query() as query:
-        query = query.where({"catalog": catalog}, "target IN (:targets)", bind={"targets": list(targets)})
-        if where:
-            query = query.where(where)
-        try:
-            newest = {Place.of(ref.dataId): ref.id for ref in query.datasets(dataset_type, chain, find_first=True)}
-            # With find_first the query would return each image for one of its targets only.
-            pairs = query.join_dataset_search(dataset_type, chain).data_ids(["target", "exposure", "detector"])
-            for data_id in pairs:
-                place = Place.of(data_id)
-                found[str(data_id["target"])][place] = newest[place]
-        except MissingDatasetTypeError:
-            return found
-    return found
-
-
-def image_types(butler: Butler, chain: str) -> set[str]:
-    """Return the dataset types of the images in a collection.
-
-    Parameters
-    ----------
-    butler
-        The repository.
-    chain
-        Collection of the images.
-    """
-    dimensions = butler.dimensions.conform(Place._fields)
-    infos = butler.collections.query_info(chain, flatten_chains=True, include_summary=True)
-    names = {name for info in infos for name in info.dataset_types or ()}
-    return {name for name in names if butler.get_dataset_type(name).dimensions == dimensions}
-
-
-def instants_of(butler: Butler, images: Iterable[DatasetRef]) -> dict[tuple[str, int], int]:
-    """Return the instants at which the calibrations of images are looked up.
-
-    Parameters
-    ----------
-    butler
-        The repository.
-    images
-        The images.
-
-    Returns
-    -------
-    instants
-        Middle of each exposure (TAI, ns) by instrument and exposure; without
-        exposures whose time the repository does not know.
-    """
-    exposures = {image.dataId.subset(butler.dimensions.conform(["exposure"])) for image in images}
-    if not exposures:
-        return {}
-    with butler.query() as query:
-        records = query.join_data_coordinates(exposures).dimension_records("exposure")
-        found = {(record.instrument, record.id): instant_of(record.timespan) for record in records}
-    return {exposure: instant for exposure, instant in found.items() if instant is not None}
-
-
 @dataclasses.dataclass
 class StaleSpectrum:
     """A spectrum that is out of date.
@@ -230,7 +131,9 @@ class StaleSpectrum:
     Parameters
     ----------
     ref
-        The spectrum.
+        The spectra of the patch of the target.
+    target
+        Name of the target.
     superseded
         Images with a newer version.
     gone
@@ -246,9 +149,12 @@ class StaleSpectrum:
         Images that were measured at an outdated position of the target.
     failed
         Images whose measurement failed.
+    patch_now
+        Patch of the target in the catalogue of today.
     """
 
     ref: DatasetRef
+    target: str
     superseded: list[Place] = dataclasses.field(default_factory=list)
     gone: list[Place] = dataclasses.field(default_factory=list)
     new: list[Place] = dataclasses.field(default_factory=list)
@@ -256,6 +162,7 @@ class StaleSpectrum:
     catalog_change: str = ""
     moved: list[Place] = dataclasses.field(default_factory=list)
     failed: list[Place] = dataclasses.field(default_factory=list)
+    patch_now: int | None = None
 
     def __bool__(self) -> bool:
         places = (self.superseded, self.gone, self.new, self.recalibrated, self.failed)
@@ -275,155 +182,294 @@ class StaleSpectrum:
         return ", ".join([self.catalog_change] * bool(self.catalog_change) + reasons)
 
     @property
-    def can_be_remade(self) -> bool:
-        """Whether the target is still in the catalogue."""
-        return self.catalog_change != DELETED
+    def patches(self) -> set[int]:
+        """Patches to gather, to have the spectrum as it should be."""
+        return {int(self.ref.dataId["patch"])} | ({self.patch_now} if self.patch_now is not None else set())
+
+    @property
+    def is_deleted(self) -> bool:
+        """Whether the catalogue has lost the target: remaking its patch leaves it out."""
+        return self.catalog_change == DELETED
 
     @property
     def to_measure(self) -> set[Place]:
         """Images to measure, again or for the first time."""
+        if self.is_deleted:
+            return set()
         recalibrated = (place for places in self.recalibrated.values() for place in places)
         return {*self.superseded, *self.new, *recalibrated, *self.moved, *self.failed}
 
 
-@dataclasses.dataclass(frozen=True)
 class Comparison:
-    """Present state of the inputs of spectra, for comparison.
+    """Comparison of spectra with the inputs of today.
 
     Parameters
     ----------
-    known
-        Images and calibrations that are still in the repository, by UUID.
-    types
-        Dataset types of the images of each spectrum.
-    newest, wanted
-        The newest images, and those that belong into a spectrum, by dataset
-        type and target.
-    instants
-        Middle of each exposure, see `instants_of`.
+    butler
+        The repository.
+    chain
+        Collection of the images, the newest first.
     calibrations
-        Returns the calibrations of a dataset type.
+        Collections of the calibrations, in the order of the search.
+    where
+        Data query for images that belong into a spectrum; empty for all.
     catalogs
-        The newest versions of the catalogues.
+        Collection of a catalogue, see `CurrentCatalogs`.
     failure
         Text in the reasons of failures that count; `None` if failures do not
         count.
+
+    Attributes
+    ----------
+    has_images, has_chosen
+        Whether there are images of any patch, and such that ``where`` selects.
     """
 
-    known: dict[str, DatasetRef]
-    types: dict[uuid.UUID, set[str]]
-    newest: dict[tuple[str, str], dict[Place, uuid.UUID]]
-    wanted: dict[tuple[str, str], set[Place]]
-    instants: dict[tuple[str, int], int]
-    calibrations: Callable[[str], CalibrationIndex]
-    catalogs: CurrentCatalogs
-    failure: str | None
+    def __init__(
+        self, butler: Butler, chain: str, calibrations: Sequence[str], where: str, catalogs: str, failure: str | None
+    ) -> None:
+        self._butler = butler
+        self._chain = chain
+        self._where = where
+        self._failure = failure
+        self._catalogs = CurrentCatalogs(butler, catalogs)
+        self._index_of = functools.cache(lambda name: CalibrationIndex(butler.registry, name, calibrations))
+        self._types = sorted(image_types(butler, chain))
+        # Patches that lie close together have the same images and calibrations.
+        self._calibrations: dict[str, DatasetRef | None] = {}
+        self._instants: dict[tuple[str, int], int | None] = {}
+        self.has_images = self.has_chosen = False
 
-    def compare(self, spectrum: SpectrumInputs) -> StaleSpectrum:
-        """Compare one spectrum.
+    def compare(self, spectra: PatchInputs) -> list[StaleSpectrum]:
+        """Compare the spectra of a patch.
 
         Parameters
         ----------
-        spectrum
-            Inputs of the spectrum.
+        spectra
+            Inputs of the spectra.
 
         Returns
         -------
         stale
-            Differences; false if there are none.
+            Differences of each spectrum; false if there are none.
         """
-        stale = StaleSpectrum(spectrum.ref)
-        self._compare_catalog(stale, spectrum)
-        self._compare_images(stale, spectrum)
-        self._compare_calibrations(stale, spectrum)
-        if self.failure is not None:
-            stale.failed = self._current_failures(spectrum, self.failure)
-        return stale
+        data_id = {"catalog": spectra.catalog, "patch": spectra.patch}
+        found = [StaleSpectrum(spectra.ref, target) for target in spectra.targets]
+        newest = {name: current_images(self._butler, name, self._chain, data_id) for name in self._types}
+        images = _Images.of(self._butler, self._chain, spectra, newest)
+        self._compare_images(found, spectra, images)
+        moved = self._compare_catalog(found, spectra, images)
+        self._find_new(found, spectra, images, newest, moved)
+        self._compare_calibrations(found, spectra, images)
+        if self._failure is not None:
+            reasons = spectra.texts["reason"]
+            has_failed = reasons.has({text for text in reasons.known if text and self._failure in text})
+            for row in np.flatnonzero(has_failed & images.is_current[spectra.texts["image_id"].codes]).tolist():
+                found[spectra.target[row]].failed.append(images.place_of(spectra, row))
+        return found
 
-    def _compare_catalog(self, stale: StaleSpectrum, spectrum: SpectrumInputs) -> None:
-        used = spectrum.ids["catalog_id"]
-        changes = {text: self.catalogs.change(spectrum.catalog, spectrum.target, text) for text in sorted(set(used))}
-        stale.catalog_change = next(filter(None, changes.values()), "")
-        if not stale.can_be_remade:
-            return
-        for row, text in zip(spectrum.rows, used, strict=True):
-            image = self.known.get(row.image_id)
-            if changes[text] and image is not None and self._is_newest(image, spectrum):
-                stale.moved.append(Place.of(image.dataId))
+    @staticmethod
+    def _compare_images(found: list[StaleSpectrum], spectra: PatchInputs, images: _Images) -> None:
+        codes = spectra.texts["image_id"].codes
+        is_changed = np.array([bool(one or other) for one, other in zip(images.superseded, images.gone, strict=True)])
+        for row in np.flatnonzero(is_changed[codes]).tolist():
+            stale = found[spectra.target[row]]
+            stale.superseded += images.superseded[codes[row]]
+            stale.gone += images.gone[codes[row]]
 
-    def _is_newest(self, image: DatasetRef, spectrum: SpectrumInputs) -> bool:
-        return self.newest[image.datasetType.name, spectrum.target].get(Place.of(image.dataId)) == image.id
-
-    def _compare_images(self, stale: StaleSpectrum, spectrum: SpectrumInputs) -> None:
-        seen: dict[str, set[Place]] = {}
-        for row in (*spectrum.rows, *spectrum.unplaced):
-            image = self.known.get(row.image_id)
-            if image is None:
+    def _compare_catalog(self, found: list[StaleSpectrum], spectra: PatchInputs, images: _Images) -> list[int]:
+        """Compare positions, and return the indices of the targets that have moved."""
+        used, codes = spectra.texts["catalog_id"], spectra.texts["image_id"].codes
+        pairs = np.unique(spectra.target.astype(np.int64) * len(used.known) + used.codes).tolist()
+        moved = []
+        for pair in pairs:
+            number, version = divmod(pair, len(used.known))
+            stale = found[number]
+            change = self._catalogs.change(spectra.catalog, stale.target, used.known[version])
+            if not change:
                 continue
-            name, place = image.datasetType.name, Place.of(image.dataId)
-            seen.setdefault(name, set()).add(place)
-            now = self.newest[name, spectrum.target].get(place)
-            if now is None:
-                stale.gone.append(place)
-            elif now != image.id:
-                stale.superseded.append(place)
-        types = self.types[spectrum.ref.id]
-        for row in (*spectrum.rows, *spectrum.unplaced):
-            if row.image_id and row.image_id not in self.known:
-                # The instrument of an image that was removed is one of those of the spectrum.
-                possible = [
-                    Place(instrument, row.exposure, row.detector) for instrument in spectrum.instruments or ("",)
-                ]
-                renewed = [
-                    place for place in possible if any(place in self.newest[name, spectrum.target] for name in types)
-                ]
-                stale.superseded += renewed
-                stale.gone += [] if renewed else possible[:1]
-        # At its new position the target may be on other frames.
-        has_moved = stale.catalog_change and stale.can_be_remade
-        off_frame = frozenset() if has_moved else spectrum.off_frame
-        for name, places in seen.items():
-            missing = self.wanted[name, spectrum.target] - places - set(stale.superseded)
-            stale.new += sorted(place for place in missing if (place.exposure, place.detector) not in off_frame)
+            stale.catalog_change = stale.catalog_change or change
+            if stale.is_deleted:
+                continue
+            moved.append(number)
+            rows = np.flatnonzero((spectra.target == number) & (used.codes == version) & images.is_current[codes])
+            stale.moved += [images.place_of(spectra, row) for row in rows.tolist()]
+        return sorted(set(moved))
 
-    def _compare_calibrations(self, stale: StaleSpectrum, spectrum: SpectrumInputs) -> None:
-        superseded = set(stale.superseded)
-        changed: dict[str, set[Place]] = collections.defaultdict(set)
+    def _find_new(
+        self,
+        found: list[StaleSpectrum],
+        spectra: PatchInputs,
+        images: _Images,
+        newest: Mapping[str, Mapping[Place, DatasetRef]],
+        moved: Sequence[int],
+    ) -> None:
+        """Find images of today that are not in the spectra."""
+        types = images.types or set(self._types)
+        data_id = {"catalog": spectra.catalog, "patch": spectra.patch}
+        wanted: set[Place] = set()
+        for name in types:
+            self.has_images |= bool(newest.get(name))
+            chosen = newest.get(name, {})
+            if self._where:
+                chosen = current_images(self._butler, name, self._chain, data_id, self._where)
+                self.has_chosen |= bool(chosen)
+            wanted |= set(chosen)
+        # If all images were removed, what has come in their place is superseded, not new.
+        if images.types and (missing := wanted - spectra.measured):
+            by_target = targets_on(self._butler, data_id, missing)
+            for stale in found:
+                stale.new = sorted(by_target.get(stale.target, set()) - set(stale.superseded))
+        for number in moved:
+            # At its new position the target may be on other frames, and in another patch.
+            stale = found[number]
+            own = {"catalog": spectra.catalog, "target": stale.target}
+            (record,) = self._butler.query_dimension_records("target", data_id=own)
+            stale.patch_now = record.patch
+            here = {images.place_of(spectra, row) for row in np.flatnonzero(spectra.target == number).tolist()}
+            for name in images.types:
+                now = set(current_images(self._butler, name, self._chain, own, self._where))
+                stale.new = sorted({*stale.new, *(now - here - set(stale.superseded))})
+
+    def _compare_calibrations(self, found: list[StaleSpectrum], spectra: PatchInputs, images: _Images) -> None:
+        """Find images for which another calibration is valid."""
+        codes = spectra.texts["image_id"].codes
+        changed: list[dict[str, set[Place]]] = [collections.defaultdict(set) for _ in found]
         for column in CALIBRATION_COLUMNS:
-            used: dict[tuple[str, str], list[tuple[Place, uuid.UUID]]] = collections.defaultdict(list)
-            for row, text in zip(spectrum.rows, spectrum.ids[column], strict=True):
-                image, calibration = self.known.get(row.image_id), self.known.get(text)
-                if image is None or not text or (place := Place.of(image.dataId)) in superseded:
-                    continue
-                if calibration is None:
-                    # Of a calibration that was removed the column is known, but not the dataset type.
-                    changed[column.removesuffix("_id")].add(place)
-                elif place[:2] in self.instants:
-                    used[calibration.datasetType.name, place.instrument].append((place, calibration.id))
-            for (name, instrument), pairs in used.items():
-                index = self.calibrations(name)
-                detectors = np.array([place.detector for place, _ in pairs], np.int64)
-                instants = np.array([self.instants[place[:2]] for place, _ in pairs], np.int64)
-                numbers = index.find_all(instrument, detectors, instants).tolist()
-                changed[name].update(
-                    place
-                    for (place, id_), number in zip(pairs, numbers, strict=True)
-                    if number < 0 or index.refs[number].id != id_
-                )
-        stale.recalibrated = {name: sorted(places) for name, places in changed.items() if places}
+            used = spectra.texts[column]
+            self._know_calibrations(used.known)
+            # An image has one calibration for all targets.
+            pairs, of_row = np.unique(codes.astype(np.int64) * len(used.known) + used.codes, return_inverse=True)
+            names = self._changed_pairs(pairs, column, used.known, images)
+            for row in np.flatnonzero(np.array([bool(name) for name in names])[of_row]).tolist():
+                changed[spectra.target[row]][names[of_row[row]]].add(images.place_of(spectra, row))
+        for stale, places in zip(found, changed, strict=True):
+            stale.recalibrated = {name: sorted(some) for name, some in places.items()}
 
-    def _current_failures(self, spectrum: SpectrumInputs, failure: str) -> list[Place]:
-        images = [
-            self.known[row.image_id]
-            for row in (*spectrum.rows, *spectrum.unplaced)
-            if row.reason and failure in row.reason and row.image_id in self.known
-        ]
-        return [Place.of(image.dataId) for image in images if self._is_newest(image, spectrum)]
+    def _changed_pairs(self, pairs: NDArray[np.int64], column: str, known: Sequence[str], images: _Images) -> list[str]:
+        """Return the name of what has changed for each pair of image and calibration; empty where nothing has."""
+        names = [""] * len(pairs)
+        groups: dict[tuple[str, str], list[tuple[int, Place, uuid.UUID]]] = collections.defaultdict(list)
+        for number, pair in enumerate(pairs.tolist()):
+            image, code = divmod(pair, len(known))
+            ref = images.refs[image]
+            if ref is None or not known[code] or images.superseded[image]:
+                continue
+            calibration = self._calibrations[known[code]]
+            if calibration is None:
+                # Of a calibration that was removed the column is known, but not the dataset type.
+                names[number] = column.removesuffix("_id")
+            else:
+                place = Place.of(ref.dataId)
+                groups[calibration.datasetType.name, place.instrument].append((number, place, calibration.id))
+        for (name, instrument), members in groups.items():
+            self._know_instants([images.refs[pairs[number] // len(known)] for number, _, _ in members])
+            timed = [member for member in members if self._instants[member[1][:2]] is not None]
+            index = self._index_of(name)
+            detectors = np.array([place.detector for _, place, _ in timed], np.int64)
+            instants = np.array([self._instants[place[:2]] for _, place, _ in timed], np.int64)
+            valid = index.find_all(instrument, detectors, instants).tolist()
+            for (number, _, id_), place_in_index in zip(timed, valid, strict=True):
+                if place_in_index < 0 or index.refs[place_in_index].id != id_:
+                    names[number] = name
+        return names
+
+    def _know_calibrations(self, texts: Iterable[str]) -> None:
+        unknown = [uuid.UUID(text) for text in texts if text and text not in self._calibrations]
+        refs = {str(ref.id): ref for ref in self._butler.get_many_datasets(unknown)} if unknown else {}
+        self._calibrations |= {str(id_): refs.get(str(id_)) for id_ in unknown}
+
+    def _know_instants(self, images: Iterable[DatasetRef | None]) -> None:
+        unknown = [ref for ref in images if ref is not None and Place.of(ref.dataId)[:2] not in self._instants]
+        found = instants_of(self._butler, unknown)
+        for ref in unknown:
+            exposure = Place.of(ref.dataId)[:2]
+            self._instants[exposure] = found.get(exposure)
 
 
-def find_stale_spectra(
+@dataclasses.dataclass(frozen=True)
+class _Images:
+    """State of the images of a patch, each by its index in ``texts["image_id"].known``.
+
+    Parameters
+    ----------
+    refs
+        The images, `None` where an image was removed.
+    superseded, gone
+        Places of an image that has a newer version, or that is no longer in
+        the collection of images; empty where this is not so. The instrument of
+        an image that was removed is one of those of the spectra.
+    is_current
+        Whether an image is the newest one of its place.
+    types
+        Names of their dataset types.
+    """
+
+    refs: list[DatasetRef | None]
+    superseded: list[list[Place]]
+    gone: list[list[Place]]
+    is_current: NDArray[np.bool_]
+    types: set[str]
+
+    @classmethod
+    def of(
+        cls, butler: Butler, chain: str, spectra: PatchInputs, newest: Mapping[str, Mapping[Place, DatasetRef]]
+    ) -> _Images:
+        """Look images up, first among the newest ones.
+
+        Parameters
+        ----------
+        butler
+            The repository.
+        chain
+            Collection of the images, the newest first.
+        spectra
+            Inputs of the spectra.
+        newest
+            The newest images that overlap the patch, by dataset type.
+        """
+        texts = spectra.texts["image_id"].known
+        known = {str(ref.id): ref for images in newest.values() for ref in images.values()}
+        if others := [uuid.UUID(text) for text in texts if text and text not in known]:
+            known |= {str(ref.id): ref for ref in butler.get_many_datasets(others)}
+        refs = [known.get(text) for text in texts]
+        types = {ref.datasetType.name for ref in refs if ref is not None}
+        # The patch has another region if its targets have moved.
+        aside = {}
+        for name in types:
+            own = (ref.dataId for ref in refs if ref is not None and ref.datasetType.name == name)
+            others_at = [data_id for data_id in own if Place.of(data_id) not in newest.get(name, {})]
+            aside[name] = images_at(butler, name, chain, others_at)
+        superseded: list[list[Place]] = [[] for _ in texts]
+        gone: list[list[Place]] = [[] for _ in texts]
+        is_current = np.zeros(len(texts), bool)
+        for number, (text, ref) in enumerate(zip(texts, refs, strict=True)):
+            if ref is not None:
+                place = Place.of(ref.dataId)
+                name = ref.datasetType.name
+                now = newest.get(name, {}).get(place) or aside[name].get(place)
+                is_current[number] = now is not None and now.id == ref.id
+                if now is None:
+                    gone[number] = [place]
+                elif now.id != ref.id:
+                    superseded[number] = [place]
+            elif text:
+                possible = [Place(one, *spectra.images[number]) for one in spectra.instruments or ("",)]
+                names = types or newest.keys()
+                superseded[number] = [one for one in possible if any(one in newest.get(name, {}) for name in names)]
+                gone[number] = [] if superseded[number] else possible[:1]
+        return cls(refs, superseded, gone, is_current, types)
+
+    def place_of(self, spectra: PatchInputs, row: int) -> Place:
+        """Return the place of the image of a row."""
+        number = spectra.texts["image_id"].codes[row]
+        ref = self.refs[number]
+        return Place(spectra.instruments[0], *spectra.images[number]) if ref is None else Place.of(ref.dataId)
+
+
+def compare_spectra(
     butler: Butler,
-    refs: Sequence[DatasetRef],
+    refs: Iterable[DatasetRef],
     chain: str,
     calibrations: Sequence[str],
     where: str = "",
@@ -431,7 +477,7 @@ def find_stale_spectra(
     catalogs: str,
     failure: str | None = None,
 ) -> Iterator[StaleSpectrum]:
-    """Find spectra that are out of date.
+    """Compare all spectra with their inputs of today.
 
     Calibrations and catalogues are compared if the spectrum names them. Values
     from the image itself stay valid as long as the image does.
@@ -441,7 +487,7 @@ def find_stale_spectra(
     butler
         The repository.
     refs
-        The spectra.
+        The spectra of patches.
     chain
         Collection of the images, the newest first.
     calibrations
@@ -458,7 +504,7 @@ def find_stale_spectra(
     Yields
     ------
     stale
-        Spectra that are out of date.
+        Differences of each spectrum; false if there are none.
 
     Raises
     ------
@@ -466,34 +512,9 @@ def find_stale_spectra(
         If a catalogue of the spectra does not exist, or ``where`` does not
         select an image of any spectrum.
     """
-    index_of = functools.cache(lambda name: CalibrationIndex(butler.registry, name, calibrations))
-    catalogs_now = CurrentCatalogs(butler, catalogs)
-    all_types = functools.cache(lambda: image_types(butler, chain))
-    has_any = has_chosen = False
-    for batch in read_in_batches(butler, refs):
-        known = known_datasets(butler, batch)
-        ids = {row.image_id for spectrum in batch for row in (*spectrum.rows, *spectrum.unplaced)}
-        types: dict[uuid.UUID, set[str]] = {}
-        targets: dict[str, set[str]] = collections.defaultdict(set)
-        for spectrum in batch:
-            images = (known.get(row.image_id) for row in (*spectrum.rows, *spectrum.unplaced))
-            # Perhaps all images were removed, and others ingested under their names.
-            types[spectrum.ref.id] = {image.datasetType.name for image in images if image is not None} or all_types()
-            for name in types[spectrum.ref.id]:
-                targets[name].add(spectrum.target)
-        newest: dict[tuple[str, str], dict[Place, uuid.UUID]] = {}
-        wanted: dict[tuple[str, str], set[Place]] = {}
-        for name, names in targets.items():
-            for target, current in current_images(butler, name, chain, batch[0].catalog, sorted(names)).items():
-                newest[name, target] = current
-                wanted[name, target] = set(current)
-            if where:
-                chosen = current_images(butler, name, chain, batch[0].catalog, sorted(names), where)
-                wanted.update({(name, target): set(current) for target, current in chosen.items()})
-                has_chosen |= any(chosen.values())
-        has_any |= any(newest.values())
-        instants = instants_of(butler, (known[text] for text in ids if text in known))
-        comparison = Comparison(known, types, newest, wanted, instants, index_of, catalogs_now, failure)
-        yield from filter(None, map(comparison.compare, batch))
-    if where and has_any and not has_chosen:
+    comparison = Comparison(butler, chain, calibrations, where, catalogs, failure)
+    # One patch is in memory at a time.
+    for ref in sorted(refs):
+        yield from comparison.compare(PatchInputs.read(butler, ref))
+    if where and comparison.has_images and not comparison.has_chosen:
         raise UserError(f"No spectrum has an image where {where}: is a name in this query misspelt?")

@@ -16,6 +16,7 @@ __all__ = [
     "DetectorDiagnostics",
     "ErrorScale",
     "FLUX_AXES",
+    "IMAGES",
     "ImageSource",
     "ImageDiagnostics",
     "InjectSettings",
@@ -29,29 +30,36 @@ __all__ = [
     "RECOVERY_COLUMNS",
     "SCALE_COLUMNS",
     "SpectrumColumn",
+    "TARGETS",
     "TRUTH_COLUMNS",
     "UNPLACED",
     "add_spectrum",
     "catalog_of",
     "combine_channels",
+    "combine_patch",
     "compare_with_truth",
     "design_channels",
     "diagnose",
     "diagnose_detectors",
+    "diagnose_patch",
     "failed_table",
+    "gather_patch",
     "gather_spectrum",
+    "get_spectrum",
     "image_source",
     "inject_sources",
     "make_plain_table",
     "make_table",
     "measure_error_scale",
     "measure_targets",
+    "patch_meta",
     "plot_finders",
     "plot_spectrum",
     "positions_at",
     "read_channels",
     "read_map",
     "read_profiles",
+    "spectrum_in",
     "unmasked",
     "values_of",
 ]
@@ -63,6 +71,7 @@ from .finders import plot_finders
 from .injecting import RECOVERY_COLUMNS, TRUTH_COLUMNS, InjectSettings, compare_with_truth, inject_sources
 from .inputs import Calibration, Calibrations, ImageSource, MeasureSettings, read_map, read_profiles
 from .measuring import MICROJANSKY, failed_table, measure_targets
+from .patches import IMAGES, TARGETS, combine_patch, diagnose_patch, gather_patch, get_spectrum, patch_meta, spectrum_in
 from .placing import positions_at
 from .plot import FLUX_AXES, add_spectrum, plot_spectrum
 from .quality import QUALITY_BITS, QualityBit

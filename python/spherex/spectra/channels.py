@@ -11,9 +11,11 @@ from spherex.detectors import DETECTORS
 from spherex.headers import has_old_gains
 
 from .quality import UNKNOWN_QUALITY, is_good, quality_bits, quality_names
-from .tables import FAILED, UNPLACED, SpectrumColumn, make_table, unmasked
+from .tables import COLUMNS, FAILED, UNPLACED, SpectrumColumn, make_table, values_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from astropy.io.fits import HDUList
     from astropy.table import QTable
     from numpy.typing import ArrayLike, NDArray
@@ -279,109 +281,176 @@ def combine_channels(spectrum: QTable, channels: Channels | None = None) -> QTab
            1       1      1
     """
     channels = design_channels() if channels is None else channels
-    rows = unmasked(spectrum)
-    # A fixed order, so that the last bits of the sums do not depend on the order of the inputs.
-    rows = rows[np.lexsort([rows[name] for name in ("image_id", "exposure", "detector")])]
-    flux, error = rows["flux"].to_value("uJy"), rows["flux_error"].to_value("uJy")
-    # A flux without an error has no weight, whoever made the table.
-    is_used = np.asarray(rows["good"]) & np.isfinite(flux) & np.isfinite(error) & (error > 0)
-    quality = np.asarray(rows["quality"])
-    dof = np.asarray(rows["dof"])
-    fit_chi2 = np.where(dof > 0, np.asarray(rows["chi2"]) / np.maximum(dof, 1), np.nan)
-    wavelength = rows["wavelength"].to_value("um")
-    index = channels.of(rows["detector"], wavelength, rows["x"].value, rows["y"].value)
-    is_old = _has_older_gains(rows)
-    columns: dict[str, list[Any]] = {column.name: [] for column in CHANNEL_COLUMNS}
-    for channel in np.unique(index[index >= 0]):
-        here = index == channel
-        used = here & is_used
-        older = used & is_old
-        if (used & ~is_old).any():
-            used &= ~is_old
-        else:
-            older[:] = False
-        row = _mean(flux[used], error[used], wavelength[used], rows["bandwidth"].to_value("um")[used])
-        own = quality_bits({name: [row.pop(name)] for name in ("NO_FLUX", "SCATTER", "VISITS_DISAGREE")}, 1)
-        joined = own | np.bitwise_or.reduce(quality[used if used.any() else here])
-        known = fit_chi2[used & np.isfinite(fit_chi2)]
-        row |= {
-            "target": rows["target"][here][0],
-            "good": is_good(own)[0],
-            "quality": joined[0],
-            "quality_names": quality_names(joined)[0],
-            "fit_chi2": np.median(known) if len(known) else np.nan,
-            "flags": int(np.bitwise_or.reduce(np.asarray(rows["flags"])[used])),
-            "flag_names": _names(rows["flag_names"][used]),
-            "left_out": int(np.count_nonzero(here & ~is_used)),
-            "left_out_older": int(np.count_nonzero(older)),
-            "version": _names(rows["version"][used]),
-            "detector": channels.detector[channel],
-            "channel": channels.number[channel],
-            "channel_wavelength": channels.wavelength[channel],
-        }
-        if not used.any():
-            row["wavelength"] = channels.wavelength[channel]
-        for name, value in row.items():
-            columns[name].append(value)
-    order = np.argsort(columns["wavelength"], kind="stable")
+    values = {column.name: values_of(spectrum, column) for column in COLUMNS}
+    means, without = combine_rows(values, channels)
     meta = {name: value for name, value in spectrum.meta.items() if name not in (FAILED, UNPLACED)}
     meta |= {
         "channels": channels.source,
-        "left_out": sum(columns["left_out"]),
-        "left_out_older": sum(columns["left_out_older"]),
-        "without_channel": int(np.count_nonzero(index < 0)),
+        "left_out": int(means["left_out"].sum()),
+        "left_out_older": int(means["left_out_older"].sum()),
+        "without_channel": sum(without.values()),
     }
-    values = {name: np.asarray(column)[order] for name, column in columns.items() if column}
-    return make_table(values, len(order), meta, CHANNEL_COLUMNS)
+    return make_table(means, len(means["target"]), meta, CHANNEL_COLUMNS)
 
 
-def _mean(
-    flux: NDArray[np.float64],
-    error: NDArray[np.float64],
-    wavelength: NDArray[np.float64],
-    bandwidth: NDArray[np.float64],
-) -> dict[str, Any]:
-    """Return the columns of the mean of measurements, and which bits of quality it has.
+def combine_rows(
+    values: Mapping[str, NDArray[Any]], channels: Channels
+) -> tuple[dict[str, NDArray[Any]], dict[str, int]]:
+    """Average the measurements of each channel of each target, see `combine_channels`.
 
-    See `combine_channels` for the formulas.
+    Parameters
+    ----------
+    values
+        The columns `COLUMNS` of the measurements, each of shape (n,), without masks.
+    channels
+        The channels.
+
+    Returns
+    -------
+    means
+        The columns `CHANNEL_COLUMNS`, sorted by target and wavelength.
+    without
+        Number of measurements without a channel, of targets that have any.
+    """
+    index = channels.of(values["detector"], values["wavelength"], values["x"], values["y"])
+    targets, target = np.unique(values["target"], return_inverse=True)
+    has_channel = index >= 0
+    numbers = np.bincount(target[~has_channel], minlength=len(targets))
+    without = {str(targets[number]): int(numbers[number]) for number in np.flatnonzero(numbers)}
+    # A fixed order, so that the last bits of the sums do not depend on the order of the inputs.
+    group = target * len(channels.number) + index
+    ranks = np.unique(values["image_id"], return_inverse=True)[1]
+    order = np.lexsort([ranks, values["exposure"], values["detector"], group])
+    order = order[has_channel[order]]
+    means = _means({name: column[order] for name, column in values.items()}, group[order], index[order], channels)
+    order = np.lexsort([means["wavelength"], np.searchsorted(targets, means["target"])])
+    return {name: means[name][order] for name in (column.name for column in CHANNEL_COLUMNS)}, without
+
+
+def _means(
+    rows: Mapping[str, NDArray[Any]], group: NDArray[np.int64], index: NDArray[np.int64], channels: Channels
+) -> dict[str, NDArray[Any]]:
+    """Return a row for each group; see `combine_channels` for the formulas.
+
+    Parameters
+    ----------
+    rows
+        Measurements, sorted by group.
+    group
+        Number of the group of each, one for each target and channel.
+    index
+        Channel of each.
+    channels
+        The channels.
     """
     from scipy.special import chdtrc, stdtrit
 
-    visits = len(flux)
-    blank = {column.name: column.blank for column in CHANNEL_COLUMNS}
-    if not visits:
-        return blank | {"visits": 0, "dof": 0, "NO_FLUX": True, "SCATTER": False, "VISITS_DISAGREE": False}
-    weight = error**-2
-    total = weight.sum()
-    mean = (weight * flux).sum() / total
-    chi2, dof = (weight * (flux - mean) ** 2).sum(), visits - 1
-    formal = 1 / np.sqrt(total)
-    probability = chdtrc(dof, chi2) if dof else 1.0
-    is_scattered = probability < _CHANCE
-    ratio = np.sqrt(chi2 / dof) if dof else 1.0
-    deviation = formal * np.sqrt(visits) * ratio
-    return blank | {
-        "wavelength": (weight * wavelength).sum() / total,
-        "bandwidth": (weight * bandwidth).sum() / total,
-        "flux": mean,
-        "flux_error": formal * (stdtrit(dof, _ONE_SIGMA) * ratio if is_scattered else 1.0),
-        "flux_error_formal": formal,
+    first = np.flatnonzero(np.diff(group, prepend=-1))
+    number = len(first)
+    if not number:
+        return {column.name: np.empty(0, column.array_dtype) for column in CHANNEL_COLUMNS}
+    # Group of each row, from 0 without gaps.
+    of_row = np.repeat(np.arange(number), np.diff(first, append=len(group)))
+    flux, error, wavelength = (rows[name] for name in ("flux", "flux_error", "wavelength"))
+    # A flux without an error has no weight, whoever made the table.
+    is_usable = rows["good"] & np.isfinite(flux) & np.isfinite(error) & (error > 0)
+    is_old = _has_older_gains(rows)
+    has_new = np.logical_or.reduceat(is_usable & ~is_old, first)[of_row]
+    is_older = is_usable & is_old & has_new
+    used = is_usable & ~is_older
+
+    def total(quantity: NDArray[Any]) -> NDArray[Any]:
+        return np.add.reduceat(np.where(used, quantity, 0), first)
+
+    with np.errstate(divide="ignore", invalid="ignore"):
+        visits = total(np.ones(len(flux), np.int64))
+        weight = error**-2
+        weights = total(weight)
+        mean = total(weight * flux) / weights
+        chi2 = total(weight * (flux - mean[of_row]) ** 2)
+        dof = np.maximum(visits - 1, 0)
+        formal = 1 / np.sqrt(weights)
+        several = visits > 1
+        ratio = np.where(several, np.sqrt(chi2 / dof), 1.0)
+        probability = np.where(several, chdtrc(dof, chi2), 1.0)
+        is_scattered = probability < _CHANCE
+        student = np.where(is_scattered, stdtrit(dof, _ONE_SIGMA) * ratio, 1.0)
+        deviation = formal * np.sqrt(visits) * ratio
+        middle = total(wavelength) / visits
+        spread = np.sqrt(total((wavelength - middle[of_row]) ** 2) / visits)
+        means = {
+            "wavelength": total(weight * wavelength) / weights,
+            "bandwidth": total(weight * rows["bandwidth"]) / weights,
+            "flux": mean,
+            "flux_error": formal * student,
+            "flux_error_formal": formal,
+            "chi2": chi2,
+            "wavelength_spread": spread,
+        }
+        fit_chi2 = np.where(rows["dof"] > 0, rows["chi2"] / rows["dof"], np.nan)
+    empty = visits == 0
+    nominal = channels.wavelength[index[first]]
+    for name, column in means.items():
+        column[empty] = nominal[empty] if name == "wavelength" else np.nan
+    own = quality_bits(
+        {
+            "NO_FLUX": empty,
+            "SCATTER": is_scattered,
+            "VISITS_DISAGREE": (probability < _CONTRADICTION) & (deviation > _CONTRADICTION_SHARE * np.abs(mean)),
+        },
+        number,
+    )
+    # Where nothing is used, the quality is that of what was left out.
+    joined = own | np.bitwise_or.reduceat(np.where(used | empty[of_row], rows["quality"], 0), first)
+    return means | {
+        "target": rows["target"][first],
+        "good": is_good(own),
         "visits": visits,
-        "chi2": chi2,
         "dof": dof,
-        "wavelength_spread": wavelength.std(),
-        "NO_FLUX": False,
-        "SCATTER": is_scattered,
-        "VISITS_DISAGREE": probability < _CONTRADICTION and deviation > _CONTRADICTION_SHARE * abs(mean),
+        "fit_chi2": _medians(fit_chi2, used & np.isfinite(fit_chi2), of_row, number),
+        "flags": np.bitwise_or.reduceat(np.where(used, rows["flags"], 0), first),
+        "flag_names": _joined(rows["flag_names"], used, of_row, number),
+        "quality": joined.astype(np.int32),
+        "quality_names": np.asarray(quality_names(joined)),
+        "left_out": np.add.reduceat(~is_usable, first, dtype=np.int64),
+        "left_out_older": np.add.reduceat(is_older, first, dtype=np.int64),
+        "version": _joined(rows["version"], used, of_row, number),
+        "detector": channels.detector[index[first]],
+        "channel": channels.number[index[first]],
+        "channel_wavelength": channels.wavelength[index[first]],
     }
 
 
-def _has_older_gains(rows: QTable) -> NDArray[np.bool_]:
+def _medians(
+    values: NDArray[np.float64], used: NDArray[np.bool_], of_row: NDArray[np.int64], number: int
+) -> NDArray[np.float64]:
+    """Return the median of the values of each group, NaN without one."""
+    values, of_row = values[used], of_row[used]
+    values = values[np.lexsort([values, of_row])]
+    counts = np.bincount(of_row, minlength=number)
+    medians = np.full(number, np.nan)
+    some = counts > 0
+    first = (np.cumsum(counts) - counts)[some]
+    counts = counts[some]
+    medians[some] = (values[first + (counts - 1) // 2] + values[first + counts // 2]) / 2
+    return medians
+
+
+def _joined(
+    texts: NDArray[np.str_], used: NDArray[np.bool_], of_row: NDArray[np.int64], number: int
+) -> NDArray[np.str_]:
+    """Return the words in the texts of each group, sorted and separated by blanks."""
+    known, codes = np.unique(texts, return_inverse=True)
+    words: list[set[str]] = [set() for _ in range(number)]
+    # Most rows of a group have the same text.
+    for pair in np.unique(of_row[used] * len(known) + codes[used]).tolist():
+        words[pair // len(known)].update(known[pair % len(known)].split())
+    return np.array([" ".join(sorted(group)) for group in words], dtype=str)
+
+
+def _has_older_gains(rows: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
     """Return which measurements have old gains that were not corrected."""
     # The correction of a pixel may be exactly 1.
-    is_corrected = (np.asarray(rows["gain_correction"]) != 1) | (np.asarray(rows["flux_correction_id"]) != "")
-    return np.array([has_old_gains(text) for text in rows["version"].tolist()], bool) & ~is_corrected
-
-
-def _names(texts: ArrayLike) -> str:
-    return " ".join(sorted({name for text in np.asarray(texts).tolist() for name in text.split()}))
+    is_corrected = (rows["gain_correction"] != 1) | (rows["flux_correction_id"] != "")
+    versions, codes = np.unique(rows["version"], return_inverse=True)
+    return np.array([has_old_gains(text) for text in versions.tolist()], bool)[codes] & ~is_corrected

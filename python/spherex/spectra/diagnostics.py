@@ -59,6 +59,9 @@ _RATIO_COLUMNS = (
 )
 _OFFSET_COLUMNS = ("centroid_dx", "centroid_dx_error", "centroid_dy", "centroid_dy_error")
 
+DIAGNOSED_COLUMNS = ("detector", *_RATIO_COLUMNS, *_OFFSET_COLUMNS)
+"""Columns that `diagnose_detectors` needs."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Diagnostics:

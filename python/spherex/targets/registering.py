@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spherex.detectors import CATALOG_TYPE, catalog_collection
+from spherex.detectors import CATALOG_TYPE, PATCH_TARGETS_TYPE, catalog_collection
 from spherex.errors import CatalogError
 
 from .checking import unequal
@@ -107,6 +107,7 @@ def patch_records(catalog: str, regions: Mapping[int, Sequence[Circle]]) -> Iter
 
 
 _STORAGE_CLASS = "AstropyParquet"
+_PATCHES_FORMATTER = "spherex.formatters.tables.PatchTargetsFormatter"
 _LONGEST_DESC = 256
 _CHUNK = 5000
 """Records of one call of the Butler; all are inserted in one transaction."""
@@ -170,7 +171,7 @@ def register_catalog(
         another process registers it at the same time, or the dataset type of
         catalogues exists with another definition.
     """
-    _check_dataset_type(butler)
+    _check_dataset_types(butler)
     chain = catalog_collection(name)
     runs = _runs(butler, chain)
     known: dict[str, DimensionRecord] = {}
@@ -238,7 +239,8 @@ def _write(
     from lsst.daf.butler import CollectionType
 
     chain, records = catalog_collection(name), iter(wanted)
-    butler.registry.registerDatasetType(_dataset_type(butler))
+    for dataset_type in _dataset_types(butler):
+        butler.registry.registerDatasetType(dataset_type)
     butler.collections.register(chain, CollectionType.CHAINED)
     butler.collections.register(run)
     try:
@@ -261,6 +263,8 @@ def _write(
             while chunk := list(itertools.islice(records, _CHUNK)):
                 butler.registry.insertDimensionData("target", *chunk, replace=replace)
             butler.put(table, CATALOG_TYPE, catalog=name, run=run)
+            if patches is not None:
+                _ingest_patches(butler, name, table, run)
     except BaseException:
         # Transactions do not include collections.
         with contextlib.suppress(Exception):
@@ -277,24 +281,50 @@ def _runs(butler: Butler, chain: str) -> tuple[str, ...]:
         return ()
 
 
-def _dataset_type(butler: Butler) -> DatasetType:
+def _ingest_patches(butler: Butler, name: str, table: Table, run: str) -> None:
+    """Store the targets of all patches as datasets of one file."""
+    import pyarrow as pa
+    import pyarrow.parquet
+    from lsst.daf.butler import DatasetRef, FileDataset
+    from lsst.resources import ResourcePath
+
+    records = list(target_records(name, table))
+    columns = {key: [record[key] for record in records] for key in ("patch", "name", "ra", "dec")}
+    _, dataset_type = _dataset_types(butler)
+    # A patch that has lost its targets, too: it would have those of an earlier version otherwise.
+    patches = butler.query_dimension_records("patch", catalog=name, limit=None, explain=False)
+    refs = [DatasetRef(dataset_type, record.dataId, run) for record in patches]
+    with ResourcePath.temporary_uri(suffix=".parq") as file:
+        rows = pa.table(columns).sort_by("patch")
+        pyarrow.parquet.write_table(rows, file.ospath, row_group_size=_CHUNK)
+        butler.ingest(FileDataset(file, refs, formatter=_PATCHES_FORMATTER), transfer="copy")
+
+
+def _dataset_types(butler: Butler) -> tuple[DatasetType, ...]:
     from lsst.daf.butler import DatasetType
 
-    return DatasetType(CATALOG_TYPE, ("catalog",), _STORAGE_CLASS, universe=butler.dimensions)
+    names = {CATALOG_TYPE: ("catalog",), PATCH_TARGETS_TYPE: ("catalog", "patch")}
+    # Universe version 1 has no patches.
+    return tuple(
+        DatasetType(name, dimensions, _STORAGE_CLASS, universe=butler.dimensions)
+        for name, dimensions in names.items()
+        if set(dimensions) <= butler.dimensions.dimensions.names
+    )
 
 
-def _check_dataset_type(butler: Butler) -> None:
+def _check_dataset_types(butler: Butler) -> None:
     from lsst.daf.butler import MissingDatasetTypeError
 
-    try:
-        found = butler.get_dataset_type(CATALOG_TYPE)
-    except MissingDatasetTypeError:
-        return
-    if found != _dataset_type(butler):
-        raise CatalogError(
-            f"the repository has a dataset type {CATALOG_TYPE} of another kind ({found}): remove it with "
-            "butler remove-dataset-type, or use another repository."
-        )
+    for dataset_type in _dataset_types(butler):
+        try:
+            found = butler.get_dataset_type(dataset_type.name)
+        except MissingDatasetTypeError:
+            continue
+        if found != dataset_type:
+            raise CatalogError(
+                f"the repository has a dataset type {found.name} of another kind ({found}): remove it with "
+                "butler remove-dataset-type, or use another repository."
+            )
 
 
 def _catalog(butler: Butler, name: str, chain: str) -> Table | None:

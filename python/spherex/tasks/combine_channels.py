@@ -10,24 +10,24 @@ import lsst.pipe.base.connectionTypes as cT  # noqa: N812
 from cachetools import cached
 
 from spherex.calibrations import NewestCalibrationLookup
-from spherex.detectors import CHANNEL_SPECTRUM_TYPE, SPECTRAL_CHANNELS_TYPE, SPECTRUM_TYPE
+from spherex.detectors import CHANNEL_SPECTRA_TYPE, SPECTRA_TYPE, SPECTRAL_CHANNELS_TYPE
 
 from .caching import DatasetCache, dataset_key
 
 if TYPE_CHECKING:
-    from astropy.table import QTable
+    import pyarrow as pa
 
     from spherex.spectra import Channels
 
 
-class CombineChannelsConnections(pipeBase.PipelineTaskConnections, dimensions=("catalog", "target")):
+class CombineChannelsConnections(pipeBase.PipelineTaskConnections, dimensions=("catalog", "patch")):
     """Inputs and outputs of `CombineChannelsTask`."""
 
-    spectrum = cT.Input(
-        doc="All measurements of one target.",
-        name=SPECTRUM_TYPE,
-        storageClass="AstropyQTable",
-        dimensions=("catalog", "target"),
+    spectra = cT.Input(
+        doc="All measurements of the targets of a patch.",
+        name=SPECTRA_TYPE,
+        storageClass="SpectraTable",
+        dimensions=("catalog", "patch"),
     )
     channels = cT.PrerequisiteInput(
         doc="Channel of each pixel; without it, measurements go to the nearest channel by wavelength.",
@@ -39,11 +39,11 @@ class CombineChannelsConnections(pipeBase.PipelineTaskConnections, dimensions=("
         minimum=0,
         deferLoad=True,
     )
-    channelSpectrum = cT.Output(
-        doc="Means of the measurements of each channel.",
-        name=CHANNEL_SPECTRUM_TYPE,
-        storageClass="AstropyQTable",
-        dimensions=("catalog", "target"),
+    channelSpectra = cT.Output(
+        doc="Means of the measurements of each channel, by target and wavelength.",
+        name=CHANNEL_SPECTRA_TYPE,
+        storageClass="SpectraTable",
+        dimensions=("catalog", "patch"),
     )
 
     def __init__(self, *, config: CombineChannelsConfig | None = None) -> None:
@@ -63,7 +63,7 @@ class CombineChannelsConfig(pipeBase.PipelineTaskConfig, pipelineConnections=Com
 
 
 class CombineChannelsTask(pipeBase.PipelineTask):
-    """Average the measurements of a spectrum in each of the 102 channels."""
+    """Average the measurements of each target of a patch in each of the 102 channels."""
 
     ConfigClass = CombineChannelsConfig
     _DefaultName = "combineChannels"
@@ -76,36 +76,38 @@ class CombineChannelsTask(pipeBase.PipelineTask):
         outputRefs: pipeBase.OutputQuantizedConnection,
     ) -> None:
         """Run on datasets; see `lsst.pipe.base.PipelineTask.runQuantum`."""
-        spectrum = butlerQC.get(inputRefs.spectrum)
+        from spherex.spectra import patch_meta
+
+        spectra = butlerQC.get(inputRefs.spectra)
         channels = None
         for ref in inputRefs.channels:
-            if ref.dataId["instrument"] in spectrum.meta.get("instruments", ()):
+            if ref.dataId["instrument"] in patch_meta(spectra)["instruments"]:
                 channels = _read_channels(butlerQC.get(ref))
-        butlerQC.put(self.run(spectrum, channels), outputRefs)
+        butlerQC.put(self.run(spectra, channels), outputRefs)
 
-    def run(self, spectrum: QTable, channels: Channels | None = None) -> pipeBase.Struct:
-        """Average the measurements of each channel.
+    def run(self, spectra: pa.Table, channels: Channels | None = None) -> pipeBase.Struct:
+        """Average the measurements of each channel of each target.
 
         Parameters
         ----------
-        spectrum
-            Measurements, as `spherex.spectra.gather_spectrum` returns them.
+        spectra
+            Measurements, as `spherex.spectra.gather_patch` returns them.
         channels
             The channels; by default `spherex.spectra.design_channels`.
 
         Returns
         -------
         struct : `lsst.pipe.base.Struct`
-            ``channelSpectrum``, an `astropy.table.QTable`.
+            ``channelSpectra``, a `pyarrow.Table`, see `spherex.spectra.combine_patch`.
         """
-        from spherex.spectra import combine_channels
+        from spherex.spectra import combine_patch, design_channels
 
-        return pipeBase.Struct(channelSpectrum=combine_channels(spectrum, channels))
+        return pipeBase.Struct(channelSpectra=combine_patch(spectra, channels or design_channels()))
 
 
 @cached(DatasetCache(1), key=dataset_key)
 def _read_channels(handle: Any) -> Channels:
-    """Read the channels once for all targets of a process."""
+    """Read the channels once for all patches of a process."""
     from spherex.spectra import read_channels
 
     return read_channels(handle.get(), f"{handle.ref.datasetType.name} {handle.ref.id}")

@@ -1,34 +1,38 @@
-"""Spectra of targets: joined rows of the measurements in single images.
+"""Spectra of the targets of a patch: joined rows of the measurements in single images.
 
-`spherex.tasks.measure_targets` writes the rows, `spherex.spectra.tables` joins
+`spherex.tasks.measure_targets` writes the rows, `spherex.spectra.patches` joins
 them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import collections
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import lsst.pipe.base as pipeBase
 import lsst.pipe.base.connectionTypes as cT  # noqa: N812
+import numpy as np
 
 import spherex
-from spherex.detectors import MEASUREMENTS_TYPE, SPECTRUM_TYPE
+from spherex.detectors import MEASUREMENTS_TYPE, PATCH_TARGETS_TYPE, SPECTRA_TYPE
 
 from .caching import DatasetCache, dataset_key
+from .patches import warn_of_missing_images
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from astropy.table import Table
+    from numpy.typing import NDArray
 
 
 class TableRows:
     """Rows of targets in measurement tables, with a cache of the tables.
 
-    Targets that lie close together are in the same images, so that a process
-    needs each table once for each of them. If the tables of one target exceed
+    Patches that lie close together are in the same images, so that a process
+    needs each table once for each of them. If the tables of one patch exceed
     the memory, the first ones stay in the cache, and the others are read again
-    for each target.
+    for each patch.
 
     Parameters
     ----------
@@ -39,59 +43,52 @@ class TableRows:
     def __init__(self, max_bytes: int = 256 * 2**20) -> None:
         self._tables: DatasetCache[pa.Table] = DatasetCache(max_bytes, getsizeof=lambda table: table.nbytes)
 
-    def of(self, target: str, handles: Sequence[Any]) -> tuple[list[Table], list[Any]]:
-        """Return the rows of a target.
+    def of(self, targets: Sequence[str], handles: Sequence[Any]) -> list[pa.Table]:
+        """Return the rows of targets in each table.
 
         Parameters
         ----------
-        target
-            Name of the target.
+        targets
+            Names of the targets.
         handles
             Handles of tables in parquet, such as `lsst.daf.butler.DeferredDatasetHandle`.
-
-        Returns
-        -------
-        rows
-            One table with all rows; an empty list if there are no rows.
-        without
-            Handles of tables without the target.
         """
         import pyarrow as pa
         import pyarrow.compute as pc
-        from lsst.daf.butler.formatters.parquet import arrow_to_astropy
 
-        parts, without, nbytes = [], [], 0
+        names = pa.array(targets, pa.string())
+        parts, nbytes = [], 0
         for handle in handles:
             key = dataset_key(handle)
             table = self._tables.get(key)
             if table is None:
                 table = handle.get(storageClass="ArrowParquet")
-            # The next target needs the same tables in the same order: if the
+            # The next patch needs the same tables in the same order: if the
             # last ones replaced the first ones, none would be found again.
             if nbytes + table.nbytes <= self._tables.maxsize:
                 self._tables[key] = table
                 nbytes += table.nbytes
-            rows = table.filter(pc.equal(table["target"], target))
-            if len(rows):
-                parts.append(rows)
-            else:
-                without.append(handle)
-        if not parts:
-            return [], without
-        # The conversion takes longer than everything else, so that it is done
-        # once. The metadata of the first table would cut the texts of all to
-        # the length of its own.
-        rows = pa.concat_tables(parts, promote_options="default").replace_schema_metadata()
-        return [arrow_to_astropy(rows)], without
+            parts.append(table.filter(pc.is_in(table["target"], value_set=names)))
+        return parts
+
+    def forget(self) -> None:
+        """Empty the cache."""
+        self._tables.clear()
 
 
 _ROWS = TableRows()
 """Rows for all quanta of this process."""
 
 
-class GatherSpectraConnections(pipeBase.PipelineTaskConnections, dimensions=("catalog", "target")):
+class GatherSpectraConnections(pipeBase.PipelineTaskConnections, dimensions=("catalog", "patch")):
     """Inputs and outputs of `GatherSpectraTask`."""
 
+    patchTargets = cT.Input(
+        doc="Targets of the patch.",
+        name=PATCH_TARGETS_TYPE,
+        storageClass="AstropyParquet",
+        dimensions=("catalog", "patch"),
+    )
     measurements = cT.Input(
         doc="Measurements of the targets of a catalogue in one image.",
         name=MEASUREMENTS_TYPE,
@@ -101,12 +98,22 @@ class GatherSpectraConnections(pipeBase.PipelineTaskConnections, dimensions=("ca
         deferLoad=True,
         minimum=1,
     )
-    spectrum = cT.Output(
-        doc="All measurements of one target, by wavelength.",
-        name=SPECTRUM_TYPE,
-        storageClass="AstropyQTable",
-        dimensions=("catalog", "target"),
+    spectra = cT.Output(
+        doc="All measurements of the targets of a patch, by target and wavelength.",
+        name=SPECTRA_TYPE,
+        storageClass="SpectraTable",
+        dimensions=("catalog", "patch"),
     )
+
+    def adjust_all_quanta(self, adjuster: pipeBase.QuantaAdjuster) -> None:
+        """Warn of patches of which some targets lack images.
+
+        See `lsst.pipe.base.PipelineTaskConnections.adjust_all_quanta`.
+        """
+        used: dict[Any, set[Any]] = {}
+        for data_id in adjuster.iter_data_ids():
+            used[data_id] = set(adjuster.get_inputs(data_id)["measurements"])
+        warn_of_missing_images(adjuster.butler, self.measurements.name, used)
 
 
 class GatherSpectraConfig(pipeBase.PipelineTaskConfig, pipelineConnections=GatherSpectraConnections):
@@ -116,11 +123,11 @@ class GatherSpectraConfig(pipeBase.PipelineTaskConfig, pipelineConnections=Gathe
 
 
 class GatherSpectraTask(pipeBase.PipelineTask):
-    """Join the measurements of a target in all images into its spectrum.
+    """Join the measurements of the targets of a patch in all images into their spectra.
 
     One image with a measurement is enough. Other images may lack one, because
     their quantum failed or because the target is outside of their frame; the
-    metadata of the spectrum list the latter.
+    metadata of a target have the number of the latter.
     """
 
     ConfigClass = GatherSpectraConfig
@@ -134,70 +141,110 @@ class GatherSpectraTask(pipeBase.PipelineTask):
         outputRefs: pipeBase.OutputQuantizedConnection,
     ) -> None:
         """Run on datasets; see `lsst.pipe.base.PipelineTask.runQuantum`."""
-        data_id = outputRefs.spectrum.dataId
-        record = data_id.records["target"]
-        meta = {
-            "catalog": data_id["catalog"],
-            "target": data_id["target"],
-            "ra": record.ra,
-            "dec": record.dec,
-            "position": "ICRS, degrees",
-        }
-        butlerQC.put(self.run(butlerQC.get(inputRefs.measurements), data_id["target"], meta), outputRefs)
+        data_id = outputRefs.spectra.dataId
+        targets = butlerQC.get(inputRefs.patchTargets)
+        measurements = butlerQC.get(inputRefs.measurements)
+        butlerQC.put(self.run(measurements, targets, data_id["catalog"], data_id["patch"]), outputRefs)
 
-    def run(
-        self,
-        measurements: Sequence[Any],
-        target: str,
-        meta: Mapping[str, Any] | None = None,
-    ) -> pipeBase.Struct:
-        """Join the measurements of a target.
+    def run(self, measurements: Sequence[Any], targets: Table, catalog: str = "", patch: int = 0) -> pipeBase.Struct:
+        """Join the measurements of targets.
 
         Parameters
         ----------
         measurements
             Handles of tables, such as `lsst.daf.butler.DeferredDatasetHandle`,
             with data IDs of instrument, exposure and detector.
-        target
-            Name of the target.
-        meta
-            Further metadata of the spectrum.
+        targets
+            Columns name, ra and dec (deg, ICRS).
+        catalog, patch
+            Name of the catalogue, and number of the patch.
 
         Returns
         -------
         struct : `lsst.pipe.base.Struct`
-            ``spectrum``, an `astropy.table.QTable`.
+            ``spectra``, a `pyarrow.Table`, see `spherex.spectra.gather_patch`.
 
         Raises
         ------
         lsst.pipe.base.NoWorkFound
-            If no table has a row of the target.
+            If no table has a row of a target.
         """
-        from spherex.spectra import DIAGNOSTICS, OFF_FRAME, DetectorDiagnostics, gather_spectrum
+        from spherex.spectra import IMAGES, TARGETS, gather_patch
 
-        rows, without = _ROWS.of(target, measurements)
-        if without:
+        names = np.asarray(targets["name"], dtype=str)
+        rows = _ROWS.of(names.tolist(), measurements)
+        ra, dec = (np.asarray(targets[name], dtype=float) for name in ("ra", "dec"))
+        inside, missing = self._missing(names, ra, dec, measurements, rows)
+        if missing.any():
+            worst = int(np.argmax(missing))
             self.log.warning(
-                "%s is outside of %d of %d images whose region contains it. If these are cutouts, and others of the "
-                "same exposures contain it, name the collection of its field as input (-i SPHEREx/level2/<label>).",
-                target,
-                len(without),
-                len(measurements),
+                "%d of %d targets of patch %d are outside of images whose region contains them, such as %s (%d of %d "
+                "images). If these are cutouts, and others of the same exposures contain it, name the collection of "
+                "its field as input (-i SPHEREx/level2/<label>).",
+                np.count_nonzero(missing),
+                len(names),
+                patch,
+                names[worst],
+                missing[worst],
+                inside[worst],
             )
-        if not rows:
+        if not any(map(len, rows)):
             raise pipeBase.NoWorkFound(
                 # The executor adds a full stop.
-                f"None of {len(measurements)} images whose region has {target} has a measurement of it: the target is "
-                "outside of their frames or cutouts, or missing in the catalogue that they were measured with"
+                f"None of {len(measurements)} images whose region overlaps patch {patch} has a measurement of its "
+                f"{len(names)} targets: they are outside of the frames or cutouts, or missing in the catalogue that "
+                "the images were measured with"
             )
-        provenance = {
-            "instruments": sorted({handle.dataId["instrument"] for handle in measurements}),
-            "code": {"spherex-butler": spherex.__version__, "lsst-pipe-base": pipeBase.__version__},
-            OFF_FRAME: sorted([handle.dataId["exposure"], handle.dataId["detector"]] for handle in without),
-        }
-        spectrum = gather_spectrum(rows, {**(meta or {}), **provenance})
-        for entry in spectrum.meta[DIAGNOSTICS]:
-            found = DetectorDiagnostics(**entry)
-            for text in found.warnings():
-                self.log.warning("%s, detector %d: %s.", target, found.detector, text)
-        return pipeBase.Struct(spectrum=spectrum)
+        facts = zip(names.tolist(), ra.tolist(), dec.tolist(), missing.tolist(), strict=True)
+        images = sorted(
+            [handle.dataId["instrument"], handle.dataId["exposure"], handle.dataId["detector"]]
+            for handle in measurements
+        )
+        spectra = gather_patch(
+            rows,
+            {
+                "catalog": catalog,
+                "patch": patch,
+                "position": "ICRS, degrees",
+                "instruments": sorted({instrument for instrument, *_ in images}),
+                "code": {"spherex-butler": spherex.__version__, "lsst-pipe-base": pipeBase.__version__},
+                IMAGES: images,
+                TARGETS: {name: {"ra": one, "dec": other, "off_frame": number} for name, one, other, number in facts},
+            },
+        )
+        self._warn_of_images(spectra, patch)
+        return pipeBase.Struct(spectra=spectra)
+
+    @staticmethod
+    def _missing(
+        names: NDArray[np.str_],
+        ra: NDArray[np.float64],
+        dec: NDArray[np.float64],
+        measurements: Sequence[Any],
+        rows: Sequence[pa.Table],
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the numbers of images whose region contains each target, and of those of them without a row of it."""
+        place = {name: number for number, name in enumerate(names.tolist())}
+        inside, missing = np.zeros((2, len(names)), np.int64)
+        lon, lat = np.radians(ra), np.radians(dec)
+        for handle, table in zip(measurements, rows, strict=True):
+            region = handle.dataId.region if handle.dataId.hasRecords() else None
+            if region is None:
+                continue
+            contained = np.asarray(region.contains(lon, lat))
+            inside += contained
+            contained[[place[name] for name in table["target"].to_pylist()]] = False
+            missing += contained
+        return inside, missing
+
+    def _warn_of_images(self, spectra: pa.Table, patch: int) -> None:
+        """Warn of images whose PSF or astrometry is wrong, once for all targets in them."""
+        from spherex.spectra import diagnose_patch
+
+        found: dict[tuple[int, str], list[str]] = collections.defaultdict(list)
+        for target, known in diagnose_patch(spectra):
+            for text in known.warnings():
+                found[known.detector, text].append(target)
+        for (detector, text), targets in found.items():
+            others = f" and {len(targets) - 1} more targets of patch {patch}" if len(targets) > 1 else ""
+            self.log.warning("%s%s, detector %d: %s.", targets[0], others, detector, text)

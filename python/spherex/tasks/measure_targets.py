@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -29,12 +30,14 @@ from spherex.detectors import (
     FLUX_CORRECTIONS_TYPE,
     LEVEL2_TYPE,
     MEASUREMENTS_TYPE,
+    PATCH_TARGETS_TYPE,
     SOLID_ANGLE_TYPE,
     SPECTRAL_WCS_TYPE,
 )
 from spherex.errors import ProductError, RemoteError, UserError, first_line, short_cause
 
 from .caching import DatasetCache, dataset_key, repository_key
+from .patches import warn_of_missing_images
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header
@@ -233,6 +236,15 @@ class ImageTargetsConnections(pipeBase.PipelineTaskConnections, dimensions=(*_DI
         dimensions=("catalog",),
         deferLoad=True,
     )
+    # Not read: it restricts the quanta to images with targets, whatever other tasks a pipeline has.
+    patchTargets = cT.Input(
+        doc="Targets of the patches on the image.",
+        name=PATCH_TARGETS_TYPE,
+        storageClass="AstropyParquet",
+        dimensions=("catalog", "patch"),
+        multiple=True,
+        deferLoad=True,
+    )
     solidAngles = _calibration(
         SOLID_ANGLE_TYPE, "CCDData", "Solid angles of all pixels; without it, the median of the image is used."
     )
@@ -338,6 +350,18 @@ class MeasureTargetsConnections(ImageTargetsConnections, dimensions=(*_DIMENSION
         if config is None or not config.scaleErrors:
             del self.errorScale, self._lookups["errorScale"]
 
+    def adjust_all_quanta(self, adjuster: pipeBase.QuantaAdjuster) -> None:
+        """Warn of missing calibrations, and of patches of which some targets lack images.
+
+        See `lsst.pipe.base.PipelineTaskConnections.adjust_all_quanta`.
+        """
+        super().adjust_all_quanta(adjuster)
+        used: dict[DataCoordinate, set[DataCoordinate]] = defaultdict(set)
+        for data_id in adjuster.iter_data_ids():
+            for patch in adjuster.get_inputs(data_id)["patchTargets"]:
+                used[patch].add(data_id)
+        warn_of_missing_images(adjuster.butler, self.image.name, used)
+
 
 class MeasureTargetsConfig(ImageTargetsConfig, pipelineConnections=MeasureTargetsConnections):
     """Configuration of `MeasureTargetsTask`."""
@@ -425,6 +449,7 @@ class MeasureTargetsTask(pipeBase.PipelineTask):
     ) -> None:
         """Run on datasets; see `lsst.pipe.base.PipelineTask.runQuantum`."""
         inputs = butlerQC.get(inputRefs)
+        del inputs["patchTargets"]
         inputs["targets"] = read_catalog(inputs["targets"])
         outputs = self.run(**inputs, image_ids=image_ids_of(inputRefs), region=inputRefs.image.dataId.region)
         butlerQC.put(outputs, outputRefs)

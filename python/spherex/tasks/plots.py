@@ -8,7 +8,7 @@ import lsst.pex.config as pexConfig
 import lsst.pipe.base as pipeBase
 import lsst.pipe.base.connectionTypes as cT  # noqa: N812
 
-from spherex.detectors import CHANNEL_SPECTRUM_TYPE, SPECTRUM_TYPE, SUBTRACTED_TYPE
+from spherex.detectors import CHANNEL_SPECTRA_TYPE, SPECTRA_TYPE, SUBTRACTED_TYPE
 
 if TYPE_CHECKING:
     from astropy.table import QTable
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from spherex.image import SPHERExImage
 
 
+_PATCH_DIMENSIONS = ("catalog", "patch")
 _TARGET_DIMENSIONS = ("catalog", "target")
 _IMAGE_DIMENSIONS = ("instrument", "exposure", "detector")
 
@@ -23,17 +24,19 @@ _IMAGE_DIMENSIONS = ("instrument", "exposure", "detector")
 class DrawSpectrumConnections(pipeBase.PipelineTaskConnections, dimensions=_TARGET_DIMENSIONS):
     """Inputs and outputs of `DrawSpectrumTask`."""
 
-    spectrum = cT.Input(
-        doc="All measurements of one target.",
-        name=SPECTRUM_TYPE,
-        storageClass="AstropyQTable",
-        dimensions=_TARGET_DIMENSIONS,
+    spectra = cT.Input(
+        doc="All measurements of the targets of a patch.",
+        name=SPECTRA_TYPE,
+        storageClass="SpectraTable",
+        dimensions=_PATCH_DIMENSIONS,
+        deferLoad=True,
     )
-    channelSpectrum = cT.Input(
+    channelSpectra = cT.Input(
         doc="Means of the measurements in each channel.",
-        name=CHANNEL_SPECTRUM_TYPE,
-        storageClass="AstropyQTable",
-        dimensions=_TARGET_DIMENSIONS,
+        name=CHANNEL_SPECTRA_TYPE,
+        storageClass="SpectraTable",
+        dimensions=_PATCH_DIMENSIONS,
+        deferLoad=True,
     )
     plot = cT.Output(doc="The plot.", name="spectrum_plot", storageClass="Plot", dimensions=_TARGET_DIMENSIONS)
 
@@ -62,6 +65,30 @@ class DrawSpectrumTask(pipeBase.PipelineTask):
     ConfigClass = DrawSpectrumConfig
     _DefaultName = "drawSpectrum"
     config: DrawSpectrumConfig
+
+    def runQuantum(
+        self,
+        butlerQC: pipeBase.QuantumContext,
+        inputRefs: pipeBase.InputQuantizedConnection,
+        outputRefs: pipeBase.OutputQuantizedConnection,
+    ) -> None:
+        """Run on datasets; see `lsst.pipe.base.PipelineTask.runQuantum`.
+
+        Raises
+        ------
+        lsst.pipe.base.NoWorkFound
+            If the target has no measurement.
+        """
+        from spherex.spectra import spectrum_in
+
+        target = outputRefs.plot.dataId["target"]
+        spectra, channels = (
+            butlerQC.get(ref).get(parameters={"target": target})
+            for ref in (inputRefs.spectra, inputRefs.channelSpectra)
+        )
+        if not len(spectra):
+            raise pipeBase.NoWorkFound(f"{target} has no measurement")
+        butlerQC.put(self.run(spectrum_in(spectra, target), spectrum_in(channels, target)), outputRefs)
 
     def run(self, spectrum: QTable, channelSpectrum: QTable | None = None) -> pipeBase.Struct:  # noqa: N803
         """Plot a spectrum.

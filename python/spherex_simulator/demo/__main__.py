@@ -10,12 +10,13 @@ from astropy.table import QTable, Table
 from lsst.daf.butler import Butler, DatasetRef, MissingCollectionError, MissingDatasetTypeError
 
 from spherex.errors import UserError
+from spherex.spectra import spectrum_in
 
 from ..survey import FileNames
 from .images import check_image, draw_before_and_after
 from .spectra import check_spectrum, draw_with_truth, read_truth, with_truth
 
-_RAW, _OUTPUT, _SPECTRUM = "rawexp", "postDark", "spectrum"
+_RAW, _OUTPUT, _SPECTRA = "rawexp", "postDark", "spectra"
 
 
 @click.group()
@@ -126,11 +127,14 @@ def _output_images(butler: Butler) -> list[DatasetRef]:
 def _spectra(repo: str, collection: str) -> dict[str, QTable]:
     """Return the spectra by the name of their target."""
     with Butler.from_config(repo, collections=collection) as butler:
-        refs = _datasets(butler, _SPECTRUM, "SpectrumPipeline")
+        refs = _datasets(butler, _SPECTRA, "SpectrumPipeline")
         if not refs:
-            raise click.ClickException(f"{collection} in {repo} does not contain a {_SPECTRUM}.")
-        by_target = {str(ref.dataId["target"]): ref for ref in refs}
-        return {target: butler.get(by_target[target]) for target in sorted(by_target)}
+            raise click.ClickException(f"{collection} in {repo} does not contain {_SPECTRA}.")
+        spectra = {}
+        for patch in map(butler.get, refs):
+            for target in patch["target"].unique().to_pylist():
+                spectra[target] = spectrum_in(patch, target)
+        return dict(sorted(spectra.items()))
 
 
 def _datasets(butler: Butler, dataset_type: str, pipeline: str) -> list[DatasetRef]:

@@ -61,9 +61,9 @@ def stale_spectra(
     form
         ``text`` or ``ecsv``.
     print_query
-        ``targets`` or ``images``: print data queries instead, one in a line.
+        ``patches`` or ``images``: print data queries instead, one in a line.
     """
-    from spherex.provenance import find_stale_spectra, queries_of_images, queries_of_targets
+    from spherex.provenance import compare_spectra, queries_of_images, queries_of_patches
 
     if reason is not None and not failed:
         raise click.UsageError("--reason is for --failed.")
@@ -73,13 +73,16 @@ def stale_spectra(
             refs = butler.query_datasets(dataset_type, collections=collection, limit=None, explain=False)
             if not refs:
                 raise UserError(f"{repo} has no {dataset_type} in {collection}.")
-            if set(refs[0].dimensions.required) != {"catalog", "target"}:
-                raise UserError(f"{dataset_type!r} is not a dataset type of spectra of one target each.")
+            if set(refs[0].dimensions.required) != {"catalog", "patch"}:
+                raise UserError(f"{dataset_type!r} is not a dataset type of spectra of patches.")
             chosen = tuple(calibrations) or (CALIBRATION_COLLECTION,)
-            found = find_stale_spectra(butler, refs, images, chosen, where, catalogs=catalogs, failure=failure)
-            stale = list(found)
+            number, stale = 0, []
+            for spectrum in compare_spectra(butler, refs, images, chosen, where, catalogs=catalogs, failure=failure):
+                number += 1
+                if spectrum:
+                    stale.append(spectrum)
             if print_query is not None:
-                queries = (queries_of_targets if print_query == "targets" else queries_of_images)(stale)
+                queries = (queries_of_patches if print_query == "patches" else queries_of_images)(stale)
     except MissingCollectionError as error:
         raise UserError(f"{first_line(error)}.") from None
     except MissingDatasetTypeError:
@@ -97,7 +100,7 @@ def stale_spectra(
         ):
             click.echo(line.rstrip())
     click.echo(
-        f"{len(stale)} of {len(refs)} spectra are out of date. check-provenance finds image files replaced in place.",
+        f"{len(stale)} of {number} spectra are out of date. check-provenance finds image files replaced in place.",
         err=True,
     )
 
@@ -105,12 +108,13 @@ def stale_spectra(
 def _table_of(stale: Sequence[StaleSpectrum]) -> Table:
     from astropy.table import Table
 
-    texts = ("catalog", "target", "run", "id", "reason")
+    names = {"catalog": str, "target": str, "patch": int, "run": str, "id": str, "reason": str}
     numbers = ("superseded", "gone", "new", "recalibrated", "moved", "failed")
     rows = [
         (
             spectrum.ref.dataId["catalog"],
-            spectrum.ref.dataId["target"],
+            spectrum.target,
+            spectrum.ref.dataId["patch"],
             spectrum.ref.run,
             str(spectrum.ref.id),
             spectrum.reason,
@@ -123,4 +127,5 @@ def _table_of(stale: Sequence[StaleSpectrum]) -> Table:
         )
         for spectrum in stale
     ]
-    return Table(rows=rows or None, names=texts + numbers, dtype=[str] * len(texts) + [int] * len(numbers))
+    names |= dict.fromkeys(numbers, int)
+    return Table(rows=rows or None, names=list(names), dtype=list(names.values()))

@@ -1,0 +1,161 @@
+"""Spectra of patches: the graph, the join of measurements, and what reads them again."""
+
+from __future__ import annotations
+
+__all__ = ["run"]
+
+import shutil
+import uuid
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.table import Table
+from lsst.daf.butler import Butler, DatasetRef, DatasetType
+from lsst.daf.butler.formatters.parquet import astropy_to_arrow
+from lsst.pipe.base import Pipeline
+from lsst.pipe.base.all_dimensions_quantum_graph_builder import AllDimensionsQuantumGraphBuilder
+
+import spherex
+from spherex.detectors import DETECTORS
+from spherex.instrument import SPHEREx
+from spherex.spectra import combine_patch, design_channels, make_plain_table
+from spherex.targets import register_catalog
+from spherex.tasks import GatherSpectraTask
+from spherex.tasks.gather_spectra import _ROWS
+
+from .field import FIELD, make_field
+from .files import make_repository
+from .measure import Cost, cost_of, take_turns
+from .report import Row, ratio_row
+from .scale import Scale
+
+_CATALOG = "many"
+_PIPELINE = "resource://spherex/pipelines/SpectrumPipeline.yaml"
+_GRAPH_IMAGES = 10_000
+_GRAPH_LIMIT, _ROW_LIMIT = 120.0, 60e-6
+"""Seconds for a graph, and for a row of a spectrum."""
+
+
+def run(scratch: Path, scale: Scale) -> list[Row]:
+    """Measure; see `benchmarks.__main__`."""
+    return [*_graph(scratch, scale), *_tables(scratch / "repo", scale)]
+
+
+def _targets(number: int) -> Table:
+    """Return targets in a field of a square degree that all images see."""
+    rng = np.random.default_rng(3)
+    ra, dec = FIELD
+    half = 0.5
+    return Table(
+        {
+            "name": [f"target{place:06d}" for place in range(number)],
+            "ra": ra + rng.uniform(-half, half, number) / np.cos(np.radians(dec)),
+            "dec": dec + rng.uniform(-half, half, number),
+        }
+    )
+
+
+def _graph(scratch: Path, scale: Scale) -> list[Row]:
+    matches = min(scale.matches, _GRAPH_IMAGES)
+    repo = make_field(scratch / f"field{scale.images}", scale.images, matches)
+    with Butler.from_config(str(repo), writeable=True) as butler:
+        register_catalog(butler, _CATALOG, _targets(scale.targets), "", update=True)
+        made: list[int] = []
+
+        def build() -> Cost:
+            builder = AllDimensionsQuantumGraphBuilder(
+                Pipeline.from_uri(_PIPELINE).to_graph(),
+                butler,
+                input_collections=["SPHEREx/level2", f"catalogs/{_CATALOG}"],
+                output_run="graph",
+                where=f"instrument = 'SPHEREx' AND catalog = '{_CATALOG}'",
+            )
+            return cost_of(lambda: made.append(len(builder.finish(attach_datastore_records=False).assemble())))
+
+        costs = [build()]
+    name = f"graph of {scale.targets:,} targets in {matches:,} of {scale.images:,} images, {made[0]:,} quanta"
+    return [ratio_row(f"{name}, against {_GRAPH_LIMIT:g} s", costs, [Cost(_GRAPH_LIMIT, _GRAPH_LIMIT)], 1.0)]
+
+
+def _tables(root: Path, scale: Scale) -> list[Row]:
+    """Measure joins of the tables of single images, with a tenth of the targets: those of a patch."""
+    number = max(scale.targets // 10, 1)
+    with Butler.from_config(str(make_repository(root)), writeable=True) as butler:
+        SPHEREx().register(butler.registry)
+        targets = _targets(number)
+        register_catalog(butler, _CATALOG, targets, "")
+        handles = [butler.getDeferred(ref) for ref in _put_measurements(butler, targets, scale.target_images)]
+        task = GatherSpectraTask()
+        patch = task.run(handles, targets, _CATALOG, 1).spectra
+        spectra = DatasetType("spectra", ("catalog", "patch"), "SpectraTable", universe=butler.dimensions)
+        butler.registry.registerDatasetType(spectra)
+        (record, *_) = butler.query_dimension_records("target", catalog=_CATALOG, target=targets["name"][0])
+        butler.put(patch, spectra, catalog=_CATALOG, patch=record.patch, run="measured")
+        works: dict[str, Callable[[], Cost]] = {
+            "read": partial(cost_of, lambda: [handle.get(storageClass="ArrowParquet") for handle in handles]),
+            "gather": partial(cost_of, partial(_gather, task, handles, targets)),
+            "combine": partial(cost_of, partial(combine_patch, patch, design_channels())),
+            "one": partial(
+                cost_of,
+                partial(spherex.get_spectrum, butler, _CATALOG, record.name, collections="measured"),
+            ),
+        }
+        take_turns(works, 1)
+        costs = take_turns(works, scale.rounds)
+    shutil.rmtree(root)
+    rows = number * scale.target_images
+    what = f"{number:,} targets in {scale.target_images:,} images"
+    limit = [Cost(_ROW_LIMIT * rows, _ROW_LIMIT * rows)]
+    return [
+        ratio_row(f"join of {what}, against reading their tables", costs["gather"], costs["read"], 3.0),
+        ratio_row("the same, against a minute for a million rows", costs["gather"], limit, 1.0),
+        ratio_row(f"channels of {what}, against the same", costs["combine"], limit, 1.0),
+        ratio_row("spectrum of one of them by its name, against 33 ms", costs["one"], [Cost(0.033, 0.033)], 1.0),
+    ]
+
+
+def _gather(task: GatherSpectraTask, handles: Sequence[Any], targets: Table) -> Any:
+    # In a pipeline, no table has been read before.
+    _ROWS.forget()
+    return task.run(handles, targets, _CATALOG, 1)
+
+
+def _put_measurements(butler: Butler, targets: Table, images: int) -> list[DatasetRef]:
+    """Put the measurements of all targets in each image, with a smooth spectrum."""
+    dimensions = ("instrument", "exposure", "detector", "catalog")
+    dataset_type = DatasetType("target_measurements", dimensions, "AstropyParquet", universe=butler.dimensions)
+    butler.registry.registerDatasetType(dataset_type)
+    butler.collections.register("measured")
+    rng = np.random.default_rng(4)
+    refs = []
+    for exposure in range(images):
+        detector = DETECTORS[exposure % len(DETECTORS)]
+        data_id = {"instrument": "SPHEREx", "exposure": exposure, "detector": detector.id}
+        butler.registry.insertDimensionData(
+            "exposure", {"instrument": "SPHEREx", "id": exposure, "name": f"x{exposure}", "group_name": "x"}
+        )
+        flux = rng.normal(100.0, 5.0, len(targets))
+        values = {
+            "target": np.asarray(targets["name"]),
+            "wavelength": rng.uniform(detector.lmin, detector.lmax, len(targets)),
+            "bandwidth": 0.03,
+            "good": True,
+            "flux": flux,
+            "flux_error": 5.0,
+            "aperture_flux": flux,
+            "chi2": 200.0,
+            "dof": 220,
+            "quality": 0,
+            "masked_fraction": 0.01,
+            "detector": detector.id,
+            "exposure": exposure,
+            "version": "7.0.5",
+            "image_id": str(uuid.UUID(int=exposure)),
+            "image_run": "SPHEREx/level2/l2b-v27-2026-222",
+        }
+        table = astropy_to_arrow(make_plain_table(values, len(targets)))
+        refs.append(butler.put(table, dataset_type, data_id, catalog=_CATALOG, run="measured"))
+    return refs
