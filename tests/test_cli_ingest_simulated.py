@@ -42,6 +42,7 @@ def test_guard(monkeypatch: pytest.MonkeyPatch) -> None:
     assert names == [
         "check-provenance",
         "decertify-calibrations",
+        "export-spectra",
         "find-archive",
         "find-images",
         "ingest-calibrations",

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "check_provenance",
     "decertify_calibrations",
+    "export_spectra",
     "find_archive",
     "find_images",
     "ingest_calibrations",
@@ -16,6 +17,7 @@ __all__ = [
 ]
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -36,6 +38,7 @@ from lsst.daf.butler.cli.utils import ButlerCommand, split_commas
 from spherex.detectors import (
     CALIBRATION_COLLECTION,
     CATALOG_COLLECTION,
+    CHANNEL_SPECTRA_TYPE,
     LEVEL2_COLLECTION,
     LEVEL2_TYPE,
     RAW_TYPE,
@@ -655,5 +658,39 @@ def stale_spectra(**kwargs: Any) -> None:
     The exit status is 0, whether there are such spectra or not.
     """
     from .script.stale_spectra import stale_spectra as script
+
+    script(**kwargs)
+
+
+@click.command("export-spectra", cls=ButlerCommand, short_help="Write spectra into files for other programs.")
+@repo_argument(required=True, help="REPO is the URI or path of an existing repository.")
+@click.argument("collection")
+@click.argument("out", type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    "--dataset-type",
+    default=SPECTRA_TYPE,
+    show_default=True,
+    help=f"Dataset type of the spectra; {CHANNEL_SPECTRA_TYPE} for the means in channels.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["parquet", "ecsv", "votable"]),
+    default="parquet",
+    show_default=True,
+    help="A parquet file for each patch, or an ECSV or VOTable file for each target.",
+)
+@where_option(help="Data query for the patches, such as \"catalog = 'mine' AND patch IN (53184)\".")
+@options_file_option()
+def export_spectra(**kwargs: Any) -> None:
+    """Write the spectra in COLLECTION into the directory OUT.
+
+    All formats keep units, UCDs and descriptions. Parquet files also have the
+    position of each target in the columns ra and dec.
+
+    Interrupted, the same command goes on. Repeated after a change, it replaces
+    the files of the patches that have changed.
+    """
+    from .script.export_spectra import export_spectra as script
 
     script(**kwargs)

@@ -1,0 +1,102 @@
+"""``butler export-spectra``: from options to files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from lsst.daf.butler import InvalidQueryError, MissingCollectionError, MissingDatasetTypeError
+
+from spherex.errors import UserError, counted, first_line
+from spherex.repository import open_repository
+
+from . import user_errors
+
+if TYPE_CHECKING:
+    from lsst.daf.butler import Butler, DatasetRef
+
+_MANIFEST = "export.json"
+"""File of an output directory: what was exported, so that a repeated command goes on."""
+
+
+@user_errors()
+def export_spectra(repo: str, collection: str, out: Path, dataset_type: str, form: str, where: str) -> None:
+    """Write the spectra of a collection into files.
+
+    Parameters
+    ----------
+    repo
+        Path, URI or label of the repository.
+    collection
+        Collection of the spectra.
+    out
+        Output directory.
+    dataset_type
+        Dataset type of the spectra.
+    form
+        ``parquet``, ``ecsv`` or ``votable``.
+    where
+        Data query for the patches.
+    """
+    from spherex.spectra import write_patch
+
+    with open_repository(repo, writeable=False) as butler:
+        refs = _find(butler, repo, collection, dataset_type, where)
+        kind = {"dataset_type": dataset_type, "format": form}
+        done = _read_manifest(out, kind)
+        targets = skipped = 0
+        with click.progressbar(sorted(refs), label="Patches") as progress:
+            for ref in progress:
+                name = f"{ref.dataId['catalog']}_{ref.dataId['patch']}"
+                path = out / (f"{name}.parquet" if form == "parquet" else name)
+                if done.get(name) == str(ref.id) and path.exists():
+                    skipped += 1
+                    continue
+                targets += write_patch(butler.get(ref), path, form)
+                done[name] = str(ref.id)
+                _write_manifest(out, kind | {"patches": done})
+    kept = f"; {skipped} of {len(refs)} patches were there already" if skipped else ""
+    click.echo(f"Wrote the spectra of {counted(targets, 'target')} to {out}{kept}.")
+
+
+def _find(butler: Butler, repo: str, collection: str, dataset_type: str, where: str) -> list[DatasetRef]:
+    try:
+        refs = butler.query_datasets(dataset_type, collections=collection, where=where, limit=None, explain=False)
+    except MissingCollectionError as error:
+        raise UserError(f"{first_line(error)}.") from None
+    except MissingDatasetTypeError:
+        raise UserError(f"There is no dataset type {dataset_type!r} in {repo}.") from None
+    except InvalidQueryError as error:
+        raise UserError(f"--where {where!r} is not a query: {first_line(error)}.") from None
+    if not refs:
+        raise UserError(f"{repo} has no {dataset_type} in {collection}{f' where {where}' if where else ''}.")
+    if set(refs[0].dimensions.required) != {"catalog", "patch"}:
+        raise UserError(f"{dataset_type!r} is not a dataset type of spectra of patches.")
+    return refs
+
+
+def _read_manifest(out: Path, kind: dict[str, str]) -> dict[str, str]:
+    """Make the directory, and return the UUIDs of the patches that are there already."""
+    out.mkdir(parents=True, exist_ok=True)
+    manifest = out / _MANIFEST
+    if not manifest.exists():
+        if any(not path.name.endswith(".incomplete") for path in out.iterdir()):
+            raise UserError(f"{out} is not empty, and no output of export-spectra: choose another directory.")
+        return {}
+    try:
+        found: dict[str, Any] = json.loads(manifest.read_text())
+        done: dict[str, str] = found["patches"]
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{manifest} is damaged: remove {out}, and export again.") from None
+    if differing := [name for name, value in kind.items() if found.get(name) != value]:
+        name = differing[0]
+        raise UserError(f"{out} has an export with {name} {found.get(name)!r}, not {kind[name]!r}: choose another one.")
+    return done
+
+
+def _write_manifest(out: Path, content: dict[str, Any]) -> None:
+    aside = out / f"{_MANIFEST}.incomplete"
+    aside.write_text(json.dumps(content, indent=1))
+    aside.replace(out / _MANIFEST)

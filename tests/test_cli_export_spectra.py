@@ -1,0 +1,161 @@
+"""Export-spectra: files that other programs read, and what a second command does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+from astropy.io.votable import parse_single_table
+from astropy.table import QTable, Table
+from lsst.daf.butler import CollectionType, DatasetType
+from lsst.daf.butler.formatters.parquet import arrow_to_astropy, astropy_to_arrow
+
+import spherex.spectra
+from spherex.spectra import IMAGES, TARGETS, combine_patch, design_channels, gather_patch, spectrum_in
+
+from .ingest_helpers import Outcome, butler_command
+from .spectra_helpers import CATALOG, PLACES, TargetRepo, measurements
+
+NAMES = ("west", "a/b .. \u03a3", "east")
+
+
+@pytest.fixture
+def repo(repo_root: Path) -> Iterator[TargetRepo]:
+    """Return a repository with the spectra of two patches, of two targets and of one."""
+    repo = TargetRepo.make(repo_root)
+    butler = repo.butler
+    for name in ("spectra", "channel_spectra"):
+        dataset_type = DatasetType(name, ("catalog", "patch"), "SpectraTable", universe=butler.dimensions)
+        butler.registry.registerDatasetType(dataset_type)
+    butler.collections.register("spectra")
+    for place, names in (("west", NAMES[:2]), ("east", NAMES[2:])):
+        (record,) = butler.query_dimension_records("target", catalog=CATALOG, target=place)
+        put(repo, record.patch, names, place)
+    with butler:
+        yield repo
+
+
+def put(repo: TargetRepo, patch: int, names: tuple[str, ...], place: str, run: str = "spectra") -> None:
+    ra, dec = PLACES[place]
+    meta = {"catalog": CATALOG, "patch": patch, "instruments": ["SPHEREx"], IMAGES: []}
+    meta[TARGETS] = {name: {"ra": ra, "dec": dec, "off_frame": 0} for name in names}
+    tables = [astropy_to_arrow(Table(measurements(40, number, target=name))) for number, name in enumerate(names)]
+    spectra = gather_patch(tables, meta)
+    data_id = {"catalog": CATALOG, "patch": patch}
+    repo.butler.put(spectra, "spectra", data_id, run=run)
+    repo.butler.put(combine_patch(spectra, design_channels()), "channel_spectra", data_id, run=run)
+
+
+def export(repo: TargetRepo, out: Path, *options: object, collection: str = "spectra") -> Outcome:
+    return butler_command("export-spectra", repo.root, collection, out, *options)
+
+
+def test_parquet_files_have_positions_and_units(repo: TargetRepo, tmp_path: Path) -> None:
+    assert "Wrote the spectra of 3 targets" in export(repo, tmp_path / "out").output
+    files = sorted((tmp_path / "out").glob("*.parquet"))
+    assert len(files) == 2
+    ref = repo.butler.query_datasets("spectra", "spectra", where=f"catalog = '{CATALOG}'")
+    found = {}
+    for file in files:
+        table = arrow_to_astropy(pyarrow.parquet.read_table(file))
+        assert table["flux"].unit == "uJy"
+        assert table["ra"].meta == {"ucd": "pos.eq.ra;meta.main"}
+        assert pyarrow.parquet.read_schema(file).field("dec").metadata[b"unit"] == b"deg"
+        for name in set(table["target"].tolist()):
+            found[name] = table[table["target"] == name]
+    assert set(found) == set(NAMES)
+    assert set(found["east"]["ra"]) == {PLACES["east"][0]}
+    patches = [repo.butler.get(one) for one in ref]
+    (west,) = (patch for patch in patches if "west" in patch["target"].to_pylist())
+    np.testing.assert_array_equal(found["west"]["flux"], spectrum_in(west, "west")["flux"].value)
+
+
+@pytest.mark.parametrize(("form", "extension"), [("ecsv", "ecsv"), ("votable", "vot")])
+@pytest.mark.parametrize("kind", ["spectra", "channel_spectra"])
+def test_a_file_for_each_target(repo: TargetRepo, tmp_path: Path, form: str, extension: str, kind: str) -> None:
+    out = tmp_path / "out"
+    outcome = export(repo, out, "--format", form, "--dataset-type", kind)
+    assert outcome.code == 0, outcome
+    files = {file.name: file for file in out.glob(f"*/*.{extension}")}
+    assert set(files) == {f"{name}.{extension}" for name in ("west", "east", "a%2Fb .. %CE%A3")}
+    patches = [repo.butler.get(ref) for ref in repo.butler.query_datasets(kind, "spectra")]
+    (west,) = (patch for patch in patches if "west" in patch["target"].to_pylist())
+    expected = spectrum_in(west, "west")
+    if form == "votable":
+        votable = parse_single_table(files["west.vot"])
+        assert votable.get_field_by_id_or_name("flux").ucd == "phot.flux.density;em.IR"
+        read = QTable(votable.to_table())
+    else:
+        read = QTable.read(files["west.ecsv"])
+        assert read.meta["target"] == "west"
+    np.testing.assert_array_equal(read["flux"].to_value("uJy"), expected["flux"].value)
+    assert read.colnames == expected.colnames
+
+
+def test_an_interrupted_command_goes_on_and_a_repeated_one_replaces_what_has_changed(
+    repo: TargetRepo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    original, calls = spherex.spectra.write_patch, []
+
+    def failing(*arguments: object) -> int:
+        calls.append(arguments)
+        if len(calls) == 2:
+            (out / "half.parquet.incomplete").write_text("half")
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    monkeypatch.setattr(spherex.spectra, "write_patch", failing)
+    assert export(repo, out).code != 0
+    assert len(list(out.glob("*.parquet"))) == 1
+    outcome = export(repo, out)
+    assert "; 1 of 2 patches were there already." in outcome.output
+    assert len(calls) == 3
+    assert "Wrote the spectra of 0 targets" in export(repo, out).output
+    # One patch is made again.
+    (record,) = repo.butler.query_dimension_records("target", catalog=CATALOG, target="east")
+    repo.butler.collections.register("again")
+    put(repo, record.patch, ("east", "beside"), "east", run="again")
+    repo.butler.collections.register("chain", CollectionType.CHAINED)
+    repo.butler.collections.redefine_chain("chain", ["again", "spectra"])
+    outcome = export(repo, out, collection="chain")
+    assert f"of 2 targets to {out}; 1 of 2 patches were there already." in outcome.output
+    done = json.loads((out / "export.json").read_text())["patches"]
+    newest = repo.butler.find_dataset("spectra", catalog=CATALOG, patch=record.patch, collections="again")
+    assert done[f"{CATALOG}_{record.patch}"] == str(newest.id)
+
+
+@pytest.mark.parametrize(
+    ("prepare", "words", "match"),
+    [
+        ("", ["nowhere"], "nowhere"),
+        ("", ["catalogs/nearby"], "has no spectra in catalogs/nearby"),
+        ("", ["spectra", "--dataset-type", "spectre"], "There is no dataset type 'spectre'"),
+        ("", ["catalogs/nearby", "--dataset-type", "target_catalog"], "not a dataset type of spectra of patches"),
+        ("", ["spectra", "--where", "patch ="], "is not a query"),
+        ("other.txt", ["spectra"], "is no output of export-spectra|no output of export-spectra"),
+        ("export.json", ["spectra"], "is damaged"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(
+    repo: TargetRepo, tmp_path: Path, prepare: str, words: list[str], match: str
+) -> None:
+    out = tmp_path / "out"
+    if prepare:
+        out.mkdir()
+        (out / prepare).write_text("x")
+    outcome = export(repo, out, *words[1:], collection=words[0])
+    assert outcome.code == 1
+    assert any(one in outcome.output for one in match.split("|"))
+    assert not list(out.glob("*.parquet"))
+
+
+def test_another_format_needs_another_directory(repo: TargetRepo, tmp_path: Path) -> None:
+    assert export(repo, tmp_path / "out").code == 0
+    outcome = export(repo, tmp_path / "out", "--format", "ecsv")
+    assert outcome.code == 1
+    assert "has an export with format 'parquet', not 'ecsv'" in outcome.output
