@@ -1,4 +1,4 @@
-"""Servers that the tests start: HTTP in threads, a cluster with Slurm in processes."""
+"""Servers that the tests start: HTTP and relays in threads, a cluster with Slurm in processes."""
 
 from __future__ import annotations
 
@@ -46,6 +46,52 @@ def serving(handler: Callable[..., http.server.BaseHTTPRequestHandler]) -> Itera
         finally:
             server.shutdown()
             thread.join()
+
+
+class Relay:
+    """TCP relay to a server of this machine, which can be stopped and started again.
+
+    Parameters
+    ----------
+    target
+        Port of the server.
+    """
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self._sockets: list[socket.socket] = []
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        """Port of the relay."""
+
+    def start(self) -> None:
+        """Accept connections."""
+        listener = socket.create_server(("127.0.0.1", self.port))
+        self._sockets.append(listener)
+        threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
+
+    def stop(self) -> None:
+        """Close the port and all connections."""
+        while self._sockets:
+            closing = self._sockets.pop()
+            # Wakes the thread that waits for it.
+            with contextlib.suppress(OSError):
+                closing.shutdown(socket.SHUT_RDWR)
+            closing.close()
+
+    def _accept(self, listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                pair = listener.accept()[0], socket.create_connection(("127.0.0.1", self._target))
+                self._sockets += pair
+                for source, sink in (pair, pair[::-1]):
+                    threading.Thread(target=self._copy, args=(source, sink), daemon=True).start()
+
+    def _copy(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
 
 
 SLURM_CONF = """\

@@ -23,8 +23,10 @@ import collections
 import contextlib
 import dataclasses
 import errno
+import logging
 import os
 import tempfile
+import time
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -45,10 +47,15 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
 
+_LOG = logging.getLogger(__name__)
+
 _ROWS_LOOKED_AT = 2000
 """Rows of each index that SQLite samples: enough to distinguish a few rows for
 each value from many, at a cost that does not grow with the repository.
 """
+
+_PATIENCE = 30.0
+"""How long a command waits for a database server that does not answer (s)."""
 
 _ROOM = 2**20
 """More space than the tables of a new repository take (bytes)."""
@@ -200,6 +207,23 @@ _BY_DATABASE_TEXT = {
     "UNIQUE constraint": "another record has the same name or number; check the names and ids in the header",
 }
 
+_NO_ANSWER = "the database does not answer; run the same command again when it does"
+_NO_ANSWER_TEXTS = (
+    "Connection refused",
+    "Connection reset",
+    "Connection timed out",
+    "No route to host",
+    "SSL connection has been closed",
+    "SSL SYSCALL error",
+    "connection already closed",
+    "server closed the connection",
+    "terminating connection",
+    # It starts, stops or recovers.
+    "the database system is ",
+    "timeout expired",
+)
+"""Parts of messages of PostgreSQL's client and server."""
+
 _FATAL_TEXTS = ("disk is full", "disk I/O error", "readonly database", "database is locked")
 
 
@@ -218,6 +242,7 @@ def is_fatal(error: BaseException) -> bool:
     """
     return any(
         (isinstance(cause, OSError) and cause.errno in (*_NO_SPACE, errno.EROFS))
+        or _is_without_answer(cause)
         or any(text in str(cause) for text in _FATAL_TEXTS)
         for cause in _chain(error)
     )
@@ -238,6 +263,8 @@ def explain(error: BaseException, distinguishing_option: str = "--output-run") -
     for cause in _chain(error):
         if isinstance(cause, OSError) and cause.errno in _BY_ERRNO:
             return _BY_ERRNO[cause.errno]
+        if _is_without_answer(cause):
+            return _NO_ANSWER
         if isinstance(cause, NotImplementedError) and "Transfer mode" in str(cause):
             return "the datastore does not support this --transfer; use --transfer copy or auto"
         if isinstance(cause, FileNotFoundError):
@@ -251,6 +278,13 @@ def explain(error: BaseException, distinguishing_option: str = "--output-run") -
     return f"{type(error).__name__}: {first}; nothing of it was ingested"
 
 
+def _is_without_answer(error: BaseException) -> bool:
+    """Return whether an error is that of a database server which is not there, or not yet, or no more."""
+    return isinstance(error, sqlalchemy.exc.DBAPIError) and (
+        error.connection_invalidated or any(text in str(error.orig) for text in _NO_ANSWER_TEXTS)
+    )
+
+
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     """Yield an error and its causes."""
     while error is not None:
@@ -261,6 +295,8 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 @contextlib.contextmanager
 def open_repository(repo: str, writeable: bool, fields: Mapping[str, frozenset[str]] | None = None) -> Iterator[Butler]:
     """Open a repository for files of SPHEREx.
+
+    A database server that does not answer has half a minute to come back.
 
     Parameters
     ----------
@@ -296,6 +332,7 @@ def open_repository(repo: str, writeable: bool, fields: Mapping[str, frozenset[s
                     f"{repo} has no space left for its database: make room and run the same command again."
                 )
         recover(config)
+        _wait_for_server(config)
         butler = Butler.from_config(config, writeable=writeable)
     except RepositoryError:
         raise
@@ -309,6 +346,29 @@ def open_repository(repo: str, writeable: bool, fields: Mapping[str, frozenset[s
     with butler:
         _check_universe(butler, repo, fields or {})
         yield butler
+
+
+def _wait_for_server(config: ButlerConfig) -> None:
+    """Return when the database server of a repository answers; raise its last error if it does not."""
+    url = _database_url(config)
+    if url.get_backend_name() == "sqlite":
+        return
+    # The Butler would log lines for each attempt.
+    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.pool.NullPool)
+    deadline = time.monotonic() + _PATIENCE
+    is_first = True
+    while True:
+        try:
+            engine.connect().close()
+        except sqlalchemy.exc.DBAPIError as error:
+            if time.monotonic() > deadline or not _is_without_answer(error):
+                raise
+        else:
+            return
+        if is_first:
+            _LOG.warning("The database does not answer; waiting for it, %g s at most.", _PATIENCE)
+            is_first = False
+        time.sleep(min(1.0, _PATIENCE / 10))
 
 
 def _check_universe(butler: Butler, repo: str, fields: Mapping[str, frozenset[str]]) -> None:
