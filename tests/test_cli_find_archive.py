@@ -195,7 +195,10 @@ def test_answers_that_are_cut_off(repo_root: Path, archive: Archive) -> None:
     archive.heeds_time = False
     outcome = find(repo_root, archive, *words)
     assert outcome.code == 1
-    assert f"the answer of {archive.uri}/SIA is incomplete: the service reports OVERFLOW.\n" in outcome.output
+    assert (
+        f"the answer of {archive.uri}/SIA for spherex_qr2 is incomplete: the service reports OVERFLOW.\n"
+        in outcome.output
+    )
 
 
 def test_names_are_looked_up(repo_root: Path, archive: Archive) -> None:

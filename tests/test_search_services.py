@@ -137,6 +137,7 @@ def test_answers_that_stay_cut_off_are_incomplete(archive: Archive, reason: str,
     answer = one.images_at(*M31, 0.001) if kind == "sia" else tap(archive).images_of(targets())
     assert 5 <= len(answer.images) < 40
     (fault,) = answer.faults
+    assert f" for {'spherex_qr2' if kind == 'sia' else 'targets 1 to 1'} is" in fault
     assert fault.endswith("is incomplete: the service reports OVERFLOW")
     assert len(archive.requests) < 60
 
@@ -208,8 +209,11 @@ def test_busy_services_are_asked_again(archive: Archive) -> None:
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        ((200, error("UsageFault: BAD_REQUEST: no")), r"/SIA refuses the query: UsageFault: BAD_REQUEST: no\.$"),
-        ((400, error("UsageFault: unknown")), r"/SIA refuses the query: UsageFault: unknown\.$"),
+        (
+            (200, error("UsageFault: BAD_REQUEST: no")),
+            r"/SIA refuses the query for spherex_qr2: UsageFault: BAD_REQUEST: no\.$",
+        ),
+        ((400, error("UsageFault: unknown")), r"/SIA refuses the query for spherex_qr2: UsageFault: unknown\.$"),
         ((404, b"<html>no</html>"), r"/SIA does not answer the query \(404 Client Error: Not Found for url"),
         ((500, b""), r"/SIA does not answer the query \(500 Server Error"),
         (

@@ -171,7 +171,7 @@ class ArchiveService:
                     self.uri, (ra % 360.0, dec, radius), time=times, collection=collection, session=self._session
                 )
 
-            search.fetch(query)
+            search.fetch(query, collection)
         return search.answer()
 
     def images_of(self, positions: Table, radius: float = 0.0) -> ArchiveImages:
@@ -205,7 +205,7 @@ class ArchiveService:
                 text = adql(self.collections, radius, span)
                 return TAPQuery(self.uri, text, uploads={"targets": part}, session=self._session)
 
-            search.fetch(query)
+            search.fetch(query, f"targets {start + 1} to {start + len(part)}")
         return search.answer()
 
 
@@ -324,7 +324,7 @@ class _Search:
         self._faults: dict[str, None] = {}
         self._nameless = 0
 
-    def fetch(self, query: Callable[[_Span | None], Any]) -> None:
+    def fetch(self, query: Callable[[_Span | None], Any], subject: str) -> None:
         """Make a query, in parts if the service leaves rows out.
 
         Parameters
@@ -332,6 +332,8 @@ class _Search:
         query
             Function that returns the pyvo query for a span of time; for
             `None`, that for any time.
+        subject
+            What is asked for, for messages.
         """
         from astropy.time import Time
 
@@ -340,7 +342,7 @@ class _Search:
         number = 0
         while waiting:
             span = waiting.pop()
-            times, reason = self._read(query(span))
+            times, reason = self._read(query(span), subject)
             number += 1
             if not reason:
                 continue
@@ -351,7 +353,9 @@ class _Search:
                 middle = (begin + end) / 2
                 waiting += [(middle, end), (begin, middle)]
             else:
-                self._faults[f"the answer of {self._service} is incomplete: the service reports {reason}"] = None
+                self._faults[
+                    f"the answer of {self._service} for {subject} is incomplete: the service reports {reason}"
+                ] = None
 
     def answer(self) -> ArchiveImages:
         """Return the images of all queries."""
@@ -368,12 +372,13 @@ class _Search:
         images = sorted(newest.values(), key=lambda image: (math.isnan(image.begin), image.begin, str(image.name)))
         return ArchiveImages(images, len(names) - len(images), list(self._faults))
 
-    def _read(self, query: Any) -> tuple[list[_Span], str]:
+    def _read(self, query: Any, subject: str) -> tuple[list[_Span], str]:
         """Make a query; return the times of its images, and why some are missing."""
         votable = self._votable(query)
         status = incompleteness(votable)
         if status.startswith("ERROR"):
-            raise SearchError(f"{self._service} refuses the query: {status.removeprefix('ERROR').lstrip(': ')}.")
+            reason = status.removeprefix("ERROR").lstrip(": ") or "without a reason"
+            raise SearchError(f"{self._service} refuses the query for {subject}: {reason}.")
         times = []
         tables = [table.to_table(use_names_over_ids=True) for table in votable.iter_tables()]
         if not tables:
