@@ -64,6 +64,13 @@ def test_a_command_stops_without_the_server(
     assert len(warnings_of(caplog)) == 1
 
 
+def test_a_command_stops_when_the_server_is_lost(repo: Path, relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repository, "_check_universe", lambda *_: relay.stop())
+    outcome = butler_command("list-calibrations", repo)
+    assert outcome.code == 1
+    assert outcome.output == "Error: the database does not answer; run the same command again when it does.\n"
+
+
 def test_an_ingest_stops_when_the_server_is_lost(
     repo: Path, relay: Relay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

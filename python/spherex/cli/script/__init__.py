@@ -17,17 +17,26 @@ takes a tenth of a second in a small repository.
 
 @contextlib.contextmanager
 def user_errors() -> Iterator[None]:
-    """Show a `UserError` as the error message of the command; a decorator or a context.
+    """Show errors that the user can fix as the error message of the command; a decorator or a context.
 
     Raises
     ------
     click.ClickException
-        In place of the `UserError`.
+        In place of a `UserError`, and of errors of full disks and of
+        databases out of reach.
     """
     try:
         yield
     except UserError as error:
         raise click.ClickException(str(error)) from None
+    except click.ClickException:
+        raise
+    except Exception as error:
+        from spherex.repository import explain, is_fatal
+
+        if not is_fatal(error):
+            raise
+        raise click.ClickException(f"{explain(error)}.") from error
 
 
 def refresh_statistics_after(repo: str, changes: int, least: int = MANY) -> None:
