@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-import threading
+import time
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -41,14 +42,14 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def test_a_command_waits_for_the_server(
-    repo: Path, relay: Relay, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    repo: Path, relay: Relay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_many(tmp_path / "files", 1, (1,))
     relay.stop()
-    timer = threading.Timer(1.5, relay.start)
-    timer.start()
+    # The server comes back while the command waits.
+    clock = types.SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: relay.start())
+    monkeypatch.setattr(repository, "time", clock)
     assert ingest_level2(repo, tmp_path / "files").counts["ingested"] == 1
-    timer.join()
     assert warnings_of(caplog) == ["The database does not answer; waiting for it, 30 s at most."]
 
 
