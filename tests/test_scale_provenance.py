@@ -1,0 +1,27 @@
+"""Provenance of a run in one graph; doc/scale_out.md."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from lsst.daf.butler import Butler
+
+from .scale_helpers import DETECTORS, EXPOSURES, Survey
+from .test_readme import ROOT, blocks_of, environment, run_blocks
+
+
+@pytest.mark.slow
+def test_a_graph_has_the_provenance_of_a_run(survey: Survey, tmp_path: Path) -> None:
+    repo = shutil.copytree(survey.repo, tmp_path / "DATA")
+    printed = run_blocks(blocks_of(ROOT / "doc" / "scale_out.md", "sh provenance"), tmp_path, environment())
+    images = len(DETECTORS) * len(EXPOSURES)
+    assert re.search(rf"^ *measureTargets +0 +0 +{images} +{images} +{images}$", printed, re.MULTILINE)
+    assert (repo / "batch").is_dir()
+    with Butler.from_config(str(repo), collections="batch/1") as butler:
+        assert len(butler.query_datasets("measureTargets_log")) == images
+        # They have no files of their own.
+        uris = {butler.getURI(ref) for ref in butler.query_datasets("measureTargets_log")}
+        assert len(uris) == 1
