@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -159,3 +162,24 @@ def test_another_format_needs_another_directory(repo: TargetRepo, tmp_path: Path
     outcome = export(repo, tmp_path / "out", "--format", "ecsv")
     assert outcome.code == 1
     assert "has an export with format 'parquet', not 'ecsv'" in outcome.output
+
+
+@pytest.mark.slow
+def test_lsdb_matches_a_hats_catalogue_of_it(repo: TargetRepo, tmp_path: Path) -> None:
+    for module in ("hats_import", "lsdb"):
+        pytest.importorskip(module)
+    assert export(repo, tmp_path / "exported").code == 0
+    page = Path(__file__).parents[1] / "doc" / "scale_out.md"
+    printed = ""
+    for number, text in enumerate(
+        re.findall(r"^```python hats\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    ):
+        script = tmp_path / f"script{number}.py"
+        script.write_text(text)
+        done = subprocess.run(
+            [sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300
+        )
+        assert done.returncode == 0, done.stderr
+        printed += done.stdout
+    # Both targets of the patch are at the place of the star.
+    assert "80 measurements" in printed
