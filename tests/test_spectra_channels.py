@@ -11,7 +11,7 @@ from astropy.io.votable.ucd import parse_ucd
 from astropy.table import QTable
 
 import spherex
-from spherex.detectors import DETECTORS
+from spherex.detectors import DETECTORS, FRAME_SHAPE
 from spherex.spectra import CHANNEL_COLUMNS, Channels, combine_channels, design_channels, read_channels
 
 from .spectra_helpers import measurements
@@ -245,15 +245,13 @@ def test_the_channels_agree_with_the_genuine_map(genuine, archive_samples):
 
 
 def product(**change: object) -> fits.HDUList:
-    pixels = np.zeros((4, 6), np.uint8)
-    pixels[1:] = 9
-    pixels[3] = 4
+    pixels = np.zeros(FRAME_SHAPE, np.uint8)
+    pixels[1:4, :6] = 9
+    pixels[3, :6] = 4
+    columns = {"DETECTOR": [1, 1, 2], "SUBCHAN": [4, 9, 9], "WAVELENGTH": [0.75, 0.9, 1.3], "pixels": pixels} | change
+    pixels = columns.pop("pixels")
     table = fits.BinTableHDU.from_columns(
-        [
-            fits.Column("DETECTOR", "J", array=[1, 1, 2]),
-            fits.Column("SUBCHAN", "J", array=[4, 9, 9]),
-            fits.Column("WAVELENGTH", "E", array=[0.75, 0.9, 1.3]),
-        ],
+        [fits.Column(name, "E" if name == "WAVELENGTH" else "J", array=array) for name, array in columns.items()],
         name="SPECTRAL_CHANNELS",
     )
     return fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(pixels, name="CHANNEL_MAP"), table])
@@ -283,6 +281,39 @@ def test_another_product_is_refused(lost):
     del hdus[lost]
     with pytest.raises(ValueError, match="spectral_channels 1 is not a table of channels"):
         read_channels(hdus, "spectral_channels 1")
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"pixels": np.ones((100, 2040), np.uint8)}, r"its CHANNEL_MAP has shape \(100, 2040\)"),
+        ({"pixels": np.full(FRAME_SHAPE, np.nan, np.float32)}, "not numbers"),
+        ({"WAVELENGTH": [0.75, np.nan, 1.3]}, "not numbers"),
+        ({"WAVELENGTH": [0.75, 0.0, 1.3]}, "not numbers"),
+        ({"SUBCHAN": [9, 9, 9]}, "a channel of a detector is there twice"),
+        ({"DETECTOR": [1, 1, 7]}, "there is no detector 7"),
+    ],
+)
+def test_numbers_that_cannot_be_right_are_refused(change, match):
+    with pytest.raises(ValueError, match=match):
+        read_channels(product(**change), "spectral_channels 1")
+
+
+def test_a_bandwidth_that_is_unknown_has_no_weight():
+    (row,) = combine_channels(visits(3, bandwidth=[0.03, np.nan, 0.03]), THREE)
+    assert row["bandwidth"].value == pytest.approx(0.03)
+    (row,) = combine_channels(visits(2, bandwidth=np.nan), THREE)
+    assert np.isnan(row["bandwidth"])
+    assert np.isfinite(row["flux"])
+
+
+def test_the_order_does_not_matter_without_ids_of_images():
+    table = visits(40, flux=np.random.default_rng(5).normal(50, 3, 40), image_id="", exposure=-1)
+    table["wavelength"] += np.linspace(0, 1e-4, 40) * table["wavelength"].unit
+    shuffled = table[np.random.default_rng(6).permutation(40)]
+    for name in ("flux", "flux_error", "wavelength", "chi2"):
+        one, other = (np.asarray(combine_channels(rows, THREE)[name]).tolist() for rows in (table, shuffled))
+        assert one == other
 
 
 def test_no_measurement_makes_no_channel():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spherex.detectors import DETECTORS
+from spherex.detectors import DETECTOR_IDS, DETECTORS, FRAME_SHAPE
 from spherex.headers import has_old_gains
 
 from .quality import UNKNOWN_QUALITY, is_good, quality_bits, quality_names
@@ -224,7 +224,7 @@ def read_channels(hdus: HDUList, source: str) -> Channels:
     Raises
     ------
     ValueError
-        If the product has another form.
+        If the product has another form, or numbers that cannot be right.
     """
     try:
         table, pixels = hdus["SPECTRAL_CHANNELS"].data, hdus["CHANNEL_MAP"].data
@@ -233,7 +233,15 @@ def read_channels(hdus: HDUList, source: str) -> Channels:
         raise ValueError(f"{source} is not a table of channels: {error.args[0]}") from None
     if pixels is None or pixels.ndim != 2:
         raise ValueError(f"{source} is not a table of channels: its CHANNEL_MAP is not an image")
+    if pixels.shape != FRAME_SHAPE:
+        raise ValueError(f"{source} is not a table of channels: its CHANNEL_MAP has shape {pixels.shape}")
     detector, number, wavelength = columns
+    if not (np.isfinite(pixels).all() and np.isfinite(wavelength).all() and (wavelength > 0).all()):
+        raise ValueError(f"{source} cannot be used: it has channels or wavelengths that are not numbers")
+    if len(np.unique(np.stack([detector, number]), axis=1).T) < len(number):
+        raise ValueError(f"{source} cannot be used: a channel of a detector is there twice")
+    if unknown := set(detector.tolist()) - set(DETECTOR_IDS):
+        raise ValueError(f"{source} cannot be used: there is no detector {', '.join(map(str, sorted(unknown)))}")
     return Channels(detector.astype(np.int64), number.astype(np.int64), wavelength.astype(float), source, pixels)
 
 
@@ -320,7 +328,7 @@ def combine_rows(
     # A fixed order, so that the last bits of the sums do not depend on the order of the inputs.
     group = target * len(channels.number) + index
     ranks = np.unique(values["image_id"], return_inverse=True)[1]
-    order = np.lexsort([ranks, values["exposure"], values["detector"], group])
+    order = np.lexsort([values["wavelength"], ranks, values["exposure"], values["detector"], group])
     order = order[has_channel[order]]
     means = _means({name: column[order] for name, column in values.items()}, group[order], index[order], channels)
     order = np.lexsort([means["wavelength"], np.searchsorted(targets, means["target"])])
@@ -376,11 +384,13 @@ def _means(
         is_scattered = probability < _CHANCE
         student = np.where(is_scattered, stdtrit(dof, _ONE_SIGMA) * ratio, 1.0)
         deviation = formal * np.sqrt(visits) * ratio
+        has_bandwidth = np.isfinite(rows["bandwidth"])
         middle = total(wavelength) / visits
         spread = np.sqrt(total((wavelength - middle[of_row]) ** 2) / visits)
         means = {
             "wavelength": total(weight * wavelength) / weights,
-            "bandwidth": total(weight * rows["bandwidth"]) / weights,
+            "bandwidth": total(np.where(has_bandwidth, weight * rows["bandwidth"], 0.0))
+            / total(weight * has_bandwidth),
             "flux": mean,
             "flux_error": formal * student,
             "flux_error_formal": formal,
