@@ -42,6 +42,10 @@ def prepare_task(butler: Butler) -> Callable[[], None]:
     return work
 
 
+_NOT_READ = ("targets", "patchTargets")
+"""Inputs of a quantum that are read once for all, or not at all."""
+
+
 def prepare_run(butler: Butler) -> Callable[[], None]:
     """Return the same without the read of the catalogue and the writes of tables."""
     task = MeasureTargetsTask()
@@ -50,7 +54,7 @@ def prepare_run(butler: Butler) -> Callable[[], None]:
     handles = []
     for node in _graph(butler):
         inputs, _ = connections.buildDatasetRefs(node.quantum)
-        given = {name: butler.getDeferred(ref.datasetRef) for name, ref in inputs if name != "targets"}
+        given = {name: butler.getDeferred(ref.datasetRef) for name, ref in inputs if name not in _NOT_READ}
         place = inputs.image.dataId
         image_ids = {"exposure": place["exposure"], "detector": place["detector"]}
         handles.append({**given, "image_ids": image_ids, "region": place.region})

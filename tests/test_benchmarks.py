@@ -38,6 +38,13 @@ QUICK = {
     ],
 }
 SLOW = {
+    "patches": [
+        "graph of 5 targets in 12 of 60 images, 22 quanta, against 120 s",
+        "join of 1 targets in 3 images, against reading their tables",
+        "the same, against a minute for a million rows",
+        "channels of 1 targets in 3 images, against the same",
+        "spectrum of one of them by its name, against 33 ms",
+    ],
     "get_s3": [
         "cutout 8 x 8 of 3 planes from S3, against the whole",
         "cutout 8 x 8 of 3 planes from S3, bytes",

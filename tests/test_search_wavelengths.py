@@ -131,13 +131,14 @@ def test_rows_of_a_file_are_those_in_memory(
     tmp_path: Path, web: tuple[Path, str, list[int]], rows: list[int], rng: np.random.Generator
 ) -> None:
     folder, root, _ = web
-    path = write_calibration(folder / "a.fits", unit="nm")
+    # All numbers are below 100 um, which no wavelength exceeds.
+    path = write_calibration(folder / "a.fits", unit="pm")
     places = np.column_stack([rng.uniform(0, SIDE - 1, len(rows)), rng.permutation(np.array(rows, float))])
     with fits.open(path) as hdus:
         solution = wavelengths_in(hdus)
         assert isinstance(solution, PlaneWavelengths)
         expected = [value.to_value("um") for value in solution.of_pixels(*np.rint(places).astype(int).T)]
-    assert expected[0].tolist() == pytest.approx([number_of(x, y) / 1000 for x, y in places])
+    assert expected[0].tolist() == pytest.approx([number_of(x, y) / 1e6 for x, y in places])
     for address in (ResourcePath(str(path)), ResourcePath(f"{root}/{path.name}")):
         got = read_planes(address, places)
         assert got is not None
