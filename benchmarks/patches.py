@@ -23,8 +23,7 @@ from spherex.detectors import DETECTORS
 from spherex.instrument import SPHEREx
 from spherex.spectra import combine_patch, design_channels, make_plain_table
 from spherex.targets import register_catalog
-from spherex.tasks import GatherSpectraTask
-from spherex.tasks.gather_spectra import _ROWS
+from spherex.tasks import GatherSpectraTask, gather_spectra
 
 from .field import FIELD, make_field
 from .files import make_repository
@@ -119,7 +118,7 @@ def _tables(root: Path, scale: Scale) -> list[Row]:
 
 def _gather(task: GatherSpectraTask, handles: Sequence[Any], targets: Table) -> Any:
     # In a pipeline, no table has been read before.
-    _ROWS.forget()
+    gather_spectra._ROWS = gather_spectra.TableRows()
     return task.run(handles, targets, _CATALOG, 1)
 
 

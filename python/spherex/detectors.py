@@ -29,6 +29,7 @@ __all__ = [
     "PIXEL_SCALE",
     "RAW_TYPE",
     "RECOVERY_TYPE",
+    "ROWS_OF_A_GROUP",
     "SOLID_ANGLE_TYPE",
     "SPECTRAL_CHANNELS_TYPE",
     "SPECTRAL_WCS_TYPE",
@@ -162,6 +163,11 @@ SPECTRA_TYPE = "spectra"
 
 CHANNEL_SPECTRA_TYPE = "channel_spectra"
 """Dataset type of the means of these measurements in the channels."""
+
+ROWS_OF_A_GROUP = 5000
+"""Rows in a row group of parquet files of which parts are read. One target is read from groups of 1,000 to
+10,000 rows in 7 ms, from one of 100,000 in 65 ms.
+"""
 
 LEVEL2_COLLECTION = "SPHEREx/level2"
 """CHAINED collection of the processing runs of Level 2 images, the newest

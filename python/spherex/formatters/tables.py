@@ -14,6 +14,8 @@ from lsst.daf.butler.formatters.astropyTable import AstropyTableFormatter
 from lsst.daf.butler.formatters.parquet import ParquetFormatter
 from lsst.resources import ResourcePath
 
+from spherex.detectors import ROWS_OF_A_GROUP
+
 from .reading import ExplainedFormatter
 
 
@@ -63,10 +65,6 @@ class _NativeUri:
         return pa.OSFile(path)
 
 
-_ROW_GROUP = 5000
-"""Rows of a group. One target is read from groups of 1,000 to 10,000 rows in 7 ms, from one of 100,000 in 65 ms."""
-
-
 class SpectraDelegate(ArrowTableDelegate):
     """Delegate of arrow tables with rows of many targets."""
 
@@ -91,7 +89,7 @@ class SpectraFormatter(NativeParquetFormatter):
 
     def write_local_file(self, in_memory_dataset: Any, uri: ResourcePath) -> None:
         """Write the table; see `lsst.daf.butler.FormatterV2`."""
-        pq.write_table(in_memory_dataset, uri.ospath, row_group_size=_ROW_GROUP)
+        pq.write_table(in_memory_dataset, uri.ospath, row_group_size=ROWS_OF_A_GROUP)
 
 
 class PatchTargetsFormatter(NativeParquetFormatter):

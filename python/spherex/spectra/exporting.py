@@ -11,8 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from spherex.detectors import ROWS_OF_A_GROUP
+
 from .channels import CHANNEL_COLUMNS
-from .patches import TARGETS, patch_meta, spectrum_in
+from .patches import TARGETS, arrow_schema, patch_meta, spectrum_in
 from .tables import COLUMNS, SpectrumColumn, make_plain_table
 
 if TYPE_CHECKING:
@@ -45,9 +47,8 @@ def with_positions(patch: pa.Table) -> pa.Table:
     columns = (own[0], *POSITION_COLUMNS, *own[1:])
     known = patch_meta(patch)[TARGETS]
     encoded = patch["target"].combine_chunks().dictionary_encode()
-    for place, column in enumerate(POSITION_COLUMNS, start=1):
-        values = np.array([known[name][column.name] for name in encoded.dictionary.to_pylist()], float)
-        field = pa.field(column.name, pa.float64(), metadata={"unit": str(column.unit), "ucd": column.ucd})
+    for place, field in enumerate(arrow_schema(POSITION_COLUMNS), start=1):
+        values = np.array([known[name][field.name] for name in encoded.dictionary.to_pylist()], float)
         patch = patch.add_column(place, field, pa.array(values[encoded.indices.to_numpy()]))
     described = astropy_to_arrow(make_plain_table({}, 0, columns)).schema.metadata
     metadata = {**patch.schema.metadata, b"table_meta_yaml": described[b"table_meta_yaml"]}
@@ -75,8 +76,7 @@ def write_patch(patch: pa.Table, path: Path, form: str) -> int:
     names = patch["target"].unique().to_pylist()
     aside = path.with_name(f"{path.name}.incomplete")
     if form == "parquet":
-        # Groups as in the repository: a target is found without reading all.
-        pq.write_table(with_positions(patch), aside, row_group_size=5000)
+        pq.write_table(with_positions(patch), aside, row_group_size=ROWS_OF_A_GROUP)
     else:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()

@@ -74,7 +74,7 @@ def gather_patch(tables: Sequence[pa.Table], meta: Mapping[str, Any]) -> pa.Tabl
     ValueError
         If a column has another unit than in `COLUMNS`.
     """
-    schema = _schema(COLUMNS)
+    schema = arrow_schema(COLUMNS)
     joined = _joined(tables) if tables else schema.empty_table()
     arrays = []
     for column, field in zip(COLUMNS, schema, strict=True):
@@ -109,7 +109,7 @@ def combine_patch(patch: pa.Table, channels: Channels) -> pa.Table:
     known = meta[TARGETS]
     for name in pc.unique(patch["target"]).to_pylist():
         known[name] = {**known.get(name, {}), _WITHOUT: without.get(name, 0)}
-    table = pa.table([pa.array(means[column.name]) for column in CHANNEL_COLUMNS], schema=_schema(CHANNEL_COLUMNS))
+    table = pa.table([pa.array(means[column.name]) for column in CHANNEL_COLUMNS], schema=arrow_schema(CHANNEL_COLUMNS))
     return _with_meta(table, {**meta, TARGETS: known, "channels": channels.source})
 
 
@@ -249,7 +249,14 @@ def get_spectrum(
     return spectrum_in(patch, target)
 
 
-def _schema(columns: Sequence[SpectrumColumn]) -> pa.Schema:
+def arrow_schema(columns: Sequence[SpectrumColumn]) -> pa.Schema:
+    """Return the fields of columns, with unit, UCD and description as metadata.
+
+    Parameters
+    ----------
+    columns
+        The columns.
+    """
     fields = []
     for column in columns:
         about = {"description": column.description, "ucd": column.ucd}

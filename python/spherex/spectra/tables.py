@@ -275,8 +275,8 @@ FAILED = "failed"
 """Key in the metadata of a spectrum: number of images without a flux."""
 
 OFF_FRAME = "off_frame"
-"""Key in the metadata of a spectrum: exposures and detectors of images whose
-region contains the target, but whose frame does not.
+"""Key in the metadata of a spectrum: number of images whose region contains the
+target, but whose frame does not.
 """
 
 UNPLACED = "unplaced"

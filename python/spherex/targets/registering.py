@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spherex.detectors import CATALOG_TYPE, PATCH_TARGETS_TYPE, catalog_collection
+from spherex.detectors import CATALOG_TYPE, PATCH_TARGETS_TYPE, ROWS_OF_A_GROUP, catalog_collection
 from spherex.errors import CatalogError
 
 from .checking import unequal
@@ -296,7 +296,7 @@ def _ingest_patches(butler: Butler, name: str, table: Table, run: str) -> None:
     refs = [DatasetRef(dataset_type, record.dataId, run) for record in patches]
     with ResourcePath.temporary_uri(suffix=".parq") as file:
         rows = pa.table(columns).sort_by("patch")
-        pyarrow.parquet.write_table(rows, file.ospath, row_group_size=_CHUNK)
+        pyarrow.parquet.write_table(rows, file.ospath, row_group_size=ROWS_OF_A_GROUP)
         butler.ingest(FileDataset(file, refs, formatter=_PATCHES_FORMATTER), transfer="copy")
 
 

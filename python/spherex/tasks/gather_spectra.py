@@ -71,10 +71,6 @@ class TableRows:
             parts.append(table.filter(pc.is_in(table["target"], value_set=names)))
         return parts
 
-    def forget(self) -> None:
-        """Empty the cache."""
-        self._tables.clear()
-
 
 _ROWS = TableRows()
 """Rows for all quanta of this process."""
@@ -169,7 +165,7 @@ class GatherSpectraTask(pipeBase.PipelineTask):
         lsst.pipe.base.NoWorkFound
             If no table has a row of a target.
         """
-        from spherex.spectra import IMAGES, TARGETS, gather_patch
+        from spherex.spectra import IMAGES, OFF_FRAME, TARGETS, gather_patch
 
         names = np.asarray(targets["name"], dtype=str)
         rows = _ROWS.of(names.tolist(), measurements)
@@ -209,7 +205,7 @@ class GatherSpectraTask(pipeBase.PipelineTask):
                 "instruments": sorted({instrument for instrument, *_ in images}),
                 "code": {"spherex-butler": spherex.__version__, "lsst-pipe-base": pipeBase.__version__},
                 IMAGES: images,
-                TARGETS: {name: {"ra": one, "dec": other, "off_frame": number} for name, one, other, number in facts},
+                TARGETS: {name: {"ra": one, "dec": other, OFF_FRAME: number} for name, one, other, number in facts},
             },
         )
         self._warn_of_images(spectra, patch)

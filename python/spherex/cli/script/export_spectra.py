@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
-from lsst.daf.butler import InvalidQueryError, MissingCollectionError, MissingDatasetTypeError
 
-from spherex.errors import UserError, counted, first_line
+from spherex.errors import UserError, counted
 from spherex.repository import open_repository
 
 from . import user_errors
-
-if TYPE_CHECKING:
-    from lsst.daf.butler import Butler, DatasetRef
+from .stale_spectra import find_spectra, spectra_errors
 
 _MANIFEST = "export.json"
 """File of an output directory: what was exported, so that a repeated command goes on."""
@@ -43,7 +40,8 @@ def export_spectra(repo: str, collection: str, out: Path, dataset_type: str, for
     from spherex.spectra import write_patch
 
     with open_repository(repo, writeable=False) as butler:
-        refs = _find(butler, repo, collection, dataset_type, where)
+        with spectra_errors(repo, dataset_type, where):
+            refs = find_spectra(butler, repo, collection, dataset_type, where)
         kind = {"dataset_type": dataset_type, "format": form}
         done = _read_manifest(out, kind)
         targets = skipped = 0
@@ -59,22 +57,6 @@ def export_spectra(repo: str, collection: str, out: Path, dataset_type: str, for
                 _write_manifest(out, kind | {"patches": done})
     kept = f"; {skipped} of {len(refs)} patches were there already" if skipped else ""
     click.echo(f"Wrote the spectra of {counted(targets, 'target')} to {out}{kept}.")
-
-
-def _find(butler: Butler, repo: str, collection: str, dataset_type: str, where: str) -> list[DatasetRef]:
-    try:
-        refs = butler.query_datasets(dataset_type, collections=collection, where=where, limit=None, explain=False)
-    except MissingCollectionError as error:
-        raise UserError(f"{first_line(error)}.") from None
-    except MissingDatasetTypeError:
-        raise UserError(f"There is no dataset type {dataset_type!r} in {repo}.") from None
-    except InvalidQueryError as error:
-        raise UserError(f"--where {where!r} is not a query: {first_line(error)}.") from None
-    if not refs:
-        raise UserError(f"{repo} has no {dataset_type} in {collection}{f' where {where}' if where else ''}.")
-    if set(refs[0].dimensions.required) != {"catalog", "patch"}:
-        raise UserError(f"{dataset_type!r} is not a dataset type of spectra of patches.")
-    return refs
 
 
 def _read_manifest(out: Path, kind: dict[str, str]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,10 @@ from spherex.repository import open_repository
 from . import user_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from astropy.table import Table
+    from lsst.daf.butler import Butler, DatasetRef
 
     from spherex.provenance import StaleSpectrum
 
@@ -68,27 +70,16 @@ def stale_spectra(
     if reason is not None and not failed:
         raise click.UsageError("--reason is for --failed.")
     failure = (reason or "") if failed else None
-    try:
-        with open_repository(repo, writeable=False) as butler:
-            refs = butler.query_datasets(dataset_type, collections=collection, limit=None, explain=False)
-            if not refs:
-                raise UserError(f"{repo} has no {dataset_type} in {collection}.")
-            if set(refs[0].dimensions.required) != {"catalog", "patch"}:
-                raise UserError(f"{dataset_type!r} is not a dataset type of spectra of patches.")
-            chosen = tuple(calibrations) or (CALIBRATION_COLLECTION,)
-            number, stale = 0, []
-            for spectrum in compare_spectra(butler, refs, images, chosen, where, catalogs=catalogs, failure=failure):
-                number += 1
-                if spectrum:
-                    stale.append(spectrum)
-            if print_query is not None:
-                queries = (queries_of_patches if print_query == "patches" else queries_of_images)(stale)
-    except MissingCollectionError as error:
-        raise UserError(f"{first_line(error)}.") from None
-    except MissingDatasetTypeError:
-        raise UserError(f"There is no dataset type {dataset_type!r} in {repo}.") from None
-    except InvalidQueryError as error:
-        raise UserError(f"--where {where!r} is not a query: {first_line(error)}.") from None
+    with spectra_errors(repo, dataset_type, where), open_repository(repo, writeable=False) as butler:
+        refs = find_spectra(butler, repo, collection, dataset_type)
+        chosen = tuple(calibrations) or (CALIBRATION_COLLECTION,)
+        number, stale = 0, []
+        for spectrum in compare_spectra(butler, refs, images, chosen, where, catalogs=catalogs, failure=failure):
+            number += 1
+            if spectrum:
+                stale.append(spectrum)
+        if print_query is not None:
+            queries = (queries_of_patches if print_query == "patches" else queries_of_images)(stale)
     if print_query is not None:
         for query in queries:
             click.echo(query)
@@ -103,6 +94,63 @@ def stale_spectra(
         f"{len(stale)} of {number} spectra are out of date. check-provenance finds image files replaced in place.",
         err=True,
     )
+
+
+@contextlib.contextmanager
+def spectra_errors(repo: str, dataset_type: str, where: str) -> Iterator[None]:
+    """Say what is wrong with names of collections and dataset types, and with data queries.
+
+    Parameters
+    ----------
+    repo
+        The repository, for messages.
+    dataset_type
+        Dataset type of the spectra.
+    where
+        Data query of --where.
+
+    Raises
+    ------
+    UserError
+        In place of the error of the Butler.
+    """
+    try:
+        yield
+    except MissingCollectionError as error:
+        raise UserError(f"{first_line(error)}.") from None
+    except MissingDatasetTypeError:
+        raise UserError(f"There is no dataset type {dataset_type!r} in {repo}.") from None
+    except InvalidQueryError as error:
+        raise UserError(f"--where {where!r} is not a query: {first_line(error)}.") from None
+
+
+def find_spectra(butler: Butler, repo: str, collection: str, dataset_type: str, where: str = "") -> list[DatasetRef]:
+    """Return the spectra of patches in a collection.
+
+    Parameters
+    ----------
+    butler
+        The repository.
+    repo
+        The repository, for messages.
+    collection
+        Collection of the spectra.
+    dataset_type
+        Their dataset type.
+    where
+        Data query for the patches.
+
+    Raises
+    ------
+    UserError
+        If there are none, or the dataset type is of other data.
+    """
+    refs = butler.query_datasets(dataset_type, collections=collection, where=where, limit=None, explain=False)
+    if not refs:
+        raise UserError(f"{repo} has no {dataset_type} in {collection}{f' where {where}' if where else ''}.")
+    if set(refs[0].dimensions.required) != {"catalog", "patch"}:
+        raise UserError(f"{dataset_type!r} is not a dataset type of spectra of patches.")
+    return refs
 
 
 def _table_of(stale: Sequence[StaleSpectrum]) -> Table:
