@@ -10,6 +10,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from lsst.utils.threads import disable_implicit_threading
+
 from .report import format_rows
 from .scale import FULL, TINY
 
@@ -49,6 +51,8 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if unknown := set(options.names) - BENCHMARKS.keys():
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
+    # As pipetask does: threads of a linear algebra library spend the CPU of both cores on small matrices.
+    disable_implicit_threading()
     scale = TINY if options.tiny else FULL
     if options.rounds is not None:
         if options.rounds < 1:
