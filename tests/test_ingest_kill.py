@@ -24,7 +24,8 @@ from .ingest_helpers import Outcome, datasets, ingest, name_of, snapshot, write_
 from .level2_helpers import NEWER, RUN, chain_of, ingest_level2, level2_datasets, write_level2
 from .level2_helpers import name_of as level2_name_of
 
-EXPOSURES = 30
+EXPOSURES = 12
+"""Six batches."""
 FILES = 6 * EXPOSURES
 
 PROGRAM = """
@@ -145,7 +146,7 @@ def check_nothing_is_lost(repo: Path, source: Path, kind: Kind, contents: dict[s
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "mode", "kills"),
-    [(SIMULATED, "copy", 32), (SIMULATED, "hardlink", 16), (LEVEL2, "copy", 16), (LEVEL2, "hardlink", 8)],
+    [(SIMULATED, "copy", 16), (SIMULATED, "hardlink", 8), (LEVEL2, "copy", 12), (LEVEL2, "hardlink", 6)],
     ids=lambda value: getattr(value, "name", value),
 )
 def test_killed_at_random_moments(
