@@ -20,8 +20,8 @@ from lsst.daf.butler import Butler
 from .conftest import made_once
 
 ROOT = Path(__file__).parents[1]
-README = ROOT / "README.md"
-PAGES = [README, *sorted((ROOT / "doc").rglob("*.md"))]
+WALKTHROUGH = ROOT / "doc" / "walkthrough.md"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "doc").rglob("*.md"))]
 UNIVERSE = ROOT / "doc" / "example_universe"
 PATIENCE = 300
 """Seconds that a script may take."""
@@ -96,7 +96,7 @@ def walkthrough(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
     def walk(folder: Path) -> None:
         missing = [program for program in ("dot", "sqlite3") if shutil.which(program) is None]
-        lines = "".join(blocks_of(README, "sh walkthrough")).splitlines()
+        lines = "".join(blocks_of(WALKTHROUGH, "sh walkthrough")).splitlines()
         lines = [line for line in lines if line.split(" ")[0] not in missing]
         (folder / "printed.txt").write_text(run_blocks(lines, make_folder(folder / "user"), environment()))
 
@@ -183,7 +183,7 @@ def test_the_walkthrough_shows_the_database(walkthrough: tuple[Path, str]) -> No
 def test_the_walkthrough_works_with_s3(tmp_path: Path, simulated_files: Path, s3: dict[str, str]) -> None:
     folder = make_folder(tmp_path / "user")
     (folder / "SIMULATOR_FILES").symlink_to(simulated_files)
-    pages = [README, ROOT / "doc" / "remote.md"]
+    pages = [WALKTHROUGH, ROOT / "doc" / "remote.md"]
     printed = run_blocks([block for page in pages for block in blocks_of(page, "sh walkthrough-s3")], folder, s3)
     assert "Executed 12 quanta successfully, 0 failed" in printed
     assert len(re.findall(r"s3://spherex/DATA_S3/subtractr/\S+/postDark/\S+\.fits", printed)) == 12
