@@ -10,10 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from astropy.table import Table
+from astropy.table import Column, Table
 from lsst.daf.butler import Butler, DatasetType
+from lsst.daf.butler.formatters.parquet import astropy_to_arrow
 
+from spherex.formatters.tables import to_arrow
 from spherex.instrument import SimulatorInstrument
+from spherex.spectra import make_plain_table
 
 TABLE = Table({"target": ["a", "b"], "flux": [1.5, np.nan], "flags": np.array([2**40, 0])})
 
@@ -62,3 +65,35 @@ def test_table_comes_back_without_a_file_object_of_python(
     assert len(sources) == 3
     # Threads of pyarrow that own memory of Python abort a program at its end.
     assert {type(one) for one in sources} == {pa.OSFile}
+
+
+TABLES = {
+    "plain": TABLE,
+    "measured": make_plain_table({"target": ["a", "bcd", ""], "flux": [1.0, np.nan, -2.0], "good": True}, 3),
+    "no rows": make_plain_table({}, 0),
+    "no columns": Table(),
+    "metadata": Table({"n": [1]}, meta={"b": "2026-01-01", "a": {"list": [1, 2.5]}, "text": "# 'x'"}),
+    "pandas index": Table({"n": [1]}, meta={"lsst::arrow::astropy_pandas_index": "n"}),
+    "mask": Table({"n": np.ma.array([1, 2], mask=[False, True]), "text": ["a", "b"]}),
+    "two axes": Table({"n": np.ones((2, 3), np.float32)}),
+    "bytes, format": Table([Column([b"a", b"bc"], "bytes"), Column([1.0, 2.0], "x", format=".2f")]),
+    "nested metadata": Table([Column([1, 2], "n", meta={"limits": [0, 1]})]),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_arrow_tables_are_those_of_the_butler(name: str) -> None:
+    table = TABLES[name].copy()
+    # Twice: the second time the columns are known. Then others of the same names.
+    for _ in range(2):
+        _check_as_by_the_butler(table)
+    for one in table.itercols():
+        one.info.description = "another"
+    _check_as_by_the_butler(table)
+
+
+def _check_as_by_the_butler(table: Table) -> None:
+    expected, found = astropy_to_arrow(table), to_arrow(table)
+    assert found.schema.equals(expected.schema, check_metadata=True)
+    # As texts, because NaN is not equal to NaN.
+    assert repr(found.to_pydict()) == repr(expected.to_pydict())

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from astropy import units
 from astropy.io.votable.ucd import parse_ucd
-from astropy.table import QTable, Table
+from astropy.table import QTable
 
-from spherex.spectra import COLUMNS, RECOVERY_COLUMNS, SCALE_COLUMNS, TRUTH_COLUMNS, make_plain_table, make_table
+from spherex.spectra import COLUMNS, RECOVERY_COLUMNS, SCALE_COLUMNS, TRUTH_COLUMNS, make_table
 
 
 @pytest.mark.parametrize(
@@ -35,19 +35,3 @@ def test_a_table_survives_ecsv(tmp_path):
 def test_a_column_that_does_not_exist_is_refused():
     with pytest.raises(KeyError, match="no column fluxx"):
         make_table({"fluxx": 1.0}, 1)
-
-
-def test_the_type_of_a_table_follows_its_columns():
-    table = make_plain_table({"flux": 1.0, "target": "west"}, 3)
-    assert table.dtype is table.dtype
-    assert table.dtype == Table(table).dtype
-    table["flux"] = np.float32([1, 2, 3])
-    assert table.dtype == Table(table).dtype
-    table["target"] = ["a longer name"] * 3
-    table["more"] = 1
-    assert table.dtype == Table(table).dtype
-    assert "more" in table.dtype.names
-    table.rename_column("more", "less")
-    del table["chi2"]
-    assert table.dtype.names == tuple(table.colnames)
-    assert table[:2].as_array().dtype == table.dtype

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import functools
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, cast
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from astropy.table import Table
+from astropy.table import Column, Table
+from astropy.table.meta import get_yaml_from_header
 from lsst.daf.butler.delegates.arrowtable import ArrowTableDelegate
 from lsst.daf.butler.formatters.astropyTable import AstropyTableFormatter
-from lsst.daf.butler.formatters.parquet import ParquetFormatter
+from lsst.daf.butler.formatters.parquet import ASTROPY_PANDAS_INDEX_KEY, ParquetFormatter, astropy_to_arrow
 from lsst.resources import ResourcePath
 
 from spherex.detectors import ROWS_OF_A_GROUP
 
 from .reading import ExplainedFormatter
+
+_YAML = "table_meta_yaml"
 
 
 class PlainQTableFormatter(ExplainedFormatter, AstropyTableFormatter):
@@ -48,6 +54,67 @@ class NativeParquetFormatter(ExplainedFormatter, ParquetFormatter):
     def read_from_local_file(self, path: str, component: str | None = None, expected_size: int = -1) -> Any:
         """Read the table, or a part of it; see `lsst.daf.butler.FormatterV2`."""
         return super().read_from_uri(cast(ResourcePath, _NativeUri(path)), component, expected_size)
+
+    def write_local_file(self, in_memory_dataset: Any, uri: ResourcePath) -> None:
+        """Write the table; see `lsst.daf.butler.FormatterV2`."""
+        if isinstance(in_memory_dataset, Table):
+            in_memory_dataset = to_arrow(in_memory_dataset)
+        super().write_local_file(in_memory_dataset, uri)
+
+
+def to_arrow(table: Table) -> pa.Table:
+    """Return an arrow table, equal to that of `lsst.daf.butler.formatters.parquet.astropy_to_arrow`.
+
+    The YAML that describes the columns is made once for all tables with such
+    columns: for one row of a measurement it takes as long as the measurement.
+
+    Parameters
+    ----------
+    table
+        The table.
+    """
+    columns = list(table.columns.values())
+    if ASTROPY_PANDAS_INDEX_KEY in table.meta or not columns or not all(map(_is_plain, columns)):
+        return astropy_to_arrow(table)
+    schema = _empty_schema(
+        tuple((one.name, one.dtype.char, one.unit, one.description, tuple(one.meta.items())) for one in columns)
+    )
+    metadata = {"lsst::arrow::rowcount": str(len(table))}
+    for one in columns:
+        if one.dtype.kind == "U":
+            metadata |= dict.fromkeys(
+                (f"lsst::arrow::len::{one.name}", f"table::len::{one.name}"), str(one.dtype.itemsize // 4)
+            )
+    lines = [schema.metadata[_YAML.encode()].decode()]
+    if table.meta:
+        # Of a table without columns, the first line describes them.
+        lines += get_yaml_from_header({"cols": [], "meta": OrderedDict(table.meta)})[1:]
+    metadata[_YAML] = "\n".join(lines)
+    arrays = [pa.array(np.asarray(one), field.type) for one, field in zip(columns, schema, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=schema.with_metadata(metadata))
+
+
+def _is_plain(column: Any) -> bool:
+    """Return whether a column has an axis of numbers or texts, no mask, and metadata that can be compared."""
+    return (
+        type(column) is Column
+        and column.ndim == 1
+        and column.dtype.kind in "biufU"
+        and column.dtype.isnative
+        and column.format is None
+        and all(type(value) is str for value in column.meta.values())
+    )
+
+
+@functools.lru_cache(maxsize=32)
+def _empty_schema(columns: tuple[tuple[str, str, Any, str | None, tuple[tuple[str, str], ...]], ...]) -> pa.Schema:
+    table = Table(
+        [
+            Column(np.empty(0, kind), name, unit=unit, description=description, meta=dict(meta))
+            for name, kind, unit, description, meta in columns
+        ]
+    )
+    return astropy_to_arrow(table).schema
 
 
 class _NativeUri:
