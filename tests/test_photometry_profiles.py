@@ -77,6 +77,18 @@ def test_a_part_of_the_square_is_the_same_as_the_whole():
     np.testing.assert_allclose(part, whole[:, 2:8, 4:10], atol=1e-12)
 
 
+def test_squares_beside_a_source_have_its_light_and_those_beyond_have_none():
+    profiles = Profiles(_psf(is_effective=True))
+    half = profiles.side // 2
+    x, y = np.full(3, 50.3), np.full(3, 40.4)
+    left, bottom = np.array([50 - half, 52, 51 + half]), np.array([40 - half, 38 - 2 * half, 40])
+    whole, beside, beyond = profiles.at(x, y, left, bottom)
+    # The square begins 2 columns to the right of the source, and ends 2 rows below it.
+    np.testing.assert_array_equal(beside[-half + 1 :, : half - 1], whole[: half - 1, half + 2 :])
+    assert beside.any()
+    assert not beyond.any()
+
+
 def test_between_zones_the_psf_is_interpolated_and_beyond_them_it_stays():
     centres = ((100.0, 100.0), (200.0, 100.0), (100.0, 200.0), (200.0, 200.0))
     psf = _psf(is_effective=True, widths=(0.7, 0.8, 0.9, 1.0), centres=centres)
@@ -121,3 +133,20 @@ def test_a_zone_that_cannot_be_used_costs_the_places_where_it_has_a_part(is_effe
     found = profiles.at(x, y, *corners)
     np.testing.assert_array_equal(found[expected], sound[expected])
     assert np.isnan(found[~expected]).all()
+
+
+@pytest.mark.parametrize("is_effective", [True, False])
+def test_numbers_of_samples_may_be_even_and_unequal(is_effective):
+    y, x = (np.arange(number) - (number - 1) / 2 for number in (58, 63))
+    samples = np.exp(-(y[:, None] ** 2 + x**2) / 2 / (_WIDTH * 8) ** 2)
+    psf = Psf((samples / samples.sum())[None], x=[0], y=[0], oversampling=8, effective=is_effective)
+    x, y, column, row = _positions()
+    pixels = np.arange(-3, 4)
+    fractions = Profiles(psf).at(x, y, column - 3, row - 3, side=7)
+    across, up = (_along(pixels + (centre - place)[:, None], is_effective) for centre, place in ((column, x), (row, y)))
+    np.testing.assert_allclose(fractions, up[:, :, None] * across[:, None, :], atol=1e-3)
+
+
+def test_samples_of_less_than_a_pixel_are_refused():
+    with pytest.raises(ValueError, match="5 x 5 samples are less than a pixel of 6 x 6"):
+        Profiles(Psf(np.full((1, 5, 5), 0.04), x=[0], y=[0], oversampling=6, effective=True))

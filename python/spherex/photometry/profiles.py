@@ -1,14 +1,13 @@
 """Profiles of point sources: the fractions of their flux in the pixels.
 
 `photutils.psf.GriddedPSFModel` evaluates effective PSFs alone, and source by
-source. For 500 sources of 15 x 15 pixels it takes 39 ms, `Profiles` 20 ms (CPU
-time, medians of 9, photutils 3); both agree with a Gaussian to 4e-5 of the flux
-in a pixel.
+source. `Profiles` takes a sixth of its time: 10.5 ms against 64 ms for 500
+sources of 15 x 15 pixels (CPU time, medians of 9, photutils 3). Both agree with
+a Gaussian to 4e-5 of the flux in a pixel.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import TYPE_CHECKING
 
@@ -30,9 +29,6 @@ _PAD = 9
 _SUM_TOLERANCE = 0.02
 """Difference of the sum of a PSF from 1 beyond which all fluxes would be wrong without a sign of it."""
 
-_BATCH = 48
-"""Sources interpolated together: a mixed PSF has some hundred kbyte."""
-
 
 class Profiles:
     """Fractions of the flux of a point source in the pixels around it.
@@ -51,7 +47,7 @@ class Profiles:
     Raises
     ------
     ValueError
-        If the zones do not form a lattice.
+        If the zones do not form a lattice, or a PSF is smaller than a pixel.
     """
 
     def __init__(self, psf: Psf) -> None:
@@ -59,7 +55,8 @@ class Profiles:
         self._step = psf.oversampling
         self._is_effective = psf.effective
         _, rows, columns = psf.samples.shape
-        self._middle = ((rows - 1) / 2, (columns - 1) / 2)
+        if min(rows, columns) < self._step:
+            raise ValueError(f"{rows} x {columns} samples are less than a pixel of {self._step} x {self._step} samples")
         zone_weights(psf.x, psf.y, np.zeros(1), np.zeros(1))
         # Sums of samples that are not numbers are not numbers either.
         with np.errstate(invalid="ignore", over="ignore"):
@@ -69,7 +66,15 @@ class Profiles:
         """Largest distance from a source, along x or y, at which the PSF is known (pixels)."""
         # One pixel more on each side covers every position within a pixel.
         self.side = 2 * (math.ceil(self.reach) + 1) + 1
-        self._coefficients: dict[int, NDArray[np.float64]] = {}
+        # A cumulative sum ends at the edge of a sample, half a sample beyond its
+        # centre, and the light of a pixel begins at the edge of the pixel.
+        lowest = 0.5 * self._step if self._is_effective else self._step - 0.5
+        self._start = [(number - 1) / 2 + _PAD - lowest for number in (rows, columns)]
+        """Index along y and x of the coefficient with the first phase of the pixel with the source."""
+        # Coefficients of the splines by zone, phase and pixel. Memory of zones
+        # that are never used is not taken.
+        self._table = np.zeros((len(psf.samples), *2 * (self._step + 4,), *2 * (self.side,)))
+        self._is_filled = np.zeros(len(psf.samples), bool)
 
     def nearest_zone(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.int64]:
         """Return the number of the nearest zone, from 1.
@@ -125,82 +130,79 @@ class Profiles:
             be used, see `is_known`.
         """
         side = self.side if side is None else side
-        indices, weights = zone_weights(self._psf.x, self._psf.y, x, y)
-        columns, rows = left - x, bottom - y
-        points = side + (not self._is_effective)
-        values = np.empty((len(x), points, points))
-        cells, cell_of = np.unique(indices, axis=0, return_inverse=True)
-        cell_of = cell_of.ravel()
-        # With U (points, height) and A (points, width) the matrices of the spline
-        # along y and x, and C_k the coefficients of zone k, the values are
-        # U (sum over k of w_k C_k) A^T. Sources between the same four zones
-        # are computed together.
-        order = np.argsort(cell_of, kind="stable")
-        for begin in range(0, len(order), _BATCH):
-            batch = order[begin : begin + _BATCH]
-            height, width = self._of_zone(int(cells[0, 0])).shape
-            up = self._interpolation(rows[batch], points, self._middle[0], height)
-            across = self._interpolation(columns[batch], points, self._middle[1], width)
-            changes = np.flatnonzero(np.diff(cell_of[batch])) + 1
-            for start, stop in itertools.pairwise([0, *changes.tolist(), len(batch)]):
-                part = slice(start, stop)
-                zones = np.stack([self._of_zone(zone) for zone in cells[cell_of[batch[start]]].tolist()])
-                mixed = (weights[batch[part]] @ zones.reshape(len(zones), -1)).reshape(-1, height, width)
-                values[batch[part]] = up[part] @ mixed @ across[part].transpose(0, 2, 1)
-        if not self._is_effective:
-            values = np.diff(np.diff(values, axis=1), axis=2)
+        column, row = np.rint(x).astype(np.int64), np.rint(y).astype(np.int64)
+        values = self._around(x, y, column, row)
+        # Pixels beyond those of the table are in its margin of zeros.
+        half = self.side // 2 + 1
+        up, across = (
+            (begin[:, None] + np.arange(side) - centre[:, None]).clip(-half, half) + half
+            for begin, centre in ((bottom, row), (left, column))
+        )
+        light = values[np.arange(len(x))[:, None, None], up[:, :, None], across[:, None, :]]
         if not self._is_sound.all():
-            values[~self.is_known(x, y)] = np.nan
-        return values
+            light[~self.is_known(x, y)] = np.nan
+        return light
 
-    def _of_zone(self, zone: int) -> NDArray[np.float64]:
-        """Return the coefficients of the spline of a zone, zeros where it cannot be used."""
-        if zone not in self._coefficients:
-            samples = self._psf.samples[zone].astype(np.float64)
-            if not self._is_sound[zone]:
-                samples = np.zeros_like(samples)
-            if self._is_effective:
-                table = np.pad(samples * self._step**2, _PAD)
-            else:
-                table = np.pad(np.pad(samples, ((1, 0), (1, 0))).cumsum(axis=0).cumsum(axis=1), _PAD, mode="edge")
-            self._coefficients[zone] = ndimage.spline_filter(table, order=3)
-        return self._coefficients[zone]
-
-    def _interpolation(
-        self, begin: NDArray[np.float64], number: int, middle: float, length: int
+    def _around(
+        self, x: NDArray[np.float64], y: NDArray[np.float64], column: NDArray[np.int64], row: NDArray[np.int64]
     ) -> NDArray[np.float64]:
-        """Return the matrices from spline coefficients to values along an axis.
+        """Return the fractions in the square around a pixel, with a margin of zeros of one pixel.
+
+        A cubic spline is a sum of 4 x 4 coefficients. Their weights depend on
+        the position between samples, which is the same in all pixels of a
+        source: a pixel is a whole number of samples. So the light of a source
+        in all pixels is a sum of 64 rows of the table, 16 for each of four
+        zones: the product of a sparse matrix and the table.
+        """
+        from scipy.sparse import csr_array
+
+        zones, weights = zone_weights(self._psf.x, self._psf.y, x, y)
+        for zone in np.unique(zones[~self._is_filled[zones]]).tolist():
+            self._fill(zone)
+        (up, of_up), (across, of_across) = (
+            self._taps(part, start) for part, start in zip((y - row, x - column), self._start, strict=True)
+        )
+        phases = self._step + 4
+        places = ((zones[:, :, None] * phases + up[:, None, :]) * phases)[..., None] + across[:, None, None, :]
+        factors = (weights[:, :, None] * of_up[:, None, :])[..., None] * of_across[:, None, None, :]
+        table = self._table.reshape(-1, self.side**2)
+        taps = csr_array((factors.ravel(), places.ravel(), 64 * np.arange(len(x) + 1)), shape=(len(x), len(table)))
+        return np.pad((taps @ table).reshape(-1, self.side, self.side), ((0, 0), (1, 1), (1, 1)))
+
+    def _taps(self, part: NDArray[np.float64], start: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return the four phases of an axis that have a part in the light, and their weights, both of shape (n, 4).
 
         Parameters
         ----------
-        begin
-            Centre of the first pixel minus the position of the source (pixels),
-            shape (n,).
-        number
-            Number of pixels, or of their edges.
-        middle
-            Index of the sample at the source.
-        length
-            Number of coefficients.
-
-        Returns
-        -------
-        matrices
-            Shape (n, number, length).
+        part
+            Position of the source from the centre of its pixel, -0.5 to 0.5, shape (n,).
+        start
+            See ``_start``.
         """
-        points = np.arange(number)
+        index = self._step * (0.5 - part) + start % 1
+        first = np.floor(index)
+        return first.astype(np.int64)[:, None] + np.arange(4), np.stack(_cubic(index - first), axis=-1)
+
+    def _fill(self, zone: int) -> None:
+        """Compute the rows of a zone in the table; they stay zeros where its PSF cannot be used."""
+        self._is_filled[zone] = True
+        if not self._is_sound[zone]:
+            return
+        samples, step, margin = (
+            self._psf.samples[zone].astype(np.float64),
+            self._step,
+            self._step * (self.side // 2 + 1),
+        )
         if self._is_effective:
-            index = middle + _PAD + self._step * (begin[:, None] + points)
+            coefficients = np.pad(ndimage.spline_filter(np.pad(samples * step**2, _PAD), order=3), margin)
         else:
-            # A cumulative sum ends at the edge of a sample, half a sample beyond its centre.
-            index = middle + 0.5 + _PAD + self._step * (begin[:, None] + points - 0.5)
-        index = np.clip(index, 1, length - 2 - 1e-9)
-        first = np.floor(index).astype(np.int64)
-        part = index - first
-        matrices = np.zeros((*index.shape, length))
-        for tap, weight in enumerate(_cubic(part)):
-            np.put_along_axis(matrices, (first + tap - 1)[..., None], weight[..., None], axis=2)
-        return matrices
+            sums = np.pad(np.pad(samples, ((1, 0), (1, 0))).cumsum(axis=0).cumsum(axis=1), _PAD, mode="edge")
+            coefficients = np.pad(ndimage.spline_filter(sums, order=3), margin, mode="edge")
+            coefficients = coefficients[step:] - coefficients[:-step]
+            coefficients = coefficients[:, step:] - coefficients[:, :-step]
+        steps = np.arange(step + 4)[:, None] - 1 + step * (np.arange(self.side) - self.side // 2)
+        up, across = (margin + math.floor(start) + steps for start in self._start)
+        self._table[zone] = coefficients[up[:, None, :, None], across[None, :, None, :]]
 
 
 def _cubic(part: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
