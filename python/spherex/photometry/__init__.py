@@ -18,12 +18,11 @@ __all__ = [
     "measure_apertures",
     "measure_brightness",
     "measure_fluxes",
-    "smooth_variance",
 ]
 
 from .apertures import measure_apertures
 from .centroids import BrightSources, CentroidOffset, mean_with_scatter
-from .fit import Fit, fit_linear, smooth_variance
+from .fit import Fit, fit_linear
 from .fluxes import Fluxes, FluxSettings, measure_fluxes
 from .profiles import Profiles
 from .residuals import errors_of_noise

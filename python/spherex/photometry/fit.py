@@ -91,7 +91,8 @@ def fit_linear(design: NDArray[np.float64], data: NDArray[np.float64], weights: 
         rows are not affected.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        weighted = (design * weights[:, :, None]).transpose(0, 2, 1)
+        # Order C has the pixels in the inner loop, not the few terms.
+        weighted = np.multiply(design.transpose(0, 2, 1), weights[:, None, :], order="C")
         normal = weighted @ design
         right = (weighted @ data[:, :, None])[:, :, 0]
     is_usable = np.isfinite(normal).all(axis=(1, 2)) & np.isfinite(right).all(axis=1)
@@ -107,6 +108,10 @@ def fit_linear(design: NDArray[np.float64], data: NDArray[np.float64], weights: 
     return Fit((covariance @ right[:, :, None])[:, :, 0], covariance, unsolved <= _NO_PART, is_solved.sum(axis=1))
 
 
+_CHANGING = ("given", "used", "least", "slope", "variance")
+"""What may differ between fits of the same terms to the same data."""
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class StampFits:
     """Fits of stamps whose weights follow from the fits themselves.
@@ -115,6 +120,9 @@ class StampFits:
     ----------
     design, data, given, used
         See `fit_stamps`.
+    least, slope
+        Limit of the variance, and its slope against the data, of the used
+        pixels, see `variance_limits`, shape (n, 1).
     variance
         Variance without the noise of the pixels, shape (n, pixels).
     fit
@@ -125,6 +133,8 @@ class StampFits:
     data: NDArray[np.float64]
     given: NDArray[np.float64]
     used: NDArray[np.bool_]
+    least: NDArray[np.float64]
+    slope: NDArray[np.float64]
     variance: NDArray[np.float64]
     fit: Fit
 
@@ -142,21 +152,30 @@ class StampFits:
         seen: NDArray[np.float64] = np.where(self.used, self.design[:, :, 0], 0.0).sum(axis=1)
         return seen / whole
 
-    def repeated(self, used: NDArray[np.bool_]) -> StampFits:
+    def repeated(self) -> StampFits:
+        """Return the fits with the weights that the models imply, see `variance_limits`.
+
+        The part of the variance that grows with the rate is taken from the
+        model instead of the data.
+        """
+        variance = np.maximum(self.given - self.slope * self.residuals(), self.least)
+        fit = fit_linear(self.design, self.data, self.used / variance)
+        return dataclasses.replace(self, variance=variance, fit=fit)
+
+    def of_pixels(self, used: NDArray[np.bool_]) -> StampFits:
         """Return the fits of other pixels, with the weights that the models imply."""
-        variance = smooth_variance(self.given, self.data, self.fit.model(self.design), used)
-        fit = fit_linear(self.design, self.data, used / variance)
-        return StampFits(self.design, self.data, self.given, used, variance, fit)
+        least, slope = variance_limits(self.given, self.data, used)
+        return dataclasses.replace(self, used=used, least=least, slope=slope).repeated()
 
     def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> StampFits:
         """Return some of the fits."""
         of_fit = {field.name: getattr(self.fit, field.name)[rows] for field in dataclasses.fields(Fit)}
-        planes = {name: getattr(self, name)[rows] for name in ("design", "data", "given", "used", "variance")}
-        return StampFits(**planes, fit=Fit(**of_fit))
+        changing = {name: getattr(self, name)[rows] for name in _CHANGING}
+        return StampFits(self.design[rows], self.data[rows], **changing, fit=Fit(**of_fit))
 
     def put(self, rows: NDArray[np.intp], others: StampFits) -> None:
-        """Replace some of the fits by others."""
-        for name in ("data", "given", "used", "variance"):
+        """Replace some of the fits by others of the same pixels and terms."""
+        for name in _CHANGING:
             getattr(self, name)[rows] = getattr(others, name)
         for field in dataclasses.fields(Fit):
             getattr(self.fit, field.name)[rows] = getattr(others.fit, field.name)
@@ -168,7 +187,7 @@ def fit_stamps(
     given: NDArray[np.float64],
     used: NDArray[np.bool_],
 ) -> StampFits:
-    """Fit a sum of terms to pixels with the weights that the model implies; see `smooth_variance`.
+    """Fit a sum of terms to pixels with the weights that the model implies; see `StampFits.repeated`.
 
     Parameters
     ----------
@@ -179,8 +198,10 @@ def fit_stamps(
     used
         Whether a pixel is used, shape (n, pixels).
     """
-    variance = median_variance(given, used)
-    fits = StampFits(design, data, given, used, variance, fit_linear(design, data, used / variance))
+    least, slope = variance_limits(given, data, used)
+    # The first model is that of equal weights.
+    variance, fit = np.ones_like(given), fit_linear(design, data, used.astype(np.float64))
+    fits = StampFits(design, data, given.copy(), used.copy(), least, slope, variance, fit)
     converge(fits, np.arange(len(data)))
     return fits
 
@@ -195,20 +216,15 @@ def converge(fits: StampFits, rows: NDArray[np.intp]) -> None:
     rows
         Fits to repeat.
     """
+    before = fits.take(rows)
     for _ in range(_MOST_ROUNDS):
-        before = fits.take(rows)
-        after = before.repeated(before.used)
-        fits.put(rows, after)
-        change = np.abs(after.fit.values[:, 0] - before.fit.values[:, 0])
-        rows = rows[change > _CONVERGED * after.fit.errors[:, 0]]
         if not len(rows):
             break
-
-
-def median_variance(variance: NDArray[np.float64], is_good: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return for all pixels of a row its median variance, 1 without good pixels, shape (n, pixels)."""
-    median = np.where(is_good.any(axis=1), masked_median(variance, is_good), 1.0)
-    return np.repeat(median[:, None], variance.shape[1], axis=1)
+        after = before.repeated()
+        fits.put(rows, after)
+        change = np.abs(after.fit.values[:, 0] - before.fit.values[:, 0])
+        is_moving = change > _CONVERGED * after.fit.errors[:, 0]
+        rows, before = rows[is_moving], after.take(is_moving)
 
 
 def masked_median(values: NDArray[np.float64], is_counted: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -224,17 +240,14 @@ def masked_median(values: NDArray[np.float64], is_counted: NDArray[np.bool_]) ->
     return np.where(is_counted.any(axis=1), median, 0.0)
 
 
-def smooth_variance(
-    variance: NDArray[np.float64],
-    data: NDArray[np.float64],
-    model: NDArray[np.float64],
-    is_good: NDArray[np.bool_],
-) -> NDArray[np.float64]:
-    """Return a variance without the noise of the pixels that it was computed from.
+def variance_limits(
+    variance: NDArray[np.float64], data: NDArray[np.float64], is_good: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return what makes a variance free of the noise of the pixels that it was computed from.
 
     The archive's variance grows linearly with the measured rate. Weights from
     it prefer pixels that are too faint by chance. Fluxes then are too small by
-    about a tenth of their error, however many visits are averaged. Here the
+    about a tenth of their error, however many visits are averaged. So the
     part that grows with the rate is taken from the model instead, with the
     slope of a straight line through variance and data; other differences
     between pixels remain.
@@ -243,21 +256,20 @@ def smooth_variance(
     ----------
     variance, data
         Variance and values of the pixels, shape (n, pixels).
-    model
-        Expected values of the pixels, shape (n, pixels).
     is_good
         Whether a pixel can be used, shape (n, pixels).
 
     Returns
     -------
-    variance
-        Positive, shape (n, pixels).
+    least
+        Lower limit of the variance, positive, shape (n, 1).
+    slope
+        Slope of the variance against the data, not negative, shape (n, 1).
     """
     least = np.min(variance, axis=1, keepdims=True, where=is_good, initial=np.inf)
     least[~is_good.any(axis=1)] = 1.0
     _, _, slope = variance_line(variance, data, is_good)
-    smooth: NDArray[np.float64] = variance - np.maximum(slope, 0) * (data - model)
-    return np.maximum(smooth, _LEAST_VARIANCE * least)
+    return _LEAST_VARIANCE * least, np.maximum(slope, 0)
 
 
 def variance_line(

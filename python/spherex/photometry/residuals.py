@@ -85,8 +85,8 @@ def reject_outliers(fits: StampFits, is_core: NDArray[np.bool_]) -> NDArray[np.i
     """
     rejected = np.zeros(len(is_core), np.int64)
     rows = changed = np.arange(len(is_core))
+    part, core = fits, is_core
     for turn in range(_MOST_ROUNDS):
-        part, core = fits.take(rows), is_core[rows]
         excess = _excesses(part, core)
         # A hit pulls the model, so that good pixels of the core have residuals
         # too: of these only the one that is the worst of all is rejected in a round.
@@ -98,9 +98,10 @@ def reject_outliers(fits: StampFits, is_core: NDArray[np.bool_]) -> NDArray[np.i
             changed = rows
         if not len(rows):
             break
-        part = part.take(has_out)
-        rejected[rows] += (is_out & core[has_out]).sum(axis=1)
-        fits.put(rows, part.repeated(part.used & ~is_out))
+        part, core = part.take(has_out), core[has_out]
+        rejected[rows] += (is_out & core).sum(axis=1)
+        part = part.of_pixels(part.used & ~is_out)
+        fits.put(rows, part)
     converge(fits, changed)
     return rejected
 
@@ -114,12 +115,16 @@ def _excesses(fits: StampFits, is_core: NDArray[np.bool_]) -> NDArray[np.float64
     # core. A constant would reject the cores of all stars where the astrometry
     # is off by a tenth of a pixel.
     counted = fits.used & is_core & (light > _BRIGHT * np.sqrt(fits.variance))
+    error = np.full((len(light), 1), _PROFILE_ERROR)
+    rows = np.flatnonzero(counted.sum(axis=1) >= _FEWEST_PIXELS)
     with np.errstate(divide="ignore", invalid="ignore"):
-        squares = (residuals**2 / rest**2 / _MEDIAN_OF_SQUARE - _EXPECTED * fits.variance / rest) / light**2
-    error = np.sqrt(np.clip(masked_median(squares, counted), 0, _LARGEST_PROFILE_ERROR**2))
-    error[counted.sum(axis=1) < _FEWEST_PIXELS] = 0
-    error = np.maximum(error, _PROFILE_ERROR)[:, None]
-    excess = np.abs(residuals) / rest / np.sqrt(fits.variance / rest + (error * light) ** 2)
+        squares = (
+            residuals[rows] ** 2 / rest[rows] ** 2 / _MEDIAN_OF_SQUARE - _EXPECTED * fits.variance[rows] / rest[rows]
+        )
+        squares /= light[rows] ** 2
+    median = masked_median(squares, counted[rows])
+    error[rows, 0] = np.sqrt(np.clip(median, _PROFILE_ERROR**2, _LARGEST_PROFILE_ERROR**2))
+    excess = np.abs(residuals) / np.sqrt(rest * (fits.variance + rest * (error * light) ** 2))
     return np.where(fits.used & np.isfinite(excess), excess, 0.0)
 
 
