@@ -22,7 +22,7 @@ from spherex.repository import explain, is_fatal, refresh_statistics
 from .ingest_helpers import Outcome, butler_command, datasets, ingest, ingest_bound, write_file, write_files
 from .programs import run_program, run_well
 
-CREATE = "butler create --override --seed-config resource://spherex/configs/butler.yaml"
+CREATE = "butler create-spherex"
 
 
 def assert_one_line(outcome: Outcome, *parts: str) -> None:

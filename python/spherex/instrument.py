@@ -20,10 +20,7 @@ if TYPE_CHECKING:
 NAMESPACE = "spherex"
 """Namespace of the dimension universe."""
 
-CREATE_COMMAND = (
-    "butler create --override --seed-config resource://spherex/configs/butler.yaml "
-    "--dimension-config resource://spherex/configs/dimensions.yaml"
-)
+CREATE_COMMAND = "butler create-spherex"
 """Command that makes a repository of that universe, without the repository."""
 
 

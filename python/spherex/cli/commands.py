@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "check_provenance",
+    "create_spherex",
     "decertify_calibrations",
     "export_spectra",
     "find_archive",
@@ -658,6 +659,26 @@ def stale_spectra(**kwargs: Any) -> None:
     The exit status is 0, whether there are such spectra or not.
     """
     from .script.stale_spectra import stale_spectra as script
+
+    script(**kwargs)
+
+
+@click.command("create-spherex", cls=ButlerCommand, short_help="Make an empty repository for SPHEREx.")
+@repo_argument(required=True, help="REPO is the path or URI of the new repository.")
+@click.option(
+    "--seed-config",
+    default="resource://spherex/configs/butler.yaml",
+    show_default=True,
+    help="Configuration of the repository: a path or URI. One of your own includes the default.",
+)
+@options_file_option()
+def create_spherex(**kwargs: Any) -> None:
+    """Make an empty repository in REPO, with the dimensions of SPHEREx.
+
+    It is butler create with our configuration. If it fails, or is interrupted,
+    it removes what it has made.
+    """
+    from .script.create_spherex import create_spherex as script
 
     script(**kwargs)
 
