@@ -32,7 +32,7 @@ MOST_NEIGHBOURS = 100
 """Largest number of neighbours fitted together with a target; with more it has no flux."""
 
 _LEAST_LIGHT = 1e-4  # fraction of a neighbour's flux in the pixels; with less it is ignored
-_MOST_PAIRS = 8 * BATCH_SIZE  # of targets and neighbours in a batch: some ten Mbyte
+_MOST_PAIRS = 4 * BATCH_SIZE  # of targets and neighbours in a batch: some ten Mbyte
 _CLIPPING = 3.0  # standard deviations
 
 

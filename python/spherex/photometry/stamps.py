@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from .fit import masked_median
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     _Number = TypeVar("_Number", bound=np.generic)
 
 
-BATCH_SIZE = 256
+BATCH_SIZE = 512
 """Number of stamps processed together: some ten Mbyte."""
 
 _LOWEST, _LEAST_VARIANCE = 0.1, 0.1
@@ -219,7 +221,6 @@ def measure_brightness(
     for begin in range(0, len(x), BATCH_SIZE):
         rows = np.arange(begin, min(begin + BATCH_SIZE, len(x)))
         stamps = cut_stamps(pixels, x[rows], y[rows], side)
-        has_good = stamps.is_good.any(axis=(1, 2))
-        good = np.where(stamps.is_good[has_good], stamps.data[has_good], np.nan)
-        medians[rows[has_good]] = np.nanmedian(good, axis=(1, 2))
+        data, is_good = stamps.data.reshape(len(rows), -1), stamps.is_good.reshape(len(rows), -1)
+        medians[rows] = np.where(is_good.any(axis=1), masked_median(data, is_good), np.nan)
     return medians
