@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import copy
 import pickle
+import warnings
 
 import numpy as np
 import pytest
 from astropy import units
 from astropy.io import fits
 from astropy.nddata import CCDData, Cutout2D, StdDevUncertainty, VarianceUncertainty
-from astropy.wcs import WCS
+from astropy.wcs import WCS, FITSFixedWarning
 
 from spherex.fits import read_product, write_product
-from spherex.image import SPHEREX_FLAGS, Box, FlagPlane, FlagTable, SPHERExImage
+from spherex.image import SPHEREX_FLAGS, Box, FlagPlane, FlagTable, SPHERExImage, celestial_wcs
 
 
 def test_the_unit_comes_from_the_header_or_is_given(header):
@@ -168,6 +169,53 @@ def test_a_wcs_changed_in_place_wins_over_cards_changed_later(image, tmp_path):
     assert image.wcs.wcs.crval[0] == 31
     write_product(image, tmp_path / "moved.fits")
     assert read_product(tmp_path / "moved.fits").wcs.wcs.crval[0] == 31
+
+
+@pytest.mark.parametrize(
+    "cards",
+    [
+        {},
+        {"AP_ORDER": 3, "BP_ORDER": 2, "AP_1_2": -1.5e-7, "BP_0_2": 1e-6},
+        # Beyond the order.
+        {"A_2_1": 1e-3, "B_3_0": 1e-3},
+        # SCAMP writes two kinds of distortions, of which one counts.
+        {"PV1_1": 1.01, "PV2_4": 0.3},
+        {"A_ORDER": None, "B_ORDER": None},
+        {"A_ORDER": 1, "B_ORDER": 1},
+    ],
+)
+def test_polynomials_are_those_that_astropy_reads(header, cards):
+    for keyword, value in cards.items():
+        if value is None:
+            del header[keyword]
+        else:
+            header[keyword] = value
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FITSFixedWarning)
+        expected, found = WCS(header, naxis=2), celestial_wcs(header)
+    assert (found.sip is None) == (expected.sip is None)
+    if expected.sip is not None:
+        for name in ("a", "b", "ap", "bp", "crpix"):
+            np.testing.assert_array_equal(getattr(found.sip, name), getattr(expected.sip, name))
+    pixels = np.array([[3.0, 4.0], [30.0, -20.0]])
+    np.testing.assert_array_equal(found.all_pix2world(pixels, 0), expected.all_pix2world(pixels, 0))
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "message"),
+    [
+        ("B_ORDER", None, "B_ORDER is 0"),
+        ("A_ORDER", 1, "A_ORDER is 1"),
+        ("A_ORDER", 100_000, "A_ORDER is 100000, but SIP polynomials have the orders 2 to 9"),
+        ("CRPIX2", None, "without CRPIX1 and CRPIX2"),
+    ],
+)
+def test_incomplete_polynomials_are_refused(header, keyword, value, message):
+    del header[keyword]
+    if value is not None:
+        header[keyword] = value
+    with pytest.raises(ValueError, match=message):
+        celestial_wcs(header)
 
 
 def test_there_may_be_no_wcs():

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from astropy.io import fits
@@ -18,6 +19,9 @@ from spherex.errors import FrameError
 from spherex.headers import number_of
 
 from .box import Box
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _PIXEL_CARD = re.compile(r"CRPIX[12][A-Z]?$")
 _PIXEL_BYTES = re.compile(rb"(?:CRPIX[12][A-Z]?|NAXIS[12]) *$")
@@ -33,6 +37,9 @@ _ALTERNATIVE = (
     r"|(?:CRPIX|CDELT|CUNIT|CTYPE|CRVAL|CNAME|CROTA)\d+|(?:PC|CD|PV|PS)\d+_\d+)"
 )
 _CELESTIAL = rf"(?:{_NUMBERS}|WCSNAME|RADESYS|(?:CUNIT|CTYPE|CNAME)[12]|PS[12]_\d+)"
+_SIP_CARD = re.compile(r"[AB]P?_(?:ORDER|\d+_\d+)$")
+_HIGHEST_ORDER = 9
+_REFERENCE = ("CRPIX1", "CRPIX2")
 _CELESTIAL_CARD = re.compile(_CELESTIAL + "$")
 _CELESTIAL_BYTES = re.compile(_CELESTIAL.encode("ascii") + rb" *$")
 
@@ -65,8 +72,49 @@ def celestial_wcs(header: fits.Header) -> WCS | None:
     _refuse_tables(header)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FITSFixedWarning)
-        wcs = WCS(fits.Header(cards), naxis=2)
+        # astropy parses and deletes each card of the polynomials several times,
+        # which takes four fifths of its time.
+        wcs = WCS(fits.Header([card for card in cards if not _SIP_CARD.match(card.keyword)]), naxis=2)
+        if (sip := _sip_in(cards)) is not None:
+            wcs.sip = sip
+            # Parameters PV of SCAMP are removed only beside polynomials.
+            wcs.fix()
     return wcs if wcs.has_celestial else None
+
+
+def _sip_in(cards: Iterable[fits.Card]) -> Sip | None:
+    """Return the SIP polynomials of the celestial cards, whose numbers were checked."""
+    numbers: dict[str, float] = {}
+    for card in cards:
+        if not (_SIP_CARD.match(card.keyword) or card.keyword in _REFERENCE):
+            continue
+        text = str(card)
+        if _NUMBER.match(text, _VALUE):
+            number: float | None = float(text[_VALUE:].partition("/")[0].replace("D", "E"))
+        else:
+            number = number_of(fits.Header([card]), card.keyword)
+        if number is not None:
+            # Of repeated keywords the first counts.
+            numbers.setdefault(card.keyword, number)
+    planes: dict[str, NDArray[np.float64] | None] = {}
+    for names in (("A", "B"), ("AP", "BP")):
+        orders = {name: int(numbers.get(f"{name}_ORDER", 0)) for name in names}
+        if max(orders.values()) <= 1:
+            planes |= dict.fromkeys(names)
+            continue
+        for name, order in orders.items():
+            # Powers in the keywords have one digit. A damaged order would take all memory.
+            if not 1 < order <= _HIGHEST_ORDER:
+                raise ValueError(f"{name}_ORDER is {order}, but SIP polynomials have the orders 2 to {_HIGHEST_ORDER}")
+            planes[name] = plane = np.zeros((order + 1, order + 1))
+            for i, j in itertools.product(range(order + 1), repeat=2):
+                if i + j <= order:
+                    plane[i, j] = numbers.get(f"{name}_{i}_{j}", 0.0)
+    if not any(plane is not None for plane in planes.values()):
+        return None
+    if any(keyword not in numbers for keyword in _REFERENCE):
+        raise ValueError("SIP polynomials without CRPIX1 and CRPIX2")
+    return Sip(*planes.values(), tuple(numbers[keyword] for keyword in _REFERENCE))
 
 
 def celestial_text(header: fits.Header) -> str:
