@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from astropy.table import Table
 from lsst.daf.butler import Butler, Config, Timespan
+from sqlalchemy import Engine, event
 
 import spherex
 from spherex.cli.commands import stale_spectra
@@ -243,6 +244,31 @@ def test_at_its_new_place_a_target_may_be_on_other_frames(repo):
     pipetask(repo)
     repo.register_targets(MOVED)
     assert reasons(repo) == {"west": "moved in the catalogue, 1 image new"}
+
+
+@pytest.mark.slow
+def test_a_catalogue_that_moved_as_a_whole_takes_no_query_for_each_target(repo):
+    beside = {f"beside {number}": (10.0 + 0.001 * number, 20.0) for number in range(5)}
+    repo.register_targets(PLACES | beside)
+    repo.add_image(5, targets=["west", *beside])
+    pipetask(repo)
+    asked = []
+
+    def count(*arguments):
+        asked.append(arguments[2])
+
+    numbers = []
+    for moved in (1, 5):
+        places = {name: (ra, dec + 1e-4 * (place < moved)) for place, (name, (ra, dec)) in enumerate(beside.items())}
+        repo.register_targets(PLACES | places)
+        event.listen(Engine, "before_cursor_execute", count)
+        try:
+            assert len(reasons(repo)) == moved
+        finally:
+            event.remove(Engine, "before_cursor_execute", count)
+        numbers.append(len(asked))
+        asked.clear()
+    assert 0 < numbers[1] <= numbers[0]
 
 
 def test_a_target_that_the_catalogue_has_no_more(repo):

@@ -1,4 +1,4 @@
-"""Images of today: of a patch, of a target, or at known places."""
+"""Images of today: of a patch, or at known places; and the targets on them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MOST_IMAGES = 5000
 def current_images(
     butler: Butler, dataset_type: str, chain: str, data_id: Mapping[str, Any], where: str = ""
 ) -> dict[Place, DatasetRef]:
-    """Find the images whose regions overlap that of a patch or a target, the newest version of each.
+    """Find the images whose regions overlap those of the targets of a patch, the newest version of each.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def current_images(
     chain
         Collection of the images, the newest first.
     data_id
-        Data ID of the patch or the target.
+        Data ID of the patch.
     where
         Data query for the images.
     """
@@ -91,6 +91,28 @@ def targets_on(butler: Butler, data_id: Mapping[str, Any], places: Iterable[Plac
         with butler.query() as query:
             for pair in query.where(data_id).join_data_coordinates(chunk).data_ids(["target", "exposure", "detector"]):
                 found[str(pair["target"])].add(Place.of(pair))
+    return found
+
+
+def patches_of(butler: Butler, catalog: str, targets: Iterable[str]) -> dict[str, int]:
+    """Return the patches in which targets are today.
+
+    Parameters
+    ----------
+    butler
+        The repository.
+    catalog
+        Name of the catalogue.
+    targets
+        Names of its targets.
+    """
+    dimensions = butler.dimensions.conform(["target"])
+    data_ids = [DataCoordinate.standardize(catalog=catalog, target=one, dimensions=dimensions) for one in targets]
+    found: dict[str, int] = {}
+    for chunk in chunk_iterable(data_ids, _MOST_IMAGES):
+        with butler.query() as query:
+            records = query.join_data_coordinates(chunk).dimension_records("target")
+            found |= {record.name: record.patch for record in records}
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
+import itertools
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from spherex.calibrations import CalibrationIndex
 from spherex.detectors import CATALOG_TYPE
 from spherex.errors import UserError, counted
 
-from .images import current_images, image_types, images_at, instants_of, targets_on
+from .images import current_images, image_types, images_at, instants_of, patches_of, targets_on
 from .inputs import CALIBRATION_COLUMNS, PatchInputs, Place
 
 if TYPE_CHECKING:
@@ -320,16 +321,19 @@ class Comparison:
             by_target = targets_on(self._butler, data_id, missing)
             for stale in found:
                 stale.new = sorted(by_target.get(stale.target, set()) - set(stale.superseded))
+        # At its new position a target may be on other frames, and in another patch.
+        patches = patches_of(self._butler, spectra.catalog, [found[number].target for number in moved])
+        known = {}
         for number in moved:
-            # At its new position the target may be on other frames, and in another patch.
-            stale = found[number]
-            own = {"catalog": spectra.catalog, "target": stale.target}
-            (record,) = self._butler.query_dimension_records("target", data_id=own)
-            stale.patch_now = record.patch
-            here = {images.place_of(spectra, row) for row in np.flatnonzero(spectra.target == number).tolist()}
-            for name in images.types:
-                now = set(current_images(self._butler, name, self._chain, own, self._where))
-                stale.new = sorted({*stale.new, *(now - here - set(stale.superseded))})
+            found[number].patch_now = patches[found[number].target]
+            rows = np.flatnonzero(spectra.target == number)
+            known[number] = {images.place_of(spectra, row) for row in rows.tolist()} | set(found[number].superseded)
+        for patch, name in itertools.product(sorted(set(patches.values())), images.types):
+            own = {"catalog": spectra.catalog, "patch": patch}
+            now = targets_on(self._butler, own, current_images(self._butler, name, self._chain, own, self._where))
+            for number, old in known.items():
+                stale = found[number]
+                stale.new = sorted({*stale.new, *(now.get(stale.target, set()) - old)})
 
     def _compare_calibrations(self, found: list[StaleSpectrum], spectra: PatchInputs, images: _Images) -> None:
         """Find images for which another calibration is valid."""
