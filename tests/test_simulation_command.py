@@ -127,9 +127,19 @@ def test_an_exposure_is_the_same_whatever_else_is_simulated(tmp_path: Path) -> N
 def test_progress_is_one_line_an_exposure(tmp_path: Path) -> None:
     lines = run(tmp_path, "--exposures", "3", "--detectors", "1").output.splitlines()
     assert len(lines) == 4
+    # The first has the truth of the dark current, too.
+    assert lines[0].startswith("exposure 000000 (1 of 3): 4 files")
     assert lines[1].startswith("exposure 000001 (2 of 3): 3 files")
-    assert lines[-1].startswith("Wrote 9 files")
+    assert lines[-1].startswith("Wrote 10 files")
+    assert len(list(tmp_path.iterdir())) == 10
     assert run(tmp_path, "--exposures", "1", "--detectors", "2", "-q").output == ""
+
+
+def test_all_files_are_counted(tmp_path: Path) -> None:
+    level2 = ("--product", "level2", "--release", "qr2", "--calibrations")
+    line = run(tmp_path, "--exposures", "2", "--detectors", "1", *level2).output.splitlines()[-1]
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert line == f"Wrote {len(files)} files, {sum(one.stat().st_size for one in files) / 1e6:.1f} MB, to {tmp_path}"
 
 
 def test_existing_files_are_safe(tmp_path: Path) -> None:

@@ -93,8 +93,8 @@ class SurveyFiles(abc.ABC):
         """
 
     @abc.abstractmethod
-    def prepare(self) -> None:
-        """Make the directory, and write a description of the survey if there is one."""
+    def prepare(self) -> list[int]:
+        """Make the directory, write a description of the survey if there is one, and return its size."""
 
     @abc.abstractmethod
     def write(self, exposure: int, detector: int) -> list[int]:
@@ -167,7 +167,7 @@ def write_survey(
             f"{files.root} has {len(taken)} of the {files.existing} already, such as {taken[0]}: "
             f"use --skip-existing to complete them, --overwrite to replace them, {files.alternatives}."
         )
-    files.prepare()
+    described = files.prepare()
     calibrated: set[int] = set()
     for exposure in exposures:
         begin = time.monotonic()
@@ -181,6 +181,8 @@ def write_survey(
                 skipped += len(files.paths(exposure, detector))
             else:
                 sizes += files.write(exposure, detector)
+        if sizes:
+            sizes, described = sizes + described, []
         yield ExposureReport(exposure, len(sizes), sum(sizes), skipped, time.monotonic() - begin)
 
 
@@ -288,21 +290,24 @@ class RawFiles(SurveyFiles):
                     f"(--seed {found[0]} --shape {found[1]} --start {found[2]}): {remedy}."
                 )
 
-    def prepare(self) -> None:
+    def prepare(self) -> list[int]:
         """Make the directory."""
         self.root.mkdir(parents=True, exist_ok=True)
+        return []
 
     def write(self, exposure: int, detector: int) -> list[int]:
         """Simulate and write an image, its dark current map and the truth; see `SurveyFiles.write`."""
         frame = simulate_frame(self._settings, exposure, detector)
+        sizes = []
         if detector not in self._dark_truths:
             seed, start = self._settings.seed, self._settings.start.isoformat()
             header = make_header("raw_dark_truth", {"DETECTOR": detector, "SIM_SEED": seed, "SIM_STRT": start})
-            _write_image(SPHERExImage(frame.dark_truth, header=header), self.names.dark_truth(detector))
+            truth = SPHERExImage(frame.dark_truth, header=header)
+            sizes.append(_write_image(truth, self.names.dark_truth(detector)))
             self._dark_truths.add(detector)
         with whole_file(self.names.sources(exposure, detector)) as path:
             frame.sources.write(path, format="ascii.ecsv", overwrite=True)
-            sizes = [path.stat().st_size]
+            sizes.append(path.stat().st_size)
         sizes.append(_write_image(frame.dark, self.names.dark(exposure, detector)))
         sizes.append(_write_image(frame.raw, self.names.raw(exposure, detector)))
         if self._with_sky:

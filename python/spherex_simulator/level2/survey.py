@@ -76,11 +76,12 @@ class Level2Files(SurveyFiles):
             f"{self._note} describes another survey ({was}): use another --run, another directory or --overwrite."
         )
 
-    def prepare(self) -> None:
-        """Make the directory of the truth, and write the note about the processing run."""
+    def prepare(self) -> list[int]:
+        """Make the directory of the truth, write the note about the processing run, and return its size."""
         self._note.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(self._note) as path:
             path.write_text(yaml.safe_dump(_described(self._settings)))
+            return [path.stat().st_size]
 
     def write(self, exposure: int, detector: int) -> list[int]:
         """Simulate and write an image and its truth; see `SurveyFiles.write`."""
