@@ -28,6 +28,7 @@ from spherex.search import Criteria
 from spherex.spectra import catalog_of, positions_at
 
 from .ingest_helpers import butler_command
+from .search_helpers import Image, add_images
 
 ROOT = Path(__file__).parents[1]
 MOST_NAMES = 15
@@ -185,6 +186,38 @@ def test_a_search_that_makes_no_sense_is_refused(folder: Path, arguments: dict, 
         spherex.find_images(folder / "REPO", SkyCoord([1, 2], [3, 4], unit="deg"))
     with pytest.raises(SearchError, match="not for a Criteria object"):
         spherex.find_images(folder / "REPO", Criteria(1.0, 2.0), **arguments)
+
+
+def test_a_cutout_is_of_the_image_nearest_in_wavelength(folder: Path) -> None:
+    root = folder / "REPO"
+    table = spherex.find_images(root, STAR).table
+    assert len(set(table["wavelength"].tolist())) == len(table) == 4
+    for row in table:
+        beside = 1.001 * row["wavelength"] * u.um
+        for wavelength in (row["wavelength"], beside.to(u.AA)):
+            part = spherex.cutout(root, STAR, (7, 9), wavelength=wavelength)
+            np.testing.assert_array_equal(part.data, spherex.read(row["address"], position=STAR, size=(7, 9)).data)
+            assert part.header["EXPIDN"] == row["exposure"] * 10 + row["detector"]
+    assert spherex.cutout(root, STAR, 5, wavelength=0.8, detectors=(4,)).header["DETECTOR"] == 4
+    assert spherex.cutout(root, STAR, 300, wavelength=0.8, mode="pad").shape == (300, 300)
+
+
+@pytest.mark.parametrize("wavelength", [0, -1 * u.um, np.nan, np.inf, [1, 2] * u.um, 3 * u.deg])
+def test_a_cutout_at_no_wavelength_is_refused(folder: Path, wavelength: object) -> None:
+    with pytest.raises(SearchError, match="one positive length|cannot be converted to um"):
+        spherex.cutout(folder / "REPO", STAR, 5, wavelength=wavelength)
+
+
+def test_a_cutout_where_no_image_is_names_the_way_to_get_one(folder: Path) -> None:
+    with pytest.raises(SearchError, match=r"no image contains RA 10\.000000, Dec -10\.000000: .* find-archive"):
+        spherex.cutout(folder / "REPO", SkyCoord(10, -10, unit="deg"), 5, wavelength=2.0)
+
+
+def test_a_cutout_of_images_without_wavelengths_is_refused(repo_root: Path, tmp_path: Path) -> None:
+    image = Image()
+    add_images(repo_root, [image], tmp_path, wavelengths=False)
+    with pytest.raises(SearchError, match="wavelengths of the images at the position are not known"):
+        spherex.cutout(repo_root, SkyCoord(image.ra, image.dec, unit="deg"), 5, wavelength=1.0)
 
 
 def test_targets_are_measured_in_files_and_in_memory(folder: Path) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from spherex.fits import read_product as read
     from spherex.fits import write_product as write
     from spherex.image import Box, FlagTable, SPHERExImage
-    from spherex.search import find_images
+    from spherex.search import cutout, find_images
     from spherex.spectra import combine_channels, gather_spectrum, get_spectrum, measure_targets, plot_spectrum
 
     __version__: str
@@ -28,6 +28,7 @@ __all__ = [
     "UserError",
     "__version__",
     "combine_channels",
+    "cutout",
     "find_images",
     "gather_spectrum",
     "get_spectrum",
@@ -44,6 +45,7 @@ _ORIGINS = {
     "SPHERExImage": ("image", "SPHERExImage"),
     "UserError": ("errors", "UserError"),
     "combine_channels": ("spectra", "combine_channels"),
+    "cutout": ("search", "cutout"),
     "find_images": ("search", "find_images"),
     "gather_spectrum": ("spectra", "gather_spectrum"),
     "get_spectrum": ("spectra", "get_spectrum"),

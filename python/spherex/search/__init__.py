@@ -12,6 +12,7 @@ __all__ = [
     "FoundImages",
     "IMAGE_SERVICE",
     "TABLE_SERVICE",
+    "cutout",
     "degrees_of",
     "find_images",
     "format_text",
@@ -22,7 +23,7 @@ __all__ = [
 ]
 
 from .criteria import Criteria, degrees_of, position_of, timespan_of_dates
-from .engine import FoundImages, find_images
+from .engine import FoundImages, cutout, find_images
 from .services import (
     ARCHIVE_COLLECTIONS,
     IMAGE_SERVICE,

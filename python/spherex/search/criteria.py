@@ -133,18 +133,18 @@ class Criteria:
         if times is not None:
             others["timespan"] = timespan_of_dates(*times)
         if wavelengths is not None:
-            limits = np.ravel(_value_in(units.um, wavelengths))
+            limits = np.ravel(value_in(units.um, wavelengths))
             if len(limits) != 2:
                 raise SearchError(f"wavelengths are the shortest and the longest one, not {wavelengths}.")
             shortest, longest = limits
             others["wavelengths"] = (float(shortest), float(longest))
         if radius is not None:
-            others["radius"] = float(_value_in(units.deg, radius))
+            others["radius"] = float(value_in(units.deg, radius))
         place = position.icrs
         return cls(float(place.ra.deg), float(place.dec.deg), **others)
 
 
-def _value_in(unit: units.UnitBase, value: Any) -> Any:
+def value_in(unit: units.UnitBase, value: Any) -> Any:
     """Return a value in a unit; a value without a unit is already in it."""
     quantity = units.Quantity(value)
     if quantity.unit == units.dimensionless_unscaled:

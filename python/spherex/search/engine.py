@@ -1,25 +1,27 @@
-"""Search for images at a position: which images it is outside of, and the table of the others."""
+"""Search for images at a position: which images it is outside of, the table of the others, and a cutout of one."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import gc
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from astropy import units
 from lsst.daf.butler import Butler
 
 from spherex.errors import SearchError
-from spherex.fits import FLAGS, find_hdu, flag_table_of, open_source, read_array
+from spherex.fits import FLAGS, find_hdu, flag_table_of, open_source, read_array, read_product
 from spherex.geometry import pixels_at
 from spherex.image import Box
 from spherex.repository import open_repository
 
 from .candidates import MARGIN, Candidates, find_candidates
-from .criteria import Criteria, calibrations_of
+from .criteria import Criteria, calibrations_of, value_in
 from .pixels import HeaderPixels, read_files
 from .table import make_table
 from .wavelengths import wavelengths_at
@@ -32,7 +34,10 @@ if TYPE_CHECKING:
     from lsst.resources import ResourcePath
     from numpy.typing import NDArray
 
+    from spherex.image import SPHERExImage
 
+
+_LOG = logging.getLogger(__name__)
 _NO_FLAGS = "-"
 _SORTS = ("time", "wavelength")
 
@@ -172,6 +177,89 @@ def find_images(
         )
     without_wavelength = tuple(np.unique(candidates.detector[is_unknown]).tolist())
     return FoundImages(table, without_wavelength, at_any_wavelength, tuple(dict.fromkeys(problems)))
+
+
+def cutout(
+    repo: Butler | str | os.PathLike[str] | ResourcePath,
+    position: SkyCoord,
+    size: Any,
+    *,
+    wavelength: Quantity | float,
+    mode: str = "trim",
+    **criteria: Any,
+) -> SPHERExImage:
+    """Read the surroundings of a position from the image nearest in wavelength.
+
+    Only the rows around the position are read, from remote files too. Of
+    images with the same wavelength the first one in the order of
+    `find_images` is read.
+
+    Parameters
+    ----------
+    repo
+        The repository, or its path, URI or label.
+    position
+        One position, which the image contains.
+    size
+        Angle, or number of pixels, for both axes or as a pair (rows,
+        columns), see `spherex.image.Cutout`.
+    wavelength
+        Central wavelength wanted at the position, in um without a unit. A
+        pixel at a distance from the position has another wavelength.
+    mode
+        ``trim`` omits pixels beyond the edge of the image, ``pad`` fills them.
+    **criteria
+        Further criteria for images, such as ``times`` and ``detectors``, see
+        `spherex.search.Criteria.around`.
+
+    Returns
+    -------
+    image
+        The part of the image. Its ``wavelength`` contains those of the pixels.
+
+    Raises
+    ------
+    SearchError
+        If no image contains the position, or none that does has a known
+        wavelength, or the wavelength wanted is not a positive length.
+    spherex.fits.ProductError
+        If the file is damaged.
+    OSError
+        If the file does not exist or may not be read.
+    ValueError
+        If ``size`` or ``mode`` is wrong.
+
+    Examples
+    --------
+    >>> from astropy import units as u
+    >>> from astropy.coordinates import SkyCoord
+    >>> import spherex
+    >>> star = SkyCoord(310.1, 40.16, unit="deg")
+    >>> image = spherex.cutout("REPO", star, 1 * u.arcmin, wavelength=2.4 * u.um)
+    >>> image.shape, image.header["DETECTOR"]
+    ((10, 10), 4)
+    """
+    wanted = np.asarray(value_in(units.um, wavelength))
+    if wanted.shape or not 0 < wanted < np.inf:
+        raise SearchError(f"the wavelength is one positive length, not {wavelength}.")
+    found = find_images(repo, Criteria.around(position, **criteria))
+    table = found.table
+    for problem in found.problems:
+        _LOG.warning("%s", problem)
+    if not len(table):
+        place = position.icrs
+        raise SearchError(
+            f"no image contains RA {place.ra.deg:.6f}, Dec {place.dec.deg:.6f}: "
+            "find and ingest its images with butler find-archive, or give fewer criteria."
+        )
+    distance = np.ma.filled(np.ma.abs(np.ma.asarray(table["wavelength"]) - wanted), np.inf)
+    nearest = int(np.argmin(distance))
+    if not np.isfinite(distance[nearest]):
+        raise SearchError(
+            "the wavelengths of the images at the position are not known: ingest the calibration spectral_wcs "
+            "(butler ingest-calibrations)."
+        )
+    return read_product(str(table["address"][nearest]), position=position, size=size, mode=mode)
 
 
 @contextlib.contextmanager
