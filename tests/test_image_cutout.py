@@ -11,6 +11,8 @@ from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.nddata import Cutout2D
 from astropy.units import Quantity
+from matplotlib import pyplot
+from matplotlib.figure import Figure
 
 from spherex.fits import read_product
 from spherex.image import Box, Cutout, FlagTable, SPHERExImage, frame_origin, shift_header, shifted_cards
@@ -240,3 +242,25 @@ def test_cards_of_a_cut_are_those_of_its_header() -> None:
     assert shifted_cards(cards, box) == "".join(str(card) for card in header.cards).encode("ascii")
     assert b"CRPIX1  =                 40.5" in shifted_cards(cards, box)
     assert shifted_cards(cards.replace(b"CRPIX", b"CRPIY"), box) == cards.replace(b"CRPIX", b"CRPIY")
+
+
+def test_a_cutout_is_drawn_with_unit_and_wavelength(whole: SPHERExImage) -> None:
+    part = whole[20:41, 30:61]
+    part.data[3, 4] = np.nan
+    axes = Figure().add_subplot()
+    assert part.plot(axes) is axes
+    (drawn,) = axes.images
+    np.testing.assert_array_equal(np.ma.filled(drawn.get_array(), np.nan), part.data)
+    wavelength, _ = whole.wavelength.at(45, 30)
+    assert axes.get_title() == f"{wavelength.to_value('um'):.3f} µm in the middle"
+    (bar,) = set(axes.figure.axes) - {axes}
+    assert bar.get_ylabel() == part.unit.to_string("unicode")
+
+
+def test_images_are_drawn_into_the_current_axes() -> None:
+    with pyplot.rc_context({"backend": "agg"}):
+        image = SPHERExImage(np.arange(12.0).reshape(3, 4), unit="electron / s")
+        axes = image.plot()
+        assert axes is pyplot.figure(pyplot.get_fignums()[-1]).axes[0]
+        assert axes.get_title() == ""
+        pyplot.close("all")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from astropy.coordinates import SkyCoord
@@ -32,6 +32,9 @@ from .wcs import (
     shifted_header,
     shifted_wcs,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 ZODI_PLANE = "ZODI"
 """Name of the plane with the model of the zodiacal light."""
@@ -429,6 +432,41 @@ class SPHERExImage(CCDData):
         if not self.wcs_is_in_header:
             cut.wcs = None if self._wcs is None else shifted_wcs(self._wcs, box)
         return cut
+
+    def plot(self, axes: Axes | None = None, **options: Any) -> Axes:
+        """Draw the image with a colour bar, and for a celestial WCS a compass and a scale bar.
+
+        The title is the wavelength at the middle of the image, if it is known.
+
+        Parameters
+        ----------
+        axes
+            Axes in pixels; by default the current ones of `matplotlib.pyplot`.
+        **options
+            Further arguments of `spherex.image.draw_image`, such as
+            ``hidden_flags``.
+
+        Returns
+        -------
+        axes
+            The axes.
+        """
+        from .drawing import draw_image
+
+        if axes is None:
+            from matplotlib import pyplot
+
+            axes = pyplot.gca()
+        drawn, extend, _ = draw_image(axes, self, **options)
+        unit = "" if self.unit is None else self.unit.to_string("unicode")
+        axes.figure.colorbar(drawn, ax=axes, extend=extend, label=unit)
+        axes.set_xlabel("x (pixels)")
+        axes.set_ylabel("y (pixels)")
+        if self.wavelength is not None:
+            rows, columns = self.data.shape
+            middle, _ = self.wavelength.at((columns - 1) / 2, (rows - 1) / 2)
+            axes.set_title(f"{middle.to_value('um'):.3f} µm in the middle")
+        return axes
 
     def add(self, operand: Any, operand2: Any = None, **kwargs: Any) -> SPHERExImage:
         """Add; see `astropy.nddata.NDArithmeticMixin.add`. Flags are combined."""
