@@ -250,6 +250,24 @@ def test_a_slope_without_a_direction_is_none_and_stops_no_other_target():
     assert (constant.dof - found.dof).tolist() == [0, 0, 0, 1]
 
 
+def test_rounding_errors_of_a_source_on_other_pixels_are_no_term() -> None:
+    rng = np.random.default_rng(20261128)
+    y, x = np.indices((9, 9)).reshape(2, 81) - 4
+    light = np.exp(-(x**2 + y**2) / 2)
+    beside = np.exp(-((x - 5) ** 2 + (y - 5) ** 2))
+    used = beside < 1e-4
+    data = (10 * light + 1 + rng.normal(0, 0.1, 81))[None]
+    weights = np.where(used, 100.0, 0.0)[None]
+    alone = fit_linear(np.stack([light, np.ones(81)], axis=-1)[None], data, weights)
+    for errors in (1e-16 * rng.normal(size=81), 1e-16 * light, np.zeros(81)):
+        design = np.stack([light, np.ones(81), np.where(used, errors, beside)], axis=-1)[None]
+        fit = fit_linear(design, data, weights)
+        np.testing.assert_allclose(fit.values[0, :2], alone.values[0], rtol=1e-12)
+        np.testing.assert_allclose(fit.errors[0, :2], alone.errors[0], rtol=1e-12)
+        assert fit.is_known.tolist() == [[True, True, False]]
+        assert fit.rank.tolist() == [2]
+
+
 def test_a_row_without_normal_equations_does_not_stop_the_others():
     rng = np.random.default_rng(4)
     design, data = rng.normal(size=(3, 20, 2)), rng.normal(size=(3, 20))
