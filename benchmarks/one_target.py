@@ -21,7 +21,7 @@ from .s3_server import environment, serve
 from .scale import Scale
 from .target_frames import TargetCost, TargetFrames, measure_in_process
 
-_TARGET = 3.0
+_TARGET = 2.5
 _WORKS = ("run", "task", "cutout", "astropy")
 _REMOTE_WORKS = ("run", "cutout")
 _ROUNDS = 3
