@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 from astropy.table import Table
@@ -83,9 +84,18 @@ def test_newest_version_is_listed(folder: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_python_of_the_page(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
-    (code,) = blocks_of(PAGE, "python")
+    code, _ = blocks_of(PAGE, "python")
     names: dict[str, object] = {}
     exec(code, names)
     assert len(names["table"]) == 0  # type: ignore[arg-type]
     exec(code.replace("(4.66, 4.68)", "(3.0, 3.2)"), names)
     assert names["table"]["detector"].tolist() == [4, 4]  # type: ignore[index]
+
+
+def test_cutout_of_the_page(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    _, code = blocks_of(PAGE, "python")
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert names["image"].header["DETECTOR"] in (4, 5)
+    assert (folder / "cutout.png").read_bytes().startswith(b"\x89PNG")
