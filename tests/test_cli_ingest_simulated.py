@@ -41,6 +41,7 @@ def test_guard(monkeypatch: pytest.MonkeyPatch) -> None:
     names = [command.name for command in get_cli_subcommands()]
     assert names == [
         "check-provenance",
+        "create-spherex",
         "decertify-calibrations",
         "export-spectra",
         "find-archive",

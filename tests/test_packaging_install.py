@@ -278,4 +278,4 @@ def test_simulator_of_a_pip_install(pip_environment):
     assert "--exposures" in output
     # The templates of headers are files of the package.
     arguments = ("files", "--exposures", "1", "--detectors", "1", "--shape", "32")
-    assert "Wrote 3 files" in run(*command, *arguments, cwd=pip_environment.path)
+    assert "Wrote 4 files" in run(*command, *arguments, cwd=pip_environment.path)
