@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, cast
@@ -63,7 +64,7 @@ class NativeParquetFormatter(ExplainedFormatter, ParquetFormatter):
 
 
 def to_arrow(table: Table) -> pa.Table:
-    """Return an arrow table, equal to that of `lsst.daf.butler.formatters.parquet.astropy_to_arrow`.
+    """Return an arrow table with the content of that of `lsst.daf.butler.formatters.parquet.astropy_to_arrow`.
 
     The YAML that describes the columns is made once for all tables with such
     columns: for one row of a measurement it takes as long as the measurement.
@@ -86,7 +87,11 @@ def to_arrow(table: Table) -> pa.Table:
                 (f"lsst::arrow::len::{one.name}", f"table::len::{one.name}"), str(one.dtype.itemsize // 4)
             )
     lines = [schema.metadata[_YAML.encode()].decode()]
-    if table.meta:
+    if table.meta and all(map(_is_plain_value, [*table.meta.keys(), *table.meta.values()])):
+        # JSON is YAML too, and is written in a fraction of the time.
+        pairs = [f"- {{{json.dumps(key)}: {json.dumps(value)}}}" for key, value in table.meta.items()]
+        lines += ["meta: !!omap", *pairs]
+    elif table.meta:
         # Of a table without columns, the first line describes them.
         lines += get_yaml_from_header({"cols": [], "meta": OrderedDict(table.meta)})[1:]
     metadata[_YAML] = "\n".join(lines)
@@ -104,6 +109,12 @@ def _is_plain(column: Any) -> bool:
         and column.format is None
         and all(type(value) is str for value in column.meta.values())
     )
+
+
+def _is_plain_value(value: Any) -> bool:
+    """Return whether JSON of a key or value is read as the same by YAML."""
+    is_text = type(value) is str and value.isascii() and value.isprintable()
+    return is_text or value is None or type(value) in (int, bool)
 
 
 @functools.lru_cache(maxsize=32)

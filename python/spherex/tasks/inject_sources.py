@@ -103,8 +103,8 @@ class InjectSourcesTask(pipeBase.PipelineTask):
     ) -> None:
         """Run on datasets; see `lsst.pipe.base.PipelineTask.runQuantum`."""
         ref = inputRefs.image
+        del inputRefs.patchTargets
         inputs = butlerQC.get(inputRefs)
-        del inputs["patchTargets"]
         inputs["image"], inputs["targets"] = inputs["image"].get(), read_catalog(inputs["targets"])
         outputs = self.run(**inputs, image_ids=image_ids_of(inputRefs))
         outputs.injected.header.add_history(f"[INPUT] {ref.datasetType.name} {ref.id}")

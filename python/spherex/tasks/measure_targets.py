@@ -448,8 +448,9 @@ class MeasureTargetsTask(pipeBase.PipelineTask):
         outputRefs: pipeBase.OutputQuantizedConnection,
     ) -> None:
         """Run on datasets; see `lsst.pipe.base.PipelineTask.runQuantum`."""
+        # The Butler looks up the file of each dataset that it is asked for, and there may be dozens of patches.
+        del inputRefs.patchTargets
         inputs = butlerQC.get(inputRefs)
-        del inputs["patchTargets"]
         inputs["targets"] = read_catalog(inputs["targets"])
         outputs = self.run(**inputs, image_ids=image_ids_of(inputRefs), region=inputRefs.image.dataId.region)
         butlerQC.put(outputs, outputRefs)
