@@ -254,6 +254,8 @@ def postgresql() -> Iterator[str]:
             shutil.chown(folder, user)
         command = [initdb, "-D", f"{folder}/db", "-A", "trust", "-U", "spherex", "-E", "UTF8", "--no-sync"]
         subprocess.run(command, check=True, capture_output=True, user=user, cwd="/")
+        rules = Path(folder, "db", "pg_hba.conf")
+        rules.write_text(f"host all team 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")
         with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as free:
             port = free.getsockname()[1]
         settings = ["listen_addresses=127.0.0.1", f"unix_socket_directories={folder}", "fsync=off", f"port={port}"]
@@ -266,6 +268,27 @@ def postgresql() -> Iterator[str]:
             finally:
                 # As pg_ctl stop -m fast.
                 server.send_signal(signal.SIGINT)
+
+
+@pytest.fixture
+def team(postgresql: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Return the URI of a database that asks for a password, which the file of LSST_DB_AUTH contains."""
+    uri = sqlalchemy.make_url(postgresql)
+    server = sqlalchemy.create_engine(uri, isolation_level="AUTOCOMMIT", poolclass=sqlalchemy.pool.NullPool)
+    with server.connect() as connection:
+        connection.exec_driver_sql("CREATE ROLE team LOGIN PASSWORD 'secret'")
+        connection.exec_driver_sql("CREATE DATABASE team OWNER team")
+        own = uri.set(username="team", password="secret", database="team")
+        with sqlalchemy.create_engine(own, poolclass=sqlalchemy.pool.NullPool).begin() as extending:
+            extending.exec_driver_sql("CREATE EXTENSION btree_gist")
+        auth = tmp_path / "db-auth.yaml"
+        entry = {"url": f"postgresql://{own.host}:{own.port}/team", "username": "team", "password": "secret"}
+        auth.write_text(json.dumps([entry]))
+        auth.chmod(0o600)
+        monkeypatch.setenv("LSST_DB_AUTH", str(auth))
+        yield f"{own.drivername}://{own.host}:{own.port}/team"
+        connection.exec_driver_sql("DROP DATABASE team WITH (FORCE)")
+        connection.exec_driver_sql("DROP ROLE team")
 
 
 def _make_database(uri: str) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 __all__ = [
+    "NO_ANSWER",
     "RecordedFile",
     "dataset_id",
     "explain",
     "has_content_id",
     "has_room",
+    "is_answering",
     "is_fatal",
+    "is_without_answer",
     "open_repository",
     "owners_of",
     "protected_path",
+    "reason_of",
     "recorded_files",
     "recover",
     "refresh_statistics",
@@ -28,7 +32,7 @@ import os
 import tempfile
 import time
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import sqlalchemy
@@ -199,15 +203,38 @@ _BY_ERRNO = {
     errno.ENOENT: "it has vanished since its header was read; check it and run the same command again",
 }
 
+_READ_ONLY = "the database of the repository is read-only; ask its owner"
+_BUSY = "another process writes to the repository; run the same command again when it is done"
+_NOT_UNIQUE = "another record has the same name or number; check the names and ids in the header"
+_NO_ROLE = "the database does not know you; set LSST_DB_AUTH to a file with its URL, your role and the password"
+_HALF_MADE = (
+    "its database has no tables of a repository, because its creation failed or they were dropped; restore the "
+    f"database from a backup, or remove butler.yaml and make another repository by: {CREATE_COMMAND} REPO"
+)
 _BY_DATABASE_TEXT = {
     "disk is full": _BY_ERRNO[errno.ENOSPC],
+    "No space left on device": _BY_ERRNO[errno.ENOSPC],
     "disk I/O error": "the disk of the database does not work or is full; check it and run the same command again",
-    "readonly database": "the database of the repository is read-only; ask its owner",
-    "database is locked": "another process writes to the repository; run the same command again when it is done",
-    "UNIQUE constraint": "another record has the same name or number; check the names and ids in the header",
+    "readonly database": _READ_ONLY,
+    "in a read-only transaction": _READ_ONLY,
+    "permission denied for": "the database does not allow it to your role; ask its owner",
+    "database is locked": _BUSY,
+    "deadlock detected": _BUSY,
+    "lock timeout": _BUSY,
+    "UNIQUE constraint": _NOT_UNIQUE,
+    "violates unique constraint": _NOT_UNIQUE,
+    "no such table: butler_attributes": _HALF_MADE,
+    'butler_attributes" does not exist': _HALF_MADE,
+    "in non-empty database": "its database or schema has tables of another repository, or of a creation that failed; "
+    "drop them, or choose another registry.namespace",
+    "password authentication failed": "the database does not accept the password; correct the file of LSST_DB_AUTH",
+    "no password supplied": _NO_ROLE,
+    'FATAL:  role "': _NO_ROLE,
+    "has incorrect permissions": "others can read the file of LSST_DB_AUTH; run chmod 600 on it",
 }
+"""Explanations by a part of the message of SQLite, of PostgreSQL or of the Butler."""
 
-_NO_ANSWER = "the database does not answer; run the same command again when it does"
+NO_ANSWER = "the database does not answer; run the same command again when it does"
 _NO_ANSWER_TEXTS = (
     "Connection refused",
     "Connection reset",
@@ -221,10 +248,20 @@ _NO_ANSWER_TEXTS = (
     # It starts, stops or recovers.
     "the database system is ",
     "timeout expired",
+    "too many clients",
+    "connection slots are reserved",
 )
 """Parts of messages of PostgreSQL's client and server."""
 
-_FATAL_TEXTS = ("disk is full", "disk I/O error", "readonly database", "database is locked")
+_FATAL_TEXTS = (
+    "disk is full",
+    "No space left on device",
+    "disk I/O error",
+    "readonly database",
+    "in a read-only transaction",
+    "permission denied for",
+    "database is locked",
+)
 
 
 def is_fatal(error: BaseException) -> bool:
@@ -242,7 +279,7 @@ def is_fatal(error: BaseException) -> bool:
     """
     return any(
         (isinstance(cause, OSError) and cause.errno in (*_NO_SPACE, errno.EROFS))
-        or _is_without_answer(cause)
+        or _is_from_absent_server(cause)
         or any(text in str(cause) for text in _FATAL_TEXTS)
         for cause in _chain(error)
     )
@@ -260,11 +297,32 @@ def explain(error: BaseException, distinguishing_option: str = "--output-run") -
     """
     if isinstance(error, UserError):
         return str(error)
+    if reason := reason_of(error):
+        return reason
+    first = first_line(error)
+    if isinstance(error, ConflictingDefinitionError):
+        return f"it contradicts what the repository has ({first}); choose another {distinguishing_option}"
+    return f"{type(error).__name__}: {first}; nothing of it was ingested"
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the explanation of an error of a disk, a datastore or a database.
+
+    Parameters
+    ----------
+    error
+        Error of a read or a write.
+
+    Returns
+    -------
+    reason
+        The fault, and what to do, in one line; empty for other errors.
+    """
     for cause in _chain(error):
         if isinstance(cause, OSError) and cause.errno in _BY_ERRNO:
             return _BY_ERRNO[cause.errno]
-        if _is_without_answer(cause):
-            return _NO_ANSWER
+        if _is_from_absent_server(cause):
+            return NO_ANSWER
         if isinstance(cause, NotImplementedError) and "Transfer mode" in str(cause):
             return "the datastore does not support this --transfer; use --transfer copy or auto"
         if isinstance(cause, FileNotFoundError):
@@ -272,14 +330,22 @@ def explain(error: BaseException, distinguishing_option: str = "--output-run") -
         for text, meaning in _BY_DATABASE_TEXT.items():
             if text in str(cause):
                 return meaning
-    first = first_line(error)
-    if isinstance(error, ConflictingDefinitionError):
-        return f"it contradicts what the repository has ({first}); choose another {distinguishing_option}"
-    return f"{type(error).__name__}: {first}; nothing of it was ingested"
+    return ""
 
 
-def _is_without_answer(error: BaseException) -> bool:
-    """Return whether an error is that of a database server which is not there, or not yet, or no more."""
+def is_without_answer(error: BaseException) -> bool:
+    """Return whether an error is that of a database server which does not answer.
+
+    Parameters
+    ----------
+    error
+        Error of a read or a write.
+    """
+    return any(_is_from_absent_server(cause) for cause in _chain(error))
+
+
+def _is_from_absent_server(error: BaseException) -> bool:
+    """Return whether a database server is not there, or not yet, or no more, apart from the causes of the error."""
     return isinstance(error, sqlalchemy.exc.DBAPIError) and (
         error.connection_invalidated or any(text in str(error.orig) for text in _NO_ANSWER_TEXTS)
     )
@@ -341,7 +407,7 @@ def open_repository(repo: str, writeable: bool, fields: Mapping[str, frozenset[s
             f"{repo} is not a repository of the Butler ({first_line(error)}). Make one by: {CREATE_COMMAND} {repo}"
         ) from error
     except Exception as error:
-        reason = explain(error) if is_fatal(error) else f"{first_line(error)}; ask its owner"
+        reason = reason_of(error) or f"{first_line(error)}; ask its owner"
         raise RepositoryError(f"{repo} cannot be opened: {reason}.") from error
     with butler:
         _check_universe(butler, repo, fields or {})
@@ -355,13 +421,36 @@ def _wait_for_server(config: ButlerConfig) -> None:
         return
     # The Butler would log lines for each attempt.
     engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.pool.NullPool)
+    _wait_for_success(lambda: engine.connect().close())
+
+
+def is_answering(butler: Butler) -> bool:
+    """Return whether the database answers, after half a minute at most.
+
+    Parameters
+    ----------
+    butler
+        The repository, outside of a transaction. What it remembers of the
+        database is read again.
+    """
+    try:
+        _wait_for_success(butler.registry.refresh)
+    except sqlalchemy.exc.DBAPIError as error:
+        if not is_without_answer(error):
+            raise
+        return False
+    return True
+
+
+def _wait_for_success(ask: Callable[[], None]) -> None:
+    """Ask a database server until it answers; raise its last error if it does not."""
     deadline = time.monotonic() + _PATIENCE
     is_first = True
     while True:
         try:
-            engine.connect().close()
+            ask()
         except sqlalchemy.exc.DBAPIError as error:
-            if time.monotonic() > deadline or not _is_without_answer(error):
+            if time.monotonic() > deadline or not is_without_answer(error):
                 raise
         else:
             return

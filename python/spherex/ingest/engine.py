@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from lsst.daf.butler.progress import Progress, ProgressBar
 
 from spherex.errors import DescriptionError, IngestError, RepositoryError
-from spherex.repository import explain, is_fatal
+from spherex.repository import NO_ANSWER, explain, is_answering, is_fatal, is_without_answer
 
 from .locations import find_files
 from .reader import FileReader, batches, portions
@@ -117,8 +117,9 @@ def ingest(
     Returns
     -------
     IngestReport
-        Counts and failures. After a full disk, with ``fail_fast`` or if it was
-        stopped, some files may not have been tried.
+        Counts and failures. After a full disk, without the database server,
+        with ``fail_fast`` or if it was stopped, some files may not have been
+        tried.
 
     Raises
     ------
@@ -173,6 +174,7 @@ class _Run:
     def __init__(
         self, butler: Butler, translator: FileTranslator, options: IngestOptions, report: IngestReport
     ) -> None:
+        self._butler = butler
         self._option = translator.distinguishing_option
         self._options = options
         self._report = report
@@ -200,8 +202,8 @@ class _Run:
         if self._report.is_stopped():
             raise StopIngest
         try:
-            part = self._writer.write(files)
-        except (IngestError, RepositoryError):
+            part = self._attempt(files)
+        except (IngestError, RepositoryError, StopIngest):
             raise
         except Exception:
             for _, group in itertools.groupby(files, key=lambda file: file.group):
@@ -212,7 +214,9 @@ class _Run:
     def _write_group(self, files: list[DescribedFile]) -> None:
         """Write one exposure; if that fails, write its good files."""
         try:
-            part = self._writer.write(files)
+            part = self._attempt(files)
+        except StopIngest:
+            raise
         except Exception as error:
             if is_fatal(error):
                 # No other file can succeed either.
@@ -228,7 +232,9 @@ class _Run:
         good = []
         for file in files:
             try:
-                self._writer.write([file], trial=True)
+                self._attempt([file], trial=True)
+            except StopIngest:
+                raise
             except Exception as error:
                 self._fail(file, error)
             else:
@@ -236,12 +242,27 @@ class _Run:
         if not good:
             return
         try:
-            part = self._writer.write(good)
+            part = self._attempt(good)
+        except StopIngest:
+            raise
         except Exception as error:
             for file in good:
                 self._fail(file, error)
         else:
             self._add(part)
+
+    def _attempt(self, files: list[DescribedFile], trial: bool = False) -> IngestReport:
+        """Write files, and once more when a lost database server has come back."""
+        for is_last in (False, True):
+            try:
+                return self._writer.write(files, trial)
+            except Exception as error:
+                if not is_without_answer(error):
+                    raise
+            if is_last or not is_answering(self._butler):
+                break
+        self._report.obstacle = f"{NO_ANSWER}."
+        raise StopIngest
 
     def _add(self, part: IngestReport) -> None:
         self._report.add(part)

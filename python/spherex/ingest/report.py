@@ -71,6 +71,9 @@ class IngestReport:
     failures: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     """URI and reason of each failure."""
 
+    obstacle: str = ""
+    """Why no other file could be tried, and what to do."""
+
     @property
     def not_tried(self) -> int:
         """Files that were found, but not tried because the ingest stopped."""
@@ -140,8 +143,9 @@ class IngestReport:
         self.notes.append(f"skipped: {_printable(uri)}: it is a copy of {_printable(original)}")
 
     def failure_lines(self) -> list[str]:
-        """Return one line for each failure."""
-        return [f"failed: {_printable(uri)}: {without_secrets(reason)}" for uri, reason in self.failures]
+        """Return one line for each failure, and one for what stopped the ingest."""
+        lines = [f"failed: {_printable(uri)}: {without_secrets(reason)}" for uri, reason in self.failures]
+        return [*lines, f"stopped: {self.obstacle}"] if self.obstacle else lines
 
     def summary_lines(self) -> list[str]:
         """Return the counts in a few lines."""

@@ -54,9 +54,9 @@ def create_spherex(repo: str, seed_config: str) -> None:
 
 
 def _reason(repo: str, error: Exception) -> str:
-    from spherex.repository import explain, is_fatal
+    from spherex.repository import reason_of
 
-    reason = explain(error) if is_fatal(error) else first_line(error)
+    reason = reason_of(error) or first_line(error)
     return f"No repository was made in {repo}: {reason.removesuffix('.')}."
 
 

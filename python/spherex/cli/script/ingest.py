@@ -84,7 +84,7 @@ def run_ingest(
         if not options.dry_run:
             register_instrument(butler, repo, translator.instrument)
         report = ingest(butler, translator, locations, pattern, options, stop)
-    if not options.dry_run:
+    if not options.dry_run and not report.obstacle:
         refresh_statistics_after(repo, report.ingested, statistics_after)
     for line in report.failure_lines():
         click.echo(line, err=True)
