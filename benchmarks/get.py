@@ -6,7 +6,7 @@ __all__ = ["run"]
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -139,6 +139,12 @@ class _Counter:
     def read_exactly(self, offset: int, nbytes: int) -> memoryview:
         self.total += nbytes
         return self._source.read_exactly(offset, nbytes)
+
+    def prefetch(self, ranges: Sequence[tuple[int, int]]) -> None:
+        self._source.prefetch(ranges)
+
+    def prefetched(self, offset: int) -> int:
+        return self._source.prefetched(offset)
 
 
 def _bytes_asked(path: str, box: Box) -> int:

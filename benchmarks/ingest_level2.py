@@ -27,7 +27,7 @@ def run(scratch: Path, scale: Scale) -> list[Row]:
             before = look()
             cost = ingest_once(scratch, "level2", f"threads={threads}", [addresses], environment(port))
             after = look()
-            requests, sent = ((b - a) / len(names) for a, b in zip(before, after, strict=True))
+            requests, sent, _ = ((b - a) / len(names) for a, b in zip(before, after, strict=True))
             rows.append(
                 Row(
                     f"from S3, {len(names)} files, {threads} threads, files per second",

@@ -40,17 +40,17 @@ def run(scratch: Path, scale: Scale) -> list[Row]:
         variables = environment(port)
         repo = frames.make_repository(scratch / "remote", catalog, [addresses], variables)
         costs: dict[str, list[TargetCost]] = {name: [] for name in _REMOTE_WORKS}
-        sent: dict[str, tuple[float, float]] = {}
+        sent: dict[str, list[float]] = {}
         for _, name in itertools.product(range(min(scale.rounds, _ROUNDS)), _REMOTE_WORKS):
             before = look()
             costs[name].append(measure_in_process(repo, name, variables))
-            sent[name] = _differences(before, look(), len(names))
+            sent[name] = [(b - a) / len(names) for a, b in zip(before, look(), strict=True)]
     shutil.rmtree(repo)
     label = f"one target on {len(names)} images from S3"
     rows.append(
         ratio_row(f"{label}, per image, against get of the cutout", costs["run"], costs["cutout"], _TARGET, len(names))
     )
-    for what, mine, floor in zip(("requests", "bytes"), sent["run"], sent["cutout"], strict=True):
+    for what, mine, floor in zip(("requests", "bytes", "round trips"), sent["run"], sent["cutout"], strict=True):
         rows.append(Row(f"{label}, {what} per image", f"{mine:.4g}", f"{floor:.4g}", mine / floor))
     return rows
 
@@ -83,8 +83,3 @@ def _local(frames: TargetFrames, catalog: Path, files: Path, scale: Scale) -> li
             )
         )
     return rows
-
-
-def _differences(before: Sequence[int], after: Sequence[int], number: int) -> tuple[float, float]:
-    requests, nbytes = ((b - a) / number for a, b in zip(before, after, strict=True))
-    return requests, nbytes

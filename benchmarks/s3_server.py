@@ -1,8 +1,8 @@
-"""Server of the files of a folder by the protocol of S3, which counts requests and bytes.
+"""Server of the files of a folder by the protocol of S3, which counts requests, bytes and round trips.
 
-Run as ``python -m benchmarks.s3_server FOLDER``: it prints its port, and for
-each line on its input the number of requests and of bytes sent so far. Its
-only bucket is ``files``. The tests use moto; for benchmarks it is too slow, as
+Run as ``python -m benchmarks.s3_server FOLDER LATENCY``: it prints its port,
+and for each line on its input the `Counts` so far. Each answer comes LATENCY
+seconds late. Its only bucket is ``files``. The tests use moto; for benchmarks it is too slow, as
 it reads the whole object for each range: 142 ms against 4.7 ms here for 0.5 MB
 of a file of 72 MB (medians of 40), and it needs a copy of all files in memory.
 """
@@ -17,8 +17,10 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 _ROOT = Path(__file__).parents[1]
 
@@ -35,19 +37,31 @@ def environment(port: int) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def serve(folder: Path) -> Iterator[tuple[int, Callable[[], tuple[int, int]]]]:
-    """Serve a folder; yield the port, and a function that returns the numbers of requests and bytes."""
-    command = [sys.executable, "-m", "benchmarks.s3_server", str(folder)]
+def serve(folder: Path, latency: float = 0.0) -> Iterator[tuple[int, Callable[[], Counts]]]:
+    """Serve a folder.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    latency
+        Time by which each answer is late (s).
+
+    Yields
+    ------
+    port, look
+        The port, and a function that returns what was counted so far.
+    """
+    command = [sys.executable, "-m", "benchmarks.s3_server", str(folder), str(latency)]
     with subprocess.Popen(command, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         stdin, stdout = process.stdin, process.stdout
 
-        def look() -> tuple[int, int]:
+        def look() -> Counts:
             stdin.write("\n")
             stdin.flush()
-            requests, sent = map(int, stdout.readline().split())
-            return requests, sent
+            return Counts(*map(int, stdout.readline().split()))
 
         try:
             yield int(stdout.readline()), look
@@ -55,19 +69,30 @@ def serve(folder: Path) -> Iterator[tuple[int, Callable[[], tuple[int, int]]]]:
             stdin.close()
 
 
-class Counts:
-    """Requests and bytes."""
+class Counts(NamedTuple):
+    """Requests, bytes sent, and round trips: the most requests of which each began after the end of the one before."""
 
-    requests = 0
-    sent = 0
-    lock = threading.Lock()
+    requests: int = 0
+    sent: int = 0
+    trips: int = 0
 
-    @classmethod
-    def add(cls, nbytes: int) -> None:
-        """Count a request and the bytes sent for it."""
-        with cls.lock:
-            cls.requests += 1
-            cls.sent += nbytes
+
+class Counter:
+    """Thread-safe `Counts`."""
+
+    def __init__(self) -> None:
+        self.counts = Counts()
+        self._end = 0.0
+        self._lock = threading.Lock()
+
+    def add(self, nbytes: int, arrival: float) -> None:
+        """Count a request that ends now."""
+        with self._lock:
+            requests, sent, trips = self.counts
+            is_later = arrival > self._end
+            self.counts = Counts(requests + 1, sent + nbytes, trips + is_later)
+            if is_later:
+                self._end = time.monotonic()
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -77,12 +102,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
     # Otherwise each body waits for the acknowledgement of the headers: 40 ms.
     disable_nagle_algorithm = True
     root: Path
+    latency: float
+    counter = Counter()
 
     def do_GET(self) -> None:  # noqa: N802
         """Send an object, or a range of its bytes."""
+        arrival = time.monotonic()
+        time.sleep(self.latency)
         path = self.root / self.path.partition("?")[0].removeprefix("/files/")
         if not path.is_file():
-            self._answer(404, b"", {"Content-Length": "0"})
+            self._answer(404, b"", {"Content-Length": "0"}, arrival)
             return
         size = path.stat().st_size
         begin, end = 0, size
@@ -97,12 +126,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.command == "GET":
             with path.open("rb") as stream:
                 content = os.pread(stream.fileno(), end - begin, begin)
-        self._answer(206 if wanted else 200, content, headers)
+        self._answer(206 if wanted else 200, content, headers, arrival)
 
     do_HEAD = do_GET  # noqa: N815
 
-    def _answer(self, status: int, content: bytes, headers: dict[str, str]) -> None:
-        Counts.add(len(content))
+    def _answer(self, status: int, content: bytes, headers: dict[str, str], arrival: float) -> None:
+        self.counter.add(len(content), arrival)
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
@@ -114,12 +143,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 def main() -> None:
-    Handler.root = Path(sys.argv[1])
+    Handler.root, Handler.latency = Path(sys.argv[1]), float(sys.argv[2])
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         print(server.server_address[1], flush=True)
         for _ in sys.stdin:
-            print(Counts.requests, Counts.sent, flush=True)
+            print(*Handler.counter.counts, flush=True)
         server.shutdown()
 
 

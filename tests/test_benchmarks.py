@@ -49,6 +49,12 @@ SLOW = {
         "cutout 8 x 8 of 3 planes from S3, against the whole",
         "cutout 8 x 8 of 3 planes from S3, bytes",
         "cutout 8 x 8 of 3 planes from S3, requests",
+        *(
+            f"cutout 8 x 8, answers 40 ms late, {which} file of {release}, {what}"
+            for release in ("qr2", "qr3")
+            for which in ("first", "second")
+            for what in ("round trips", "bytes, against those of its rows")
+        ),
     ],
     "combine_dark": [
         line
@@ -84,6 +90,7 @@ SLOW = {
         "one target on 2 images from S3, per image, against get of the cutout",
         "one target on 2 images from S3, requests per image",
         "one target on 2 images from S3, bytes per image",
+        "one target on 2 images from S3, round trips per image",
     ],
     "many_targets": [
         "5 targets on 2 frames, per frame, against get of the frames",

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,6 +36,12 @@ DTYPES = {
 _REMOTE_READ = 2**18
 _WIDE = 0.5
 """Part of a row above which whole rows are read: one call for all rows is faster than one for each row."""
+
+_TILES = re.compile(r"1?([PQ])B")
+"""TFORM of the column with the bytes of the tiles."""
+
+_NEAR = 2**16
+"""Bytes between two tiles that are read, rather than left out by another request."""
 
 _EMPTY_PRIMARY = fits.PrimaryHDU().header.tostring().encode("ascii")
 
@@ -83,8 +91,71 @@ def read_array(
     return _swapped(pixels.reshape(hdu.shape))
 
 
+def prefetch_box(source: ByteSource, hdus: Sequence[HDUInfo], box: Box) -> None:
+    """Request the pixels of HDUs of one shape inside of a box, all at the same time, for `read_array`.
+
+    Parameters
+    ----------
+    source
+        The file; of a local one nothing is read.
+    hdus
+        Plain and compressed images.
+    box
+        Part that will be read. Of a compressed image the tiles are requested
+        that overlap with it.
+    """
+    if source.is_local or not box.overlaps(hdus[0].image_shape):
+        return
+    inside = box.clipped(hdus[0].image_shape)
+    compressed = [hdu for hdu in hdus if hdu.kind == "compressed"]
+    source.prefetch([_rows_of(hdu, inside) for hdu in hdus if hdu.kind == "image"])
+    source.prefetch([(hdu.data_offset, math.prod(hdu.shape)) for hdu in compressed])
+    for hdu in compressed:
+        source.prefetch(_tiles_of(source, hdu, inside))
+
+
+def _rows_of(hdu: HDUInfo, box: Box) -> tuple[int, int]:
+    """Return offset and number of bytes of the rows of a box in a plain image."""
+    row = hdu.shape[-1] * DTYPES[hdu.bitpix].itemsize
+    return hdu.data_offset + box.y0 * row, box.shape[0] * row
+
+
+def _tiles_of(source: ByteSource, hdu: HDUInfo, box: Box) -> list[tuple[int, int]]:
+    """Return where the compressed tiles that overlap with a box are (FITS standard 4.0, section 10.1).
+
+    Returns
+    -------
+    ranges
+        Offsets and numbers of bytes; tiles that are near to each other are in
+        one. Without a table of the usual form there are none, and astropy
+        finds the tiles by itself.
+    """
+    cards, (number, width) = hdu.cards, hdu.shape
+    sides = [cards.integer("ZTILE1", hdu.image_shape[-1]), cards.integer("ZTILE2", 1)]
+    form = _TILES.match(str(cards.get("TFORM1")))
+    if form is None or cards.get("TTYPE1") != "COMPRESSED_DATA" or len(hdu.image_shape) != 2 or min(sides) < 1:
+        return []
+    columns = np.arange(box.x0 // sides[0], (box.x1 - 1) // sides[0] + 1)
+    rows = np.arange(box.y0 // sides[1], (box.y1 - 1) // sides[1] + 1)
+    tiles = (rows[:, np.newaxis] * -(-hdu.image_shape[1] // sides[0]) + columns).ravel()
+    dtype = np.dtype(">i4" if form[1] == "P" else ">i8")
+    table = np.frombuffer(source.read_at(hdu.data_offset, number * width), np.uint8)
+    if tiles[-1] >= number or table.size != number * width or 2 * dtype.itemsize > width:
+        return []
+    descriptors = np.ascontiguousarray(table.reshape(number, width)[tiles, : 2 * dtype.itemsize]).view(dtype)
+    lengths, starts = descriptors[descriptors[:, 0] > 0].astype(np.int64).T
+    starts = starts + hdu.data_offset + cards.integer("THEAP", number * width)
+    ends = starts + lengths
+    if not starts.size or starts.min() < hdu.data_offset or ends.max() > hdu.end:
+        return []
+    order = np.argsort(starts)
+    pieces = np.split(order, np.flatnonzero(starts[order][1:] - ends[order][:-1] > _NEAR) + 1)
+    return [(int(starts[piece[0]]), int(ends[piece].max() - starts[piece[0]])) for piece in pieces]
+
+
 def _read_box(source: ByteSource, hdu: HDUInfo, box: Box, opened: Any) -> np.ndarray:
     if _needs_astropy(hdu):
+        prefetch_box(source, [hdu], box)
         with damage_in(hdu):
             return _native((open_hdu(source, hdu) if opened is None else opened).section[box.slices])
     dtype = DTYPES[hdu.bitpix]
@@ -100,8 +171,7 @@ def _read_box(source: ByteSource, hdu: HDUInfo, box: Box, opened: Any) -> np.nda
                 raise ProductError(f"the file is cut short: it ends at byte {start + len(content)} in its data")
             cut[row - box.y0] = np.frombuffer(content, dtype)
         return cut.astype(native)
-    start = hdu.data_offset + box.y0 * columns * dtype.itemsize
-    rows = np.frombuffer(source.read_exactly(start, box.shape[0] * columns * dtype.itemsize), dtype)
+    rows = np.frombuffer(source.read_exactly(*_rows_of(hdu, box)), dtype)
     return rows.reshape(-1, columns)[:, box.x0 : box.x1].astype(native)
 
 
@@ -163,7 +233,7 @@ class _Window(io.RawIOBase):
         # The header was read by the scan.
         self._start = _EMPTY_PRIMARY + filled(hdu.header_bytes + b"END".ljust(CARD), b" ")
         self._place = 0
-        # astropy reads tile by tile; a remote request fetches several.
+        # astropy reads tile by tile; a remote request fetches several, unless they are prefetched.
         self._ahead = 0 if source.is_local else _REMOTE_READ
         self._chunk, self._chunk_start = b"", 0
 
@@ -195,7 +265,8 @@ class _Window(io.RawIOBase):
         """Return up to ``wanted`` bytes from the present position, at least one unless at the end."""
         within = self._place - self._chunk_start
         if not 0 <= within < len(self._chunk):
-            length = min(max(wanted, self._ahead), self._end - self._place)
-            self._chunk, self._chunk_start = self._source.read_at(self._place + self._shift, length), self._place
+            offset = self._place + self._shift
+            length = self._source.prefetched(offset) or min(max(wanted, self._ahead), self._end - self._place)
+            self._chunk, self._chunk_start = self._source.read_at(offset, length), self._place
             within = 0
         return self._chunk[within : within + wanted]

@@ -12,7 +12,7 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from spherex.errors import ProductError
@@ -26,6 +26,12 @@ Answer = TypeVar("Answer")
 
 _WAITING = 8
 """Calls that are prepared for each thread before their answers are taken."""
+
+REMOTE_READ = 15 * 2880
+"""Bytes of a request for a header: the longest one of a Level 2 image (PSF, 509 cards) fits."""
+
+_AT_ONCE = 8
+"""Ranges of a file that are requested at the same time."""
 
 
 class ByteSource(Protocol):
@@ -51,11 +57,35 @@ class ByteSource(Protocol):
         """
         ...
 
+    def prefetch(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Request ranges that will be read, all at the same time; do nothing where this is not faster.
 
-class _LocalSource:
-    """File of the local file system."""
+        Parameters
+        ----------
+        ranges
+            Offset and number of bytes of each. What is never read does no harm.
+        """
+
+    def prefetched(self, offset: int) -> int:
+        """Return the number of bytes from an offset on that were requested by `prefetch`."""
+        ...
+
+
+class _NoPrefetch:
+    """File from which many small reads are as fast as a large one."""
 
     is_local = True
+
+    def prefetch(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Do nothing."""
+
+    def prefetched(self, offset: int) -> int:
+        """Return 0."""
+        return 0
+
+
+class _LocalSource(_NoPrefetch):
+    """File of the local file system."""
 
     def __init__(self, path: str, sparse: bool) -> None:
         # Without O_NONBLOCK, to open a pipe waits for its writer.
@@ -91,25 +121,77 @@ class _LocalSource:
 
 
 class _RemoteSource:
-    """Remote file: the handle of lsst.resources sends one range request for each read."""
+    """Remote file: the handle of lsst.resources sends one range request for each read.
+
+    Parameters
+    ----------
+    uri
+        The file.
+    handle
+        Open handle of it.
+    pool
+        Threads that send requests at the same time; `None` to send one after
+        the other.
+    """
 
     is_local = False
 
-    def __init__(self, handle: Any, size: int | None) -> None:
+    def __init__(self, uri: ResourcePath, handle: Any, pool: concurrent.futures.Executor | None) -> None:
+        self._uri = uri
         self._handle = handle
-        self.size = size
+        self._pool = pool
+        self._ahead: dict[int, tuple[int, concurrent.futures.Future[bytes]]] = {}
+        self.size: int | None = None
+        # All readers begin with the first header. To ask for the size is a request, too.
+        self.prefetch([(0, REMOTE_READ)])
+        self.size = _remote_size(uri)
+
+    def prefetch(self, ranges: Sequence[tuple[int, int]]) -> None:
+        if self._pool is None:
+            return
+        for offset, nbytes in ranges:
+            length = nbytes if self.size is None else min(nbytes, self.size - offset)
+            if length > self.prefetched(offset):
+                self._ahead[offset] = length, self._pool.submit(self._request, offset, length)
+
+    def prefetched(self, offset: int) -> int:
+        start = self._start(offset)
+        return 0 if start is None else start + self._ahead[start][0] - offset
+
+    def _start(self, offset: int) -> int | None:
+        """Return the start of the requested range that reaches farthest from an offset on."""
+        starts = [start for start, (length, _) in self._ahead.items() if start <= offset < start + length]
+        return max(starts, key=lambda start: start + self._ahead[start][0], default=None)
+
+    def _request(self, offset: int, nbytes: int) -> bytes:
+        # A handle has one position, and belongs to one thread.
+        with self._uri.open("rb") as handle:
+            handle.seek(offset)
+            return bytes(handle.read(nbytes))
 
     def read_at(self, offset: int, nbytes: int) -> bytes:
-        self._handle.seek(offset)
-        return bytes(self._handle.read(nbytes))
+        if self.size is not None:
+            nbytes = min(nbytes, self.size - offset)
+        content = b""
+        start = self._start(offset)
+        if start is not None:
+            content = self._ahead[start][1].result()[offset - start : offset - start + nbytes]
+        # A handle takes 0 bytes for all bytes.
+        if len(content) < nbytes:
+            self._handle.seek(offset + len(content))
+            content += bytes(self._handle.read(nbytes - len(content)))
+        return content
 
     def read_exactly(self, offset: int, nbytes: int) -> memoryview:
-        content = self.read_at(offset, nbytes) if nbytes else b""
+        content = self.read_at(offset, nbytes)
+        # Pixels are read once, and may be many.
+        if self._ahead.get(offset, (0, None))[0] == nbytes:
+            self._ahead.pop(offset)
         _require(len(content) == nbytes, offset, nbytes, offset + len(content))
         return memoryview(content)
 
 
-class MemorySource:
+class MemorySource(_NoPrefetch):
     """File whose bytes are in memory.
 
     Parameters
@@ -117,8 +199,6 @@ class MemorySource:
     content
         All bytes.
     """
-
-    is_local = True
 
     def __init__(self, content: bytes) -> None:
         self._content = content
@@ -167,7 +247,15 @@ def open_source(location: str | os.PathLike[str] | ResourcePath, *, sparse: bool
         uri = location if isinstance(location, ResourcePath) else ResourcePath(os.fspath(location))
         if not uri.isLocal:
             with access_explained(), uri.open("rb") as handle:
-                yield _RemoteSource(handle, _remote_size(uri))
+                # With other protocols, each handle begins with requests of its own.
+                if uri.scheme != "s3":
+                    yield _RemoteSource(uri, handle, None)
+                    return
+                pool = concurrent.futures.ThreadPoolExecutor(_AT_ONCE)
+                try:
+                    yield _RemoteSource(uri, handle, pool)
+                finally:
+                    pool.shutdown(cancel_futures=True)
             return
         source = _LocalSource(uri.ospath, sparse)
     try:

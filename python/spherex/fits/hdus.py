@@ -13,6 +13,7 @@ import hashlib
 import math
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from astropy.io import fits
@@ -21,7 +22,7 @@ from spherex.errors import ProductError
 from spherex.headers import bunit_of
 from spherex.image import PSF_PLANES, WCS_WAVE, ZODI_PLANE, WavelengthAxes
 
-from .byte_sources import ByteSource
+from .byte_sources import REMOTE_READ, ByteSource
 from .cards import CARD, Cards
 
 PRIMARY = "PRIMARY"
@@ -44,10 +45,8 @@ stopped in a preallocated file leaves more."""
 
 _END = b"END".ljust(CARD)
 _FILL = b" " * BLOCK
-# A remote header should need one request: the longest header of a Level 2 file
-# (PSF, 509 cards) fits into it. From a local file the primary header and that
-# of the image (240 cards) are read together, the others in small reads.
-_REMOTE_READ = 15 * BLOCK
+# From a local file the primary header and that of the image (240 cards) are
+# read together, the others in small reads.
 _LOCAL_FIRST_READ = 10 * BLOCK
 _LOCAL_READ = 2 * BLOCK
 _BITPIX = (8, 16, 32, 64, -32, -64)
@@ -63,6 +62,15 @@ _COLUMN_BITS = {"L": 8, "X": 1, "B": 8, "I": 16, "J": 32, "K": 64, "A": 8, "E": 
 """Bits of an element of a binary table (section 7.3.1)."""
 _SCALING = frozenset({"BSCALE", "BZERO", "BLANK"})
 _LONGEST_HEADER = 2000 * BLOCK
+_HDUS_BEFORE_TABLE = 6
+"""HDUs of a Level 2 image before the table of wavelengths: PRIMARY, IMAGE, FLAGS, VARIANCE, ZODI, PSF."""
+
+_GUESSED_BLOCKS, _MORE_BLOCKS = 10, 6
+"""Blocks that are read for the next header, and how many more for each further one.
+
+In a file of Quick Release 2 the headers of FLAGS to PSF have 5, 4, 4 and 15
+blocks, and it is not known beforehand where the later ones begin.
+"""
 _MOST_AXES = 999
 _LARGEST_TABLE = 2**20
 
@@ -177,10 +185,15 @@ def scan_hdus(source: ByteSource, *, last: str | None = None) -> list[HDUInfo]:
         raise ProductError("the file is empty")
     hdus: list[HDUInfo] = []
     offset = 0
-    first = source.read_at(0, _LOCAL_FIRST_READ if source.is_local else _REMOTE_READ)
+    first = source.read_at(0, _LOCAL_FIRST_READ if source.is_local else REMOTE_READ)
     while source.size is None or offset < source.size:
         chunk = first[offset:] if offset < len(first) else b""
-        chunk = chunk or source.read_at(offset, _LOCAL_READ if source.is_local else _REMOTE_READ)
+        if not chunk and source.is_local:
+            chunk = source.read_at(offset, _LOCAL_READ)
+        elif not chunk:
+            if not source.prefetched(offset):
+                source.prefetch(_likely_headers(hdus, last, source.size))
+            chunk = source.read_at(offset, source.prefetched(offset) or REMOTE_READ)
         if hdus and not _is_begin(source, offset, chunk):
             break
         hdu = _read_hdu(source, offset, chunk, len(hdus))
@@ -197,7 +210,74 @@ def scan_hdus(source: ByteSource, *, last: str | None = None) -> list[HDUInfo]:
                 # A header that seems to end early puts its own cards among the pixels.
                 _is_begin(source, offset, source.read_at(offset, CARD))
             break
+    else:
+        if not source.is_local:
+            if len(_followers) > _MOST_FOLLOWERS:
+                _followers.clear()
+            _followers.update({_kind_of(hdu): hdus[number + 1 :] for number, hdu in enumerate(hdus)})
     return hdus
+
+
+_MOST_FOLLOWERS = 100
+_followers: dict[tuple[Any, ...], list[HDUInfo]] = {}
+"""HDUs that came after an HDU in the last remote file that had an HDU of its kind."""
+
+
+def _kind_of(hdu: HDUInfo) -> tuple[Any, ...]:
+    return hdu.index, hdu.name, hdu.kind, hdu.shape, hdu.bitpix, hdu.data_offset - hdu.header_offset
+
+
+def _likely_headers(hdus: Sequence[HDUInfo], last: str | None, size: int | None) -> list[tuple[int, int]]:
+    """Return where the headers after those of some HDUs probably are.
+
+    Most files are like the file before. The scan reads each header at the
+    place that follows from the HDU before it: where this is another place, the
+    guess costs bytes, and saves no round trip.
+
+    Parameters
+    ----------
+    hdus
+        The HDUs before, at least one.
+    last
+        HDU at which the scan ends.
+    size
+        Size of the file in bytes.
+
+    Returns
+    -------
+    ranges
+        For `ByteSource.prefetch`.
+    """
+    previous = hdus[-1]
+    offset = previous.end
+    ranges = []
+    followers = _followers.get(_kind_of(previous))
+    if followers is not None:
+        for hdu in followers:
+            ranges.append((offset, hdu.data_offset - hdu.header_offset + _table_size(hdu)))
+            # Its tiles have another length in each file.
+            if hdu.name == last or hdu.kind == "compressed":
+                break
+            offset += hdu.end - hdu.header_offset
+        return ranges
+    planes = [hdu for hdu in hdus if hdu.kind == "image" and len(hdu.shape) == 2]
+    if last is not None or size is None or previous.kind == "table" or not planes:
+        return [(offset, REMOTE_READ)]
+    if previous.kind == "compressed":
+        ranges.append((previous.data_offset, _table_size(previous)))
+    # Planes of the size of the image follow it, each after a header of at least a block. Where they do not fit
+    # into the file, the next HDU is compressed, or is none of them.
+    step = planes[0].end - planes[0].data_offset + BLOCK
+    guesses = max(_HDUS_BEFORE_TABLE - len(hdus), 1)
+    guesses = guesses if (guesses - 1) * step <= size - offset else 1
+    return ranges + [
+        (offset + number * step, (_GUESSED_BLOCKS + number * _MORE_BLOCKS) * BLOCK) for number in range(guesses)
+    ]
+
+
+def _table_size(hdu: HDUInfo) -> int:
+    """Return the bytes of the table of a compressed image, by which its tiles are found; 0 of another HDU."""
+    return math.prod(hdu.shape) if hdu.kind == "compressed" else 0
 
 
 def _is_begin(source: ByteSource, offset: int, chunk: bytes) -> bool:
@@ -240,7 +320,8 @@ def _read_hdu(source: ByteSource, offset: int, chunk: bytes, index: int) -> HDUI
         raise ProductError("the file is not FITS: it does not begin with a SIMPLE card")
     length = _find_end(chunk)
     while length is None:
-        more = source.read_at(offset + len(chunk), len(chunk)) if len(chunk) < _LONGEST_HEADER else b""
+        size = len(chunk) if source.is_local else max(len(chunk), REMOTE_READ)
+        more = source.read_at(offset + len(chunk), size) if len(chunk) < _LONGEST_HEADER else b""
         if not more:
             raise ProductError(f"the file is cut short or damaged: the header of HDU {index} has no END card")
         chunk += more

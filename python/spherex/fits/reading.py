@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,7 +35,7 @@ from spherex.image import (
     wavelength_plane,
 )
 
-from .arrays import hdu_bytes, open_hdu, read_array
+from .arrays import hdu_bytes, open_hdu, prefetch_box, read_array
 from .byte_sources import ByteSource, open_source
 from .cards import header_bytes
 from .flag_names import flag_table_of
@@ -198,10 +198,14 @@ class ProductFile:
         self._hdus = scan_hdus(self._source)
         check_layout(self._hdus)
         hdu = self._hdu(IMAGE)
-        shape = hdu.image_shape
-        box = self._box(cut, shape)
+        box = self._box(cut, hdu.image_shape)
         unit = _unit(hdu)
         variance, flags, mask = self._find(VARIANCE), self._find(FLAGS), self._find(MASK)
+        wanted = self._wanted(planes)
+        if box is not None and not self._source.is_local:
+            read = [each for each in (hdu, variance, flags, mask, *wanted.values()) if each is not None]
+            prefetch_box(self._source, [each for each in read if each.image_shape == hdu.image_shape], box)
+            self._source.prefetch([_whole(each) for each in read if each.image_shape != hdu.image_shape])
         return SPHERExImage(
             self._pixels(hdu, box),
             unit=unit,
@@ -210,7 +214,7 @@ class ProductFile:
             flags=None if flags is None else self._flag_plane(flags, box),
             header=self._header_of(hdu, box),
             extra_headers={hdu.name: self._cards_of(hdu, box) for hdu in self._hdus if hdu.name in _EXTRA_HEADERS},
-            planes=self._planes(box, shape, planes),
+            planes=self._planes(wanted, box, hdu.image_shape),
         )
 
     def _flag_plane(self, hdu: HDUInfo, box: Box | None) -> FlagPlane:
@@ -229,26 +233,32 @@ class ProductFile:
         except UnitConversionError:
             raise ProductError(f"its variance is in {_unit(hdu)}, which is not the square of {unit}") from None
 
-    def _planes(self, box: Box | None, shape: tuple[int, ...], wanted: Collection[str] | None) -> dict[str, Plane]:
-        planes: dict[str, Plane] = {}
+    def _wanted(self, names: Collection[str] | None) -> dict[str, HDUInfo]:
+        """Return the HDUs of further planes, by the names of the planes."""
+        wanted: dict[str, HDUInfo] = {}
         for hdu in self._hdus[1:]:
             if hdu.name in OWN_HDUS:
                 continue
             name = hdu.name or f"HDU{hdu.index}"
-            name = name if name not in planes else f"{name},{hdu.index}"
-            if wanted is not None and name not in wanted:
-                continue
+            name = name if name not in wanted else f"{name},{hdu.index}"
+            if names is None or name in names:
+                wanted[name] = hdu
+        if missing := set(names or ()) - wanted.keys():
+            raise ProductError(f"it has no plane {', '.join(sorted(missing))}")
+        return wanted
+
+    def _planes(self, wanted: Mapping[str, HDUInfo], box: Box | None, shape: tuple[int, ...]) -> dict[str, Plane]:
+        planes: dict[str, Plane] = {}
+        for name, hdu in wanted.items():
             if box is None or hdu.image_shape != shape:
                 planes[name] = self._plane(hdu, name)
             else:
                 pixels = self._pixels(hdu, box)
                 planes[name] = Plane(fits.ImageHDU(pixels, header=self._header_of(hdu, box)), name)
-        if missing := set(wanted or ()) - planes.keys():
-            raise ProductError(f"it has no plane {', '.join(sorted(missing))}")
         return planes
 
     def _plane(self, hdu: HDUInfo, name: str) -> Plane:
-        if hdu.kind == "image" and hdu.shape and not hdu.scaled:
+        if _is_plain(hdu):
             return Plane.from_pixels(hdu.header_bytes, self._pixels(hdu, None), name)
         return Plane(hdu_bytes(self._source, hdu), name)
 
@@ -270,6 +280,17 @@ class ProductFile:
     def _with_unit(self, hdu: HDUInfo, cut: Box | Cutout | None) -> Quantity:
         box = self._box(cut, hdu.image_shape)
         return Quantity(self._pixels(hdu, box), _unit(hdu), copy=False, dtype=None)
+
+
+def _is_plain(hdu: HDUInfo) -> bool:
+    return hdu.kind == "image" and bool(hdu.shape) and not hdu.scaled
+
+
+def _whole(hdu: HDUInfo) -> tuple[int, int]:
+    """Return offset and number of bytes of a plane that is read whole."""
+    if _is_plain(hdu):
+        return hdu.data_offset, hdu.data_size
+    return hdu.header_offset, hdu.data_offset + hdu.data_size - hdu.header_offset
 
 
 @contextlib.contextmanager
