@@ -124,6 +124,20 @@ class Survey:
         run_pipeline(repo, "CalibratedPipeline.yaml#calibration", "-i", "rawexpr,calib", "-o", "calibrated")
         return printed
 
+    def ingest(self, repo: str, transfer: str) -> None:
+        """Ingest the images of the archive with their calibrations, and register the targets.
+
+        Parameters
+        ----------
+        repo
+            URI of an empty repository.
+        transfer
+            How the files get there.
+        """
+        command("ingest-level2", repo, "--transfer", transfer, self.archive)
+        command("ingest-calibrations", repo, "--transfer", transfer, self.archive)
+        command("register-targets", repo, CATALOG, self.catalog)
+
     def do_level2(self, repo: str, transfer: str) -> list[list[str]]:
         """Make the spectra and the commands that search for images, and ingest newer images of a detector.
 
@@ -139,10 +153,7 @@ class Survey:
         printed
             Words that each command printed which reads the repository, without URIs and times of runs.
         """
-        options = [repo, "--transfer", transfer]
-        command("ingest-level2", *options, self.archive)
-        command("ingest-calibrations", *options, self.archive)
-        command("register-targets", repo, CATALOG, self.catalog)
+        self.ingest(repo, transfer)
         run_pipeline(repo, "SpectrumPipeline.yaml", "-i", INPUTS, "-o", "spectra", "-d", QUERY)
         printed = [
             command("find-images", repo, RA, DEC, "--exact", "--flags"),
@@ -150,7 +161,7 @@ class Survey:
             command("check-provenance", repo),
             command("stale-spectra", repo, "spectra"),
         ]
-        command("ingest-level2", *options, self.newer)
+        command("ingest-level2", repo, "--transfer", transfer, self.newer)
         printed.append(command("stale-spectra", repo, "spectra"))
         return [re.sub(r"(file|s3)://\S+|\d{8}T\d{6}Z|-{4,}", "", text).split() for text in printed]
 
