@@ -18,7 +18,8 @@ author = "The developers of spherex-butler"
 version = release = spherex.__version__.partition("+")[0]
 
 extensions = ["myst_parser", "numpydoc", "sphinx.ext.autodoc"]
-exclude_patterns = ["_build"]
+# Fragments of CHANGELOG.md.
+exclude_patterns = ["_build", "changes"]
 html_theme = "pydata_sphinx_theme"
 html_title = project
 html_show_sourcelink = False

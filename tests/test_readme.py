@@ -21,7 +21,7 @@ from .conftest import made_once
 
 ROOT = Path(__file__).parents[1]
 WALKTHROUGH = ROOT / "doc" / "walkthrough.md"
-PAGES = [ROOT / "README.md", *sorted((ROOT / "doc").rglob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "doc").rglob("*.md"))]
 UNIVERSE = ROOT / "doc" / "example_universe"
 PATIENCE = 300
 """Seconds that a script may take."""
