@@ -67,8 +67,8 @@ class Archive:
     """Number of requests that are still to be refused by 503."""
     answer: tuple[int, bytes] | None = None
     """Status and body of every answer of the services."""
-    names: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
-    """Positions that Sesame knows."""
+    names: Mapping[str, tuple[float, ...]] = dataclasses.field(default_factory=dict)
+    """Positions that Sesame knows, with the proper motion if it is known (deg, mas/yr)."""
     requests: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     uri: str = ""
 
@@ -138,8 +138,10 @@ class Archive:
         """Answer a question for a name, as Sesame does in plain text."""
         lines = [f"# {name}\t#Q8371913"]
         if name in self.names:
-            ra, dec = self.names[name]
+            ra, dec, *motion = self.names[name]
             lines += ["#=Sc=Simbad (CDS, via client/server):    1     0ms", f"%J {ra:.8f} {dec:+.8f} = ..."]
+            if motion:
+                lines.append("%P {} {} [0.032 0.036 0] A 2020yCat.1350....0G".format(*motion))
         else:
             lines += ["#!Simbad (CDS, via client/server): Nothing found", "#! *** Nothing found ***"]
         return "\n".join([*lines, "#====Done (2026-Sep-28,05:15:40z)====", ""]).encode()

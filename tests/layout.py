@@ -43,6 +43,7 @@ ROOMS = (
     "search",
     "provenance",
     "tasks",
+    "making",
     "obscore",
     "cli",
 )
@@ -63,11 +64,12 @@ NEVER = {
     "search": {"ingest", "click"},
     "provenance": {"ingest", "search", "click"},
     "tasks": {"ingest", "search", "provenance", "targets"},
+    "making": {"ingest", "search", "click"},
     "obscore": {"ingest", "search", "provenance", "tasks", "fits", "image", "click"},
 }
 """What a room does not import although the order would allow it: rooms and foreign packages."""
 
-MOST_MODULES = 116
+MOST_MODULES = 118
 LEAST_MEDIAN = 150
 MOST_LINES = 800
 LONG_MODULE = "This module is long because"

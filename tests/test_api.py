@@ -31,7 +31,7 @@ from .ingest_helpers import butler_command
 from .search_helpers import Image, add_images
 
 ROOT = Path(__file__).parents[1]
-MOST_NAMES = 15
+MOST_NAMES = 16
 STAR = SkyCoord(310.1, 40.16, unit="deg")
 FUNCTIONS = [name for name in spherex.__all__ if name != "__version__"]
 

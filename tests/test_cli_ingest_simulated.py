@@ -50,6 +50,7 @@ def test_guard(monkeypatch: pytest.MonkeyPatch) -> None:
         "ingest-level2",
         "ingest-simulated",
         "list-calibrations",
+        "make-spectrum",
         "register-targets",
         "stale-spectra",
     ]

@@ -17,6 +17,7 @@ from spherex.archive import cloud_uri, mirror_uri
 from spherex.errors import SearchError
 from spherex.search import ARCHIVE_COLLECTIONS, ArchiveService, position_of_name
 from spherex.search.services import adql
+from spherex.spectra import catalog_of
 
 from .archive_server import Archive, Entry, error, serving_archive
 
@@ -256,10 +257,15 @@ def test_pyvo_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_positions_of_names(archive: Archive) -> None:
-    archive.names = {"M31": M31, "3C 273": (187.277915, 2.052388)}
+    archive.names = {"M31": M31, "Barnard's star": (269.45207696, 4.69336497, -801.551, 10362.394)}
     with sesame_url.set([f"{archive.uri}/sesame/"]):
-        assert position_of_name("M31") == pytest.approx(M31)
-        assert position_of_name("3C 273") == pytest.approx((187.277915, 2.052388))
+        andromeda = position_of_name("M31")
+        assert (andromeda.ra.deg, andromeda.dec.deg) == pytest.approx(M31)
+        assert "s" not in andromeda.data.differentials
+        (row,) = catalog_of(position_of_name("Barnard's star"))
+        assert [row[name] for name in ("ra", "dec", "pmra", "pmdec", "ref_epoch")] == pytest.approx(
+            (269.45207696, 4.69336497, -801.551, 10362.394, 2000.0)
+        )
         with pytest.raises(
             SearchError, match=r"^the name 'Vulcan' is not known to Sesame .*; check it, or use RA DEC\.$"
         ):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from spherex.fits import read_product as read
     from spherex.fits import write_product as write
     from spherex.image import Box, FlagTable, SPHERExImage
+    from spherex.making import spectrum
     from spherex.search import cutout, find_images
     from spherex.spectra import combine_channels, gather_spectrum, get_spectrum, measure_targets, plot_spectrum
 
@@ -36,6 +37,7 @@ __all__ = [
     "open",
     "plot_spectrum",
     "read",
+    "spectrum",
     "write",
 ]
 
@@ -53,6 +55,7 @@ _ORIGINS = {
     "open": ("fits", "open_product"),
     "plot_spectrum": ("spectra", "plot_spectrum"),
     "read": ("fits", "read_product"),
+    "spectrum": ("making", "spectrum"),
     "write": ("fits", "write_product"),
 }
 """Room of each public name, and its name there."""

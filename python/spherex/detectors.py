@@ -34,6 +34,7 @@ __all__ = [
     "SPECTRAL_CHANNELS_TYPE",
     "SPECTRAL_WCS_TYPE",
     "SPECTRA_TYPE",
+    "SPECTRUM_PLOT_TYPE",
     "SUBTRACTED_TYPE",
     "TRUTH_TYPE",
     "WAVELENGTH_TYPE",
@@ -163,6 +164,9 @@ SPECTRA_TYPE = "spectra"
 
 CHANNEL_SPECTRA_TYPE = "channel_spectra"
 """Dataset type of the means of these measurements in the channels."""
+
+SPECTRUM_PLOT_TYPE = "spectrum_plot"
+"""Dataset type of the pictures of spectra."""
 
 ROWS_OF_A_GROUP = 5000
 """Rows in a row group of parquet files of which parts are read. One target is read from groups of 1,000 to

@@ -13,6 +13,7 @@ __all__ = [
     "ingest_level2",
     "ingest_simulated",
     "list_calibrations",
+    "make_spectrum",
     "register_targets",
     "stale_spectra",
 ]
@@ -566,6 +567,62 @@ def _column_options(command: Callable[..., Any]) -> Callable[..., Any]:
             command
         )
     return command
+
+
+# A negative declination is not an option.
+@click.command(
+    "make-spectrum",
+    cls=ButlerCommand,
+    short_help="Make the spectra of a source or a catalogue, and their pictures.",
+    context_settings={"ignore_unknown_options": True},
+)
+@repo_argument(required=True, help="REPO is the URI or path of an existing repository.")
+@click.argument("target", nargs=-1, required=True, metavar="NAME | NAME RA DEC | FILE")
+@click.option("--catalog", metavar="NAME", help="Name of the new catalogue. Default is that of the source or file.")
+@click.option(
+    "--files",
+    metavar="LOCATION",
+    multiple=True,
+    help="Level 2 images to ingest first: a file, directory or URI. Can be given several times.",
+)
+@click.option("--find", is_flag=True, help="Ask the archive for images first, and ingest their URIs.")
+@click.option(
+    "--access",
+    type=click.Choice(["s3", "https"]),
+    default="s3",
+    show_default=True,
+    help="From where images of --find are read: the archive's bucket, or its server.",
+)
+@click.option("--service", metavar="URI", help="URI of another service for --find, as for find-archive.")
+@click.option(
+    "--output",
+    metavar="COLLECTION",
+    help="Collection of the spectra. Default is spectra/ and the name of the catalogue.",
+)
+@click.option(
+    "--log",
+    metavar="FILE",
+    type=click.Path(dir_okay=False),
+    help="File for the log. Default is spectra-<catalogue>.log in the current directory.",
+)
+@options_file_option()
+def make_spectrum(**kwargs: Any) -> None:
+    """Make the spectra of a source or a catalogue, and their pictures.
+
+    NAME is that of a catalogue of the repository, or of a source that Sesame
+    of the CDS knows. With RA and DEC, in the forms of find-images, it can be
+    any name. FILE is a catalogue, as for register-targets.
+
+    All images of the repository that contain a target are measured by the
+    stock pipelines. Run again, the command makes only what is missing or out
+    of date: spectra with new images, with newer versions of images or
+    calibrations, of moved or new targets. The exit status is 1 if there is no
+    spectrum, or if a step has failed.
+    """
+    from .script.make_spectrum import make_spectrum as script
+
+    if not script(**kwargs):
+        raise click.exceptions.Exit(1)
 
 
 @click.command("register-targets", cls=ButlerCommand, short_help="Register a catalogue of targets.")

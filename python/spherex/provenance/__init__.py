@@ -8,9 +8,10 @@ __all__ = [
     "check_origins",
     "compare_spectra",
     "queries_of_images",
+    "queries_of_numbers",
     "queries_of_patches",
 ]
 
 from .origins import OriginReport, check_origins
-from .queries import queries_of_images, queries_of_patches
+from .queries import queries_of_images, queries_of_numbers, queries_of_patches
 from .stale_spectra import StaleSpectrum, compare_spectra

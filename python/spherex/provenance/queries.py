@@ -35,9 +35,26 @@ def queries_of_patches(stale: Iterable[StaleSpectrum]) -> list[str]:
     by_catalog: dict[str, set[int]] = {}
     for spectrum in stale:
         by_catalog.setdefault(str(spectrum.ref.dataId["catalog"]), set()).update(spectrum.patches)
+    return [query for one in sorted(by_catalog.items()) for query in queries_of_numbers(*one)]
+
+
+def queries_of_numbers(catalog: str, patches: Iterable[int]) -> list[str]:
+    """Return data queries for patches of a catalogue, each short enough for SQLite.
+
+    Parameters
+    ----------
+    catalog
+        Name of the catalogue.
+    patches
+        Numbers of the patches.
+
+    Raises
+    ------
+    UserError
+        If the name of the catalogue contains a quotation mark.
+    """
     return [
         f"catalog = {_quoted(catalog)} AND patch IN {_listed(chunk)}"
-        for catalog, patches in sorted(by_catalog.items())
         for chunk in chunk_iterable(sorted(patches), _MOST_PATCHES)
     ]
 

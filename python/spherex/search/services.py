@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+import urllib.parse
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from spherex.errors import ArchiveNameError, ProductError, SearchError, counted,
 from spherex.votables import incompleteness, parse_votable
 
 if TYPE_CHECKING:
+    from astropy.coordinates import SkyCoord
     from astropy.io.votable.tree import VOTableFile
     from astropy.table import Table
 
@@ -35,6 +37,10 @@ ARCHIVE_COLLECTIONS = ("spherex_qr2", "spherex_qr2_deep", "spherex_qr3", "sphere
 
 _EXTRA = 'pip install "spherex-butler[archive]"'
 _NAME = re.compile(r"[\w.-]+", re.ASCII)
+_SESAME_POSITION = re.compile(r"^%J\s+([\d.]+)\s+([-+\d.]+)", re.MULTILINE)
+_SESAME_MOTION = re.compile(r"^%P\s+([-+\d.eE]+)\s+([-+\d.eE]+)", re.MULTILINE)
+"""Lines of an answer with the position (deg, ICRS) and the proper motion (mas/yr)."""
+
 _SCHEMES = ("https://", "http://", "s3://")
 """What an answer may point to: a path would be a file of this computer."""
 
@@ -242,8 +248,11 @@ def adql(collections: Iterable[str], radius: float, span: _Span | None) -> str:
     )
 
 
-def position_of_name(name: str) -> tuple[float, float]:
+def position_of_name(name: str) -> SkyCoord:
     """Ask Sesame, the name service of the CDS, for the position of a name.
+
+    `astropy.coordinates.SkyCoord.from_name` asks the same servers, but leaves
+    out the proper motion: Barnard's star has moved by more than 4 arcmin.
 
     Parameters
     ----------
@@ -252,8 +261,8 @@ def position_of_name(name: str) -> tuple[float, float]:
 
     Returns
     -------
-    ra, dec
-        ICRS (deg).
+    position
+        ICRS, in the year 2000; with the proper motion if it is known.
 
     Raises
     ------
@@ -262,29 +271,33 @@ def position_of_name(name: str) -> tuple[float, float]:
     """
     from http.client import HTTPException
 
+    from astropy import units
     from astropy.coordinates import SkyCoord
-    from astropy.coordinates.name_resolve import NameResolveError
+    from astropy.coordinates.name_resolve import sesame_url
+    from astropy.time import Time
+    from astropy.utils.data import get_readable_fileobj
 
-    try:
-        position = SkyCoord.from_name(name)
-    except (OSError, HTTPException) as error:
-        raise SearchError(_without_sesame(name, first_line(error))) from error
-    except NameResolveError as error:
-        text = " ".join(str(error).split())
-        if not text.startswith("Unable to find coordinates"):
-            # One of all its servers.
-            _, _, reasons = text.partition("URL below: ")
-            raise SearchError(_without_sesame(name, reasons or text)) from error
-        raise SearchError(
-            f"the name {name!r} is not known to Sesame (SIMBAD, NED, VizieR); check it, or use RA DEC."
-        ) from None
-    return float(position.ra.deg), float(position.dec.deg)
-
-
-def _without_sesame(name: str, reason: str) -> str:
-    return (
-        f"the position of {name!r} is not known, because Sesame, which is asked for names, does not answer ({reason}); "
-        "use RA DEC, or try again with a connection to the internet."
+    reasons: list[str] = []
+    for server in dict.fromkeys(sesame_url.get()):
+        try:
+            # SIMBAD, NED and VizieR, in this order.
+            with get_readable_fileobj(f"{server}SNV?{urllib.parse.quote(name)}", "utf-8", show_progress=False) as file:
+                answer = file.read()
+        except (OSError, HTTPException) as error:
+            reasons.append(f"{server}: {first_line(error)}")
+            continue
+        if (place := _SESAME_POSITION.search(answer)) is None:
+            raise SearchError(
+                f"the name {name!r} is not known to Sesame (SIMBAD, NED, VizieR); check it, or use RA DEC."
+            )
+        ra, dec = (float(number) * units.deg for number in place.groups())
+        if (motion := _SESAME_MOTION.search(answer)) is None:
+            return SkyCoord(ra, dec)
+        pmra, pmdec = (float(number) * units.mas / units.yr for number in motion.groups())
+        return SkyCoord(ra, dec, pm_ra_cosdec=pmra, pm_dec=pmdec, obstime=Time(2000.0, format="jyear", scale="tdb"))
+    raise SearchError(
+        f"the position of {name!r} is not known, because Sesame, which is asked for names, does not answer "
+        f"({'; '.join(reasons)}); use RA DEC, or try again with a connection to the internet."
     )
 
 

@@ -11,12 +11,15 @@ __all__ = [
     "check_catalog_name",
     "coincident_names",
     "coverage_of",
+    "is_catalog_file",
     "read_catalog",
     "register_catalog",
     "similar_names",
+    "target_records",
 ]
 
 from .checking import CatalogProblem, check_catalog, check_catalog_name, coincident_names, similar_names
 from .columns import Motion, read_catalog
 from .coverage import Coverage, coverage_of
-from .registering import Registration, register_catalog
+from .files import is_catalog_file
+from .registering import Registration, register_catalog, target_records

@@ -379,3 +379,14 @@ EXTENSIONS: Mapping[str, tuple[str, Callable[[str, Collection[str]], CatalogFile
     ".parq": ("parquet", _read_parquet),
 }
 """Formats and their readers, by extension."""
+
+
+def is_catalog_file(location: str) -> bool:
+    """Return whether a path or URI has the extension of a catalogue.
+
+    Parameters
+    ----------
+    location
+        Path or URI.
+    """
+    return location.lower().removesuffix(".gz").endswith(tuple(EXTENSIONS))

@@ -8,7 +8,7 @@ import lsst.pex.config as pexConfig
 import lsst.pipe.base as pipeBase
 import lsst.pipe.base.connectionTypes as cT  # noqa: N812
 
-from spherex.detectors import CHANNEL_SPECTRA_TYPE, SPECTRA_TYPE, SUBTRACTED_TYPE
+from spherex.detectors import CHANNEL_SPECTRA_TYPE, SPECTRA_TYPE, SPECTRUM_PLOT_TYPE, SUBTRACTED_TYPE
 
 if TYPE_CHECKING:
     from astropy.table import QTable
@@ -38,7 +38,7 @@ class DrawSpectrumConnections(pipeBase.PipelineTaskConnections, dimensions=_TARG
         dimensions=_PATCH_DIMENSIONS,
         deferLoad=True,
     )
-    plot = cT.Output(doc="The plot.", name="spectrum_plot", storageClass="Plot", dimensions=_TARGET_DIMENSIONS)
+    plot = cT.Output(doc="The plot.", name=SPECTRUM_PLOT_TYPE, storageClass="Plot", dimensions=_TARGET_DIMENSIONS)
 
 
 class DrawSpectrumConfig(pipeBase.PipelineTaskConfig, pipelineConnections=DrawSpectrumConnections):

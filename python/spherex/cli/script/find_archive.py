@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 import numpy as np
+from astropy.time import Time
 
-from spherex.detectors import LEVEL2_TYPE
+from spherex.detectors import CATALOG_TYPE, LEVEL2_TYPE, catalog_collection
 from spherex.errors import SearchError, counted
 from spherex.ingest import Level2Translator, is_ingested
 from spherex.remote import go_unsigned_without_credentials
 from spherex.repository import open_repository
 from spherex.search import IMAGE_SERVICE, TABLE_SERVICE, ArchiveService, Criteria, position_of_name
+from spherex.spectra import catalog_of, positions_at
 
 from . import user_errors
 from .find_images import output_path, position_of_arguments, radius_of, save_table
@@ -152,31 +154,34 @@ def _position(repo: str, words: Sequence[str]) -> tuple[float, float]:
         name = " ".join(words)
         if not any(character.isalpha() for character in name):
             raise
-    ra, dec = position_of_name(name)
+    # The images are of the years since 2025.
+    position = positions_at(catalog_of(position_of_name(name)), Time.now())[0]
+    ra, dec = float(position.ra.deg), float(position.dec.deg)
     click.echo(f"{name}: RA {ra:.6f}, Dec {dec:.6f} (Sesame)")
     return ra, dec
 
 
 def _targets(butler: Butler, repo: str, catalog: str) -> Table:
-    """Return the positions of a catalogue."""
+    """Return the positions of a catalogue today."""
     from astropy.table import Table
+    from lsst.daf.butler import DataIdValueError, DatasetNotFoundError, MissingCollectionError, MissingDatasetTypeError
 
-    with butler.query() as query:
-        positions = [(record.ra, record.dec) for record in query.dimension_records("target").where(catalog=catalog)]
-        known = sorted(record.name for record in query.dimension_records("catalog"))
-    if not positions:
+    try:
+        targets = butler.get(CATALOG_TYPE, catalog=catalog, collections=catalog_collection(catalog))
+    except (DatasetNotFoundError, MissingCollectionError, MissingDatasetTypeError, DataIdValueError):
+        known = sorted(record.name for record in butler.query_dimension_records("catalog", explain=False))
         raise SearchError(
             f"{repo} does not have targets of a catalogue {catalog!r}; it has {', '.join(known) or 'no catalogue'}. "
             f"Register one by: butler register-targets {repo} {catalog} FILE"
-        )
-    return Table(rows=positions, names=["ra", "dec"], dtype=[np.float64, np.float64], units=["deg", "deg"])
+        ) from None
+    positions = positions_at(targets, Time.now())
+    return Table([positions.ra, positions.dec], names=["ra", "dec"])
 
 
 def _table(images: Sequence[ArchiveImage], uris: Sequence[str], known: Sequence[bool]) -> Table:
     """Return the table of images, a list that ingest-level2 reads."""
     from astropy import units
     from astropy.table import Column, MaskedColumn, Table
-    from astropy.time import Time
 
     begins = np.array([image.begin for image in images])
     is_unknown = np.isnan(begins)

@@ -1,0 +1,250 @@
+"""``butler make-spectrum``: from a name, a position or a catalogue to spectra and their pictures."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+
+from spherex.detectors import CATALOG_TYPE, CHANNEL_SPECTRA_TYPE, LEVEL2_TYPE, catalog_collection
+from spherex.errors import CatalogError, UserError, counted
+from spherex.making import UpdatedSpectra, update_spectra
+from spherex.repository import open_repository
+from spherex.search import position_of_name
+from spherex.spectra import catalog_of, get_spectrum, positions_at
+from spherex.targets import check_catalog, check_catalog_name, is_catalog_file, register_catalog
+
+from . import user_errors
+from .find_archive import find_archive
+from .find_images import position_of_arguments
+from .ingest import ingest_level2
+from .register_targets import register_targets
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+    from lsst.daf.butler import Butler, DatasetRef
+
+
+_MOST_TARGETS = 3
+"""Targets of which the summary has lines."""
+
+_FIELDS = {"catalog": frozenset({"desc"}), "patch": frozenset({"region"}), "target": frozenset({"ra", "dec", "region"})}
+
+
+@user_errors()
+def make_spectrum(
+    repo: str,
+    target: Sequence[str],
+    catalog: str | None,
+    files: Sequence[str],
+    find: bool,
+    access: str,
+    service: str | None,
+    output: str | None,
+    log: str | None,
+) -> bool:
+    """Make spectra that are missing or out of date.
+
+    Parameters
+    ----------
+    repo
+        Path, URI or label of the repository.
+    target
+        File of a catalogue, name of a registered catalogue or of a source, or
+        name with right ascension and declination.
+    catalog
+        Name of a new catalogue; `None` for that of the file or source.
+    files
+        Level 2 images to ingest first.
+    find
+        Whether to look for images in the archive first.
+    access, service
+        See `spherex.cli.script.find_archive.find_archive`.
+    output
+        Collection of the spectra; `None` for ``spectra/<catalogue>``.
+    log
+        Path of the log; `None` for ``spectra-<catalogue>.log``.
+
+    Returns
+    -------
+    bool
+        Whether there is a spectrum, and nothing has failed.
+    """
+    name = catalog or re.sub(r"[^\w.+-]", "_", Path(target[0]).name.partition(".")[0], flags=re.ASCII)
+    check_catalog_name(name)
+    if is_catalog_file(target[0]):
+        if not register_targets(repo, name, target[0], None, False, False, update=False, dry_run=False):
+            return False
+    else:
+        with open_repository(repo, writeable=True, fields=_FIELDS) as butler:
+            if len(target) > 1 or not _is_registered(butler, name):
+                _register_one(butler, repo, name, target)
+    done = True
+    if files:
+        done &= ingest_level2(
+            repo,
+            files,
+            regex=None,
+            dataset_type=LEVEL2_TYPE,
+            label=None,
+            processing_run=None,
+            processes=1,
+            transfer=None,
+            skip_existing=True,
+            track_file_attrs=False,
+        )
+    collection = output or f"spectra/{name}"
+    path = Path(log or f"spectra-{name}.log")
+    with open_repository(repo, writeable=True, fields=_FIELDS) as butler:
+        if find:
+            done &= _find(butler, repo, name, access, service)
+        with _logging_to(path):
+            made = update_spectra(butler, name, collection, measuring=_progress_bar)
+        if made.targets:
+            click.echo(f"Log: {path}" if made.runs else "Nothing to do: the spectra are up to date.")
+            _report(butler, repo, name, collection, made)
+    for label, number in made.failed.items():
+        if number:
+            click.echo(f"{label} failed {counted(number, 'time')}: see {path}; the command can be repeated.", err=True)
+    if not made.targets:
+        raise UserError(f"no image of {repo} contains a target of {name}: butler find-archive finds more.")
+    return done and not made.failed.total()
+
+
+def _is_registered(butler: Butler, catalog: str) -> bool:
+    return bool(butler.query_dimension_records("catalog", where="catalog = c", bind={"c": catalog}, explain=False))
+
+
+def _register_one(butler: Butler, repo: str, catalog: str, words: Sequence[str]) -> None:
+    """Register a catalogue of one target."""
+    from astropy.coordinates import SkyCoord
+
+    if len(words) > 1:
+        ra, dec = position_of_arguments(repo, words[1:])
+        position = SkyCoord(ra, dec, unit="deg")
+    else:
+        position = position_of_name(words[0])
+    table: Table = catalog_of(position)
+    table["name"] = [words[0]]
+    if problems := check_catalog(table):
+        raise CatalogError(f"{words[0]} cannot be a target: {problems[0]}.")
+    try:
+        done = register_catalog(butler, catalog, table, "butler make-spectrum")
+    except CatalogError as error:
+        if _is_registered(butler, catalog):
+            raise CatalogError(
+                f"{repo} has a catalogue {catalog} with another target or position: choose a name by --catalog, or "
+                f"move the target by butler register-targets {repo} {catalog} FILE --update."
+            ) from error
+        raise
+    if not done.is_nothing:
+        motion = f" in {table['ref_epoch'][0]}, with proper motion" if "pmra" in table.colnames else ""
+        click.echo(f"{words[0]}: RA {table['ra'][0]:.6f}, Dec {table['dec'][0]:.6f}{motion}; catalogue {catalog}")
+
+
+def _find(butler: Butler, repo: str, catalog: str, access: str, service: str | None) -> bool:
+    """Find images of the archive, and ingest them."""
+    from astropy.time import Time
+
+    targets = butler.get(CATALOG_TYPE, catalog=catalog, collections=catalog_collection(catalog))
+    where: dict[str, Any] = {"position": (), "catalog": catalog}
+    if len(targets) == 1:
+        # The service for one position is the simpler one.
+        place = positions_at(targets, Time.now())[0]
+        where = {"position": (f"{place.ra.deg:.7f}", f"{place.dec.deg:.7f}"), "catalog": None}
+    return find_archive(
+        repo,
+        **where,
+        radius=None,
+        archive_collection=(),
+        access=access,
+        service=service,
+        timeout=300.0,
+        dry_run=False,
+        output=None,
+        overwrite=False,
+        processes=8,
+    )
+
+
+@contextlib.contextmanager
+def _logging_to(path: Path) -> Iterator[None]:
+    """Write the log into a file instead of the terminal."""
+    try:
+        handler = logging.FileHandler(path, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"the log {path} cannot be written ({error.strerror}): choose another by --log.") from None
+    handler.setFormatter(logging.Formatter("{levelname} {asctime} {name}: {message}", style="{"))
+    root = logging.getLogger()
+    # A file that the user has named by butler --log-file goes on.
+    shown = [one for one in root.handlers if type(one) is logging.StreamHandler]
+    for one in shown:
+        root.removeHandler(one)
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        handler.close()
+        for one in shown:
+            root.addHandler(one)
+
+
+class _Ticks(logging.Handler):
+    """Handler of the executor's messages after each quantum, which moves a progress bar.
+
+    Parameters
+    ----------
+    bar
+        Progress bar of `click`.
+    """
+
+    def __init__(self, bar: Any) -> None:
+        super().__init__(logging.INFO)
+        self._bar = bar
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Move the bar; see `logging.Handler`."""
+        if record.msg.startswith("Executed %d quanta"):
+            self._bar.update(1)
+
+
+@contextlib.contextmanager
+def _progress_bar(images: int) -> Iterator[None]:
+    log = logging.getLogger("lsst.pipe.base.mp_graph_executor")
+    with click.progressbar(length=images, label=f"Measuring {counted(images, 'image')}", file=None) as bar:
+        ticks = _Ticks(bar)
+        log.addHandler(ticks)
+        try:
+            yield
+        finally:
+            log.removeHandler(ticks)
+
+
+def _report(butler: Butler, repo: str, catalog: str, collection: str, made: UpdatedSpectra) -> None:
+    """Print what there is of the first targets, and where the rest is."""
+    for name in made.targets[:_MOST_TARGETS]:
+        spectrum = get_spectrum(butler, catalog, name, collections=collection)
+        means = get_spectrum(butler, catalog, name, dataset_type=CHANNEL_SPECTRA_TYPE, collections=collection)
+        numbers = f"{counted(len(spectrum), 'measurement')}, {np.count_nonzero(spectrum['good'])} of them good"
+        click.echo(f"{name}: {numbers}, in {counted(len(means), 'channel')}")
+        if name in made.pictures:
+            click.echo(f"Picture: {_place_of(butler, made.pictures[name])}")
+    if (others := len(made.targets) - _MOST_TARGETS) > 0:
+        click.echo(f"... and {counted(others, 'more target')}; {counted(len(made.pictures), 'picture')} in all")
+    if len(made.spectra) == 1:
+        click.echo(f"Table: {_place_of(butler, made.spectra[0])}")
+    opened = f"Butler.from_config({repo!r}, collections={collection!r})"
+    click.echo(f"In Python: spherex.get_spectrum({opened}, {catalog!r}, {made.targets[0]!r})")
+
+
+def _place_of(butler: Butler, ref: DatasetRef) -> str:
+    """Return the path of a file, or its URI."""
+    uri = butler.getURI(ref)
+    return uri.ospath if uri.isLocal else str(uri)

@@ -1,0 +1,392 @@
+"""From a position to a spectrum: the pieces of the other rooms, in their order.
+
+`spectrum` measures in memory. `update_spectra` runs the stock pipelines of the
+repository, which record all inputs, and makes only what is new.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from lsst.daf.butler import Butler, CollectionType, MissingCollectionError, MissingDatasetTypeError
+
+import spherex
+from spherex.calibrations import CalibrationIndex, instant_of
+from spherex.detectors import (
+    CALIBRATION_COLLECTION,
+    CATALOG_COLLECTION,
+    LEVEL2_COLLECTION,
+    LEVEL2_TYPE,
+    PATCH_TARGETS_TYPE,
+    SPECTRA_TYPE,
+    SPECTRUM_PLOT_TYPE,
+    catalog_collection,
+)
+from spherex.errors import SearchError, UserError
+from spherex.provenance import compare_spectra, queries_of_images, queries_of_numbers, queries_of_patches
+from spherex.repository import open_repository
+from spherex.spectra import TARGETS, catalog_of, gather_spectrum, patch_meta
+from spherex.targets import target_records
+from spherex.tasks import MeasureTargetsConfig, MeasureTargetsConnections, MeasureTargetsTask
+
+if TYPE_CHECKING:
+    from astropy.coordinates import SkyCoord
+    from astropy.table import QTable, Table
+    from lsst.daf.butler import DatasetRef
+    from lsst.resources import ResourcePath
+
+    from spherex.provenance import StaleSpectrum
+
+
+_INSTRUMENT = "SPHEREx"
+_SPECTRA = "resource://spherex/pipelines/SpectrumPipeline.yaml"
+_PICTURES = "resource://spherex/pipelines/SpectrumPlotPipeline.yaml"
+
+
+def spectrum(
+    repo: Butler | str | os.PathLike[str] | ResourcePath,
+    target: SkyCoord | Table,
+    *,
+    collection: str = LEVEL2_COLLECTION,
+    calibrations: Iterable[str] = (CALIBRATION_COLLECTION,),
+    where: str = "",
+    config: MeasureTargetsConfig | None = None,
+) -> QTable:
+    """Measure the spectrum of one target in all images of a repository.
+
+    Nothing is written. The fluxes are those of the pipeline: the same task
+    measures with the same calibrations.
+
+    Parameters
+    ----------
+    repo
+        The repository, or its path, URI or label.
+    target
+        Position, with its proper motion if it has an ``obstime``. Or a table
+        as for `spherex.measure_targets`: the first row is the target, and the
+        others are neighbours, whose light is fitted with that of the target.
+    collection
+        Collection of the images, the newest version of each first.
+    calibrations
+        Collections of the calibrations, in the order of the search. Those
+        that do not exist are ignored.
+    where
+        Data query for the images.
+    config
+        Settings of the measurement.
+
+    Returns
+    -------
+    spectrum
+        As `spherex.gather_spectrum` returns it.
+
+    Raises
+    ------
+    spherex.errors.SearchError
+        If there is no image at the position.
+    spherex.errors.CatalogError
+        If the target has no valid position or motion.
+    spherex.errors.UserError
+        If an image or a calibration cannot be reached.
+
+    Examples
+    --------
+    >>> from astropy.coordinates import SkyCoord
+    >>> import spherex
+    >>> star = SkyCoord(310.1, 40.16, unit="deg")
+    >>> spectrum = spherex.spectrum("REPO", star)
+    >>> len(spectrum), spectrum["flux"].unit
+    (4, Unit("uJy"))
+    """
+    catalog = catalog_of(target)
+    if not isinstance(target, type(catalog)):
+        if len(catalog) != 1:
+            raise UserError(f"spectrum needs one position, not {len(catalog)}; give neighbours as rows of a table.")
+        catalog["name"] = [target.reshape(-1)[0].icrs.to_string("hmsdms", precision=2)]
+    name, ra, dec = (catalog[column][0] for column in ("name", "ra", "dec"))
+    region = next(target_records("", catalog[:1]))["region"]
+    config = config or MeasureTargetsConfig()
+    task = MeasureTargetsTask(config=config)
+    connections = MeasureTargetsConnections(config=config)
+    tables, off_frame = [], 0
+    with contextlib.nullcontext(repo) if isinstance(repo, Butler) else open_repository(str(repo), False) as butler:
+        with butler.query() as query:
+            query = query.where("exposure_detector_region.region OVERLAPS circle", bind={"circle": region})
+            query = query.where(where, instrument=_INSTRUMENT)
+            try:
+                refs = sorted(query.datasets(LEVEL2_TYPE, collection, find_first=True).with_dimension_records())
+            except (MissingCollectionError, MissingDatasetTypeError):
+                refs = []
+        if not refs:
+            raise SearchError(f"no image of {collection} is at RA {ra:.6f}, Dec {dec:.6f}.")
+        known = _existing(butler, calibrations)
+        indices = {
+            connection: CalibrationIndex(butler.registry, getattr(connections, connection).name, known)
+            for connection in connections.prerequisiteInputs
+        }
+        for ref in refs:
+            instant = instant_of(ref.dataId.timespan)
+            found = {key: index.find(ref.dataId, instant) for key, index in indices.items() if instant is not None}
+            outputs = task.run(
+                butler.getDeferred(ref),
+                catalog,
+                image_ids={
+                    "exposure": ref.dataId["exposure"],
+                    "detector": ref.dataId["detector"],
+                    "image_id": str(ref.id),
+                    "image_run": ref.run,
+                },
+                region=ref.dataId.region,
+                **{key: butler.getDeferred(valid.ref) for key, valid in found.items() if valid is not None},
+            )
+            rows = outputs.measurements[np.asarray(outputs.measurements["target"], dtype=str) == str(name)]
+            off_frame += not len(rows)
+            tables.append(rows)
+    meta = {"target": str(name), "ra": float(ra), "dec": float(dec), "position": "ICRS, degrees"}
+    return gather_spectrum(tables, {**meta, "off_frame": off_frame, "code": {"spherex-butler": spherex.__version__}})
+
+
+@dataclasses.dataclass
+class UpdatedSpectra:
+    """What `update_spectra` has made.
+
+    Parameters
+    ----------
+    runs
+        New runs; empty if everything was up to date.
+    images
+        Number of images that were measured or tried.
+    failed
+        Number of quanta that have failed, by the label of the task.
+    spectra
+        The spectra of all patches.
+    targets
+        Names of all targets with a measurement.
+    pictures
+        Pictures of their spectra, by target.
+    """
+
+    runs: list[str] = dataclasses.field(default_factory=list)
+    images: int = 0
+    failed: Counter[str] = dataclasses.field(default_factory=Counter)
+    spectra: list[DatasetRef] = dataclasses.field(default_factory=list)
+    targets: list[str] = dataclasses.field(default_factory=list)
+    pictures: dict[str, DatasetRef] = dataclasses.field(default_factory=dict)
+
+
+def update_spectra(
+    butler: Butler,
+    catalog: str,
+    collection: str,
+    *,
+    most_pictures: int = 100,
+    measuring: Callable[[int], AbstractContextManager[object]] = contextlib.nullcontext,
+) -> UpdatedSpectra:
+    """Make the spectra of a catalogue that are missing or out of date, and their pictures.
+
+    An interrupted update leaves its measurements in the collection, and the
+    next one goes on from there.
+
+    Parameters
+    ----------
+    butler
+        The repository, writeable.
+    catalog
+        Name of a registered catalogue.
+    collection
+        CHAINED collection of the spectra, the newest run first; made if it
+        does not exist.
+    most_pictures
+        Largest number of targets of which pictures are made; with more, none
+        is made.
+    measuring
+        Context of the measurement of a given number of images.
+
+    Returns
+    -------
+    updated
+        Summary.
+
+    Raises
+    ------
+    spherex.errors.UserError
+        If there are no images, the catalogue has no targets, or ``collection``
+        is a collection of another kind.
+    """
+    if not _existing(butler, [LEVEL2_COLLECTION]):
+        raise UserError("the repository has no images: ingest some with butler ingest-level2 or find-archive.")
+    records = butler.query_dimension_records("patch", catalog=catalog, limit=None, explain=False)
+    if not records:
+        raise UserError(f"there is no catalogue {catalog} with targets; register it with butler register-targets.")
+    if not _existing(butler, [collection]):
+        butler.collections.register(collection, CollectionType.CHAINED)
+    elif butler.collections.get_info(collection).type is not CollectionType.CHAINED:
+        raise UserError(f"the collection {collection} is not a CHAINED one; choose another name.")
+    update = _Update(butler, catalog, collection, measuring)
+    made = update.spectra()
+    absent = [record.id for record in records if record.targets and record.id not in made]
+    for query in queries_of_numbers(catalog, absent):
+        update.run(f"{_SPECTRA}#measurement", query, skip_existing=True)
+        update.run(f"{_SPECTRA}#spectra", query)
+    # The tables of the images do not have rows of new targets.
+    enlarged = [patch for patch, ref in made.items() if update.new_targets(ref)]
+    for query in queries_of_numbers(catalog, enlarged):
+        update.run(_SPECTRA, query)
+    stale = update.stale_spectra()
+    if lost := [spectrum for spectrum in stale if spectrum.gone]:
+        update.end_run()
+        # From its table the rows of an image that is no longer there would be gathered again.
+        for query in queries_of_patches(lost):
+            update.run(_SPECTRA, query)
+        stale = update.stale_spectra()
+    if stale:
+        update.end_run()
+    for query in queries_of_images(stale):
+        update.run(f"{_SPECTRA}#measurement", query)
+    for query in queries_of_patches(stale):
+        update.run(f"{_SPECTRA}#spectra", query)
+    update.draw(most_pictures)
+    return update.done
+
+
+class _Update:
+    """Steps of `update_spectra`.
+
+    Parameters
+    ----------
+    butler, catalog, collection, measuring
+        See `update_spectra`.
+    """
+
+    def __init__(
+        self,
+        butler: Butler,
+        catalog: str,
+        collection: str,
+        measuring: Callable[[int], AbstractContextManager[object]],
+    ) -> None:
+        self._butler = butler
+        self._catalog = catalog
+        self._collection = collection
+        self._measuring = measuring
+        self._calibrations = _existing(butler, [CALIBRATION_COLLECTION])
+        self._run = ""
+        self.done = UpdatedSpectra()
+
+    def end_run(self) -> None:
+        """Make a new run for what follows: the same spectra may be made again."""
+        self._run = ""
+
+    def spectra(self) -> dict[int, DatasetRef]:
+        """Return the newest spectra of each patch."""
+        return {int(ref.dataId["patch"]): ref for ref in self._datasets(SPECTRA_TYPE)}
+
+    def _datasets(self, dataset_type: str) -> list[DatasetRef]:
+        try:
+            return self._butler.query_datasets(
+                dataset_type, self._collection, catalog=self._catalog, limit=None, explain=False
+            )
+        except MissingDatasetTypeError:
+            return []
+
+    def new_targets(self, ref: DatasetRef) -> set[str]:
+        """Return the targets of a patch that its spectra do not know."""
+        known = patch_meta(self._butler.get(ref, parameters={"columns": ["target"]}))[TARGETS]
+        now = self._butler.get(PATCH_TARGETS_TYPE, ref.dataId, collections=catalog_collection(self._catalog))
+        return set(map(str, now["name"])) - known.keys()
+
+    def stale_spectra(self) -> list[StaleSpectrum]:
+        """Return the spectra that are out of date."""
+        found = compare_spectra(
+            self._butler, self.spectra().values(), LEVEL2_COLLECTION, self._calibrations, catalogs=CATALOG_COLLECTION
+        )
+        return [spectrum for spectrum in found if spectrum]
+
+    def run(self, pipeline: str, where: str, skip_existing: bool = False, **bind: Any) -> None:
+        """Run a pipeline. Its run becomes the first one of the collection.
+
+        Parameters
+        ----------
+        pipeline
+            URI of the pipeline.
+        where
+            Data query.
+        skip_existing
+            Leave out the quanta with results in the collection.
+        **bind
+            Values of names in ``where``.
+        """
+        from lsst.pipe.base.mp_graph_executor import MPGraphExecutorError
+        from lsst.pipe.base.separable_pipeline_executor import SeparablePipelineExecutor
+
+        run = self._run or f"{self._collection}/{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%S.%fZ}"
+        inputs = [self._collection, LEVEL2_COLLECTION, *self._calibrations, catalog_collection(self._catalog)]
+        executor = SeparablePipelineExecutor(
+            Butler.from_config(butler=self._butler, collections=inputs, run=run),
+            skip_existing_in=[self._collection] if skip_existing else None,
+            # An image that cannot be read has rows with the reason.
+            raise_on_partial_outputs=False,
+        )
+        query = f"instrument = '{_INSTRUMENT}' AND {where}"
+        graph = executor.build_quantum_graph(executor.make_pipeline(pipeline), query, bind=bind)
+        if not len(graph):
+            if not self._run:
+                self._butler.collections.x_remove(run)
+            return
+        executor.pre_execute_qgraph(graph, register_dataset_types=True, save_versions=not self._run)
+        if not self._run:
+            # Before the work: the next update goes on from here after an interruption.
+            self._butler.collections.prepend_chain(self._collection, run)
+            self._run = run
+            self.done.runs.append(run)
+        images = len(graph.quanta_by_task.get("measureTargets", ()))
+        with contextlib.suppress(MPGraphExecutorError), self._measuring(images) if images else contextlib.nullcontext():
+            # The log has what has failed, and the numbers below.
+            executor.run_pipeline(graph)
+        self.done.images += images
+        for label, quanta in graph.quanta_by_task.items():
+            # Written last, whether there was work to do or not.
+            succeeded = self._butler.query_datasets(f"{label}_metadata", run, limit=None, explain=False)
+            self.done.failed[label] += len(quanta) - len(succeeded)
+
+    def draw(self, most: int) -> None:
+        """Draw the spectra without a picture, or with one of older spectra.
+
+        Parameters
+        ----------
+        most
+            Largest number of targets; with more, none is drawn.
+        """
+        done, newest = self.done, self.spectra()
+        done.spectra = sorted(newest.values())
+        patches: dict[str, int] = {}
+        for patch, ref in newest.items():
+            rows = self._butler.get(ref, parameters={"columns": ["target"]})
+            patches |= dict.fromkeys(rows["target"].unique().to_pylist(), patch)
+        done.targets = sorted(patches)
+        # The newest run is the first one.
+        age = {run: place for place, run in enumerate(self._butler.collections.get_info(self._collection).children)}
+        if len(patches) <= most:
+            old = {str(ref.dataId["target"]): age[ref.run] for ref in self._datasets(SPECTRUM_PLOT_TYPE)}
+            wanted = [name for name, patch in patches.items() if name not in old or old[name] > age[newest[patch].run]]
+            if wanted:
+                self.run(_PICTURES, f"catalog = '{self._catalog}' AND target IN (targets)", targets=wanted)
+        done.pictures = {str(ref.dataId["target"]): ref for ref in self._datasets(SPECTRUM_PLOT_TYPE)}
+
+
+def _existing(butler: Butler, collections: Iterable[str]) -> list[str]:
+    """Return those of some collections that exist."""
+    found = []
+    for name in collections:
+        with contextlib.suppress(MissingCollectionError):
+            butler.collections.get_info(name)
+            found.append(name)
+    return found

@@ -1,0 +1,308 @@
+"""Make-spectrum: from files to a spectrum in one command, and again only what is new."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+from astropy import units as u
+from astropy.coordinates import SkyCoord
+from astropy.coordinates.name_resolve import sesame_url
+from astropy.modeling.models import BlackBody
+from astropy.table import QTable, Table
+from click.testing import CliRunner
+from lsst.daf.butler import Butler
+
+import spherex
+from spherex.errors import SearchError, UserError
+from spherex_simulator.command import simulate
+
+from .archive_server import TREE, Archive, Entry, serving_archive
+from .ingest_helpers import Outcome, butler_command
+
+PLACE = (305.75, 38.83)
+FLUX = 20000.0
+"""Flux of the star ``warm`` at 1.6 um (uJy)."""
+FIRST = "6"
+"""Exposures from this one on contain the star."""
+
+
+def simulate_images(folder: Path, *options: str, exposures: int = 4) -> None:
+    sources = folder.parent / "sources.ecsv"
+    table = Table({"name": ["warm", "cool"], "ra": [305.75, 305.77], "dec": [38.83, 38.84]})
+    table["flux"], table["temperature"], table["slope"] = [FLUX, 3000.0], [5000.0, 900.0], 0.0
+    table.write(sources, overwrite=True)
+    words = [folder, "--product", "level2", "--release", "qr3", "--exposures", exposures, "--first-exposure", FIRST]
+    words += ["--center", "305.75,38.83", "--shape", 64, "--sources", sources, "--no-stars", "--quiet", *options]
+    result = CliRunner().invoke(simulate, [str(word) for word in words])
+    assert result.exit_code == 0, result.output
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of simulated images of two detectors; not to be changed."""
+    folder = tmp_path_factory.mktemp("made") / "files"
+    simulate_images(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(files: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
+    """Return a repository with the spectrum of ``warm``, and what the command has printed; not to be changed."""
+    folder = tmp_path_factory.mktemp("repository")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert butler_command("create-spherex", "REPO").code == 0
+        outcome = make("warm", *PLACE, "--files", files)
+    assert outcome.code == 0, outcome
+    return folder, outcome
+
+
+@pytest.fixture
+def folder(made: tuple[Path, Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a copy of that repository's folder, which is the current one."""
+    shutil.copytree(made[0], tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+@pytest.fixture
+def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder with an empty repository REPO, which is the current one."""
+    monkeypatch.chdir(tmp_path)
+    assert butler_command("create-spherex", "REPO").code == 0
+    return tmp_path
+
+
+def make(*words: object) -> Outcome:
+    return butler_command("make-spectrum", "REPO", *words)
+
+
+def spectrum_of(target: str, catalog: str = "warm") -> QTable:
+    with Butler.from_config("REPO", collections=f"spectra/{catalog}") as butler:
+        return spherex.get_spectrum(butler, catalog, target)
+
+
+def runs(catalog: str = "warm") -> tuple[str, ...]:
+    with Butler.from_config("REPO") as butler:
+        return butler.collections.get_info(f"spectra/{catalog}").children
+
+
+def assert_equal(one: QTable, other: QTable, *ignored: str) -> None:
+    """Compare spectra to the last bit."""
+    assert one.colnames == other.colnames
+    for name in set(one.colnames) - set(ignored):
+        values, others = (np.asarray(table[name]) for table in (one, other))
+        assert np.array_equal(values, others, equal_nan=values.dtype.kind == "f"), name
+
+
+def assert_is_the_star(spectrum: QTable) -> None:
+    """Compare fluxes with the black body that was simulated, to 5 errors and 1 %."""
+    light = BlackBody(5000 * u.K)
+    truth = FLUX * (light(spectrum["wavelength"]) / light(1.6 * u.um)).value
+    tolerance = 5 * spectrum["flux_error"].value + 0.01 * truth
+    assert np.all(np.abs(spectrum["flux"].value - truth) < tolerance)
+
+
+def test_the_spectrum_is_the_simulated_one(folder: Path) -> None:
+    spectrum = spectrum_of("warm")
+    assert len(spectrum) == 8
+    assert bool(np.all(spectrum["good"]))
+    assert_is_the_star(spectrum)
+
+
+def test_the_summary_names_what_is_there(made: tuple[Path, Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, outcome = made
+    lines = dict(line.split(": ", 1) for line in outcome.output.splitlines() if ": " in line)
+    assert lines["warm"] == "8 measurements, 8 of them good, in 8 channels"
+    assert (folder / lines["Picture"]).read_bytes().startswith(b"\x89PNG")
+    assert len(pyarrow.parquet.read_table(folder / lines["Table"])) == 8
+    assert "measureTargets" in (folder / lines["Log"]).read_text()
+    assert len(outcome.output.splitlines()) <= 12
+    # The log is not on the terminal.
+    assert "quantum" not in outcome.output
+    monkeypatch.chdir(folder)
+    with Butler.from_config("REPO", collections="spectra/warm") as butler:
+        # Closed here, unlike that of the line.
+        line = lines["In Python"].replace("Butler.from_config('REPO', collections='spectra/warm')", "butler")
+        assert len(eval(line, {"spherex": spherex, "butler": butler})) == 8
+
+
+def test_nothing_is_made_again(folder: Path) -> None:
+    before = runs()
+    for words in (["warm"], ["warm", *PLACE]):
+        outcome = make(*words)
+        assert outcome.code == 0, outcome
+        assert "Nothing to do: the spectra are up to date." in outcome.output
+        assert "Measuring" not in outcome.output
+    assert runs() == before
+
+
+def test_new_versions_of_images_are_measured_and_no_others(folder: Path, files: Path) -> None:
+    before = spectrum_of("warm")
+    simulate_images(folder / "again", "--run", "l2b-v28-2026-240", "--detectors", "2", exposures=2)
+    outcome = make("warm", "--files", "again")
+    assert outcome.code == 0, outcome
+    assert "Measuring 2 images" in outcome.output
+    after = spectrum_of("warm")
+    is_new = np.char.endswith(np.asarray(after["image_run"], dtype=str), "l2b-v28-2026-240")
+    assert (len(after), np.count_nonzero(is_new)) == (8, 2)
+    assert_equal(after[~is_new], before[np.isin(before["image_id"], after["image_id"])])
+    # The same as in a repository that has had all from the beginning.
+    assert butler_command("create-spherex", "FRESH").code == 0
+    for source in (files, "again"):
+        assert butler_command("ingest-level2", "FRESH", source, "--transfer", "direct").code == 0
+    fresh = spherex.spectrum("FRESH", SkyCoord(*PLACE, unit="deg"))
+    assert_equal(after, fresh, "target", "catalog_id")
+    assert "Nothing to do" in make("warm").output
+
+
+def test_a_removed_image_leaves_the_spectrum(folder: Path) -> None:
+    gone = spectrum_of("warm")["image_id"][0]
+    with Butler.from_config("REPO", writeable=True) as butler:
+        butler.pruneDatasets([butler.get_dataset(str(gone))], purge=True, unstore=True, disassociate=True)
+    assert make("warm").code == 0
+    spectrum = spectrum_of("warm")
+    assert len(spectrum) == 7
+    assert gone not in spectrum["image_id"]
+    assert "Nothing to do" in make("warm").output
+
+
+def test_a_target_that_is_added_to_a_catalogue(folder: Path) -> None:
+    rows = ["name,ra,dec", f"warm,{PLACE[0]},{PLACE[1]}", "cool,305.77,38.84"]
+    Path("mine.csv").write_text("\n".join(rows[:2]) + "\n")
+    assert make("mine.csv").code == 0
+    alone = spectrum_of("warm", "mine")
+    assert_equal(alone, spectrum_of("warm"), "catalog_id")
+    Path("mine.csv").write_text("\n".join(rows) + "\n")
+    outcome = make("mine.csv")
+    assert outcome.code == 1
+    assert "use --update to replace it" in outcome.output
+    assert butler_command("register-targets", "REPO", "mine", "mine.csv", "--update").code == 0
+    assert make("mine").code == 0
+    assert len(spectrum_of("cool", "mine")) == 8
+    assert "Nothing to do" in make("mine").output
+
+
+def test_a_picture_that_is_missing_is_drawn(folder: Path) -> None:
+    with Butler.from_config("REPO", writeable=True) as butler:
+        refs = butler.query_datasets("spectrum_plot", "spectra/warm")
+        butler.pruneDatasets(refs, purge=True, unstore=True, disassociate=True)
+    outcome = make("warm")
+    assert outcome.code == 0, outcome
+    assert "Picture: " in outcome.output
+    assert "Measuring" not in outcome.output
+
+
+@pytest.mark.slow
+def test_after_a_kill_the_command_goes_on(empty: Path, files: Path) -> None:
+    assert butler_command("ingest-level2", "REPO", files, "--transfer", "direct").code == 0
+    words = ["make-spectrum", "REPO", "warm", *map(str, PLACE)]
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from lsst.daf.butler.cli.butler import main; main()", *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    log = Path("spectra-warm.log")
+    while process.poll() is None and not (log.exists() and "Executed 3 quanta" in log.read_text()):
+        time.sleep(0.02)
+    assert process.poll() is None
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    outcome = make("warm")
+    assert outcome.code == 0, outcome
+    measured = int(outcome.output.partition("Measuring ")[2].split()[0])
+    assert 0 < measured <= 5
+    assert_equal(spectrum_of("warm"), spherex.spectrum("REPO", SkyCoord(*PLACE, unit="deg")), "target", "catalog_id")
+
+
+def test_a_name_is_looked_up_with_its_motion_and_images_are_found(empty: Path, files: Path) -> None:
+    pytest.importorskip("pyvo")
+    # In July 2026 the star is at PLACE.
+    years, motion = 26.55, 500.0
+    position = (PLACE[0], PLACE[1] - years * motion / 3.6e6, 0.0, motion)
+    archive = Archive(empty / "web", names={"Warm's star": position})
+    for file in sorted(files.rglob("level2_*.fits")):
+        path = file.relative_to(files)
+        (archive.root / TREE / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, archive.root / TREE / path)
+        archive.entries.append(Entry(str(path), *PLACE, 61000.0, collection="spherex_qr3", bucket=""))
+    with serving_archive(archive), sesame_url.set([f"{archive.uri}/sesame/"]):
+        outcome = make("Warm's star", "--find", "--access", "https", "--service", f"{archive.uri}/SIA")
+        assert outcome.code == 0, outcome
+        assert " in 2000.0, with proper motion; catalogue Warm_s_star" in outcome.output
+        assert "8 images at RA 305.75" in outcome.output
+        spectrum = spectrum_of("Warm's star", "Warm_s_star")
+    assert len(spectrum) == 8
+    assert_is_the_star(spectrum)
+    # Registered, so that the name is not looked up again.
+    with sesame_url.set(["http://127.0.0.1:1/"]):
+        assert "Sesame" not in make("Warm's star").output
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("warm", 10.0, 20.0), "has a catalogue warm with another target or position"),
+        (("star", "305.75"), "Missing argument 'DEC'"),
+        (("star", 305.75, 95), "dec"),
+        (("star", *PLACE, "--catalog", "a/b"), "the name of a catalogue consists of"),
+        (("absent.csv",), "there is no file absent.csv"),
+        (("warm", "--log", "absent/log"), "the log absent/log cannot be written"),
+        (("warm", "--output", "SPHEREx/calib"), "is not a CHAINED"),
+        (("far", 10.0, 20.0), "no image of REPO contains a target of far"),
+        (("warm", "--find", "--service", "http://127.0.0.1:1/SIA"), "does not answer"),
+    ],
+)
+def test_bad_input(folder: Path, words: tuple[object, ...], message: str) -> None:
+    with Butler.from_config("REPO", writeable=True) as butler:
+        butler.collections.register("SPHEREx/calib")
+    outcome = make(*words)
+    assert outcome.code != 0
+    assert message in outcome.output
+    assert "Traceback" not in outcome.output
+
+
+def test_a_repository_without_images(empty: Path) -> None:
+    outcome = make("warm", *PLACE)
+    assert outcome.code == 1
+    assert "the repository has no images" in outcome.output
+
+
+def test_a_measurement_that_fails_is_not_a_success(folder: Path) -> None:
+    # Without the file of the catalogue every quantum fails.
+    with Butler.from_config("REPO", writeable=True) as butler:
+        butler.collections.x_remove("spectra/warm")
+        ref = butler.find_dataset("target_catalog", catalog="warm", collections="catalogs/warm")
+        assert ref is not None
+        Path(butler.getURI(ref).ospath).write_bytes(b"damaged")
+    outcome = make("warm", "--output", "spectra/other")
+    assert outcome.code == 1
+    assert "measureTargets failed 8 times: see spectra-warm.log" in outcome.output
+    assert "Traceback" not in outcome.output
+
+
+def test_in_memory_neighbours_are_fitted(folder: Path) -> None:
+    table = Table({"name": ["warm", "beside"], "ra": [PLACE[0], PLACE[0]], "dec": [PLACE[1], PLACE[1] + 0.002]})
+    alone, both = (spherex.spectrum("REPO", table[:number]) for number in (1, 2))
+    assert set(both["target"]) == {"warm"}
+    assert np.any(alone["flux"] != both["flux"])
+    assert set(both["neighbours"].tolist()) == {1}
+
+
+def test_in_memory_bad_input(folder: Path) -> None:
+    with pytest.raises(SearchError, match=r"^no image of SPHEREx/level2 is at RA 10\.0"):
+        spherex.spectrum("REPO", SkyCoord(10, 20, unit="deg"))
+    with pytest.raises(SearchError, match="no image of absent is at"):
+        spherex.spectrum("REPO", SkyCoord(*PLACE, unit="deg"), collection="absent")
+    with pytest.raises(UserError, match="needs one position, not 2"):
+        spherex.spectrum("REPO", SkyCoord([1, 2], [1, 2], unit="deg"))
