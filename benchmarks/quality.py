@@ -110,15 +110,15 @@ _EXPECTED = (0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
 
 def measure(frame: Frame, settings: MeasureSettings) -> Fluxes:
     """Measure the listed sources of a frame as `spherex.measure_targets` does, but without a header."""
-    flags = frame.flags
+    table = frame.flags.table
     pixels = Pixels(
         frame.data,
         frame.variance,
-        flags.chosen(settings.bad_flags, but=settings.suspect_flags),
-        flags.chosen(settings.doubtful_flags),
-        flags.array,
+        frame.flags.array,
         frame.origin,
-        flags.chosen(settings.suspect_flags),
+        bad=int(table.chosen(settings.bad_flags, but=settings.suspect_flags)),
+        doubtful=int(table.chosen(settings.doubtful_flags)),
+        suspect=int(table.chosen(settings.suspect_flags)),
     )
     wanted = np.arange(len(frame.x))
     return measure_fluxes(pixels, frame.x, frame.y, wanted, Profiles(frame.psf), settings.fluxes)

@@ -15,6 +15,8 @@ _READ = 0.02
 """Variance of the dark pixel."""
 SKY = 1.5
 """Surface brightness between the sources."""
+BAD, DOUBTFUL, SUSPECT = 1 << 28, 1 << 29, 1 << 30
+"""Bits of flags."""
 
 
 def gaussian_psf(is_effective=True, width=0.75):
@@ -38,8 +40,7 @@ def simulate_field(rng, x, y, flux, shape, psf, *, gradient=(0.0, 0.0), is_measu
     counts = rng.poisson(light / _GAIN) * _GAIN
     data = counts + rng.normal(0, np.sqrt(_READ), shape)
     variance = np.maximum(_GAIN * (data if is_measured_variance else light), 0) + _READ
-    nothing = np.zeros(shape, bool)
-    return Pixels(data, variance, nothing, nothing.copy(), np.zeros(shape, np.int32), (0, 0))
+    return Pixels(data, variance, np.zeros(shape, np.int32), (0, 0), BAD, DOUBTFUL, SUSPECT)
 
 
 def grid_of_places(rng, number):
@@ -96,14 +97,14 @@ def test_errors_are_those_of_the_noise_that_goes_through(slope):
     # Pixels that fall with the variance leave it as it is; none contradicts the fit.
     variance = np.full(pixels.data.shape, 0.7)
     variance[rng.uniform(size=variance.shape) < 0.5] = 1.6
-    is_bad = rng.uniform(size=variance.shape) < 0.05
+    flags = np.where(rng.uniform(size=variance.shape) < 0.05, BAD, 0)
     data = pixels.data - 2 * variance
     slopes = None if slope is None else np.array([slope])
     settings = FluxSettings(side=side, aperture=3.0)
     profiles = Profiles(psf)
 
     def measure(data):
-        changed = Pixels(data, variance, is_bad, np.zeros_like(is_bad), pixels.flags, (0, 0))
+        changed = dataclasses.replace(pixels, data=data, variance=variance, flags=flags)
         return measure_fluxes(changed, x, y, np.array([0]), profiles, settings, slopes)
 
     plain = measure(data)
@@ -135,7 +136,7 @@ def test_weights_from_the_measured_variance_would_have_a_bias():
     light = profiles.at(x, y, left, bottom, 15).reshape(len(x), -1)
     stamps = np.stack([pixels.data[b : b + 15, a : a + 15].ravel() for a, b in zip(left, bottom, strict=True)])
     variance = np.stack([pixels.variance[b : b + 15, a : a + 15].ravel() for a, b in zip(left, bottom, strict=True)])
-    fit = fit_linear(np.stack([light, np.ones_like(light)], axis=-1), stamps, 1 / variance)
+    fit = fit_linear(np.stack([light, np.ones_like(light)], axis=1), stamps, 1 / variance)
     smooth = measure_fluxes(pixels, x, y, np.arange(len(x)), profiles)
     # Pixels that are too faint by chance count more: the sky suffers most.
     assert ((fit.values[:, 1] - SKY) / fit.errors[:, 1]).mean() < -0.3
@@ -170,10 +171,9 @@ def test_masked_pixels_and_edges_are_told():
     x, y = np.array([16.2, -0.4, 30.0, 16.0]), np.array([16.1, 10.0, 40.0, 60.0])
     psf = gaussian_psf()
     pixels = simulate_field(rng, x, y, np.full(4, 1000.0), (80, 50), psf)
-    pixels.is_bad[16, 17] = True
     pixels.data[16, 17] = np.nan
-    pixels.is_bad[36:45, 26:35] = True
-    pixels.flags[16, 17] = 0b101
+    pixels.flags[36:45, 26:35] = BAD
+    pixels.flags[16, 17] = BAD | 0b101
     pixels.flags[17, 16] = 0b1000
     pixels.flags[16, 9] = 0b10000
     fluxes = measure_fluxes(pixels, x, y, np.arange(4), Profiles(psf))
@@ -187,7 +187,7 @@ def test_masked_pixels_and_edges_are_told():
     assert fluxes.masked_fraction[3] == pytest.approx(0, abs=1e-9)
     # The flags of pixels that were used, and of them alone.
     assert fluxes.flags.tolist()[0] == 0b11000
-    assert fluxes.core_flags.tolist()[0] == 0b1101
+    assert fluxes.core_flags.tolist()[0] == BAD | 0b1101
     assert fluxes.is_cut.tolist() == [False, True, False, False]
     assert fluxes.enclosed_fraction[0] < fluxes.enclosed_fraction[3] < 1
 
@@ -258,9 +258,9 @@ def test_rounding_errors_of_a_source_on_other_pixels_are_no_term() -> None:
     used = beside < 1e-4
     data = (10 * light + 1 + rng.normal(0, 0.1, 81))[None]
     weights = np.where(used, 100.0, 0.0)[None]
-    alone = fit_linear(np.stack([light, np.ones(81)], axis=-1)[None], data, weights)
+    alone = fit_linear(np.stack([light, np.ones(81)])[None], data, weights)
     for errors in (1e-16 * rng.normal(size=81), 1e-16 * light, np.zeros(81)):
-        design = np.stack([light, np.ones(81), np.where(used, errors, beside)], axis=-1)[None]
+        design = np.stack([light, np.ones(81), np.where(used, errors, beside)])[None]
         fit = fit_linear(design, data, weights)
         np.testing.assert_allclose(fit.values[0, :2], alone.values[0], rtol=1e-12)
         np.testing.assert_allclose(fit.errors[0, :2], alone.errors[0], rtol=1e-12)
@@ -270,10 +270,10 @@ def test_rounding_errors_of_a_source_on_other_pixels_are_no_term() -> None:
 
 def test_a_row_without_normal_equations_does_not_stop_the_others():
     rng = np.random.default_rng(4)
-    design, data = rng.normal(size=(3, 20, 2)), rng.normal(size=(3, 20))
+    design, data = rng.normal(size=(3, 2, 20)), rng.normal(size=(3, 20))
     weights = np.ones((3, 20))
     alone = fit_linear(design[:1], data[:1], weights[:1])
-    design[1, 3, 0] = np.nan
+    design[1, 0, 3] = np.nan
     weights[2, 5] = np.inf
     fit = fit_linear(design, data, weights)
     np.testing.assert_array_equal(fit.values[0], alone.values[0])
@@ -289,12 +289,12 @@ def test_doubtful_background_is_left_out_or_clipped_but_never_the_core():
     psf = gaussian_psf()
     pixels = simulate_field(rng, x, y, np.array([500.0]), (33, 33), psf)
     pixels.data[10:12, 10:12] += 300  # an unknown source
-    pixels.is_doubtful[9:13, 9:13] = True
-    pixels.is_doubtful[15:18, 15:18] = True
+    pixels.flags[9:13, 9:13] = DOUBTFUL
+    pixels.flags[15:18, 15:18] = DOUBTFUL
     fluxes = measure_fluxes(pixels, x, y, np.arange(1), Profiles(psf))
     assert not fluxes.is_clipped[0]
     assert abs(fluxes.flux[0] - 500) < 4 * fluxes.flux_error[0]
-    pixels.is_doubtful[:] = True
+    pixels.flags[:] = DOUBTFUL
     clipped = measure_fluxes(pixels, x, y, np.arange(1), Profiles(psf))
     assert clipped.is_clipped[0]
     assert abs(clipped.flux[0] - 500) < 4 * clipped.flux_error[0]
@@ -305,10 +305,8 @@ def test_a_part_of_the_image_gives_the_same():
     x, y = np.array([40.0, 45.0]), np.array([40.0, 41.0])
     psf = gaussian_psf()
     pixels = simulate_field(rng, x, y, np.array([500.0, 20.0]), (80, 80), psf)
-    part = Pixels(
-        *(getattr(pixels, name)[20:60, 30:60] for name in ("data", "variance", "is_bad", "is_doubtful", "flags")),
-        origin=(30, 20),
-    )
+    planes = {name: getattr(pixels, name)[20:60, 30:60] for name in ("data", "variance", "flags")}
+    part = dataclasses.replace(pixels, **planes, origin=(30, 20))
     whole, cut = (measure_fluxes(one, x, y, np.arange(2), Profiles(psf)) for one in (pixels, part))
     np.testing.assert_array_equal(whole.flux, cut.flux)
     np.testing.assert_array_equal(whole.background_error, cut.background_error)

@@ -8,7 +8,7 @@ import pytest
 
 from spherex.photometry import Profiles, measure_fluxes
 
-from .test_photometry import gaussian_psf, grid_of_places, simulate_field
+from .test_photometry import DOUBTFUL, gaussian_psf, grid_of_places, simulate_field
 
 
 def check_pulls(fluxes, flux, width=0.1):
@@ -124,9 +124,9 @@ def test_doubtful_pixels_are_used_for_neighbours_in_the_square_only():
         measure_fluxes(pixels, x[chosen], y[chosen], np.array([0]), Profiles(psf)) for chosen in ([0, 1, 2], [0, 3])
     )
     assert (inside.neighbours[0], beside.neighbours[0]) == (2, 1)
-    pixels.is_doubtful[28:33, 33:] = True
-    pixels.is_doubtful[33:, 28:33] = True
-    pixels.is_doubtful[:, :26] = True
+    pixels.flags[28:33, 33:] = DOUBTFUL
+    pixels.flags[33:, 28:33] = DOUBTFUL
+    pixels.flags[:, :26] = DOUBTFUL
     inside, beside = (
         measure_fluxes(pixels, x[chosen], y[chosen], np.array([0]), Profiles(psf)) for chosen in ([0, 1, 2], [0, 3])
     )

@@ -13,7 +13,7 @@ from spherex.photometry import Fluxes, Pixels, Profiles, fit, measure_fluxes, re
 from spherex.photometry.residuals import errors_with_profile, profile_errors
 from spherex.spectra.quality import is_good, quality_bits, quality_names, quality_of
 
-from .test_photometry import _GAIN, gaussian_psf, grid_of_places, simulate_field
+from .test_photometry import _GAIN, BAD, SUSPECT, gaussian_psf, grid_of_places, simulate_field
 
 _HIT = SPHEREX_FLAGS.bits("TRANSIENT")
 
@@ -23,7 +23,7 @@ def make_stars(flux: float, number: int = 6, seed: int = 5) -> tuple[Pixels, Any
     rng = np.random.default_rng(seed)
     x, y, shape = grid_of_places(rng, number)
     pixels = simulate_field(rng, x, y, np.full(len(x), flux), shape, gaussian_psf())
-    return dataclasses.replace(pixels, is_suspect=np.zeros(shape, bool)), x, y
+    return pixels, x, y
 
 
 def measure(pixels: Pixels, x: Any, y: Any, width: float = 0.75) -> Fluxes:
@@ -61,17 +61,17 @@ def test_a_hit_is_rejected_however_bright_it_is(offset: tuple[int, int], flux: f
 @pytest.mark.parametrize("has_variance", [True, False])
 def test_a_bright_core_that_is_suspect_is_used(has_variance: bool) -> None:
     pixels, x, y = make_stars(3000.0)
-    pixels.is_suspect[near(pixels, x, y, 1.6)] = True
-    pixels.flags[pixels.is_suspect] = _HIT
+    is_suspect = near(pixels, x, y, 1.6)
+    pixels.flags[is_suspect] = SUSPECT | _HIT
     if not has_variance:
-        pixels.variance[pixels.is_suspect] = np.nan
+        pixels.variance[is_suspect] = np.nan
     fluxes = measure(pixels, x, y)
     assert fluxes.is_rescued.all()
     assert np.abs((fluxes.flux - 3000) / fluxes.flux_error).max() < 5
     assert good_of(fluxes).all()
     assert set(quality_names(quality_of(fluxes, SPHEREX_FLAGS))) == {"HIT"}
     # Without the knowledge that they are only suspect, the stars are lost.
-    lost = measure(dataclasses.replace(pixels, is_bad=pixels.is_suspect), x, y)
+    lost = measure(dataclasses.replace(pixels, bad=SUSPECT), x, y)
     assert not good_of(lost).any()
 
 
@@ -79,8 +79,9 @@ def test_a_bright_core_that_is_suspect_is_used(has_variance: bool) -> None:
 @pytest.mark.parametrize("charge", [0.0, 20.0, 500.0])
 def test_a_faint_star_below_suspect_hits_is_not_used(flux: float, charge: float) -> None:
     pixels, x, y = make_stars(flux)
-    pixels.is_suspect[near(pixels, x, y, 1.6)] = True
-    pixels.data[pixels.is_suspect] += charge * np.random.default_rng(1).uniform(0, 1, pixels.is_suspect.sum())
+    is_suspect = near(pixels, x, y, 1.6)
+    pixels.flags[is_suspect] = SUSPECT
+    pixels.data[is_suspect] += charge * np.random.default_rng(1).uniform(0, 1, is_suspect.sum())
     fluxes = measure(pixels, x, y)
     assert not fluxes.is_rescued.any()
     assert set(fluxes.reason) == {"too much of the PSF is on pixels that cannot be used"}
@@ -89,7 +90,7 @@ def test_a_faint_star_below_suspect_hits_is_not_used(flux: float, charge: float)
 
 def test_suspect_pixels_without_a_variance_need_others() -> None:
     pixels, x, y = make_stars(3000.0, number=2)
-    pixels.is_suspect[:] = True
+    pixels.flags[:] = SUSPECT
     pixels.variance[:] = np.nan
     fluxes = measure(pixels, x, y)
     assert np.isnan(fluxes.flux).all()
@@ -103,7 +104,7 @@ def test_a_clipped_star_is_marked(level: float, is_flagged: bool) -> None:
     top = level * pixels.data.max()
     is_clipped = pixels.data > top
     pixels.data[is_clipped] = top
-    pixels.is_suspect[is_clipped] = is_flagged
+    pixels.flags[is_clipped] = SUSPECT if is_flagged else 0
     fluxes = measure(pixels, x, y)
     is_right = np.abs((fluxes.flux - 3000) / fluxes.flux_error) < 5
     assert (is_right | ~good_of(fluxes)).all()
@@ -166,7 +167,7 @@ def test_more_rounds_change_no_flux(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_image_without_information_has_no_number(damage: str) -> None:
     pixels, x, y = make_stars(300.0, number=2)
     plane, value = {
-        "all pixels are bad": (pixels.is_bad, True),
+        "all pixels are bad": (pixels.flags, BAD),
         "variance of 0": (pixels.variance, 0.0),
         "no variance": (pixels.variance, np.nan),
         "no data": (pixels.data, np.nan),
@@ -193,7 +194,7 @@ def test_neither_order_nor_distant_targets_change_a_measurement() -> None:
     pixels, x, y = make_stars(300.0)
     rng = np.random.default_rng(2)
     pixels.data[rng.random(pixels.data.shape) < 0.01] += 30
-    pixels.is_suspect[near(pixels, x[:8], y[:8], 1.6)] = True
+    pixels.flags[near(pixels, x[:8], y[:8], 1.6)] = SUSPECT
     order = rng.permutation(len(x))
     every, shuffled, few = (measure(pixels, x[part], y[part]) for part in (np.arange(len(x)), order, np.arange(10)))
     for one, part in ((shuffled, order), (few, np.arange(10))):

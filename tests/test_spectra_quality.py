@@ -25,6 +25,7 @@ def fluxes(**given: Any) -> Fluxes:
         "flux": 100.0,
         "flux_error": 1.0,
         "signal_to_noise": 100.0,
+        "surface_brightness": 1.0,
         "background": 1.0,
         "background_error": 0.1,
         "aperture_flux": 100.0,

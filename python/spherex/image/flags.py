@@ -216,6 +216,26 @@ class FlagTable(Mapping[str, int]):
         """
         return np.uint32(sum(1 << self[name] for name in set(names))).view(np.int32)
 
+    def chosen(self, names: Iterable[str], but: Iterable[str] = ()) -> np.int32:
+        """Return the integer that has the bits of the flags set that presets and names choose.
+
+        Parameters
+        ----------
+        names
+            Names of presets and flags. Those that the table does not have are
+            ignored.
+        but
+            Names of presets and flags to leave out.
+        """
+        bits = self.bits(*(chosen_flags(names, self) - chosen_flags(but, self)))
+        # A bit without a name is none of the few harmless flags.
+        return bits | self.unnamed if any(includes_unnamed_bits(name) for name in names) else bits
+
+    @property
+    def unnamed(self) -> np.int32:
+        """Integer that has all bits without a name set."""
+        return ~self.bits(*self)
+
     @property
     def missing(self) -> np.int32:
         """Flags of a pixel outside of the detector: MISSING_DATA, or none if the table lacks it."""
@@ -295,30 +315,6 @@ class FlagPlane:
         """
         return (self.array & self.table.bits(*names)) != 0
 
-    def chosen(self, names: Iterable[str], but: Iterable[str] = ()) -> np.ndarray:
-        """Return the pixels with a flag that presets and names choose.
-
-        Parameters
-        ----------
-        names
-            Names of presets and flags. Those that the image does not have are
-            ignored.
-        but
-            Names of presets and flags to leave out.
-
-        Returns
-        -------
-        mask : `numpy.ndarray`
-            Boolean, shape (rows, columns).
-        """
-        mask = self.has(*(chosen_flags(names, self.table) - chosen_flags(but, self.table)))
-        if any(includes_unnamed_bits(name) for name in names):
-            mask |= self._unnamed()
-        return mask
-
-    def _unnamed(self) -> np.ndarray:
-        return (self.array & ~self.table.bits(*self.table)) != 0
-
     def cutout(self, box: Box) -> FlagPlane:
         """Return the flags in a box; pixels outside of the plane get the flag MISSING_DATA."""
         return FlagPlane(box.cut(self.array, self.table.missing), self.table)
@@ -348,7 +344,7 @@ class FlagPlane:
         bad = self.has(*bad_flags(names, self.table))
         if isinstance(names, str) and includes_unnamed_bits(names):
             # A bit without a name is none of the few harmless flags.
-            bad |= self._unnamed()
+            bad |= (self.array & self.table.unnamed) != 0
         return bad
 
     def combined(self, other: FlagPlane, out: np.ndarray | None = None) -> FlagPlane:
@@ -374,7 +370,7 @@ class FlagPlane:
             return FlagPlane(np.bitwise_or(self.array, other.array, out=out), self.table)
         table = self.table.merged(other.table)
         for plane in (self, other):
-            unnamed = int(np.bitwise_or.reduce(plane.array, axis=None) & ~plane.table.bits(*plane.table))
+            unnamed = int(np.bitwise_or.reduce(plane.array, axis=None) & plane.table.unnamed)
             if unnamed:
                 bits = [bit for bit in range(_BITS_OF_A_PLANE) if unnamed >> bit & 1]
                 raise ValueError(f"Bits {bits} are set but not named in {plane.table}: they cannot be matched by name.")

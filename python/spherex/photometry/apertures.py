@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -116,11 +117,14 @@ def aperture_weights(
     """
     from photutils.geometry import circular_overlap_grid
 
-    side = stamps.side
-    weights = np.empty(stamps.data.shape)
-    edges = zip(stamps.left - 0.5 - x, stamps.bottom - 0.5 - y, strict=True)
+    # The centre of a circle is in the middle pixel of its stamp.
+    side = min(2 * math.ceil(radius) + 1, stamps.side)
+    margin = (stamps.side - side) // 2
+    weights = np.zeros(stamps.data.shape)
+    inner = weights[:, margin : margin + side, margin : margin + side]
+    edges = zip(stamps.left + margin - 0.5 - x, stamps.bottom + margin - 0.5 - y, strict=True)
     for row, (left, bottom) in enumerate(edges):
-        weights[row] = circular_overlap_grid(left, left + side, bottom, bottom + side, side, side, radius, 1, 1)
+        inner[row] = circular_overlap_grid(left, left + side, bottom, bottom + side, side, side, radius, 1, 1)
     return weights
 
 
@@ -138,7 +142,7 @@ def aperture_fluxes(
     weights
         Part of each usable pixel inside of the aperture, shape (n, pixels).
     design
-        Profile of the target, and the terms to subtract, shape (n, pixels, terms).
+        Profile of the target, and the terms to subtract, shape (n, terms, pixels).
     data
         Pixels, shape (n, pixels).
     of_fit
@@ -153,17 +157,16 @@ def aperture_fluxes(
     enclosed
         Fraction of the target's flux in the aperture, shape (n,).
     """
-    others = design[:, :, 1:]
-    rest = data - (others @ fit.values[:, 1:, None])[:, :, 0]
-    enclosed = (weights * design[:, :, 0]).sum(axis=1)
+    others = design[:, 1:]
+    rest = data - (fit.values[:, None, 1:] @ others)[:, 0]
+    enclosed = (weights * design[:, 0]).sum(axis=1)
     # The subtracted terms were fitted to pixels of the aperture too, and take
     # away some of their noise. The flux is a linear function of the pixels d:
-    # f = (a - W D C S) d, with the aperture a, the weights of the fit W, the
+    # f = (a - S C D W) d, with the aperture a, the weights of the fit W, the
     # design D, the columns C of the covariance for the subtracted terms, and
     # their sums S in the aperture. These are the factors of the pixels.
-    subtracted = (weights[:, None, :] @ others)[:, 0]
-    of_terms = (subtracted[:, None, :] @ fit.covariance[:, 1:, :]).transpose(0, 2, 1)
-    factors = weights - (design @ of_terms)[:, :, 0] * of_fit
+    subtracted = (others @ weights[:, :, None]).transpose(0, 2, 1)
+    factors = weights - (subtracted @ fit.covariance[:, 1:, :] @ design)[:, 0] * of_fit
     with np.errstate(divide="ignore", invalid="ignore"):
         variance = (factors**2 / of_fit).sum(axis=1, where=of_fit > 0)
         seen = np.where(enclosed > 0, enclosed, np.nan)

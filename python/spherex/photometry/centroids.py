@@ -160,11 +160,11 @@ class BrightSources:
         return CentroidOffset()
 
     def _brightest(self) -> dict[str, NDArray[Any]]:
-        terms = max(part["design"].shape[2] for part in self._parts)
+        terms = max(part["design"].shape[1] for part in self._parts)
         for part in self._parts:
             # Terms of zeros change nothing.
-            missing = terms - part["design"].shape[2]
-            part["design"] = np.pad(part["design"], ((0, 0), (0, 0), (0, missing)))
+            missing = terms - part["design"].shape[1]
+            part["design"] = np.pad(part["design"], ((0, 0), (0, missing), (0, 0)))
         joined = {name: np.concatenate([part[name] for part in self._parts]) for name in self._parts[0]}
         brightest = np.argsort(-joined["signal"], kind="stable")[:_MOST_SOURCES]
         return {name: values[brightest] for name, values in joined.items()}
@@ -175,7 +175,7 @@ def _steps(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return offsets of sources from their moved positions, and the errors, both of shape (n, 2): x, y."""
     design = sources["design"]
-    side = math.isqrt(design.shape[1])
+    side = math.isqrt(design.shape[2])
     x, y = sources["x"] + moved[0], sources["y"] + moved[1]
 
     def light(dx: float, dy: float) -> NDArray[np.float64]:
@@ -183,9 +183,9 @@ def _steps(
         return profiles.at(x + dx, y + dy, sources["left"], sources["bottom"], side).reshape(len(x), -1)
 
     if moved.any():
-        design = np.concatenate([light(0, 0)[:, :, None], design[:, :, 1:]], axis=2)
-    slopes = np.stack([light(_STEP, 0), light(0, _STEP)], axis=-1) - design[:, :, :1]
-    terms = np.concatenate([design, slopes * (sources["flux"] / _STEP)[:, None, None]], axis=2)
+        design = np.concatenate([light(0, 0)[:, None, :], design[:, 1:]], axis=1)
+    slopes = np.stack([light(_STEP, 0), light(0, _STEP)], axis=1) - design[:, :1]
+    terms = np.concatenate([design, slopes * (sources["flux"] / _STEP)[:, None, None]], axis=1)
     fit = fit_linear(terms, sources["data"], sources["weights"])
     return np.where(fit.is_known, fit.values, np.nan)[:, -2:], fit.errors[:, -2:]
 

@@ -68,26 +68,34 @@ class Fit:
         return np.sqrt(np.diagonal(self.covariance, axis1=1, axis2=2))
 
     def model(self, design: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the sum of the terms, shape (n, pixels), from a design of shape (n, pixels, terms)."""
-        model: NDArray[np.float64] = (design @ self.values[:, :, None])[:, :, 0]
+        """Return the sum of the terms, shape (n, pixels), from a design of shape (n, terms, pixels)."""
+        model: NDArray[np.float64] = (self.values[:, None, :] @ design)[:, 0]
         return model
 
 
-def fit_linear(design: NDArray[np.float64], data: NDArray[np.float64], weights: NDArray[np.float64]) -> Fit:
+def fit_linear(
+    design: NDArray[np.float64],
+    data: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    squares: NDArray[np.float64] | None = None,
+) -> Fit:
     """Fit a sum of terms to pixels.
 
-    The normal equations are ``(D^T W D) v = D^T W d`` with the design D, the
+    The normal equations are ``(D W D^T) v = D W d`` with the design D, the
     weights W and the data d. They are scaled to a diagonal of ones and solved
     by their eigenvectors; eigenvalues below a limit are left out.
 
     Parameters
     ----------
     design
-        Terms, shape (n, pixels, terms).
+        Terms, shape (n, terms, pixels).
     data
         Pixels, shape (n, pixels).
     weights
         One over the variance, 0 for pixels that are not used, shape (n, pixels).
+    squares
+        Sums of the squares of the terms, shape (n, terms), if they are known
+        from another fit.
 
     Returns
     -------
@@ -96,13 +104,13 @@ def fit_linear(design: NDArray[np.float64], data: NDArray[np.float64], weights: 
         rows are not affected.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        # Order C has the pixels in the inner loop, not the few terms.
-        weighted = np.multiply(design.transpose(0, 2, 1), weights[:, None, :], order="C")
-        normal = weighted @ design
+        weighted = design * weights[:, None, :]
+        normal = weighted @ design.transpose(0, 2, 1)
         right = (weighted @ data[:, :, None])[:, :, 0]
         # A source whose light is on other pixels has rounding errors on the used
         # ones. Scaled to one, they would be a term of any shape.
-        whole = np.einsum("npt,npt->nt", design, design) * weights.max(axis=1, keepdims=True)
+        squares = sums_of_squares(design) if squares is None else squares
+        whole = squares * weights.max(axis=1, keepdims=True)
     is_usable = np.isfinite(normal).all(axis=(1, 2)) & np.isfinite(right).all(axis=1)
     # One matrix that is not finite would end the decomposition of all.
     normal[~is_usable], right[~is_usable] = 0.0, 0.0
@@ -118,6 +126,12 @@ def fit_linear(design: NDArray[np.float64], data: NDArray[np.float64], weights: 
     return Fit((covariance @ right[:, :, None])[:, :, 0], covariance, unsolved <= _NO_PART, is_solved.sum(axis=1))
 
 
+def sums_of_squares(design: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the sums of the squares of terms, shape (n, terms), from a design of shape (n, terms, pixels)."""
+    squares: NDArray[np.float64] = np.einsum("ntp,ntp->nt", design, design)
+    return squares
+
+
 _CHANGING = ("given", "used", "least", "slope", "variance")
 """What may differ between fits of the same terms to the same data."""
 
@@ -128,7 +142,9 @@ class StampFits:
 
     Parameters
     ----------
-    design, data, given, used
+    design, squares, data
+        See `fit_stamps` and `fit_linear`.
+    given, used
         See `fit_stamps`.
     least, slope
         Limit of the variance, and its slope against the data, of the used
@@ -140,6 +156,7 @@ class StampFits:
     """
 
     design: NDArray[np.float64]
+    squares: NDArray[np.float64]
     data: NDArray[np.float64]
     given: NDArray[np.float64]
     used: NDArray[np.bool_]
@@ -154,12 +171,12 @@ class StampFits:
 
     def leverages(self) -> NDArray[np.float64]:
         """Return the derivative of the model of each pixel with respect to its value, shape (n, pixels)."""
-        spread = np.einsum("npt,npt->np", self.design @ self.fit.covariance, self.design)
+        spread = np.einsum("ntp,ntp->np", self.fit.covariance @ self.design, self.design)
         return spread * self.used / self.variance
 
     def fractions(self, whole: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the fraction of the target's profile, whose sum is ``whole``, on used pixels, shape (n,)."""
-        seen: NDArray[np.float64] = np.where(self.used, self.design[:, :, 0], 0.0).sum(axis=1)
+        seen: NDArray[np.float64] = np.where(self.used, self.design[:, 0], 0.0).sum(axis=1)
         return seen / whole
 
     def repeated(self) -> StampFits:
@@ -169,7 +186,7 @@ class StampFits:
         model instead of the data.
         """
         variance = np.maximum(self.given - self.slope * self.residuals(), self.least)
-        fit = fit_linear(self.design, self.data, self.used / variance)
+        fit = fit_linear(self.design, self.data, self.used / variance, self.squares)
         return dataclasses.replace(self, variance=variance, fit=fit)
 
     def of_pixels(self, used: NDArray[np.bool_]) -> StampFits:
@@ -181,7 +198,8 @@ class StampFits:
         """Return some of the fits."""
         of_fit = {field.name: getattr(self.fit, field.name)[rows] for field in dataclasses.fields(Fit)}
         changing = {name: getattr(self, name)[rows] for name in _CHANGING}
-        return StampFits(self.design[rows], self.data[rows], **changing, fit=Fit(**of_fit))
+        of_terms = self.design[rows], self.squares[rows], self.data[rows]
+        return StampFits(*of_terms, **changing, fit=Fit(**of_fit))
 
     def put(self, rows: NDArray[np.intp], others: StampFits) -> None:
         """Replace some of the fits by others of the same pixels and terms."""
@@ -202,7 +220,7 @@ def fit_stamps(
     Parameters
     ----------
     design
-        Terms, the target first, shape (n, pixels, terms).
+        Terms, the target first, shape (n, terms, pixels).
     data, given
         Pixels and their variance, shape (n, pixels).
     used
@@ -210,8 +228,9 @@ def fit_stamps(
     """
     least, slope = variance_limits(given, data, used)
     # The first model is that of equal weights.
-    variance, fit = np.ones_like(given), fit_linear(design, data, used.astype(np.float64))
-    fits = StampFits(design, data, given.copy(), used.copy(), least, slope, variance, fit)
+    squares = sums_of_squares(design)
+    variance, fit = np.ones_like(given), fit_linear(design, data, used.astype(np.float64), squares)
+    fits = StampFits(design, squares, data, given.copy(), used.copy(), least, slope, variance, fit)
     converge(fits, np.arange(len(data)))
     return fits
 
@@ -226,13 +245,13 @@ def converge(fits: StampFits, rows: NDArray[np.intp]) -> None:
     rows
         Fits to repeat.
     """
-    before = fits.take(rows)
+    before = fits if len(rows) == len(fits.data) else fits.take(rows)
     for _ in range(_MOST_ROUNDS):
         if not len(rows):
             break
         after = before.repeated()
-        fits.put(rows, after)
         change = np.abs(after.fit.values[:, 0] - before.fit.values[:, 0])
+        fits.put(rows, after)
         is_moving = change > _CONVERGED * after.fit.errors[:, 0]
         rows, before = rows[is_moving], after.take(is_moving)
 

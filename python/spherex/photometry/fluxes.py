@@ -78,8 +78,8 @@ def light_of_neighbours(
     neighbours: list[NDArray[np.intp]],
     profiles: Profiles,
     used: NDArray[np.bool_],
-) -> list[NDArray[np.float64]]:
-    """Return the profiles of the neighbours with enough light in each stamp.
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Return the profiles of the neighbours with enough light in the stamps.
 
     Parameters
     ----------
@@ -96,18 +96,18 @@ def light_of_neighbours(
 
     Returns
     -------
+    rows
+        Index of the stamp of each neighbour, ascending, shape (k,).
     light
-        For each target, shape (neighbours, side, side).
+        Shape (k, side, side).
     """
     rows, others = _pairs(neighbours)
-    found = np.empty((0, stamps.side, stamps.side))
-    matters = np.zeros(len(rows), bool)
-    if len(rows):
-        shares = profiles.at(x[others], y[others], stamps.left[rows], stamps.bottom[rows], stamps.side)
-        # A neighbour whose PSF is not known (NaN) matters: no flux can be measured beside it.
-        matters = ~(np.einsum("nij,nij->n", shares, used[rows]) <= _LEAST_LIGHT)
-        found = shares[matters]
-    return np.split(found, np.searchsorted(rows[matters], np.arange(1, len(neighbours))))
+    if not len(rows):
+        return rows, np.empty((0, stamps.side, stamps.side))
+    shares = profiles.at(x[others], y[others], stamps.left[rows], stamps.bottom[rows], stamps.side)
+    # A neighbour whose PSF is not known (NaN) matters: no flux can be measured beside it.
+    matters = ~(np.einsum("nij,nij->n", shares, used[rows]) <= _LEAST_LIGHT)
+    return rows[matters], shares[matters]
 
 
 def cores_of_neighbours(
@@ -176,6 +176,9 @@ class Fluxes:
         `spherex.photometry.residuals.errors_with_profile`.
     signal_to_noise
         Flux divided by its error from noise alone.
+    surface_brightness
+        Median of the good pixels in the square around the target, in the unit
+        of the image, also without a flux.
     background, background_error
         Local background, in the unit of the image.
     aperture_flux, aperture_flux_error
@@ -214,6 +217,7 @@ class Fluxes:
     flux: NDArray[np.float64]
     flux_error: NDArray[np.float64]
     signal_to_noise: NDArray[np.float64]
+    surface_brightness: NDArray[np.float64]
     background: NDArray[np.float64]
     background_error: NDArray[np.float64]
     aperture_flux: NDArray[np.float64]
@@ -299,11 +303,13 @@ def _blank(number: int) -> Fluxes:
     return Fluxes(**values | {"reason": np.full(number, "", object)})
 
 
-def _blending(fit: Fit, neighbours: int) -> NDArray[np.float64]:
+def _blending(fit: Fit, neighbours: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the largest correlation of the first term with one of the last ones, shape (n,)."""
     errors = np.where(fit.errors > 0, fit.errors, np.inf)
-    correlations: NDArray[np.float64] = fit.covariance[:, 0, -neighbours:] / (errors[:, :1] * errors[:, -neighbours:])
-    return np.abs(correlations).max(axis=1)
+    correlations: NDArray[np.float64] = np.abs(fit.covariance[:, 0] / (errors[:, :1] * errors))
+    terms = correlations.shape[1]
+    is_last = np.arange(terms) >= terms - neighbours[:, None]
+    return correlations.max(axis=1, where=is_last, initial=0.0)
 
 
 class _Batch:
@@ -333,24 +339,31 @@ class _Batch:
 
     def measure(self, slopes: NDArray[np.float64] | None) -> None:
         """Compute `fluxes`."""
+        number, pixels = len(self._own), self._settings.side**2
         used = self._used_pixels()
-        light = light_of_neighbours(self._stamps, *self._all, self._neighbours, self._profiles, used)
-        sizes = np.array([len(shares) for shares in light], np.int64)
+        stamp_of, light = light_of_neighbours(self._stamps, *self._all, self._neighbours, self._profiles, used)
+        sizes = np.bincount(stamp_of, minlength=number)
         self.fluxes.neighbours[:], self.fluxes.is_cut[:] = sizes, ~self._stamps.is_whole
+        self.fluxes.surface_brightness[:] = self._stamps.brightness()
         has_slope = np.zeros(len(sizes), bool)
         if slopes is not None:
             length = np.hypot(*slopes.T)
             has_slope = np.isfinite(length) & (length > 0)
-        kinds = 2 * sizes + has_slope
-        for kind in np.unique(kinds[sizes <= MOST_NEIGHBOURS]).tolist():
-            size, is_sloped = divmod(kind, 2)
-            rows = np.flatnonzero(kinds == kind)
-            terms = [self._own[rows], np.ones_like(self._own[rows])]
-            if is_sloped and slopes is not None:
-                terms.append(self._ramp(rows, slopes[rows]))
-            terms.extend(np.stack([light[row][number] for row in rows]) for number in range(size))
-            design = np.stack(terms, axis=-1).reshape(len(rows), -1, len(terms))
-            self._solve(rows, design, used[rows].reshape(len(rows), -1))
+        # An even number of terms, so that fewer are fitted apart: a term of zeros changes nothing.
+        terms = 2 + has_slope + sizes
+        terms += terms % 2
+        # The neighbours are the last terms.
+        place = terms[stamp_of] - 1 - (np.cumsum(sizes)[stamp_of] - 1 - np.arange(len(stamp_of)))
+        for width in np.unique(terms[sizes <= MOST_NEIGHBOURS]).tolist():
+            rows = np.flatnonzero((terms == width) & (sizes <= MOST_NEIGHBOURS))
+            design = np.zeros((len(rows), width, pixels))
+            design[:, 0], design[:, 1] = self._own[rows].reshape(len(rows), pixels), 1.0
+            if slopes is not None and (is_sloped := has_slope[rows]).any():
+                sloped = rows[is_sloped]
+                design[is_sloped, 2] = self._ramp(sloped, slopes[sloped]).reshape(len(sloped), pixels)
+            near = np.flatnonzero(np.isin(stamp_of, rows))
+            design[np.searchsorted(rows, stamp_of[near]), place[near]] = light[near].reshape(len(near), pixels)
+            self._solve(rows, design, used[rows].reshape(len(rows), pixels))
         self._judge()
 
     def _used_pixels(self) -> NDArray[np.bool_]:
@@ -421,8 +434,7 @@ class _Batch:
         fluxes.masked_fraction[rows] = np.maximum(1 - fraction, 0)
         fluxes.flags[rows] = np.bitwise_or.reduce(np.where(used, flags, 0), axis=1)
         fluxes.core_flags[rows] = np.bitwise_or.reduce(np.where(is_core, flags, 0), axis=1)
-        if neighbours := int(fluxes.neighbours[rows[0]]):
-            fluxes.blending[rows] = _blending(fit, neighbours)
+        fluxes.blending[rows] = _blending(fit, fluxes.neighbours[rows])
         weights = aperture_weights(stamps, self._x[rows], self._y[rows], self._settings.aperture).reshape(shape)
         fluxes.aperture_flux[rows], fluxes.aperture_flux_error[rows], fluxes.enclosed_fraction[rows] = aperture_fluxes(
             weights * used, design, data, used / fits.variance, fit

@@ -110,7 +110,7 @@ def _excesses(fits: StampFits, is_core: NDArray[np.bool_]) -> NDArray[np.float64
     """Return the difference of each used pixel from the fit of all others, in standard deviations."""
     rest = np.maximum(1 - fits.leverages(), _LEAST_REST)
     residuals = fits.residuals()
-    light = np.abs(fits.design[:, :, 0] * fits.fit.values[:, :1])
+    light = np.abs(fits.design[:, 0] * fits.fit.values[:, :1])
     # The error of this profile: that which explains half of the pixels in the
     # core. A constant would reject the cores of all stars where the astrometry
     # is off by a tenth of a pixel.
@@ -136,10 +136,10 @@ def has_plateau(fits: StampFits, is_core: NDArray[np.bool_]) -> NDArray[np.bool_
     differs by more than 8.
     """
     counted = fits.used & is_core
-    profile = np.where(counted, fits.design[:, :, 0], 0.0)
+    profile = np.where(counted, fits.design[:, 0], 0.0)
     rows, top = np.arange(len(profile)), profile.argmax(axis=1)
     # What is left without the background and the neighbours.
-    value = fits.residuals() + fits.design[:, :, 0] * fits.fit.values[:, :1]
+    value = fits.residuals() + fits.design[:, 0] * fits.fit.values[:, :1]
     most, largest = value[rows, top][:, None], profile[rows, top][:, None]
     noise = np.sqrt(fits.variance + fits.variance[rows, top][:, None])
     expected = most * (1 - profile / np.where(largest > 0, largest, 1.0))

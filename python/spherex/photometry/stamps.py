@@ -31,7 +31,7 @@ of all pixels, and differ less between neighbours.
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Pixels:
-    """Pixels of an image or a part of it, all of shape (rows, columns).
+    """Pixels of an image or a part of it, of shape (rows, columns).
 
     Parameters
     ----------
@@ -39,27 +39,27 @@ class Pixels:
         Surface brightness.
     variance
         Variance, in the square of the unit of ``data``.
-    is_bad
-        Whether a pixel must not be used.
-    is_doubtful
-        Whether a pixel must not be used as background: it may contain light of
-        other sources, or of a particle.
     flags
         Flags of the file.
     origin
         Column and row of the first pixel in the whole frame, from 0.
-    is_suspect
-        Whether a pixel may be used only where the others do not suffice, and
-        fits together with them; by default none.
+    bad
+        Bits of the flags of pixels that must not be used.
+    doubtful
+        The same of pixels that must not be used as background: they may contain
+        light of other sources, or of a particle.
+    suspect
+        The same of pixels that may be used only where the others do not
+        suffice, and fit together with them.
     """
 
     data: NDArray[np.floating]
     variance: NDArray[np.floating]
-    is_bad: NDArray[np.bool_]
-    is_doubtful: NDArray[np.bool_]
     flags: NDArray[np.integer]
     origin: tuple[int, int]
-    is_suspect: NDArray[np.bool_] | None = None
+    bad: int = 0
+    doubtful: int = 0
+    suspect: int = 0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -76,8 +76,10 @@ class Stamps:
         Whether a pixel is suspect, but has a value.
     has_variance
         Whether a pixel has a variance that can be true; suspect pixels may have none.
-    is_doubtful, flags
-        As in `Pixels`.
+    is_doubtful
+        Whether a pixel must not be used as background.
+    flags
+        As in `Pixels`, not negative.
     left, bottom
         First column and row of each stamp in the whole frame, shape (n,).
     is_whole
@@ -102,6 +104,11 @@ class Stamps:
     def side(self) -> int:
         """Side of the stamps (pixels)."""
         return self.data.shape[1]
+
+    def brightness(self) -> NDArray[np.float64]:
+        """Return the median of the good pixels of each stamp; NaN without good pixels."""
+        is_good = self.is_good.reshape(len(self), -1)
+        return np.where(is_good.any(axis=1), masked_median(self.data.reshape(len(self), -1), is_good), np.nan)
 
     def take(self, rows: NDArray[np.intp]) -> Stamps:
         """Return some of the stamps."""
@@ -160,8 +167,10 @@ def cut_stamps(pixels: Pixels, x: NDArray[np.float64], y: NDArray[np.float64], s
 
     data = cut(pixels.data).astype(np.float64)
     variance = cut(pixels.variance).astype(np.float64)
-    has_value = is_inside & ~cut(pixels.is_bad) & np.isfinite(data)
-    is_suspect = np.zeros_like(has_value) if pixels.is_suspect is None else has_value & cut(pixels.is_suspect)
+    # Bit 31 is the sign of the integers in the file.
+    flags = np.where(is_inside, cut(pixels.flags), 0).astype(np.int64) & 0xFFFFFFFF
+    has_value = is_inside & ((flags & pixels.bad) == 0) & np.isfinite(data)
+    is_suspect = has_value & ((flags & pixels.suspect) != 0)
     has_variance = np.isfinite(variance) & (variance > 0)
     has_variance &= variance >= _least_variances(variance, has_value & has_variance)[:, None, None]
     is_good = has_value & has_variance & ~is_suspect
@@ -171,9 +180,8 @@ def cut_stamps(pixels: Pixels, x: NDArray[np.float64], y: NDArray[np.float64], s
         is_good=is_good,
         is_suspect=is_suspect,
         has_variance=has_variance,
-        is_doubtful=cut(pixels.is_doubtful),
-        # Bit 31 is the sign of the integers in the file.
-        flags=np.where(is_inside, cut(pixels.flags), 0).astype(np.int64) & 0xFFFFFFFF,
+        is_doubtful=(flags & pixels.doubtful) != 0,
+        flags=flags,
         left=left,
         bottom=bottom,
         is_whole=is_whole,
@@ -220,7 +228,5 @@ def measure_brightness(
     medians = np.full(len(x), np.nan)
     for begin in range(0, len(x), BATCH_SIZE):
         rows = np.arange(begin, min(begin + BATCH_SIZE, len(x)))
-        stamps = cut_stamps(pixels, x[rows], y[rows], side)
-        data, is_good = stamps.data.reshape(len(rows), -1), stamps.is_good.reshape(len(rows), -1)
-        medians[rows] = np.where(is_good.any(axis=1), masked_median(data, is_good), np.nan)
+        medians[rows] = cut_stamps(pixels, x[rows], y[rows], side).brightness()
     return medians

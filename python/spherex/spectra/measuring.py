@@ -92,12 +92,12 @@ _FITTED_COLUMNS = (
     "chi2",
     "core_chi2",
     "masked_fraction",
+    "surface_brightness",
 )
 _FLOAT_COLUMNS = (
     *_FITTED_COLUMNS,
     "wavelength",
     "bandwidth",
-    "surface_brightness",
     "gain_correction",
     "solid_angle",
 )
@@ -397,7 +397,6 @@ class TargetRows:
             pixels = dataclasses.replace(pixels, data=pixels.data * gain, variance=pixels.variance * gain**2)
             values["gain_correction"][rows] = gain[line - box.y0, column - box.x0]
             self._add_reason(NO_GAIN, rows[np.isnan(values["gain_correction"][rows])])
-        values["surface_brightness"][rows] = measure_brightness(pixels, x, y, self._settings.fluxes.side)
         if image.variance is None:
             self._add_reason("the image has no variance, which the errors of fluxes need", rows)
         if image.flag_plane is None:
@@ -407,9 +406,12 @@ class TargetRows:
             self._add_reason("no PSF: its samples here are not numbers, or do not sum to 1", without)
             values["quality"][without] |= quality_bits({"NO_PSF": True}, 1)
             self._measure_apertures(pixels, without, image)
-        rows = rows[values["reason"][rows] == ""]
-        if len(rows) and self._profiles is not None:
-            self._measure_fluxes(pixels, rows, self._profiles, image.flag_table)
+        has_flux = (values["reason"][rows] == "") & (self._profiles is not None)
+        values["surface_brightness"][rows[~has_flux]] = measure_brightness(
+            pixels, x[~has_flux], y[~has_flux], self._settings.fluxes.side
+        )
+        if has_flux.any() and self._profiles is not None:
+            self._measure_fluxes(pixels, rows[has_flux], self._profiles, image.flag_table)
 
     def _measure_apertures(self, pixels: Pixels, rows: NDArray[np.intp], image: SPHERExImage) -> None:
         """Measure what can be measured without a PSF; without a variance there are no errors."""
@@ -463,21 +465,27 @@ def _pixels(image: SPHERExImage, origin: tuple[int, int], settings: MeasureSetti
     Without flags all pixels are good, without variance all weights are equal.
     """
     factor = brightness_factor(image)
-    is_bad = is_doubtful = is_suspect = flags = np.zeros(image.shape, bool)
-    if image.flag_plane is not None:
+    table, flags = image.flag_table, image.flags
+    if flags is None:
+        flags = np.zeros(image.shape, np.int32)
+    else:
         for names in (settings.bad_flags, settings.doubtful_flags):
-            if names and not chosen_flags(names, image.flag_table):
-                known = ", ".join(image.flag_table) or "none"
+            if names and not chosen_flags(names, table):
+                known = ", ".join(table) or "none"
                 raise ProductError(f"the image has none of the flags of {', '.join(names)}; it has {known}")
-        is_bad = image.flag_plane.chosen(settings.bad_flags, but=settings.suspect_flags)
-        is_doubtful = image.flag_plane.chosen(settings.doubtful_flags)
-        is_suspect = image.flag_plane.chosen(settings.suspect_flags)
-        flags = image.flag_plane.array
     variance = np.ones(image.shape) if image.variance is None else image.variance
     data = image.data
     if factor != 1.0:
         data, variance = data * factor, variance * factor**2
-    return Pixels(data, variance, is_bad, is_doubtful, flags, origin, is_suspect)
+    return Pixels(
+        data,
+        variance,
+        flags,
+        origin,
+        bad=int(table.chosen(settings.bad_flags, but=settings.suspect_flags)),
+        doubtful=int(table.chosen(settings.doubtful_flags)),
+        suspect=int(table.chosen(settings.suspect_flags)),
+    )
 
 
 def brightness_factor(image: SPHERExImage) -> float:
