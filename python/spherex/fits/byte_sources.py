@@ -12,6 +12,7 @@ import contextlib
 import errno
 import os
 import stat
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -32,6 +33,8 @@ REMOTE_READ = 15 * 2880
 
 _AT_ONCE = 8
 """Ranges of a file that are requested at the same time."""
+
+_CLIENT_LOCK = threading.Lock()
 
 
 class ByteSource(Protocol):
@@ -123,35 +126,63 @@ class _LocalSource(_NoPrefetch):
 class _RemoteSource:
     """Remote file: the handle of lsst.resources sends one range request for each read.
 
+    Ranges of a file in S3 are requested at the same time by threads. With
+    other protocols, each handle begins with requests of its own.
+
     Parameters
     ----------
     uri
         The file.
     handle
         Open handle of it.
-    pool
-        Threads that send requests at the same time; `None` to send one after
-        the other.
     """
 
     is_local = False
 
-    def __init__(self, uri: ResourcePath, handle: Any, pool: concurrent.futures.Executor | None) -> None:
+    def __init__(self, uri: ResourcePath, handle: Any) -> None:
         self._uri = uri
         self._handle = handle
-        self._pool = pool
+        self._pool: concurrent.futures.ThreadPoolExecutor | None = None
         self._ahead: dict[int, tuple[int, concurrent.futures.Future[bytes]]] = {}
         self.size: int | None = None
-        # All readers begin with the first header. To ask for the size is a request, too.
-        self.prefetch([(0, REMOTE_READ)])
-        self.size = _remote_size(uri)
+        if uri.scheme != "s3" or not self._read_beginning():
+            self.size = _remote_size(uri)
+
+    def _read_beginning(self) -> bool:
+        """Read the first header from S3, with which all readers begin; return whether that was possible.
+
+        The answer contains the size of the file, which is otherwise a request
+        of its own. Where there is no such answer, lsst.resources finds out why.
+        """
+        from botocore.exceptions import ClientError
+
+        client: Any = self._uri.client  # type: ignore[attr-defined]
+        place = {"Bucket": self._uri.netloc.rpartition("@")[2], "Key": self._uri.relativeToPathRoot}
+        try:
+            answer = client.get_object(Range=f"bytes=0-{REMOTE_READ - 1}", **place)
+        except ClientError:
+            return False
+        size = answer.get("ContentRange", "").rpartition("/")[2]
+        if not size.isdecimal():
+            return False
+        beginning: concurrent.futures.Future[bytes] = concurrent.futures.Future()
+        beginning.set_result(answer["Body"].read())
+        self.size = int(size)
+        self._ahead[0] = min(REMOTE_READ, self.size), beginning
+        return True
+
+    def close(self) -> None:
+        """Stop all requests that are not used."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
 
     def prefetch(self, ranges: Sequence[tuple[int, int]]) -> None:
-        if self._pool is None:
+        if self._uri.scheme != "s3":
             return
         for offset, nbytes in ranges:
             length = nbytes if self.size is None else min(nbytes, self.size - offset)
             if length > self.prefetched(offset):
+                self._pool = self._pool or concurrent.futures.ThreadPoolExecutor(_AT_ONCE)
                 self._ahead[offset] = length, self._pool.submit(self._request, offset, length)
 
     def prefetched(self, offset: int) -> int:
@@ -246,16 +277,15 @@ def open_source(location: str | os.PathLike[str] | ResourcePath, *, sparse: bool
 
         uri = location if isinstance(location, ResourcePath) else ResourcePath(os.fspath(location))
         if not uri.isLocal:
-            with access_explained(), uri.open("rb") as handle:
-                # With other protocols, each handle begins with requests of its own.
-                if uri.scheme != "s3":
-                    yield _RemoteSource(uri, handle, None)
-                    return
-                pool = concurrent.futures.ThreadPoolExecutor(_AT_ONCE)
-                try:
-                    yield _RemoteSource(uri, handle, pool)
-                finally:
-                    pool.shutdown(cancel_futures=True)
+            with access_explained(), contextlib.ExitStack() as stack:
+                if uri.scheme == "s3":
+                    # lsst.resources keeps the client, but threads that begin together would each make one: that
+                    # takes half a second and 10 MB, and boto3 does not allow it.
+                    with _CLIENT_LOCK:
+                        uri.client  # type: ignore[attr-defined]  # noqa: B018
+                remote = _RemoteSource(uri, stack.enter_context(uri.open("rb")))
+                stack.callback(remote.close)
+                yield remote
             return
         source = _LocalSource(uri.ospath, sparse)
     try:

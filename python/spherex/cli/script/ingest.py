@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from spherex.ingest import FileTranslator
 
 
+_CONNECTIONS = 10
+"""Connections that lsst.resources keeps open to a server by default."""
+
 _LONGEST_LINE = 4096
 """Bytes of the first line of a list that are read; the longest path of Linux."""
 
@@ -76,6 +79,9 @@ def run_ingest(
         options = IngestOptions(list_stored=list_stored is not None, **choices)
     except IngestError as error:
         raise click.UsageError(str(error)) from None
+    if options.threads > _CONNECTIONS:
+        # Otherwise each further request to S3 makes a connection of its own, which takes several round trips.
+        os.environ.setdefault("LSST_RESOURCES_NUM_WORKERS", str(options.threads))
     if list_stored is not None:
         _check_list(list_stored, locations)
         # A list of an earlier ingest must not be taken for that of this one.
