@@ -33,6 +33,7 @@ __all__ = [
     "TARGETS",
     "TRUTH_COLUMNS",
     "UNPLACED",
+    "add_residuals",
     "add_spectrum",
     "catalog_of",
     "combine_channels",
@@ -75,7 +76,7 @@ from .inputs import Calibration, Calibrations, ImageSource, MeasureSettings, rea
 from .measuring import MICROJANSKY, failed_table, measure_targets
 from .patches import IMAGES, TARGETS, combine_patch, diagnose_patch, gather_patch, get_spectrum, patch_meta, spectrum_in
 from .placing import positions_at
-from .plot import FLUX_AXES, add_spectrum, plot_spectrum
+from .plot import FLUX_AXES, add_residuals, add_spectrum, plot_spectrum
 from .quality import QUALITY_BITS, QualityBit
 from .sources import catalog_of, image_source
 from .tables import (

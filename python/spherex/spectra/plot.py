@@ -118,7 +118,8 @@ def plot_spectrum(
     lower.set_xlabel("wavelength (µm)")
     handles = add_spectrum(axes, spectrum, channel_spectrum, flux_axis)
     if has_residuals and channel_spectrum is not None:
-        _add_residuals(lower, unmasked(spectrum), unmasked(channel_spectrum, CHANNEL_COLUMNS))
+        rows = unmasked(spectrum)
+        add_residuals(lower, rows, _means_near(rows, unmasked(channel_spectrum, CHANNEL_COLUMNS)), "mean")
     if not handles:
         axes.set_xlim(DETECTORS[0].lmin, DETECTORS[-1].lmax)
     else:
@@ -374,23 +375,41 @@ def _draw_channels(axes: Axes, means: _Points, colour: str) -> None:
     )
 
 
-def _add_residuals(axes: Axes, spectrum: QTable, channel_spectrum: QTable) -> None:
-    """Plot the differences from the mean of the nearest channel, in standard deviations."""
-    flux, error = spectrum["flux"].to_value("uJy"), spectrum["flux_error"].to_value("uJy")
+def _means_near(spectrum: QTable, channel_spectrum: QTable) -> NDArray[np.float64]:
+    """Return the mean of the nearest channel of the detector for each measurement (uJy); NaN where there is none."""
     wavelength, detector = spectrum["wavelength"].to_value("um"), np.asarray(spectrum["detector"])
     distance = np.abs(wavelength[:, np.newaxis] - channel_spectrum["channel_wavelength"].to_value("um"))
     distance[detector[:, np.newaxis] != np.asarray(channel_spectrum["detector"])] = np.inf
     nearest = np.argmin(distance, axis=1)
-    mean = channel_spectrum["flux"].to_value("uJy")[nearest]
+    mean: NDArray[np.float64] = channel_spectrum["flux"].to_value("uJy")[nearest]
     mean[np.isinf(distance.min(axis=1))] = np.nan
-    has_pull = np.isfinite(flux - mean) & (error > 0) & (spectrum["reason"] == "")
     # The mean of a single visit is the visit itself.
-    has_pull &= ~((np.asarray(channel_spectrum["visits"])[nearest] == 1) & np.asarray(spectrum["good"]))
+    mean[(np.asarray(channel_spectrum["visits"])[nearest] == 1) & np.asarray(spectrum["good"])] = np.nan
+    return mean
+
+
+def add_residuals(axes: Axes, spectrum: QTable, expected: NDArray[np.float64], label: str) -> None:
+    """Plot differences from expected fluxes against wavelength, in standard deviations.
+
+    Parameters
+    ----------
+    axes
+        The axes.
+    spectrum
+        Measurements, as returned by `gather_spectrum`.
+    expected
+        Flux that is expected in each row (uJy); NaN if it is unknown.
+    label
+        What is subtracted, for the label of the axis.
+    """
+    flux, error = spectrum["flux"].to_value("uJy"), spectrum["flux_error"].to_value("uJy")
+    wavelength, detector = spectrum["wavelength"].to_value("um"), np.asarray(spectrum["detector"])
+    has_pull = np.isfinite(flux - expected) & (error > 0) & (spectrum["reason"] == "")
     pull = np.full(len(spectrum), np.nan)
-    pull[has_pull] = (flux - mean)[has_pull] / error[has_pull]
+    pull[has_pull] = (flux - expected)[has_pull] / error[has_pull]
     axes.set_ylim(-_PULL_LIMIT, _PULL_LIMIT)
     axes.set_yticks([-4, -2, 0, 2, 4])
-    axes.set_ylabel("(flux - mean) / σ")
+    axes.set_ylabel(f"(flux - {label}) / σ")
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.axhspan(-1, 1, color="0.92", zorder=0.5)
     axes.axhline(0.0, color="0.4", linewidth=0.8, zorder=1)

@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from spherex.archive import Level2Name
 from spherex.detectors import DETECTORS
 from spherex.errors import UserError
-from spherex.spectra import add_spectrum, unmasked
+from spherex.spectra import add_residuals, add_spectrum, unmasked
 
 _SIGMAS = 5.0
 """Deviation, in standard errors, above chance."""
@@ -201,12 +201,12 @@ def check_spectrum(spectrum: QTable, truth: Truth, target: str) -> SpectrumCheck
     )
 
 
-_WIDTH, _PANEL, _REST = 11.0, 2.7, 1.6  # inches
+_WIDTH, _PANEL, _REST = 11.0, 4.0, 1.2  # inches
 _TRUTH = "0.15"
 
 
 def draw_with_truth(spectra: Sequence[tuple[str, QTable]], path: Path, title: str) -> None:
-    """Draw spectra one below the other, each with the truth as a line.
+    """Draw spectra one below the other, each with the truth as a line, and the differences from it.
 
     Parameters
     ----------
@@ -220,14 +220,15 @@ def draw_with_truth(spectra: Sequence[tuple[str, QTable]], path: Path, title: st
     figure = Figure(figsize=(_WIDTH, len(spectra) * _PANEL + _REST), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=14, weight="bold")
-    panels = figure.subplots(len(spectra), sharex=True, squeeze=False)[:, 0]
+    panels = figure.subplots(2 * len(spectra), sharex=True, height_ratios=(2.6, 1.2) * len(spectra))
     signs: dict[str, Line2D] = {}
-    for axes, (text, spectrum) in zip(panels, spectra, strict=True):
+    for axes, lower, (text, spectrum) in zip(panels[::2], panels[1::2], spectra, strict=True):
         handles = add_spectrum(axes, spectrum)
         order = np.argsort(spectrum["true_wavelength"])
         wavelength, flux = spectrum["true_wavelength"].to_value("um"), spectrum["true_flux"].to_value("uJy")
         # Behind the points, which it would hide.
         (line,) = axes.plot(wavelength[order], flux[order], color=_TRUTH, linewidth=1.3, zorder=1.5, label="truth")
+        add_residuals(lower, spectrum, spectrum["true_flux"].to_value("uJy"), "truth")
         axes.set_title(text, fontsize=11, loc="left")
         axes.set_ylabel("flux density (µJy)")
         signs |= {str(handle.get_label()): handle for handle in (*handles, line)}
