@@ -8,7 +8,16 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 import spherex
-from spherex.spectra import FLUX_AXES, add_spectrum, combine_channels, design_channels, gather_spectrum, plot_spectrum
+from spherex.errors import UserError
+from spherex.spectra import (
+    FLUX_AXES,
+    add_spectrum,
+    combine_channels,
+    design_channels,
+    gather_spectrum,
+    plot_light_curve,
+    plot_spectrum,
+)
 from spherex.tasks import DrawSpectrumConfig, DrawSpectrumTask
 
 from .spectra_helpers import measurements
@@ -263,3 +272,23 @@ def test_an_arrow_alone_is_in_the_range_of_wavelengths():
     table = five(flux=[50, 60, 70, 80, -5])
     low, high = plot_spectrum(table, flux_axis="log_flux").axes[0].get_xlim()
     assert low < 2.75 < 3.05 < high
+
+
+def test_a_light_curve_shows_that_a_source_became_brighter(tmp_path):
+    spectrum = gather_spectrum([measurements(2000)], META)
+    is_late = spectrum["time"].value > np.median(spectrum["time"].value)
+    spectrum["flux"][is_late] *= 1.5
+    spectrum["good"][::50] = False
+    figure = plot_light_curve(spectrum, combine_channels(spectrum, design_channels()))
+    points = np.array([point for point in drawn(figure, "o") if np.isfinite(point).all()])
+    assert 0.9 * len(spectrum) < len(points) <= 0.98 * len(spectrum)
+    late = points[:, 0] > np.median(spectrum["time"].value)
+    assert np.median(points[late, 1]) / np.median(points[~late, 1]) == pytest.approx(1.5, abs=0.03)
+    assert legend(figure) == ["D1", "D2", "D3", "D4", "D5", "D6"]
+    figure.savefig(tmp_path / "light_curve.png")
+
+
+def test_no_light_curve_of_single_visits():
+    spectrum = gather_spectrum([measurements(3)], META)
+    with pytest.raises(UserError, match="no channel has several visits"):
+        plot_light_curve(spectrum, combine_channels(spectrum, design_channels()))

@@ -55,6 +55,7 @@ __all__ = [
     "measure_targets",
     "patch_meta",
     "plot_finders",
+    "plot_light_curve",
     "plot_spectrum",
     "positions_at",
     "read_channels",
@@ -76,7 +77,7 @@ from .inputs import Calibration, Calibrations, ImageSource, MeasureSettings, rea
 from .measuring import MICROJANSKY, failed_table, measure_targets
 from .patches import IMAGES, TARGETS, combine_patch, diagnose_patch, gather_patch, get_spectrum, patch_meta, spectrum_in
 from .placing import positions_at
-from .plot import FLUX_AXES, add_residuals, add_spectrum, plot_spectrum
+from .plot import FLUX_AXES, add_residuals, add_spectrum, plot_light_curve, plot_spectrum
 from .quality import QUALITY_BITS, QualityBit
 from .sources import catalog_of, image_source
 from .tables import (

@@ -11,6 +11,7 @@ import numpy as np
 
 import spherex
 from spherex.detectors import DETECTORS
+from spherex.errors import UserError
 
 from .channels import CHANNEL_COLUMNS
 from .tables import FAILED, UNPLACED, unmasked
@@ -423,6 +424,66 @@ def add_residuals(axes: Axes, spectrum: QTable, expected: NDArray[np.float64], l
                 alpha=0.45 if len(spectrum) > _MANY else 0.9, zorder=3,
             )  # fmt: skip
         _draw_outside(axes, wavelength[here], pull[here], colour, 0.05)
+
+
+def plot_light_curve(spectrum: QTable, channel_spectrum: QTable, title: str | None = None) -> Figure:
+    """Return a figure of relative brightness against time.
+
+    Each measurement is at another wavelength than the one before. So it is
+    divided by the mean of the nearest channel of its detector, where that is
+    the mean of several visits. The mean contains the measurement itself: with
+    n visits the points scatter less than the source does, by a factor of
+    sqrt(1 - 1 / n).
+
+    Parameters
+    ----------
+    spectrum
+        Measurements, as returned by `gather_spectrum`. Only good ones are
+        shown.
+    channel_spectrum
+        Means of the measurements, as returned by `combine_channels`.
+    title
+        Title; by default as for `plot_spectrum`.
+
+    Raises
+    ------
+    UserError
+        If no channel has several visits and a flux of at least 5 errors.
+
+    Examples
+    --------
+    >>> from spherex.spectra import plot_light_curve
+    >>> figure = plot_light_curve(spectrum, spherex.combine_channels(spectrum))  # doctest: +SKIP
+    """
+    from matplotlib.figure import Figure
+
+    rows, means = unmasked(spectrum), unmasked(channel_spectrum, CHANNEL_COLUMNS)
+    significance = means["flux"].value / np.nan_to_num(means["flux_error"].value, nan=np.inf)
+    expected = _means_near(rows, means[significance >= _SIGNIFICANT]) if (significance >= _SIGNIFICANT).any() else None
+    is_shown = np.zeros(len(rows), bool) if expected is None else np.isfinite(expected) & np.asarray(rows["good"])
+    if expected is None or not is_shown.any():
+        raise UserError(
+            "there is no light curve: no channel has several visits and a mean of at least "
+            f"{_SIGNIFICANT:.0f} standard errors."
+        )
+    figure = Figure(figsize=(11, 5), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(_title(spectrum) if title is None else title, fontsize=11)
+    axes.set_xlabel("time (MJD, UTC)")
+    axes.set_ylabel("flux / mean of the channel")
+    axes.ticklabel_format(axis="x", useOffset=False)
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.axhline(1.0, color="0.4", linewidth=0.8, zorder=1)
+    for detector, colour in zip(DETECTORS, _COLOURS, strict=True):
+        here = is_shown & (np.asarray(rows["detector"]) == detector.id)
+        if here.any():
+            flux, error = (rows[name].to_value("uJy")[here] / expected[here] for name in ("flux", "flux_error"))
+            axes.errorbar(
+                np.asarray(rows["time"])[here], flux, yerr=error, fmt="o", color=colour,
+                markersize=3.5, elinewidth=0.9, alpha=0.9, zorder=3, label=f"D{detector.id}",
+            )  # fmt: skip
+    figure.legend(loc="outside lower center", ncols=len(DETECTORS), fontsize=9, frameon=False)
+    return figure
 
 
 def _title(spectrum: QTable) -> str:
