@@ -23,7 +23,7 @@ from spherex.fits import (
 )
 from spherex.fits.cards import Cards
 from spherex.fits.flag_names import with_flag_table
-from spherex.image import Box, FlagTable, Plane, SPHERExImage
+from spherex.image import FLAG_DESCRIPTIONS, Box, FlagTable, Plane, SPHERExImage
 
 CARDS = [
     ("INT", 42),
@@ -207,12 +207,31 @@ def test_both_conventions_of_flag_names_are_read():
         assert fits.Header.fromstring(written[len(cards) :])["EXTTYPE"] == "MASK"
 
 
+@pytest.mark.parametrize("recipe", ["default", "compressed"])
+def test_viewers_find_name_value_and_description_of_each_flag(tmp_path, image, recipe):
+    recipes = {"default": None, "compressed": WriteRecipe.model_validate({"flags": {"algorithm": "RICE_1"}})}
+    write_product(image, tmp_path / "written.fits", recipes[recipe])
+    with fits.open(tmp_path / "written.fits") as hdus:
+        header = hdus["FLAGS"].header
+    for name, bit in image.flag_table.items():
+        assert header[f"MP_{name}"] == bit
+        assert header[f"MSKN{bit:04d}"] == name
+        assert header[f"MSKM{bit:04d}"] == 1 << bit
+        assert header[f"MSKD{bit:04d}"] == FLAG_DESCRIPTIONS[name]
+    assert sum(keyword.startswith("MSKN") for keyword in header) == len(image.flag_table)
+
+
 def test_another_table_replaces_the_cards():
-    cards = with_flag_table(raw(fits.Header({"MSKN0010": "HOT", "MSKM0010": 1024, "OTHER": 1})), FlagTable({"COLD": 3}))
-    assert flag_table_of(cards) == FlagTable({"COLD": 3})
+    cards = with_flag_table(
+        raw(fits.Header({"MSKN0010": "HOT", "MSKM0010": 1024, "OTHER": 1})), FlagTable({"COLD": 3, "MY_OWN": 30})
+    )
+    assert flag_table_of(cards) == FlagTable({"COLD": 3, "MY_OWN": 30})
     header = fits.Header.fromstring(cards)
     assert "MSKM0010" not in header
     assert header["OTHER"] == 1
+    assert (header["MP_COLD"], header["MSKN0003"], header["MSKM0003"]) == (3, "COLD", 8)
+    assert (header["MP_MY_OWN"], header["MSKN0030"]) == (30, "MY_OWN")
+    assert "MSKD0030" not in header
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import re
 from astropy.io import fits
 
 from spherex.errors import ProductError
-from spherex.image import FlagTable
+from spherex.image import FLAG_DESCRIPTIONS, FlagTable
 
 from .cards import Cards, card_images, with_card
 from .hdus import FLAGS
@@ -68,8 +68,10 @@ def with_flag_table(cards: bytes, table: FlagTable) -> bytes:
     """Return the cards of a FLAGS header with the names of a table.
 
     Cards that already have these names and bits stay as they are, in either
-    convention. Others are replaced by ``MP_<NAME>`` cards, which Firefly and
-    ds9 show.
+    convention, so that a file of the archive comes back byte by byte. Others
+    are replaced by both: ``MP_<NAME>`` for ds9 and programs of LSST, and
+    ``MSKNnnnn``, ``MSKMnnnn`` (value of the bit) and ``MSKDnnnn``
+    (description) for Firefly.
     """
     if "EXTTYPE" not in Cards(cards):
         cards = with_card(cards, "EXTTYPE", "MASK", "each bit of a pixel is a flag")
@@ -87,4 +89,7 @@ def _written(table: FlagTable) -> bytes:
             raise ValueError(f"The flag name {name!r} cannot be written; use up to 48 capitals, digits, _ and -.")
         keyword = f"MP_{name}"
         cards.append(fits.Card(keyword if len(keyword) <= 8 else f"HIERARCH {keyword}", bit, "bit number"))
+        cards += [fits.Card(f"MSKN{bit:04d}", name), fits.Card(f"MSKM{bit:04d}", 1 << bit)]
+        if name in FLAG_DESCRIPTIONS:
+            cards.append(fits.Card(f"MSKD{bit:04d}", FLAG_DESCRIPTIONS[name]))
     return "".join(card.image for card in cards).encode("ascii")

@@ -10,6 +10,7 @@ __all__ = [
     "COMPONENTS",
     "ControlPoints",
     "Cutout",
+    "FLAG_DESCRIPTIONS",
     "FlagPlane",
     "FlagTable",
     "KNOWN_FLAGS",
@@ -47,6 +48,7 @@ from .drawing import draw_image
 from .flags import (
     ARTEFACT_FLAGS,
     BAD_PIXEL_PRESETS,
+    FLAG_DESCRIPTIONS,
     KNOWN_FLAGS,
     SPHEREX_FLAGS,
     BadPixelPreset,

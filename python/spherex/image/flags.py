@@ -417,17 +417,36 @@ SPHEREX_FLAGS = FlagTable(
 l2b-v20), as read from their FLAGS headers in the IRSA tutorials.
 """
 
-KNOWN_FLAGS = frozenset(SPHEREX_FLAGS) | {
-    "BLOOM",
-    "CROSSTALK",
-    "GHOST",
-    "GHOST_EXT",
-    "GHOST_FPA",
-    "HALO",
-    "SATELLITE_HALO",
-    "SNOWBALL",
-    "STREAK",
+FLAG_DESCRIPTIONS: Mapping[str, str] = {
+    "TRANSIENT": "hit by a particle during the exposure",
+    "OVERFLOW": "the onboard sum of samples overflowed",
+    "SUR_ERROR": "error of the onboard fit of the ramp",
+    "PHANTOM": "phantom pixel, without light",
+    "REFERENCE": "reference pixel, without light",
+    "NONFUNC": "never usable",
+    "DICHROIC": "low throughput of the dichroic",
+    "MISSING_DATA": "data lost on board or in transmission",
+    "HOT": "hot pixel",
+    "COLD": "low response",
+    "FULLSAMPLE": "all samples of the ramp were transmitted",
+    "PHANMISS": "no correction by phantom pixels",
+    "NONLINEAR": "correction of nonlinearity is unreliable",
+    "PERSIST": "charge persists from an earlier exposure",
+    "OUTLIER": "differs from its neighbours",
+    "CROSSTALK": "crosstalk of a bright source",
+    "SOURCE": "light of a source in the reference catalogue",
+    "GHOST": "ghost of a source on this detector",
+    "GHOST_FPA": "ghost of a source on another detector",
+    "GHOST_EXT": "ghost of a source outside of the field",
+    "STREAK": "streak of a satellite or of debris",
+    "BLOOM": "bloom of a saturated source",
+    "SNOWBALL": "snowball, a large hit",
+    "HALO": "halo of a hit",
+    "SATELLITE_HALO": "halo of a streak",
 }
-"""Names of flags in images of Quick Releases 1 to 3; no image has all of them
+"""What the flags in images of Quick Releases 1 to 3 mean; no image has all of them
 (headers of pipeline versions 6.5.6 and 7.0.5, as noted by SPHERExView and minhaz-42/spherex-explorer).
 """
+
+KNOWN_FLAGS = frozenset(FLAG_DESCRIPTIONS)
+"""Names of these flags."""
