@@ -13,8 +13,8 @@ _MODULES = {
 }
 
 
-def run_program(program: str, *words: object, **kwargs: Any) -> subprocess.CompletedProcess[str]:
-    """Run a program with the interpreter of the tests; the status is left to the caller.
+def command_of(program: str, *words: object) -> list[str]:
+    """Return the command that runs a program with the interpreter of the tests.
 
     In an EUPS stack the script is not beside the interpreter, and with an
     environment that is not activated not on PATH: its function is in both.
@@ -25,12 +25,22 @@ def run_program(program: str, *words: object, **kwargs: Any) -> subprocess.Compl
         ``butler``, ``pipetask`` or ``bps``.
     *words
         Its arguments.
+    """
+    code = f"import sys; from {_MODULES[program]} import main; sys.argv[0] = {program!r}; sys.exit(main())"
+    return [sys.executable, "-c", code, *map(str, words)]
+
+
+def run_program(program: str, *words: object, **kwargs: Any) -> subprocess.CompletedProcess[str]:
+    """Run a program; the status is left to the caller.
+
+    Parameters
+    ----------
+    program, *words
+        As for `command_of`.
     **kwargs
         Passed to `subprocess.run`.
     """
-    code = f"import sys; from {_MODULES[program]} import main; sys.argv[0] = {program!r}; sys.exit(main())"
-    command = [sys.executable, "-c", code, *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, **kwargs)
+    return subprocess.run(command_of(program, *words), capture_output=True, text=True, check=False, **kwargs)
 
 
 def run_well(program: str, *words: object, **kwargs: Any) -> subprocess.CompletedProcess[str]:
