@@ -178,7 +178,7 @@ def test_a_wcs_changed_in_place_wins_over_cards_changed_later(image, tmp_path):
         {"AP_ORDER": 3, "BP_ORDER": 2, "AP_1_2": -1.5e-7, "BP_0_2": 1e-6},
         # Beyond the order.
         {"A_2_1": 1e-3, "B_3_0": 1e-3},
-        # SCAMP writes two kinds of distortions, of which one counts.
+        # SCAMP writes PV keywords beside the SIP polynomials; only the SIP polynomials are used.
         {"PV1_1": 1.01, "PV2_4": 0.3},
         {"A_ORDER": None, "B_ORDER": None},
         {"A_ORDER": 1, "B_ORDER": 1},

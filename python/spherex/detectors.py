@@ -169,7 +169,7 @@ SPECTRUM_PLOT_TYPE = "spectrum_plot"
 """Dataset type of the pictures of spectra."""
 
 ROWS_OF_A_GROUP = 5000
-"""Rows in a row group of parquet files of which parts are read. One target is read from groups of 1,000 to
+"""Rows in a row group of parquet files that are read in parts. One target is read from groups of 1,000 to
 10,000 rows in 7 ms, from one of 100,000 in 65 ms.
 """
 

@@ -530,7 +530,7 @@ def dataset_id(dataset_type: DatasetType, run: str, data_id: DataCoordinate, con
 
 
 def has_content_id(ref: DatasetRef) -> bool:
-    """Return whether the id of a dataset stands for a content.
+    """Return whether the id of a dataset identifies its content.
 
     Others were assigned elsewhere, or follow from the data ID alone, as in
     earlier versions of this package and after ``butler ingest-files``.

@@ -161,7 +161,7 @@ class Cards(Mapping[str, CardValue]):
             raise self.damage(f"{keyword} has no valid value, {error}") from None
 
     def _find_unusual(self) -> dict[bytes, tuple[int, int]]:
-        """Return where cards are whose keyword does not stand in the first eight bytes as it is, and their values.
+        """Return places and values of the cards whose keyword is not plain text in the first eight bytes.
 
         They are the HIERARCH cards and, as in astropy, keywords in lower case,
         behind blanks, or with an early equals sign.
@@ -256,7 +256,7 @@ def _parse_card(card: bytes, start: int) -> CardValue | None:
     """Return the value of a card without CONTINUE; the value begins at byte ``start``."""
     rest = start + _FIXED
     if rest < CARD and card[rest] in _AFTER_FIXED and b"_" not in card[start:] and _is_comment(card[rest:]):
-        # Nearly all numbers stand in columns 11 to 30 (section 4.2).
+        # Nearly all numbers are in columns 11 to 30 (section 4.2).
         token = card[start:rest]
         try:
             return float(token) if b"." in token else int(token)

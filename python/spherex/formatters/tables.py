@@ -155,7 +155,7 @@ class SpectraDelegate(ArrowTableDelegate):
 
 
 class SpectraFormatter(NativeParquetFormatter):
-    """Formatter of arrow tables sorted by target, of which the rows of one target are read."""
+    """Formatter of arrow tables sorted by target; it can read the rows of one target."""
 
     def read_from_local_file(self, path: str, component: str | None = None, expected_size: int = -1) -> Any:
         """Read the table, or a part of it; see `lsst.daf.butler.FormatterV2`."""

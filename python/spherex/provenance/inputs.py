@@ -41,7 +41,7 @@ class Place(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Texts:
-    """Column of texts of which many are equal.
+    """Column of texts, many of them equal.
 
     Parameters
     ----------

@@ -220,7 +220,7 @@ def cutout(
     Raises
     ------
     SearchError
-        If no image contains the position, or none that does has a known
+        If no image contains the position, or no such image has a known
         wavelength, or the wavelength wanted is not a positive length.
     spherex.fits.ProductError
         If the file is damaged.

@@ -360,7 +360,7 @@ def _means(
     # Group of each row, from 0 without gaps.
     of_row = np.repeat(np.arange(number), np.diff(first, append=len(group)))
     flux, error, wavelength = (rows[name] for name in ("flux", "flux_error", "wavelength"))
-    # A flux without an error has no weight, whoever made the table.
+    # A flux without an error does not have a weight, in tables of other programs too.
     is_usable = rows["good"] & np.isfinite(flux) & np.isfinite(error) & (error > 0)
     is_old = _has_older_gains(rows)
     has_new = np.logical_or.reduceat(is_usable & ~is_old, first)[of_row]

@@ -1,8 +1,8 @@
 """``pipetask`` with a fork server that has the modules of every quantum loaded.
 
 ``pipetask run -j N --start-method forkserver`` forks a process for each quantum
-off a server, which by itself has no module loaded: every process imports
-LSST's, astropy's and our modules anew. Started by
+off a server that has not loaded any module: every process imports
+the modules of LSST, of astropy and of this package again. Started by
 
 ``python -m spherex.tasks.fork_server run -j N --start-method forkserver ...``
 

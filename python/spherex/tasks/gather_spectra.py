@@ -102,7 +102,7 @@ class GatherSpectraConnections(pipeBase.PipelineTaskConnections, dimensions=("ca
     )
 
     def adjust_all_quanta(self, adjuster: pipeBase.QuantaAdjuster) -> None:
-        """Warn of patches of which some targets lack images.
+        """Warn of patches in which some targets lack images.
 
         See `lsst.pipe.base.PipelineTaskConnections.adjust_all_quanta`.
         """

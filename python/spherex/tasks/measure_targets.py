@@ -351,7 +351,7 @@ class MeasureTargetsConnections(ImageTargetsConnections, dimensions=(*_DIMENSION
             del self.errorScale, self._lookups["errorScale"]
 
     def adjust_all_quanta(self, adjuster: pipeBase.QuantaAdjuster) -> None:
-        """Warn of missing calibrations, and of patches of which some targets lack images.
+        """Warn of missing calibrations, and of patches in which some targets lack images.
 
         See `lsst.pipe.base.PipelineTaskConnections.adjust_all_quanta`.
         """

@@ -23,7 +23,7 @@ _IMAGE = ("instrument", "exposure", "detector")
 def warn_of_missing_images(
     butler: Butler, dataset_type: str, used: Mapping[DataCoordinate, Set[DataCoordinate]]
 ) -> None:
-    """Warn of patches of which some targets have all of their images, and others do not.
+    """Warn of patches in which some targets have all of their images and others do not.
 
     A data query with the name of a target selects the images of this target,
     while spectra are made of all targets of its patch.
