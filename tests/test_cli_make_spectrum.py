@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ from lsst.daf.butler import Butler
 
 import spherex
 from spherex.errors import SearchError, UserError
+from spherex.making import update_spectra
 from spherex_simulator.command import simulate
 
 from .archive_server import TREE, Archive, Entry, serving_archive
@@ -202,6 +205,108 @@ def test_a_picture_that_is_missing_is_drawn(folder: Path) -> None:
     assert "Measuring" not in outcome.output
 
 
+def write_catalog(*rows: str) -> None:
+    Path("mine.csv").write_text("\n".join(["name,ra,dec", *rows]) + "\n")
+
+
+WARM, COOL, NEAR = f"warm,{PLACE[0]},{PLACE[1]}", "cool,305.77,38.84", "near,305.80,38.82"
+"""Rows of a catalogue; ``near`` is in another patch."""
+
+
+@contextlib.contextmanager
+def interrupted(images: int) -> Iterator[None]:
+    """Stop when all images are measured."""
+    yield
+    raise KeyboardInterrupt
+
+
+def test_new_targets_after_an_interruption_are_measured_in_all_images(folder: Path) -> None:
+    write_catalog(WARM)
+    assert butler_command("register-targets", "REPO", "mine", "mine.csv").code == 0
+    with Butler.from_config("REPO", writeable=True) as butler, pytest.raises(KeyboardInterrupt):
+        update_spectra(butler, "mine", "spectra/mine", measuring=interrupted)
+    write_catalog(WARM, COOL)
+    assert butler_command("register-targets", "REPO", "mine", "mine.csv", "--update").code == 0
+    assert make("mine").code == 0
+    assert len(spectrum_of("cool", "mine")) == 8
+
+
+def test_an_interrupted_update_is_not_measured_again(folder: Path) -> None:
+    with Butler.from_config("REPO", writeable=True) as butler:
+        with pytest.raises(KeyboardInterrupt):
+            update_spectra(butler, "warm", "spectra/other", measuring=interrupted)
+        assert update_spectra(butler, "warm", "spectra/other").images == 0
+    with Butler.from_config("REPO", collections="spectra/other") as butler:
+        assert_equal(spherex.get_spectrum(butler, "warm", "warm"), spectrum_of("warm"))
+
+
+def test_targets_in_new_and_old_patches_that_are_added_and_removed(folder: Path) -> None:
+    write_catalog(WARM)
+    assert make("mine.csv").code == 0
+    write_catalog(WARM, COOL, NEAR)
+    assert butler_command("register-targets", "REPO", "mine", "mine.csv", "--update").code == 0
+    outcome = make("mine")
+    assert outcome.code == 0, outcome
+    assert [len(spectrum_of(name, "mine")) for name in ("warm", "cool", "near")] == [8, 8, 8]
+    assert_equal(spectrum_of("near", "mine"), near_alone("near"), "target", "catalog_id")
+    write_catalog(WARM, COOL)
+    assert butler_command("register-targets", "REPO", "mine", "mine.csv", "--update").code == 0
+    outcome = make("mine")
+    assert "near" not in outcome.output
+    assert "Nothing to do" in outcome.output
+    assert "Nothing to do" in make("mine").output
+
+
+def near_alone(name: str) -> QTable:
+    """Return a spectrum in which all targets are fitted, measured in memory."""
+    table = Table.read("mine.csv")
+    order = np.argsort(table["name"] != name, kind="stable")
+    return spherex.spectrum("REPO", table[order])
+
+
+def test_an_image_that_cannot_be_read_is_reported_and_repeated_on_request(folder: Path) -> None:
+    path = sorted((folder / "REPO" / "SPHEREx").rglob("*.fits"))[0]
+    content = path.resolve().read_bytes()
+    path.unlink()
+    path.write_bytes(content[:300_000])
+    for _ in range(2):
+        outcome = make("warm", *PLACE, "--output", "spectra/other")
+        assert outcome.code == 1
+        assert "1 image could not be read: the metadata" in outcome.output
+    path.write_bytes(content)
+    outcome = make("warm", "--output", "spectra/other", "--failed")
+    assert outcome.code == 0, outcome
+    with Butler.from_config("REPO", collections="spectra/other") as butler:
+        assert_equal(spherex.get_spectrum(butler, "warm", "warm"), spectrum_of("warm"))
+
+
+def test_an_image_whose_file_is_gone_is_reported(folder: Path) -> None:
+    path = sorted((folder / "REPO" / "SPHEREx").rglob("*.fits"))[0]
+    path.rename(folder / "aside.fits")
+    outcome = make("warm", "--output", "spectra/other")
+    assert outcome.code == 1
+    assert "1 target still out of date, perhaps because files of images are gone" in outcome.output
+    (folder / "aside.fits").rename(path)
+    assert make("warm", "--output", "spectra/other").code == 0
+
+
+def test_names_do_not_get_the_spectra_of_others(folder: Path) -> None:
+    assert make("SDSS J1.78+1", *PLACE).code == 0
+    for words in (["SDSS J1.99+2"], ["VB 10", "--catalog", "warm"], ["SDSS_J1.78+1 "]):
+        with sesame_url.set(["http://127.0.0.1:1/"]):
+            outcome = make(*words)
+        assert outcome.code == 1
+        assert "without" in outcome.output or "is not known" in outcome.output
+    assert "Nothing to do" in make("SDSS J1.78+1").output
+    assert make("αCen", *PLACE).code == 0
+    assert len(spectrum_of("αCen", "Cen")) == 8
+
+
+def test_a_chain_of_chains_as_the_collection(folder: Path) -> None:
+    assert butler_command("collection-chain", "REPO", "chain", "spectra/warm").code == 0
+    assert "Nothing to do" in make("warm", "--output", "chain").output
+
+
 @pytest.mark.slow
 def test_after_a_kill_the_command_goes_on(empty: Path, files: Path) -> None:
     assert butler_command("ingest-level2", "REPO", files, "--transfer", "direct").code == 0
@@ -260,6 +365,8 @@ def test_a_name_is_looked_up_with_its_motion_and_images_are_found(empty: Path, f
         (("warm", "--log", "absent/log"), "the log absent/log cannot be written"),
         (("warm", "--output", "SPHEREx/calib"), "is not a CHAINED"),
         (("far", 10.0, 20.0), "no image of REPO contains a target of far"),
+        (("warm", "--service", "http://127.0.0.1:1/SIA"), "--service is for --find"),
+        (("REPO", *PLACE), "REPO is a directory: name the source, and ingest images by --files REPO."),
         (("warm", "--find", "--service", "http://127.0.0.1:1/SIA"), "does not answer"),
     ],
 )
@@ -278,16 +385,20 @@ def test_a_repository_without_images(empty: Path) -> None:
     assert "the repository has no images" in outcome.output
 
 
-def test_a_measurement_that_fails_is_not_a_success(folder: Path) -> None:
-    # Without the file of the catalogue every quantum fails.
-    with Butler.from_config("REPO", writeable=True) as butler:
-        butler.collections.x_remove("spectra/warm")
-        ref = butler.find_dataset("target_catalog", catalog="warm", collections="catalogs/warm")
-        assert ref is not None
+@pytest.mark.parametrize(
+    ("dataset_type", "message"),
+    [
+        ("patch_targets", "gatherSpectra failed 1 time: see spectra-warm.log"),
+        ("target_catalog", "the table of catalogue warm cannot be read"),
+    ],
+)
+def test_a_step_that_fails_is_not_a_success(folder: Path, dataset_type: str, message: str) -> None:
+    with Butler.from_config("REPO") as butler:
+        (ref,) = butler.query_datasets(dataset_type, "catalogs/warm")
         Path(butler.getURI(ref).ospath).write_bytes(b"damaged")
     outcome = make("warm", "--output", "spectra/other")
     assert outcome.code == 1
-    assert "measureTargets failed 8 times: see spectra-warm.log" in outcome.output
+    assert message in outcome.output
     assert "Traceback" not in outcome.output
 
 

@@ -272,6 +272,16 @@ def test_positions_of_names(archive: Archive) -> None:
             position_of_name("Vulcan")
 
 
+def test_another_server_is_asked_if_one_does_not_answer_as_sesame(archive: Archive) -> None:
+    archive.names = {"M31": M31}
+    (archive.root / "login").mkdir(parents=True)
+    (archive.root / "login" / "SNV").write_bytes(b"<html>Log in, \xe9</html>")
+    with sesame_url.set([f"{archive.uri}/login/", f"{archive.uri}/sesame/"]):
+        assert position_of_name("M31").ra.deg == pytest.approx(M31[0])
+    with sesame_url.set([f"{archive.uri}/login/"]), pytest.raises(SearchError, match="Sesame, .* does not answer"):
+        position_of_name("M31")
+
+
 def test_names_without_a_connection() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         uri = f"http://127.0.0.1:{server.getsockname()[1]}/"

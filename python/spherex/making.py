@@ -16,21 +16,22 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from lsst.daf.butler import Butler, CollectionType, MissingCollectionError, MissingDatasetTypeError
+import pyarrow.compute as pc
+from lsst.daf.butler import Butler, CollectionType, FileIntegrityError, MissingCollectionError, MissingDatasetTypeError
 
 import spherex
 from spherex.calibrations import CalibrationIndex, instant_of
 from spherex.detectors import (
     CALIBRATION_COLLECTION,
     CATALOG_COLLECTION,
+    CATALOG_TYPE,
     LEVEL2_COLLECTION,
     LEVEL2_TYPE,
-    PATCH_TARGETS_TYPE,
     SPECTRA_TYPE,
     SPECTRUM_PLOT_TYPE,
     catalog_collection,
 )
-from spherex.errors import SearchError, UserError
+from spherex.errors import SearchError, UserError, first_line
 from spherex.provenance import compare_spectra, queries_of_images, queries_of_numbers, queries_of_patches
 from spherex.repository import open_repository
 from spherex.spectra import TARGETS, catalog_of, gather_spectrum, patch_meta
@@ -171,7 +172,11 @@ class UpdatedSpectra:
     targets
         Names of all targets with a measurement.
     pictures
-        Pictures of their spectra, by target.
+        Pictures of their newest spectra, by target.
+    unread
+        UUIDs of images that could not be read, of all spectra.
+    stale
+        Number of spectra that are still out of date.
     """
 
     runs: list[str] = dataclasses.field(default_factory=list)
@@ -180,6 +185,8 @@ class UpdatedSpectra:
     spectra: list[DatasetRef] = dataclasses.field(default_factory=list)
     targets: list[str] = dataclasses.field(default_factory=list)
     pictures: dict[str, DatasetRef] = dataclasses.field(default_factory=dict)
+    unread: set[str] = dataclasses.field(default_factory=set)
+    stale: int = 0
 
 
 def update_spectra(
@@ -187,6 +194,7 @@ def update_spectra(
     catalog: str,
     collection: str,
     *,
+    failure: str | None = None,
     most_pictures: int = 100,
     measuring: Callable[[int], AbstractContextManager[object]] = contextlib.nullcontext,
 ) -> UpdatedSpectra:
@@ -204,6 +212,9 @@ def update_spectra(
     collection
         CHAINED collection of the spectra, the newest run first; made if it
         does not exist.
+    failure
+        Text in the reasons of failed measurements that are repeated, which may
+        be empty; with `None` none is.
     most_pictures
         Largest number of targets of which pictures are made; with more, none
         is made.
@@ -223,36 +234,40 @@ def update_spectra(
     """
     if not _existing(butler, [LEVEL2_COLLECTION]):
         raise UserError("the repository has no images: ingest some with butler ingest-level2 or find-archive.")
-    records = butler.query_dimension_records("patch", catalog=catalog, limit=None, explain=False)
-    if not records:
+    try:
+        version = butler.find_dataset(CATALOG_TYPE, catalog=catalog, collections=catalog_collection(catalog))
+    except (MissingCollectionError, MissingDatasetTypeError):
+        version = None
+    if version is None:
         raise UserError(f"there is no catalogue {catalog} with targets; register it with butler register-targets.")
     if not _existing(butler, [collection]):
         butler.collections.register(collection, CollectionType.CHAINED)
     elif butler.collections.get_info(collection).type is not CollectionType.CHAINED:
         raise UserError(f"the collection {collection} is not a CHAINED one; choose another name.")
-    update = _Update(butler, catalog, collection, measuring)
+    update = _Update(butler, version, collection, measuring)
     made = update.spectra()
-    absent = [record.id for record in records if record.targets and record.id not in made]
-    for query in queries_of_numbers(catalog, absent):
+    # Tables of images that were measured before do not have rows of new targets.
+    wanted = [patch for patch in update.targets if patch not in made or update.has_new_targets(made[patch])]
+    for query in queries_of_numbers(catalog, wanted):
+        # A run for each: images on patches of several queries cannot be in one run twice.
+        update.end_run()
         update.run(f"{_SPECTRA}#measurement", query, skip_existing=True)
         update.run(f"{_SPECTRA}#spectra", query)
-    # The tables of the images do not have rows of new targets.
-    enlarged = [patch for patch, ref in made.items() if update.new_targets(ref)]
-    for query in queries_of_numbers(catalog, enlarged):
-        update.run(_SPECTRA, query)
-    stale = update.stale_spectra()
+    stale = update.stale_spectra(failure)
     if lost := [spectrum for spectrum in stale if spectrum.gone]:
-        update.end_run()
         # From its table the rows of an image that is no longer there would be gathered again.
         for query in queries_of_patches(lost):
+            update.end_run()
             update.run(_SPECTRA, query)
-        stale = update.stale_spectra()
+        stale = update.stale_spectra(failure)
     if stale:
         update.end_run()
     for query in queries_of_images(stale):
         update.run(f"{_SPECTRA}#measurement", query)
     for query in queries_of_patches(stale):
         update.run(f"{_SPECTRA}#spectra", query)
+    if stale:
+        update.done.stale = len(update.stale_spectra())
     update.draw(most_pictures)
     return update.done
 
@@ -262,19 +277,39 @@ class _Update:
 
     Parameters
     ----------
-    butler, catalog, collection, measuring
+    butler, collection, measuring
         See `update_spectra`.
+    version
+        The newest version of the catalogue.
+
+    Attributes
+    ----------
+    targets : `dict` [`int`, `set` [`str`]]
+        Names of the targets of each patch, in this version.
     """
 
     def __init__(
         self,
         butler: Butler,
-        catalog: str,
+        version: DatasetRef,
         collection: str,
         measuring: Callable[[int], AbstractContextManager[object]],
     ) -> None:
         self._butler = butler
-        self._catalog = catalog
+        self._catalog = str(version.dataId["catalog"])
+        self._version = f"Version {version.id} of the catalogue"
+        # Targets that are no longer in the catalogue stay registered.
+        try:
+            names = set(map(str, butler.get(version)["name"]))
+        except (FileNotFoundError, FileIntegrityError, ValueError) as error:
+            raise UserError(
+                f"the table of catalogue {self._catalog} cannot be read ({first_line(error)}): restore its file, or "
+                "register the catalogue under another name."
+            ) from error
+        self.targets: dict[int, set[str]] = {}
+        for record in butler.query_dimension_records("target", catalog=self._catalog, limit=None, explain=False):
+            if record.name in names:
+                self.targets.setdefault(record.patch, set()).add(record.name)
         self._collection = collection
         self._measuring = measuring
         self._calibrations = _existing(butler, [CALIBRATION_COLLECTION])
@@ -286,8 +321,9 @@ class _Update:
         self._run = ""
 
     def spectra(self) -> dict[int, DatasetRef]:
-        """Return the newest spectra of each patch."""
-        return {int(ref.dataId["patch"]): ref for ref in self._datasets(SPECTRA_TYPE)}
+        """Return the newest spectra of each patch with targets."""
+        found = {int(ref.dataId["patch"]): ref for ref in self._datasets(SPECTRA_TYPE)}
+        return {patch: ref for patch, ref in found.items() if patch in self.targets}
 
     def _datasets(self, dataset_type: str) -> list[DatasetRef]:
         try:
@@ -297,16 +333,20 @@ class _Update:
         except MissingDatasetTypeError:
             return []
 
-    def new_targets(self, ref: DatasetRef) -> set[str]:
-        """Return the targets of a patch that its spectra do not know."""
+    def has_new_targets(self, ref: DatasetRef) -> bool:
+        """Return whether the spectra of a patch were made without one of its targets."""
         known = patch_meta(self._butler.get(ref, parameters={"columns": ["target"]}))[TARGETS]
-        now = self._butler.get(PATCH_TARGETS_TYPE, ref.dataId, collections=catalog_collection(self._catalog))
-        return set(map(str, now["name"])) - known.keys()
+        return not self.targets[int(ref.dataId["patch"])] <= known.keys()
 
-    def stale_spectra(self) -> list[StaleSpectrum]:
-        """Return the spectra that are out of date."""
+    def stale_spectra(self, failure: str | None = None) -> list[StaleSpectrum]:
+        """Return the spectra that are out of date, or have failed measurements with such a reason."""
         found = compare_spectra(
-            self._butler, self.spectra().values(), LEVEL2_COLLECTION, self._calibrations, catalogs=CATALOG_COLLECTION
+            self._butler,
+            self.spectra().values(),
+            LEVEL2_COLLECTION,
+            self._calibrations,
+            catalogs=CATALOG_COLLECTION,
+            failure=failure,
         )
         return [spectrum for spectrum in found if spectrum]
 
@@ -320,18 +360,26 @@ class _Update:
         where
             Data query.
         skip_existing
-            Leave out the quanta with results in the collection.
+            Leave out the quanta with results from the same version of the
+            catalogue.
         **bind
             Values of names in ``where``.
         """
         from lsst.pipe.base.mp_graph_executor import MPGraphExecutorError
         from lsst.pipe.base.separable_pipeline_executor import SeparablePipelineExecutor
 
+        collections = self._butler.collections
+        skipped = []
+        if skip_existing:
+            runs = collections.query_info(self._collection, CollectionType.RUN, flatten_chains=True, include_doc=True)
+            skipped = [info.name for info in runs if info.doc == self._version]
         run = self._run or f"{self._collection}/{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%S.%fZ}"
+        if not self._run:
+            collections.register(run, doc=self._version)
         inputs = [self._collection, LEVEL2_COLLECTION, *self._calibrations, catalog_collection(self._catalog)]
         executor = SeparablePipelineExecutor(
             Butler.from_config(butler=self._butler, collections=inputs, run=run),
-            skip_existing_in=[self._collection] if skip_existing else None,
+            skip_existing_in=skipped,
             # An image that cannot be read has rows with the reason.
             raise_on_partial_outputs=False,
         )
@@ -339,12 +387,12 @@ class _Update:
         graph = executor.build_quantum_graph(executor.make_pipeline(pipeline), query, bind=bind)
         if not len(graph):
             if not self._run:
-                self._butler.collections.x_remove(run)
+                collections.x_remove(run)
             return
         executor.pre_execute_qgraph(graph, register_dataset_types=True, save_versions=not self._run)
         if not self._run:
             # Before the work: the next update goes on from here after an interruption.
-            self._butler.collections.prepend_chain(self._collection, run)
+            collections.prepend_chain(self._collection, run)
             self._run = run
             self.done.runs.append(run)
         images = len(graph.quanta_by_task.get("measureTargets", ()))
@@ -354,8 +402,8 @@ class _Update:
         self.done.images += images
         for label, quanta in graph.quanta_by_task.items():
             # Written last, whether there was work to do or not.
-            succeeded = self._butler.query_datasets(f"{label}_metadata", run, limit=None, explain=False)
-            self.done.failed[label] += len(quanta) - len(succeeded)
+            refs = self._butler.query_datasets(f"{label}_metadata", run, limit=None, explain=False)
+            self.done.failed[label] += len(quanta.keys() - {ref.dataId for ref in refs})
 
     def draw(self, most: int) -> None:
         """Draw the spectra without a picture, or with one of older spectra.
@@ -369,17 +417,28 @@ class _Update:
         done.spectra = sorted(newest.values())
         patches: dict[str, int] = {}
         for patch, ref in newest.items():
-            rows = self._butler.get(ref, parameters={"columns": ["target"]})
-            patches |= dict.fromkeys(rows["target"].unique().to_pylist(), patch)
+            rows = self._butler.get(ref, parameters={"columns": ["target", "wavelength", "image_id"]})
+            patches |= dict.fromkeys(self.targets[patch].intersection(rows["target"].unique().to_pylist()), patch)
+            done.unread.update(rows.filter(pc.invert(pc.is_finite(rows["wavelength"])))["image_id"].to_pylist())
         done.targets = sorted(patches)
         # The newest run is the first one.
-        age = {run: place for place, run in enumerate(self._butler.collections.get_info(self._collection).children)}
-        if len(patches) <= most:
-            old = {str(ref.dataId["target"]): age[ref.run] for ref in self._datasets(SPECTRUM_PLOT_TYPE)}
-            wanted = [name for name, patch in patches.items() if name not in old or old[name] > age[newest[patch].run]]
-            if wanted:
-                self.run(_PICTURES, f"catalog = '{self._catalog}' AND target IN (targets)", targets=wanted)
-        done.pictures = {str(ref.dataId["target"]): ref for ref in self._datasets(SPECTRUM_PLOT_TYPE)}
+        runs = self._butler.collections.query(self._collection, flatten_chains=True)
+        age = {run: place for place, run in enumerate(runs)}
+
+        def pictures() -> dict[str, DatasetRef]:
+            refs = {str(ref.dataId["target"]): ref for ref in self._datasets(SPECTRUM_PLOT_TYPE)}
+            return {
+                name: refs[name]
+                for name, patch in patches.items()
+                # That of a run made just now is of the newest spectra.
+                if name in refs and age.get(refs[name].run, -1) <= age[newest[patch].run]
+            }
+
+        done.pictures = pictures()
+        wanted = [name for name in done.targets if name not in done.pictures]
+        if wanted and len(patches) <= most:
+            self.run(_PICTURES, f"catalog = '{self._catalog}' AND target IN (targets)", targets=wanted)
+            done.pictures = pictures()
 
 
 def _existing(butler: Butler, collections: Iterable[str]) -> list[str]:

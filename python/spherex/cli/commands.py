@@ -586,12 +586,13 @@ def _column_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="Level 2 images to ingest first: a file, directory or URI. Can be given several times.",
 )
 @click.option("--find", is_flag=True, help="Ask the archive for images first, and ingest their URIs.")
+@click.option("--failed", is_flag=True, help="Repeat failed measurements, too, such as of files that were repaired.")
 @click.option(
     "--access",
     type=click.Choice(["s3", "https"]),
     default="s3",
     show_default=True,
-    help="From where images of --find are read: the archive's bucket, or its server.",
+    help="Where to read the images of --find: in the archive's bucket, or on its server.",
 )
 @click.option("--service", metavar="URI", help="URI of another service for --find, as for find-archive.")
 @click.option(
@@ -609,15 +610,15 @@ def _column_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def make_spectrum(**kwargs: Any) -> None:
     """Make the spectra of a source or a catalogue, and their pictures.
 
-    NAME is that of a catalogue of the repository, or of a source that Sesame
-    of the CDS knows. With RA and DEC, in the forms of find-images, it can be
-    any name. FILE is a catalogue, as for register-targets.
+    NAME is a catalogue of the repository, or a source that Sesame of the CDS
+    knows. With RA and DEC, in the forms of find-images, it can be any name.
+    FILE is a catalogue, as for register-targets.
 
     All images of the repository that contain a target are measured by the
     stock pipelines. Run again, the command makes only what is missing or out
     of date: spectra with new images, with newer versions of images or
     calibrations, of moved or new targets. The exit status is 1 if there is no
-    spectrum, or if a step has failed.
+    spectrum, if a step fails, or if an image cannot be read.
     """
     from .script.make_spectrum import make_spectrum as script
 

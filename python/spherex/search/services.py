@@ -283,13 +283,16 @@ def position_of_name(name: str) -> SkyCoord:
             # SIMBAD, NED and VizieR, in this order.
             with get_readable_fileobj(f"{server}SNV?{urllib.parse.quote(name)}", "utf-8", show_progress=False) as file:
                 answer = file.read()
-        except (OSError, HTTPException) as error:
+        except (OSError, HTTPException, ValueError) as error:
             reasons.append(f"{server}: {first_line(error)}")
             continue
         if (place := _SESAME_POSITION.search(answer)) is None:
-            raise SearchError(
-                f"the name {name!r} is not known to Sesame (SIMBAD, NED, VizieR); check it, or use RA DEC."
-            )
+            if "*** Nothing found ***" in answer:
+                raise SearchError(
+                    f"the name {name!r} is not known to Sesame (SIMBAD, NED, VizieR); check it, or use RA DEC."
+                )
+            reasons.append(f"{server}: the answer has no position")
+            continue
         ra, dec = (float(number) * units.deg for number in place.groups())
         if (motion := _SESAME_MOTION.search(answer)) is None:
             return SkyCoord(ra, dec)

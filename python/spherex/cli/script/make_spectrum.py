@@ -44,6 +44,7 @@ def make_spectrum(
     catalog: str | None,
     files: Sequence[str],
     find: bool,
+    failed: bool,
     access: str,
     service: str | None,
     output: str | None,
@@ -64,6 +65,8 @@ def make_spectrum(
         Level 2 images to ingest first.
     find
         Whether to look for images in the archive first.
+    failed
+        Whether failed measurements are repeated.
     access, service
         See `spherex.cli.script.find_archive.find_archive`.
     output
@@ -76,15 +79,21 @@ def make_spectrum(
     bool
         Whether there is a spectrum, and nothing has failed.
     """
-    name = catalog or re.sub(r"[^\w.+-]", "_", Path(target[0]).name.partition(".")[0], flags=re.ASCII)
-    check_catalog_name(name)
-    if is_catalog_file(target[0]):
+    if service is not None and not find:
+        raise click.UsageError("--service is for --find.")
+    is_file = is_catalog_file(target[0])
+    source = Path(target[0]).name.partition(".")[0] if is_file else target[0]
+    name = catalog or re.sub(r"[^\w.+-]", "_", source, flags=re.ASCII).lstrip("_.+-")
+    try:
+        check_catalog_name(name)
+    except CatalogError as error:
+        raise CatalogError(f"{error} Choose one by --catalog.") from None
+    if is_file:
         if not register_targets(repo, name, target[0], None, False, False, update=False, dry_run=False):
             return False
     else:
         with open_repository(repo, writeable=True, fields=_FIELDS) as butler:
-            if len(target) > 1 or not _is_registered(butler, name):
-                _register_one(butler, repo, name, target)
+            _register_one(butler, repo, name, target)
     done = True
     if files:
         done &= ingest_level2(
@@ -105,16 +114,29 @@ def make_spectrum(
         if find:
             done &= _find(butler, repo, name, access, service)
         with _logging_to(path):
-            made = update_spectra(butler, name, collection, measuring=_progress_bar)
+            failure = "" if failed else None
+            made = update_spectra(butler, name, collection, failure=failure, measuring=_progress_bar)
         if made.targets:
             click.echo(f"Log: {path}" if made.runs else "Nothing to do: the spectra are up to date.")
             _report(butler, repo, name, collection, made)
     for label, number in made.failed.items():
         if number:
             click.echo(f"{label} failed {counted(number, 'time')}: see {path}; the command can be repeated.", err=True)
+    if made.unread:
+        click.echo(
+            f"{counted(len(made.unread), 'image')} could not be read: the metadata of the spectra (unplaced) name the "
+            "reason. Once the files are repaired, repeat the command with --failed.",
+            err=True,
+        )
+    if made.stale:
+        click.echo(
+            f"{counted(made.stale, 'target')} still out of date, perhaps because files of images are gone: butler "
+            f"stale-spectra {repo} {collection} lists them, and {path} has the reasons.",
+            err=True,
+        )
     if not made.targets:
         raise UserError(f"no image of {repo} contains a target of {name}: butler find-archive finds more.")
-    return done and not made.failed.total()
+    return done and not (made.failed.total() or made.unread or made.stale)
 
 
 def _is_registered(butler: Butler, catalog: str) -> bool:
@@ -122,9 +144,19 @@ def _is_registered(butler: Butler, catalog: str) -> bool:
 
 
 def _register_one(butler: Butler, repo: str, catalog: str, words: Sequence[str]) -> None:
-    """Register a catalogue of one target."""
+    """Register a catalogue of one target, unless it is registered already."""
     from astropy.coordinates import SkyCoord
 
+    if len(words) == 1 and _is_registered(butler, catalog):
+        name = words[0]
+        found = butler.query_dimension_records(
+            "target", where="target = t", bind={"t": name}, catalog=catalog, explain=False
+        )
+        if name != catalog and not found:
+            raise CatalogError(f"{repo} has a catalogue {catalog} without {name}: choose another name by --catalog.")
+        return
+    if Path(words[0]).is_dir():
+        raise CatalogError(f"{words[0]} is a directory: name the source, and ingest images by --files {words[0]}.")
     if len(words) > 1:
         ra, dec = position_of_arguments(repo, words[1:])
         position = SkyCoord(ra, dec, unit="deg")
@@ -182,18 +214,18 @@ def _logging_to(path: Path) -> Iterator[None]:
         raise UserError(f"the log {path} cannot be written ({error.strerror}): choose another by --log.") from None
     handler.setFormatter(logging.Formatter("{levelname} {asctime} {name}: {message}", style="{"))
     root = logging.getLogger()
-    # A file that the user has named by butler --log-file goes on.
-    shown = [one for one in root.handlers if type(one) is logging.StreamHandler]
-    for one in shown:
-        root.removeHandler(one)
+    # A file that the user named by butler --log-file gets its messages too.
+    terminal = [shown for shown in root.handlers if type(shown) is logging.StreamHandler]
+    for shown in terminal:
+        root.removeHandler(shown)
     root.addHandler(handler)
     try:
         yield
     finally:
         root.removeHandler(handler)
         handler.close()
-        for one in shown:
-            root.addHandler(one)
+        for shown in terminal:
+            root.addHandler(shown)
 
 
 class _Ticks(logging.Handler):
