@@ -70,7 +70,7 @@ def serve(folder: Path, latency: float = 0.0) -> Iterator[tuple[int, Callable[[]
 
 
 class Counts(NamedTuple):
-    """Requests, bytes sent, and round trips: the most requests of which each began after the end of the one before."""
+    """Requests, bytes sent, and round trips, the longest series of requests that waited for each other."""
 
     requests: int = 0
     sent: int = 0

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import os
 import re
 import resource
+import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from lsst.daf.butler import Butler
 from lsst.daf.butler.cli.butler import cli
 from lsst.daf.butler.cli.utils import LogCliRunner
@@ -245,3 +248,18 @@ def _be_bound(limits: Sequence[tuple[int, int]]) -> None:
             libc.prctl(24, capability)  # PR_CAPBSET_DROP
     for name, limit in limits:
         resource.setrlimit(name, (limit, limit))
+
+
+@contextlib.contextmanager
+def small_file_system(path: Path, size: str) -> Iterator[Path]:
+    """Mount a file system of some megabytes, such as 8m; skip the test where that is not permitted."""
+    path.mkdir()
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", path], capture_output=True, check=False
+    )
+    if done.returncode:
+        pytest.skip("mounting a small file system is not permitted here")
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "-l", path], check=True)

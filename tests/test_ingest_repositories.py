@@ -19,7 +19,16 @@ from lsst.resources import ResourcePath
 from spherex.instrument import SimulatorInstrument
 from spherex.repository import explain, is_fatal, refresh_statistics
 
-from .ingest_helpers import Outcome, butler_command, datasets, ingest, ingest_bound, write_file, write_files
+from .ingest_helpers import (
+    Outcome,
+    butler_command,
+    datasets,
+    ingest,
+    ingest_bound,
+    small_file_system,
+    write_file,
+    write_files,
+)
 from .programs import run_program, run_well
 
 CREATE = "butler create-spherex"
@@ -194,15 +203,8 @@ def test_errors_nobody_thought_of() -> None:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """Give a file system of 8 MB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", disk], capture_output=True, check=False)
-    if done.returncode:
-        pytest.skip("mounting a small file system is not permitted here")
-    try:
+    with small_file_system(tmp_path / "disk", "8m") as disk:
         yield disk
-    finally:
-        subprocess.run(["umount", "-l", disk], check=True)
 
 
 SIDE_OF_LARGE = 200

@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy
 from lsst.daf.butler import Butler
 
-from .ingest_helpers import ingest, ingest_darks
+from .ingest_helpers import ingest, ingest_darks, small_file_system
 from .programs import command_of
 from .servers import Relay
 from .test_readme import ROOT
@@ -101,15 +101,8 @@ def test_a_run_loses_its_server(
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """Return a file system of 16 MB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "none", disk], capture_output=True, check=False)
-    if done.returncode:
-        pytest.skip("mounting a small file system is not permitted here")
-    try:
+    with small_file_system(tmp_path / "disk", "16m") as disk:
         yield disk
-    finally:
-        subprocess.run(["umount", "-l", disk], check=True)
 
 
 @pytest.mark.slow

@@ -33,7 +33,7 @@ from spherex.detectors import (
 )
 from spherex.errors import SearchError, UserError, first_line
 from spherex.provenance import compare_spectra, queries_of_images, queries_of_numbers, queries_of_patches
-from spherex.repository import open_repository
+from spherex.repository import reading
 from spherex.spectra import TARGETS, catalog_of, gather_spectrum, patch_meta
 from spherex.targets import target_records
 from spherex.tasks import MeasureTargetsConfig, MeasureTargetsConnections, MeasureTargetsTask
@@ -118,7 +118,7 @@ def spectrum(
     task = MeasureTargetsTask(config=config)
     connections = MeasureTargetsConnections(config=config)
     tables, off_frame = [], 0
-    with contextlib.nullcontext(repo) if isinstance(repo, Butler) else open_repository(str(repo), False) as butler:
+    with reading(repo) as butler:
         with butler.query() as query:
             query = query.where("exposure_detector_region.region OVERLAPS circle", bind={"circle": region})
             query = query.where(where, instrument=_INSTRUMENT)

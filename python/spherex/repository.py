@@ -48,6 +48,7 @@ from spherex.instrument import CREATE_COMMAND, NAMESPACE
 if TYPE_CHECKING:
     from lsst.daf.butler import DataCoordinate, DatasetRef, DatasetType
     from lsst.pipe.base import Instrument
+    from lsst.resources import ResourcePath
     from sqlalchemy.engine import URL
 
 
@@ -412,6 +413,32 @@ def open_repository(repo: str, writeable: bool, fields: Mapping[str, frozenset[s
     with butler:
         _check_universe(butler, repo, fields or {})
         yield butler
+
+
+@contextlib.contextmanager
+def reading(repo: Butler | str | os.PathLike[str] | ResourcePath) -> Iterator[Butler]:
+    """Open a repository to read it; one that is open already stays so.
+
+    Parameters
+    ----------
+    repo
+        The repository, or its path, URI or label.
+
+    Yields
+    ------
+    butler
+        The repository.
+
+    Raises
+    ------
+    RepositoryError
+        As of `open_repository`.
+    """
+    if isinstance(repo, Butler):
+        yield repo
+    else:
+        with open_repository(str(repo), writeable=False) as butler:
+            yield butler
 
 
 def _wait_for_server(config: ButlerConfig) -> None:

@@ -63,6 +63,10 @@ else:
     _Choice = click.Choice
 
 
+_WITH_POSITION = {"ignore_unknown_options": True}
+"""Settings of commands with a position: a negative declination is not an option."""
+
+
 class _TransferChoice(_Choice):
     """Transfer modes of an ingest without ``move``, which the ingest refuses with the way to replace it."""
 
@@ -202,6 +206,17 @@ def calibrations_option() -> _Decorator:
     )
 
 
+def access_option() -> _Decorator:
+    """Return an option for the way to images that were found in the archive."""
+    return click.option(
+        "--access",
+        type=click.Choice(["s3", "https"]),
+        default="s3",
+        show_default=True,
+        help="Where to read images that the archive has: in its bucket, or on its server.",
+    )
+
+
 def detector_option() -> _Decorator:
     """Return an option for detectors."""
     return click.option(
@@ -286,12 +301,11 @@ def decertify_calibrations(**kwargs: Any) -> None:
         raise click.exceptions.Exit(1)
 
 
-# A negative declination is not an option.
 @click.command(
     "find-archive",
     cls=ButlerCommand,
     short_help="Find images of the SPHEREx archive at a position, and ingest them.",
-    context_settings={"ignore_unknown_options": True},
+    context_settings=_WITH_POSITION,
 )
 @repo_argument(required=True, help="REPO is the URI or path of an existing repository.")
 @click.argument("position", nargs=-1, metavar="RA DEC | NAME")
@@ -302,13 +316,7 @@ def decertify_calibrations(**kwargs: Any) -> None:
     "position alone.",
 )
 @collections_option("Collections of the archive. Default is all of Level 2 images.", "--archive-collection")
-@click.option(
-    "--access",
-    type=click.Choice(["s3", "https"]),
-    default="s3",
-    show_default=True,
-    help="From where the images are read: the archive's bucket, or its server.",
-)
+@access_option()
 @click.option(
     "--service",
     metavar="URI",
@@ -348,12 +356,11 @@ def find_archive(**kwargs: Any) -> None:
         raise click.exceptions.Exit(1)
 
 
-# A negative declination is not an option.
 @click.command(
     "find-images",
     cls=ButlerCommand,
     short_help="List the images that cover a position, with the wavelength there.",
-    context_settings={"ignore_unknown_options": True},
+    context_settings=_WITH_POSITION,
 )
 @repo_argument(required=True, help="REPO is the URI or path of an existing repository.")
 @click.argument("position", nargs=-1, required=True, metavar="RA DEC | NAME")
@@ -569,12 +576,11 @@ def _column_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-# A negative declination is not an option.
 @click.command(
     "make-spectrum",
     cls=ButlerCommand,
     short_help="Make the spectra of a source or a catalogue, and their pictures.",
-    context_settings={"ignore_unknown_options": True},
+    context_settings=_WITH_POSITION,
 )
 @repo_argument(required=True, help="REPO is the URI or path of an existing repository.")
 @click.argument("target", nargs=-1, required=True, metavar="NAME | NAME RA DEC | FILE")
@@ -587,13 +593,7 @@ def _column_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.option("--find", is_flag=True, help="Ask the archive for images first, and ingest their URIs.")
 @click.option("--failed", is_flag=True, help="Repeat failed measurements, too, such as of files that were repaired.")
-@click.option(
-    "--access",
-    type=click.Choice(["s3", "https"]),
-    default="s3",
-    show_default=True,
-    help="Where to read the images of --find: in the archive's bucket, or on its server.",
-)
+@access_option()
 @click.option("--service", metavar="URI", help="URI of another service for --find, as for find-archive.")
 @click.option(
     "--output",

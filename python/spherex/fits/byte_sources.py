@@ -152,7 +152,7 @@ class _RemoteSource:
         """Read the first header from S3, with which all readers begin; return whether that was possible.
 
         The answer contains the size of the file, which is otherwise a request
-        of its own. Where there is no such answer, lsst.resources finds out why.
+        of its own. If the server refuses, lsst.resources finds the reason.
         """
         from botocore.exceptions import ClientError
 

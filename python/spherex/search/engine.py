@@ -18,7 +18,7 @@ from spherex.errors import SearchError
 from spherex.fits import FLAGS, find_hdu, flag_table_of, open_source, read_array, read_product
 from spherex.geometry import pixels_at
 from spherex.image import Box
-from spherex.repository import open_repository
+from spherex.repository import reading
 
 from .candidates import MARGIN, Candidates, find_candidates
 from .criteria import Criteria, calibrations_of, value_in
@@ -140,7 +140,7 @@ def find_images(
     if sort not in _SORTS:
         raise SearchError(f"images are sorted by {' or '.join(_SORTS)}, not by {sort!r}.")
     exact = exact or flags
-    with _open(repo) as butler, _no_garbage_collection():
+    with reading(repo) as butler, _no_garbage_collection():
         calibrations = calibrations_of(butler, criteria)
         candidates = find_candidates(butler, criteria, all_versions=exact)
         headers, is_found = _choose(butler, criteria, candidates, exact, threads)
@@ -260,15 +260,6 @@ def cutout(
             "(butler ingest-calibrations)."
         )
     return read_product(str(table["address"][nearest]), position=position, size=size, mode=mode)
-
-
-@contextlib.contextmanager
-def _open(repo: Butler | str | os.PathLike[str] | ResourcePath) -> Iterator[Butler]:
-    if isinstance(repo, Butler):
-        yield repo
-    else:
-        with open_repository(str(repo), writeable=False) as butler:
-            yield butler
 
 
 @contextlib.contextmanager

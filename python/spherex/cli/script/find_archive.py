@@ -132,16 +132,7 @@ def find_archive(
     if access == "s3" and go_unsigned_without_credentials():
         click.echo("There are no AWS credentials: set AWS_NO_SIGN_REQUEST=YES to read the images later, too.")
     is_ingested_now = ingest_level2(
-        repo,
-        new,
-        regex=None,
-        dataset_type=LEVEL2_TYPE,
-        label=None,
-        processing_run=None,
-        processes=processes,
-        transfer="direct",
-        skip_existing=True,
-        track_file_attrs=False,
+        repo, new, processes=processes, transfer="direct", skip_existing=True, track_file_attrs=False
     )
     return is_complete and is_ingested_now
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import click
 
 from spherex.archive import ProcessingRun
+from spherex.detectors import LEVEL2_TYPE
 from spherex.errors import ArchiveNameError, IngestError, counted
 from spherex.ingest import (
     FITS_REGEX,
@@ -214,11 +215,11 @@ def ingest_simulated(
 def ingest_level2(
     repo: str,
     locations: Sequence[str],
-    regex: str | None,
-    dataset_type: str,
-    label: str | None,
-    processing_run: str | None,
-    processes: int,
+    regex: str | None = None,
+    dataset_type: str = LEVEL2_TYPE,
+    label: str | None = None,
+    processing_run: str | None = None,
+    processes: int = 1,
     **choices: Any,
 ) -> bool:
     """Ingest Level 2 images of the archive.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from spherex.detectors import CATALOG_TYPE, CHANNEL_SPECTRA_TYPE, LEVEL2_TYPE, catalog_collection
+from spherex.detectors import CATALOG_TYPE, CHANNEL_SPECTRA_TYPE, catalog_collection
 from spherex.errors import CatalogError, UserError, counted
 from spherex.making import UpdatedSpectra, update_spectra
 from spherex.repository import open_repository
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 _MOST_TARGETS = 3
-"""Targets of which the summary has lines."""
+"""Largest number of targets that the summary describes one by one."""
 
 _FIELDS = {"catalog": frozenset({"desc"}), "patch": frozenset({"region"}), "target": frozenset({"ra", "dec", "region"})}
 
@@ -96,18 +96,7 @@ def make_spectrum(
             _register_one(butler, repo, name, target)
     done = True
     if files:
-        done &= ingest_level2(
-            repo,
-            files,
-            regex=None,
-            dataset_type=LEVEL2_TYPE,
-            label=None,
-            processing_run=None,
-            processes=1,
-            transfer=None,
-            skip_existing=True,
-            track_file_attrs=False,
-        )
+        done &= ingest_level2(repo, files, transfer=None, skip_existing=True, track_file_attrs=False)
     collection = output or f"spectra/{name}"
     path = Path(log or f"spectra-{name}.log")
     with open_repository(repo, writeable=True, fields=_FIELDS) as butler:
