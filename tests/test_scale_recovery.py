@@ -115,9 +115,12 @@ def test_a_run_fills_the_disk(
     process = start(repo)
     wait_for_outputs(process, repo / "subtracted", 2)
     ballast = disk / "ballast"
+    # Stopped meanwhile: what it writes would take the place that is to be filled.
+    process.send_signal(signal.SIGSTOP)
     with ballast.open("wb") as stream:
         status = os.statvfs(disk)
         os.posix_fallocate(stream.fileno(), 0, (status.f_bavail - 20) * status.f_frsize)
+    process.send_signal(signal.SIGCONT)
     assert process.wait(PATIENCE) != 0
     ballast.unlink()
     assert 0 < made(repo) < TOTAL
