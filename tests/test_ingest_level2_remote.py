@@ -15,6 +15,7 @@ from lsst.daf.butler import Butler
 from lsst.resources import ResourcePath
 
 import spherex
+from spherex.fits import read_product
 
 from .ingest_helpers import snapshot
 from .level2_helpers import (
@@ -104,6 +105,15 @@ def test_table_is_read_once_for_run_and_detector(
     traffic.requests.clear()
     assert ingest_level2(repo_root, f"{bucket}/qr2/").counts["already there"] == 8
     assert all(len(traffic.of("GET", path.name)) == 1 for path in paths)
+
+
+def test_table_is_found_after_a_file_was_read_whole(repo_root: Path, tmp_path: Path, bucket: str) -> None:
+    """The places of all headers are known then, and only they are asked for."""
+    paths = [write_level2(tmp_path, 0, detector, shape=(200, 200)) for detector in (1, 2)]
+    upload(f"{bucket}/qr2", paths)
+    read_product(ResourcePath(f"{bucket}/qr2/{paths[0].name}"))
+    outcome = ingest_level2(repo_root, f"{bucket}/qr2/")
+    assert "2 datasets level2_wavelength made from them" in outcome.output
 
 
 def test_cutouts_with_cut_tables_are_tried_three_times(

@@ -276,8 +276,11 @@ def _likely_headers(hdus: Sequence[HDUInfo], last: str | None, size: int | None)
 
 
 def _table_size(hdu: HDUInfo) -> int:
-    """Return the bytes of the table of a compressed image, by which its tiles are found; 0 of another HDU."""
-    return math.prod(hdu.shape) if hdu.kind == "compressed" else 0
+    """Return the bytes of a table that is read with its header, 0 of another HDU.
+
+    By that of a compressed image its tiles are found; that of wavelengths is all of its data.
+    """
+    return math.prod(hdu.shape) if hdu.kind == "compressed" or hdu.data is not None else 0
 
 
 def _is_begin(source: ByteSource, offset: int, chunk: bytes) -> bool:
@@ -336,7 +339,7 @@ def _read_hdu(source: ByteSource, offset: int, chunk: bytes, index: int) -> HDUI
     data = None
     if name == WCS_WAVE and layout.kind == "table" and layout.data_size <= _LARGEST_TABLE:
         data = chunk[begin : begin + layout.data_size]
-        if len(data) < layout.data_size and source.is_local:
+        if len(data) < layout.data_size:
             data = source.read_at(data_offset, layout.data_size)
         data = data if len(data) == layout.data_size else None
     return HDUInfo(
