@@ -39,6 +39,10 @@ def test_commands_of_the_page_exist(program: str, group: click.MultiCommand) -> 
     assert set(named(program)) <= known
 
 
+def test_help_of_butler_sets_our_commands_apart() -> None:
+    assert set(re.findall(r"^  ([\w-]+) +SPHEREx: [a-z]", butler_command("--help").output, re.MULTILINE)) == OURS
+
+
 def test_each_row_of_the_page_has_a_link() -> None:
     rows = [line for line in PAGE.read_text().splitlines() if "`butler" in line and line.startswith("|")]
     assert len(rows) > len(OURS)

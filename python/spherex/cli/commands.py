@@ -245,7 +245,9 @@ def validity_options(begin: str, end: str) -> _Decorator:
 
 
 @click.command(
-    "check-provenance", cls=ButlerCommand, short_help="Compare the calibrations of images with the ingested ones."
+    "check-provenance",
+    cls=ButlerCommand,
+    short_help="SPHEREx: compare the calibrations of images with the ingested ones.",
 )
 @repo_argument(required=True)
 @click.option("--dataset-type", default=LEVEL2_TYPE, show_default=True, help="Name of the dataset type of the images.")
@@ -280,7 +282,9 @@ def check_provenance(**kwargs: Any) -> None:
         raise click.exceptions.Exit(1)
 
 
-@click.command("decertify-calibrations", cls=ButlerCommand, short_help="Decertify calibrations in a range of time.")
+@click.command(
+    "decertify-calibrations", cls=ButlerCommand, short_help="SPHEREx: decertify calibrations in a range of time."
+)
 @repo_argument(required=True)
 @click.argument("dataset-type")
 @calibration_collection_option()
@@ -304,7 +308,7 @@ def decertify_calibrations(**kwargs: Any) -> None:
 @click.command(
     "find-archive",
     cls=ButlerCommand,
-    short_help="Find images of the SPHEREx archive at a position, and ingest them.",
+    short_help="SPHEREx: find images of the archive at a position, and ingest them.",
     context_settings=_WITH_POSITION,
 )
 @repo_argument(required=True, help="REPO is the URI or path of an existing repository.")
@@ -359,7 +363,7 @@ def find_archive(**kwargs: Any) -> None:
 @click.command(
     "find-images",
     cls=ButlerCommand,
-    short_help="List the images that cover a position, with the wavelength there.",
+    short_help="SPHEREx: list the images that cover a position, with the wavelength there.",
     context_settings=_WITH_POSITION,
 )
 @repo_argument(required=True, help="REPO is the URI or path of an existing repository.")
@@ -430,7 +434,7 @@ def find_images(**kwargs: Any) -> None:
 
 
 @click.command(
-    "ingest-calibrations", cls=ButlerCommand, short_help="Ingest and certify calibrations of the SPHEREx archive."
+    "ingest-calibrations", cls=ButlerCommand, short_help="SPHEREx: ingest and certify calibrations of the archive."
 )
 @ingest_arguments("By default it matches names of the archive, except names of images.")
 @calibration_collection_option()
@@ -472,7 +476,7 @@ def ingest_calibrations(**kwargs: Any) -> None:
         raise click.exceptions.Exit(1)
 
 
-@click.command("ingest-level2", cls=ButlerCommand, short_help="Ingest Level 2 images of the SPHEREx archive.")
+@click.command("ingest-level2", cls=ButlerCommand, short_help="SPHEREx: ingest Level 2 images of the archive.")
 @ingest_arguments("By default it matches all FITS files, except calibrations of the archive.")
 @click.option(
     "--dataset-type",
@@ -508,7 +512,7 @@ def ingest_level2(**kwargs: Any) -> None:
         raise click.exceptions.Exit(1)
 
 
-@click.command("ingest-simulated", cls=ButlerCommand, short_help="Ingest files of the SPHEREx simulator.")
+@click.command("ingest-simulated", cls=ButlerCommand, short_help="SPHEREx: ingest files of the simulator.")
 @ingest_arguments(
     "By default it matches the raw images, sim_exposure_<exposure>_array_<detector>.fits. "
     "For dark current maps use 'dark_current.fits'."
@@ -538,7 +542,7 @@ def ingest_simulated(**kwargs: Any) -> None:
         raise click.exceptions.Exit(1)
 
 
-@click.command("list-calibrations", cls=ButlerCommand, short_help="List calibrations with their validity.")
+@click.command("list-calibrations", cls=ButlerCommand, short_help="SPHEREx: list calibrations with their validity.")
 @repo_argument(required=True)
 @calibration_collection_option()
 @dataset_type_option(
@@ -579,7 +583,7 @@ def _column_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.command(
     "make-spectrum",
     cls=ButlerCommand,
-    short_help="Make the spectra of a source or a catalogue, and their pictures.",
+    short_help="SPHEREx: make the spectra of a source or a catalogue, and their pictures.",
     context_settings=_WITH_POSITION,
 )
 @repo_argument(required=True, help="REPO is the URI or path of an existing repository.")
@@ -626,7 +630,7 @@ def make_spectrum(**kwargs: Any) -> None:
         raise click.exceptions.Exit(1)
 
 
-@click.command("register-targets", cls=ButlerCommand, short_help="Register a catalogue of targets.")
+@click.command("register-targets", cls=ButlerCommand, short_help="SPHEREx: register a catalogue of targets.")
 @repo_argument(required=True)
 @click.argument("catalog_name")
 @click.argument("file")
@@ -666,7 +670,9 @@ def register_targets(**kwargs: Any) -> None:
         raise click.exceptions.Exit(1)
 
 
-@click.command("stale-spectra", cls=ButlerCommand, short_help="List the spectra that are out of date, and why.")
+@click.command(
+    "stale-spectra", cls=ButlerCommand, short_help="SPHEREx: list the spectra that are out of date, and why."
+)
 @repo_argument(required=True, help="REPO is the URI or path of an existing repository.")
 @click.argument("collection")
 @click.option("--dataset-type", default=SPECTRA_TYPE, show_default=True, help="Dataset type of the spectra.")
@@ -721,7 +727,7 @@ def stale_spectra(**kwargs: Any) -> None:
     script(**kwargs)
 
 
-@click.command("create-spherex", cls=ButlerCommand, short_help="Make an empty repository for SPHEREx.")
+@click.command("create-spherex", cls=ButlerCommand, short_help="SPHEREx: make an empty repository.")
 @repo_argument(required=True, help="REPO is the path or URI of the new repository.")
 @click.option(
     "--seed-config",
@@ -741,7 +747,7 @@ def create_spherex(**kwargs: Any) -> None:
     script(**kwargs)
 
 
-@click.command("export-spectra", cls=ButlerCommand, short_help="Write spectra into files for other programs.")
+@click.command("export-spectra", cls=ButlerCommand, short_help="SPHEREx: write spectra into files for other programs.")
 @repo_argument(required=True, help="REPO is the URI or path of an existing repository.")
 @click.argument("collection")
 @click.argument("out", type=click.Path(file_okay=False, path_type=Path))
