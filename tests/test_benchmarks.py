@@ -145,6 +145,7 @@ def test_quick_benchmarks_print_their_rows(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", SLOW)
 def test_slow_benchmark_prints_its_rows(name: str) -> None:
     result = run(name, "--tiny")
