@@ -136,6 +136,7 @@ def part(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_quick_benchmarks_print_their_rows(tmp_path: Path) -> None:
     result = run(*QUICK, "--tiny", "--scratch", str(tmp_path))
     assert result.returncode == 0, result.stderr

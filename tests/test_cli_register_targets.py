@@ -479,6 +479,7 @@ finally:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("extension", [".csv", ".fits"])
 def test_large_catalogue_in_bounded_memory(repo: Path, tmp_path: Path, extension: str) -> None:
     rng = np.random.default_rng(20261125)

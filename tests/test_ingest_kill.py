@@ -146,7 +146,12 @@ def check_nothing_is_lost(repo: Path, source: Path, kind: Kind, contents: dict[s
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "mode", "kills"),
-    [(SIMULATED, "copy", 16), (SIMULATED, "hardlink", 8), (LEVEL2, "copy", 12), (LEVEL2, "hardlink", 6)],
+    [
+        (SIMULATED, "copy", 6),
+        (LEVEL2, "hardlink", 6),
+        pytest.param(SIMULATED, "hardlink", 16, marks=pytest.mark.thorough),
+        pytest.param(LEVEL2, "copy", 16, marks=pytest.mark.thorough),
+    ],
     ids=lambda value: getattr(value, "name", value),
 )
 def test_killed_at_random_moments(

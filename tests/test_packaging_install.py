@@ -187,6 +187,7 @@ def test_eups_after_scons(bare_environment, built_clone):
     assert_registered_once(bare_environment, **eups_variables(built_clone))
 
 
+@pytest.mark.thorough
 def test_python_path_of_a_built_clone(bare_environment, built_clone):
     assert_registered_once(bare_environment, PYTHONPATH=built_clone / "python")
 
@@ -195,15 +196,18 @@ def test_pip_and_eups(pip_environment, clone):
     assert_registered_once(pip_environment, **eups_variables(clone))
 
 
+@pytest.mark.thorough
 def test_pip_and_eups_after_scons(pip_environment, built_clone):
     assert_registered_once(pip_environment, **eups_variables(built_clone))
 
 
+@pytest.mark.thorough
 def test_pip_editable_and_eups(editable_environment):
     clone = editable_environment.path.parent / "clone"
     assert_registered_once(editable_environment, **eups_variables(clone))
 
 
+@pytest.mark.thorough
 def test_pip_editable_and_eups_of_another_clone(editable_environment, built_clone):
     assert_registered_once(editable_environment, **eups_variables(built_clone))
 

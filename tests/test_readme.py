@@ -180,6 +180,7 @@ def test_the_walkthrough_shows_the_database(walkthrough: tuple[Path, str]) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_the_walkthrough_works_with_s3(tmp_path: Path, simulated_files: Path, s3: dict[str, str]) -> None:
     folder = make_folder(tmp_path / "user")
     (folder / "SIMULATOR_FILES").symlink_to(simulated_files)
@@ -200,6 +201,7 @@ def test_python_examples_print_what_the_page_says(page: str, walkthrough: tuple[
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_the_cycle_of_calibrations_works(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "user")
     printed = run_blocks(blocks_of(ROOT / "doc" / "calibrations.md", "sh walkthrough"), folder, environment())

@@ -96,7 +96,7 @@ def test_all_is_read_without_an_account(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["spawn", pytest.param("forkserver", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("method", ["spawn", pytest.param("forkserver", marks=pytest.mark.thorough)])
 def test_workers_of_a_pipeline_read_without_an_account(
     repo_root: Path, public: str, environment: Callable[..., dict[str, str]], method: str
 ) -> None:
@@ -109,7 +109,10 @@ def test_workers_of_a_pipeline_read_without_an_account(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("variables", [{}, {"AWS_NO_SIGN_REQUEST": "no"}], ids=["unset", "no"])
+@pytest.mark.parametrize(
+    "variables",
+    [pytest.param({}, id="unset"), pytest.param({"AWS_NO_SIGN_REQUEST": "no"}, id="no", marks=pytest.mark.thorough)],
+)
 def test_without_the_variable_the_message_names_it(
     repo_root: Path, public: str, environment: Callable[..., dict[str, str]], variables: dict[str, str]
 ) -> None:

@@ -78,6 +78,7 @@ def test_on_this_machine(on_disk: str, survey: Survey, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_on_two_nodes_with_slurm(on_disk: str, survey: Survey, tmp_path: Path) -> None:
     with slurm_cluster() as cluster:
         assert_submission_works(on_disk, survey, tmp_path, "slurm", SLURM_CONF=str(cluster / "slurm.conf"))
@@ -85,6 +86,7 @@ def test_on_two_nodes_with_slurm(on_disk: str, survey: Survey, tmp_path: Path) -
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_on_this_machine_with_files_in_a_bucket(in_bucket: str, survey: Survey, tmp_path: Path) -> None:
     assert_submission_works(in_bucket, survey, tmp_path, "local", **object_store())
     assert_all_in_bucket(in_bucket)

@@ -34,6 +34,7 @@ def orphans_of(folder: Path) -> list[int]:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_a_killed_submission_is_restarted(survey: Survey, tmp_path: Path) -> None:
     pytest.importorskip("lsst.ctrl.bps.parsl", reason="there is no BPS with Parsl: install the extra bps")
     (block,) = (block for block in blocks_of(PAGE, "yaml") if "bps_slurm.yaml" in block)

@@ -81,6 +81,7 @@ def assert_same_spectra(found: dict, expected: dict) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_a_repository_moves_and_is_restored_from_its_backup(
     folder: Path, env: dict[str, str], survey: Survey, team: str
 ) -> None:

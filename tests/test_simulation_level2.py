@@ -229,6 +229,7 @@ def test_detectors_of_an_exposure_differ_by_at_most_a_millisecond() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_a_cutout_is_a_cut_of_the_frame(whole: Path, release: str) -> None:
     frame = simulate_level2(settings_of(release), 5, 3)
     image = read_product(level2_file(whole))

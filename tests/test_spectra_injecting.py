@@ -253,7 +253,7 @@ def test_the_statistics_of_a_recovery():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("release", "detector"), [("qr3", 1), ("qr3", 4)])
+@pytest.mark.parametrize(("release", "detector"), [("qr3", 1), pytest.param("qr3", 4, marks=pytest.mark.thorough)])
 def test_injected_fluxes_are_recovered_without_bias_among_stars(release, detector):
     """A field with a star in 90 pixels: the stars are in the catalogue, without a flux to inject."""
     side, step = 1020, 24
