@@ -270,4 +270,5 @@ def test_check_provenance_knows_the_instrument_of_a_detector(repo: Path, add_ima
 def test_check_provenance_of_an_empty_repository(repo_root: Path) -> None:
     status, text = give("check-provenance", repo_root)
     assert status == 1
-    assert text.strip() == "Error: Dataset type 'level2' does not exist. Ingest the images first, or name others."
+    missing = f"There is no dataset type 'level2' in {repo_root}"
+    assert text.strip() == f"Error: {missing}. Make it by: butler ingest-level2 {repo_root} LOCATIONS"

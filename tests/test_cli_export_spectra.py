@@ -135,9 +135,12 @@ def test_an_interrupted_command_goes_on_and_a_repeated_one_replaces_what_has_cha
 @pytest.mark.parametrize(
     ("prepare", "words", "match"),
     [
-        ("", ["nowhere"], "nowhere"),
-        ("", ["catalogs/nearby"], "has no spectra in catalogs/nearby"),
+        ("", ["nowhere"], "There is no collection 'nowhere'"),
+        ("", ["Spectre"], "Did you mean 'spectra'?"),
+        ("", ["catalogs/nearby"], "has no spectra in catalogs/nearby. They are in: spectra."),
+        ("", ["spectra", "--where", "catalog = 'far'"], "Those in it are of the catalogues: nearby."),
         ("", ["spectra", "--dataset-type", "spectre"], "There is no dataset type 'spectre'"),
+        ("", ["spectra", "--dataset-type", "chanel_spectra"], "Did you mean 'channel_spectra' or 'spectra'?"),
         ("", ["catalogs/nearby", "--dataset-type", "target_catalog"], "not a dataset type of spectra of patches"),
         ("", ["spectra", "--where", "patch ="], "is not a query"),
         ("other.txt", ["spectra"], "is no output of export-spectra|no output of export-spectra"),

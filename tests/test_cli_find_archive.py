@@ -225,7 +225,8 @@ def test_images_of_a_catalogue(repo_root: Path, archive: Archive, tmp_path: Path
     assert level2_datasets(repo_root).keys() == {(0, 1), (0, 2), (1, 1), (1, 2), (5, 1)}
     outcome = find(repo_root, archive, "--catalog", "planets", kind="TAP")
     assert outcome.code == 1
-    assert f"{repo_root} does not have targets of a catalogue 'planets'; it has stars." in outcome.output
+    remedy = f"butler register-targets {repo_root} planets FILE"
+    assert f"There is no catalogue 'planets' in {repo_root}. Make it by: {remedy}" in outcome.output
 
 
 def test_images_that_cannot_be_read(repo_root: Path, archive: Archive) -> None:

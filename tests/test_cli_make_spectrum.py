@@ -362,8 +362,11 @@ def test_a_name_is_looked_up_with_its_motion_and_images_are_found(empty: Path, f
         (("star", 305.75, 95), "dec"),
         (("star", *PLACE, "--catalog", "a/b"), "the name of a catalogue consists of"),
         (("absent.csv",), "there is no file absent.csv"),
+        (("star.csv",), "Did you mean 'stars.csv'?"),
+        (("wram",), "use RA DEC, or try again with a connection to the internet. Did you mean 'warm'?"),
+        (("warm", "--output", "SPHEREx/level2"), "choose another name for spectra"),
         (("warm", "--log", "absent/log"), "the log absent/log cannot be written"),
-        (("warm", "--output", "SPHEREx/calib"), "is not a CHAINED"),
+        (("warm", "--output", "taken"), "is not a CHAINED"),
         (("far", 10.0, 20.0), "no image of REPO contains a target of far"),
         (("warm", "--service", "http://127.0.0.1:1/SIA"), "--service is for --find"),
         (("REPO", *PLACE), "REPO is a directory: name the source, and ingest images by --files REPO."),
@@ -372,8 +375,10 @@ def test_a_name_is_looked_up_with_its_motion_and_images_are_found(empty: Path, f
 )
 def test_bad_input(folder: Path, words: tuple[object, ...], message: str) -> None:
     with Butler.from_config("REPO", writeable=True) as butler:
-        butler.collections.register("SPHEREx/calib")
-    outcome = make(*words)
+        butler.collections.register("taken")
+    Path("stars.csv").touch()
+    with sesame_url.set(["http://127.0.0.1:1/"]):
+        outcome = make(*words)
     assert outcome.code != 0
     assert message in outcome.output
     assert "Traceback" not in outcome.output
@@ -382,7 +387,7 @@ def test_bad_input(folder: Path, words: tuple[object, ...], message: str) -> Non
 def test_a_repository_without_images(empty: Path) -> None:
     outcome = make("warm", *PLACE)
     assert outcome.code == 1
-    assert "the repository has no images" in outcome.output
+    assert "the repository has no images. Add some by: butler ingest-level2 REPO LOCATIONS" in outcome.output
 
 
 @pytest.mark.parametrize(

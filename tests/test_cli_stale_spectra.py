@@ -443,7 +443,9 @@ def test_a_target_that_moved_to_another_patch_is_made_there(repo):
 @pytest.mark.parametrize(
     ("words", "match"),
     [
-        (["nowhere"], "nowhere"),
+        (["nowhere"], "There is no collection 'nowhere'"),
+        (["spectra", "--dataset-type", "channel_spectra"], "'channel_spectra' are means of 'spectra'"),
+        (["spectra", "--images", "SPHEREx/levl2"], "Did you mean 'SPHEREx/level2'"),
         (["SPHEREx/level2"], "has no spectra in SPHEREx/level2"),
         (["spectra", "--dataset-type", "spectre"], "There is no dataset type 'spectre'"),
         (["SPHEREx/level2", "--dataset-type", "level2"], "'level2' is not a dataset type of spectra"),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterable
 
 __all__ = [
+    "MOST_NAMES",
     "ArchiveNameError",
     "CatalogError",
     "DescriptionError",
@@ -18,6 +21,7 @@ __all__ = [
     "SearchError",
     "UserError",
     "counted",
+    "did_you_mean",
     "first_line",
     "is_without_credentials",
     "short_cause",
@@ -107,6 +111,36 @@ def counted(number: int, noun: str) -> str:
         Noun in the singular, whose plural ends with s.
     """
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+MOST_NAMES = 20_000
+"""Largest number of names to compare with an unknown one, which takes a second."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a question for the names that resemble an unknown one, with a blank before it.
+
+    Parameters
+    ----------
+    name
+        Name that is not known.
+    known
+        Names that are.
+
+    Returns
+    -------
+    question
+        Empty if none of them is similar.
+
+    Examples
+    --------
+    >>> from spherex.errors import did_you_mean
+    >>> did_you_mean("Strs", ["stars", "galaxies"])
+    " Did you mean 'stars'?"
+    """
+    by_key = {other.casefold(): other for other in known}
+    similar = difflib.get_close_matches(name.casefold(), by_key, n=2)
+    return f" Did you mean {' or '.join(repr(by_key[key]) for key in similar)}?" if similar else ""
 
 
 def first_line(error: BaseException) -> str:

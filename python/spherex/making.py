@@ -233,7 +233,12 @@ def update_spectra(
         is a collection of another kind.
     """
     if not _existing(butler, [LEVEL2_COLLECTION]):
-        raise UserError("the repository has no images: ingest some with butler ingest-level2 or find-archive.")
+        raise UserError(
+            "the repository has no images. Add some by: butler ingest-level2 REPO LOCATIONS, or by make-spectrum with "
+            "--files or --find."
+        )
+    if collection.partition("/")[0] in {LEVEL2_COLLECTION.partition("/")[0], CATALOG_COLLECTION.partition("/")[0]}:
+        raise UserError(f"the collection {collection} is for images or catalogues; choose another name for spectra.")
     try:
         version = butler.find_dataset(CATALOG_TYPE, catalog=catalog, collections=catalog_collection(catalog))
     except (MissingCollectionError, MissingDatasetTypeError):

@@ -12,6 +12,7 @@ __all__ = [
     "is_answering",
     "is_fatal",
     "is_without_answer",
+    "missing_name",
     "open_repository",
     "owners_of",
     "protected_path",
@@ -21,6 +22,7 @@ __all__ = [
     "refresh_statistics",
     "register_instrument",
     "repository_config",
+    "unknown_name",
 ]
 
 import collections
@@ -29,6 +31,7 @@ import dataclasses
 import errno
 import logging
 import os
+import re
 import tempfile
 import time
 import uuid
@@ -37,12 +40,29 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy
 import sqlalchemy.exc
-from lsst.daf.butler import Butler, ButlerConfig, DatasetIdFactory, DatasetIdGenEnum
+from lsst.daf.butler import (
+    Butler,
+    ButlerConfig,
+    DatasetIdFactory,
+    DatasetIdGenEnum,
+    MissingCollectionError,
+    MissingDatasetTypeError,
+    StorageClassFactory,
+)
 from lsst.daf.butler.datastores.chainedDatastore import ChainedDatastore
 from lsst.daf.butler.registry import ConflictingDefinitionError, RegistryConfig
 from lsst.utils.introspection import get_full_type_name
 
-from spherex.errors import RepositoryError, UserError, first_line
+from spherex.archive import CALIBRATION_KINDS
+from spherex.detectors import (
+    CALIBRATION_COLLECTION,
+    CHANNEL_SPECTRA_TYPE,
+    LEVEL2_COLLECTION,
+    LEVEL2_TYPE,
+    RAW_TYPE,
+    SPECTRA_TYPE,
+)
+from spherex.errors import RepositoryError, UserError, did_you_mean, first_line
 from spherex.instrument import CREATE_COMMAND, NAMESPACE
 
 if TYPE_CHECKING:
@@ -61,6 +81,9 @@ each value from many, at a cost that does not grow with the repository.
 
 _PATIENCE = 30.0
 """How long a command waits for a database server that does not answer (s)."""
+
+_STORAGE_CLASS = "SPHERExImage"
+"""A storage class of our configuration, which ``butler create`` alone does not have."""
 
 _ROOM = 2**20
 """More space than the tables of a new repository take (bytes)."""
@@ -383,7 +406,8 @@ def open_repository(repo: str, writeable: bool, fields: Mapping[str, frozenset[s
     ------
     RepositoryError
         If it does not exist, was made with another universe, or may
-        not be written.
+        not be written; in the context, in place of the error of a missing
+        collection or dataset type.
     """
     try:
         config = repository_config(repo)
@@ -412,7 +436,71 @@ def open_repository(repo: str, writeable: bool, fields: Mapping[str, frozenset[s
         raise RepositoryError(f"{repo} cannot be opened: {reason}.") from error
     with butler:
         _check_universe(butler, repo, fields or {})
-        yield butler
+        if writeable and _STORAGE_CLASS not in StorageClassFactory():
+            raise RepositoryError(
+                f"{repo} was made without the storage classes of SPHEREx. Make another repository by: "
+                f"{CREATE_COMMAND} NEW_REPO"
+            )
+        try:
+            yield butler
+        except (MissingCollectionError, MissingDatasetTypeError) as error:
+            raise RepositoryError(missing_name(butler, error, repo)) from error
+
+
+_COMMANDS = {
+    **dict.fromkeys((CALIBRATION_COLLECTION, *CALIBRATION_KINDS), "ingest-calibrations {repo} LOCATIONS"),
+    **dict.fromkeys((LEVEL2_COLLECTION, LEVEL2_TYPE), "ingest-level2 {repo} LOCATIONS"),
+    RAW_TYPE: "ingest-simulated {repo} LOCATIONS",
+    **dict.fromkeys((SPECTRA_TYPE, CHANNEL_SPECTRA_TYPE), "make-spectrum {repo} NAME"),
+}
+"""Commands that make collections, which have a slash in the name, and dataset types of the mission."""
+
+_QUOTED = re.compile(r"(collection|dataset type)\b[^']*'([^']+)'", re.IGNORECASE)
+
+
+def missing_name(butler: Butler, error: Exception, repo: str = "REPO") -> str:
+    """Return a message on a collection or dataset type that does not exist, with what to do.
+
+    Parameters
+    ----------
+    butler
+        The repository.
+    error
+        Error of the Butler, which has the name in quotes.
+    repo
+        The repository, for the message.
+    """
+    named = _QUOTED.search(str(error))
+    return unknown_name(butler, named[1].lower(), named[2], repo) if named else f"{first_line(error)}."
+
+
+def unknown_name(butler: Butler, kind: str, name: str, repo: str = "REPO") -> str:
+    """Return a message on a name that does not exist, with the command that makes it or a similar name.
+
+    Parameters
+    ----------
+    butler
+        The repository.
+    kind
+        ``collection``, ``dataset type`` or ``catalogue``.
+    name
+        The name.
+    repo
+        The repository, for the message.
+    """
+    missing = f"There is no {kind} {name!r} in {repo}."
+    if kind == "catalogue":
+        known = [record.name for record in butler.query_dimension_records("catalog", explain=False)]
+        command = f"Make it by: butler register-targets {repo} {name} FILE"
+    elif name in _COMMANDS and (kind == "dataset type") == ("/" not in name):
+        return f"{missing} Make it by: butler {_COMMANDS[name].format(repo=repo)}"
+    elif kind == "collection":
+        known = list(butler.collections.query("*"))
+        command = f"List those that exist by: butler query-collections {repo}"
+    else:
+        known = [dataset_type.name for dataset_type in butler.registry.queryDatasetTypes()]
+        command = f"List those that exist by: butler query-dataset-types {repo}"
+    return missing + (did_you_mean(name, known) or f" {command}")
 
 
 @contextlib.contextmanager

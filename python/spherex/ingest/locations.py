@@ -201,7 +201,8 @@ def find_files(locations: Iterable[str], pattern: re.Pattern[str], report: Inges
         if not found and not part.failures:
             part.fail(
                 location,
-                f"no file in it has a name that matches '{pattern.pattern}'; check the directory or use --regex",
+                f"no file in it has a name that matches '{pattern.pattern}'; check the directory, use the command for "
+                "these files (ingest-level2, ingest-calibrations or ingest-simulated), or --regex",
             )
         report.ignored.update(part.ignored)
         for uri, reason in part.failures:

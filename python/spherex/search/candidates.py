@@ -6,13 +6,20 @@ import dataclasses
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from lsst.daf.butler import DataCoordinate, DatasetRef, InvalidQueryError, MissingCollectionError
+from lsst.daf.butler import (
+    DataCoordinate,
+    DatasetRef,
+    InvalidQueryError,
+    MissingCollectionError,
+    MissingDatasetTypeError,
+)
 from lsst.sphgeom import Angle, Circle, LonLat, UnitVector3d
 
 from spherex.calibrations import middle_of
 from spherex.detectors import CUTOUT_EXTENT, FRAME_SHAPE, PIXEL_SCALE
 from spherex.errors import SearchError, first_line
 from spherex.geometry import corners_of
+from spherex.repository import missing_name
 
 from .criteria import check_filters, detectors_of
 
@@ -171,11 +178,8 @@ def find_candidates(butler: Butler, criteria: Criteria, all_versions: bool) -> C
     """
     try:
         dataset_type = butler.get_dataset_type(criteria.dataset_type)
-    except KeyError:
-        raise SearchError(
-            f"there is no dataset type {criteria.dataset_type!r} in the repository; ingest images first "
-            "(butler ingest-level2), or name another dataset type."
-        ) from None
+    except MissingDatasetTypeError as error:
+        raise SearchError(missing_name(butler, error)) from None
     if set(dataset_type.dimensions.required) != {"instrument", "exposure", "detector"}:
         raise SearchError(f"{criteria.dataset_type!r} is not a dataset type of images of an exposure and a detector.")
     check_filters(butler, criteria)
@@ -186,7 +190,7 @@ def find_candidates(butler: Butler, criteria: Criteria, all_versions: bool) -> C
             all_versions = all_versions or bool(extents)
             rows = _rows(butler, query, criteria, all_versions)
     except MissingCollectionError as error:
-        raise SearchError(f"{first_line(error)}. Name collections that exist.") from error
+        raise SearchError(missing_name(butler, error)) from error
     except InvalidQueryError as error:
         raise SearchError(f"the condition {criteria.where!r} is not understood: {first_line(error)}.") from error
     try:

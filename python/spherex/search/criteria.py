@@ -13,8 +13,9 @@ from lsst.daf.butler import MissingCollectionError
 
 from spherex.calibrations import timespan_between
 from spherex.detectors import CALIBRATION_COLLECTION, DETECTORS, LEVEL2_COLLECTION, LEVEL2_TYPE
-from spherex.errors import SearchError, first_line
+from spherex.errors import SearchError, did_you_mean
 from spherex.numbers import is_sexagesimal, number_of_text, sexagesimal
+from spherex.repository import missing_name
 
 if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord
@@ -307,7 +308,8 @@ def _require(what: str, wanted: tuple[str, ...] | tuple[int, ...], known: list[s
     for value in wanted:
         if value not in known:
             listed = ", ".join(map(str, known)) or "none"
-            raise SearchError(f"there is no {what} {value!r}; the repository has {listed}.")
+            similar = did_you_mean(str(value), map(str, known))
+            raise SearchError(f"there is no {what} {value!r}; the repository has {listed}.{similar}")
 
 
 def _surveys(butler: Butler, instrument: str) -> list[str]:
@@ -391,4 +393,4 @@ def calibrations_of(butler: Butler, criteria: Criteria) -> tuple[str, ...]:
     except MissingCollectionError as error:
         if named is None:
             return ()
-        raise SearchError(f"{first_line(error)}. Name collections of calibrations that exist.") from None
+        raise SearchError(missing_name(butler, error)) from None

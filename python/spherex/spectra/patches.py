@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from astropy import units
 
 from spherex.detectors import SPECTRA_TYPE
-from spherex.errors import UserError, first_line
+from spherex.errors import MOST_NAMES, UserError, did_you_mean, first_line
 
 from .channels import CHANNEL_COLUMNS, Channels, combine_rows
 from .diagnostics import DIAGNOSED_COLUMNS, diagnose_detectors
@@ -233,7 +233,12 @@ def get_spectrum(
 
     records = butler.query_dimension_records("target", data_id={"catalog": catalog, "target": target}, explain=False)
     if not records:
-        raise UserError(f"There is no target {target} in a catalogue {catalog}.")
+        catalogs = [record.name for record in butler.query_dimension_records("catalog", explain=False)]
+        if catalog not in catalogs:
+            raise UserError(f"There is no catalogue {catalog!r}.{did_you_mean(catalog, catalogs)}")
+        names = butler.query_dimension_records("target", catalog=catalog, limit=MOST_NAMES, explain=False)
+        similar = did_you_mean(target, [record.name for record in names])
+        raise UserError(f"There is no target {target!r} in the catalogue {catalog!r}.{similar}")
     data_id = {"catalog": catalog, "patch": records[0].patch}
     parameters = {"target": target}
     try:

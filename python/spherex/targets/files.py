@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import gzip
 import io
+import os
 import re
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from lsst.resources import ResourcePath
 
-from spherex.errors import CatalogError, first_line
+from spherex.errors import CatalogError, did_you_mean, first_line
 from spherex.numbers import is_number
 from spherex.votables import explain_incompleteness, incompleteness, open_votable
 from spherex.yamls import check_ecsv, check_fits_comments, check_table_yaml
@@ -94,7 +95,9 @@ def read_table(location: str, texts: Collection[str]) -> CatalogFile:
         table = represent_mixins_as_columns(_in_icrs(content.table))
         table.convert_bytestring_to_unicode()
     except FileNotFoundError:
-        raise CatalogError(f"there is no file {location}.") from None
+        directory = os.path.dirname(location) or "."
+        names = os.listdir(directory) if os.path.isdir(directory) else []
+        raise CatalogError(f"there is no file {location}.{did_you_mean(os.path.basename(location), names)}") from None
     except Exception as error:
         # Readers raise exceptions of many kinds.
         raise CatalogError(f"{location} cannot be read as {name}: {first_line(error)}.") from None

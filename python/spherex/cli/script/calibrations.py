@@ -16,8 +16,8 @@ from spherex.calibrations import (
     limits_of,
     timespan_between,
 )
-from spherex.errors import UserError
-from spherex.repository import open_repository
+from spherex.errors import UserError, did_you_mean
+from spherex.repository import open_repository, unknown_name
 
 from . import user_errors
 
@@ -65,7 +65,14 @@ def list_calibrations(repo: str, collection: str, dataset_type: Sequence[str], d
             else:
                 found.append(CertifiedDataset(ref, timespan))
         if not found:
-            click.echo(f"No such calibration is certified in {collection}.", err=True)
+            known = [kind.name for kind in butler.registry.queryDatasetTypes(...) if kind.isCalibration()]
+            similar = "".join(did_you_mean(name, known) for name in dataset_type)
+            similar = similar or did_you_mean(collection, set(butler.collections.query("*")) - {collection})
+            click.echo(
+                f"No such calibration is certified in {collection}."
+                + (similar or f" Add calibrations by: butler ingest-calibrations {repo} LOCATIONS"),
+                err=True,
+            )
             return False
         from astropy.table import Table
 
@@ -123,7 +130,7 @@ def decertify_calibrations(
     except ValueError as error:
         raise click.BadParameter(f"{error}.", param_hint="--begin-date, --end-date") from None
     with open_repository(repo, writeable=not dry_run) as butler:
-        _check(butler, collection, dataset_type)
+        _check(butler, repo, collection, dataset_type)
         data_ids = [
             certified.ref.dataId
             for certified in certified_datasets(butler, collection, dataset_type)
@@ -143,20 +150,16 @@ def decertify_calibrations(
     return bool(decertified)
 
 
-def _check(butler: Butler, collection: str, dataset_type: str) -> None:
+def _check(butler: Butler, repo: str, collection: str, dataset_type: str) -> None:
     """Refuse names that are not a CALIBRATION collection and a calibration dataset type."""
-    from lsst.daf.butler import CollectionType, MissingCollectionError, MissingDatasetTypeError
+    from lsst.daf.butler import CollectionType
     from lsst.daf.butler.registry import DatasetTypeExpressionError
 
+    kind = butler.collections.get_info(collection).type
     try:
-        kind = butler.collections.get_info(collection).type
         is_calibration = butler.get_dataset_type(dataset_type).isCalibration()
-    except MissingCollectionError:
-        raise UserError(f"There is no collection {collection!r}: see butler query-collections.") from None
-    except (MissingDatasetTypeError, DatasetTypeExpressionError):
-        raise UserError(
-            f"There is no dataset type {dataset_type!r}; use a full name from butler list-calibrations."
-        ) from None
+    except DatasetTypeExpressionError:
+        raise UserError(unknown_name(butler, "dataset type", dataset_type, repo)) from None
     if kind is not CollectionType.CALIBRATION:
         raise UserError(f"Collection {collection!r} is of type {kind.name}; use the CALIBRATION collection itself.")
     if not is_calibration:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import click
-from lsst.daf.butler import DatasetRef, InvalidQueryError, MissingCollectionError, MissingDatasetTypeError
+from lsst.daf.butler import DatasetRef, InvalidQueryError
 
 from spherex.archive import time_of_uuid
 from spherex.detectors import LEVEL2_COLLECTION
@@ -53,8 +53,6 @@ def check_provenance(
                 explain=False,
                 instrument=instrument,
             )
-        except (MissingCollectionError, MissingDatasetTypeError) as error:
-            raise UserError(f"{first_line(error)}. Ingest the images first, or name others.") from None
         except InvalidQueryError as error:
             raise click.BadParameter(f"{first_line(error)}.", param_hint="--where") from None
         if not refs:

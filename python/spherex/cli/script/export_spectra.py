@@ -12,7 +12,7 @@ from spherex.errors import UserError, counted
 from spherex.repository import open_repository
 
 from . import user_errors
-from .stale_spectra import find_spectra, spectra_errors
+from .stale_spectra import find_spectra
 
 _MANIFEST = "export.json"
 """File of an output directory: what was exported, so that a repeated command goes on."""
@@ -40,8 +40,7 @@ def export_spectra(repo: str, collection: str, out: Path, dataset_type: str, for
     from spherex.spectra import write_patch
 
     with open_repository(repo, writeable=False) as butler:
-        with spectra_errors(repo, dataset_type, where):
-            refs = find_spectra(butler, repo, collection, dataset_type, where)
+        refs = find_spectra(butler, repo, collection, dataset_type, where)
         kind = {"dataset_type": dataset_type, "format": form}
         done = _read_manifest(out, kind)
         targets = skipped = 0

@@ -13,7 +13,7 @@ from spherex.detectors import CATALOG_TYPE, LEVEL2_TYPE, catalog_collection
 from spherex.errors import SearchError, counted
 from spherex.ingest import Level2Translator, is_ingested
 from spherex.remote import go_unsigned_without_credentials
-from spherex.repository import open_repository
+from spherex.repository import open_repository, unknown_name
 from spherex.search import IMAGE_SERVICE, TABLE_SERVICE, ArchiveService, Criteria, position_of_name
 from spherex.spectra import catalog_of, positions_at
 
@@ -160,11 +160,7 @@ def _targets(butler: Butler, repo: str, catalog: str) -> Table:
     try:
         targets = butler.get(CATALOG_TYPE, catalog=catalog, collections=catalog_collection(catalog))
     except (DatasetNotFoundError, MissingCollectionError, MissingDatasetTypeError, DataIdValueError):
-        known = sorted(record.name for record in butler.query_dimension_records("catalog", explain=False))
-        raise SearchError(
-            f"{repo} does not have targets of a catalogue {catalog!r}; it has {', '.join(known) or 'no catalogue'}. "
-            f"Register one by: butler register-targets {repo} {catalog} FILE"
-        ) from None
+        raise SearchError(unknown_name(butler, "catalogue", catalog, repo)) from None
     positions = positions_at(targets, Time.now())
     return Table([positions.ra, positions.dec], names=["ra", "dec"])
 

@@ -13,7 +13,7 @@ import click
 import numpy as np
 
 from spherex.detectors import CATALOG_TYPE, CHANNEL_SPECTRA_TYPE, catalog_collection
-from spherex.errors import CatalogError, UserError, counted
+from spherex.errors import MOST_NAMES, CatalogError, SearchError, UserError, counted, did_you_mean
 from spherex.making import UpdatedSpectra, update_spectra
 from spherex.repository import open_repository
 from spherex.search import position_of_name
@@ -150,7 +150,17 @@ def _register_one(butler: Butler, repo: str, catalog: str, words: Sequence[str])
         ra, dec = position_of_arguments(repo, words[1:])
         position = SkyCoord(ra, dec, unit="deg")
     else:
-        position = position_of_name(words[0])
+        try:
+            position = position_of_name(words[0])
+        except SearchError as error:
+            records = butler.query_dimension_records("target", limit=MOST_NAMES, explain=False)
+            targets = {record.name: record.catalog for record in records}
+            if words[0] in targets:
+                hint = f" It is a target of: butler make-spectrum {repo} {targets[words[0]]}"
+            else:
+                catalogs = butler.query_dimension_records("catalog", explain=False)
+                hint = did_you_mean(words[0], [*(record.name for record in catalogs), *targets])
+            raise SearchError(f"{error}{hint}") from error
     table: Table = catalog_of(position)
     table["name"] = [words[0]]
     if problems := check_catalog(table):

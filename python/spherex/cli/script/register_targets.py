@@ -10,7 +10,7 @@ import numpy as np
 import sqlalchemy.exc
 
 from spherex.detectors import catalog_collection
-from spherex.errors import CatalogError, counted, first_line
+from spherex.errors import CatalogError, counted, did_you_mean, first_line
 from spherex.repository import explain, open_repository
 
 from . import refresh_statistics_after, user_errors
@@ -69,11 +69,16 @@ def register_targets(
         check_catalog_name,
         coincident_names,
         coverage_of,
+        is_catalog_file,
         read_catalog,
         register_catalog,
         similar_names,
     )
 
+    if is_catalog_file(catalog_name) and not is_catalog_file(file):
+        raise click.UsageError(
+            f"CATALOG_NAME is in front of FILE: butler register-targets {repo} {file} {catalog_name}"
+        )
     try:
         check_catalog_name(catalog_name)
     except CatalogError as error:
@@ -111,6 +116,14 @@ def register_targets(
             err=True,
         )
     with open_repository(repo, writeable=not dry_run, fields=_FIELDS) as butler:
+        if update:
+            catalogs = [record.name for record in butler.query_dimension_records("catalog", explain=False)]
+            if catalog_name not in catalogs:
+                click.echo(
+                    f"There is no catalogue {catalog_name} to update: this is a new one."
+                    f"{did_you_mean(catalog_name, catalogs)}",
+                    err=True,
+                )
         with _catalog_errors(repo):
             done = register_catalog(butler, catalog_name, table, file, update=update, dry_run=dry_run)
         if done.is_nothing:

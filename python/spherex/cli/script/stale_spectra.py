@@ -7,9 +7,9 @@ import sys
 from typing import TYPE_CHECKING
 
 import click
-from lsst.daf.butler import InvalidQueryError, MissingCollectionError, MissingDatasetTypeError
+from lsst.daf.butler import CollectionType, InvalidQueryError
 
-from spherex.detectors import CALIBRATION_COLLECTION
+from spherex.detectors import CALIBRATION_COLLECTION, CHANNEL_SPECTRA_TYPE, SPECTRA_TYPE
 from spherex.errors import UserError, first_line
 from spherex.repository import open_repository
 
@@ -70,8 +70,10 @@ def stale_spectra(
     if reason is not None and not failed:
         raise click.UsageError("--reason is for --failed.")
     failure = (reason or "") if failed else None
-    with spectra_errors(repo, dataset_type, where), open_repository(repo, writeable=False) as butler:
+    with data_query_errors(where), open_repository(repo, writeable=False) as butler:
         refs = find_spectra(butler, repo, collection, dataset_type)
+        if dataset_type == CHANNEL_SPECTRA_TYPE:
+            raise UserError(f"{dataset_type!r} are means of {SPECTRA_TYPE!r}: compare these.")
         chosen = tuple(calibrations) or (CALIBRATION_COLLECTION,)
         number, stale = 0, []
         for spectrum in compare_spectra(butler, refs, images, chosen, where, catalogs=catalogs, failure=failure):
@@ -96,34 +98,6 @@ def stale_spectra(
     )
 
 
-@contextlib.contextmanager
-def spectra_errors(repo: str, dataset_type: str, where: str) -> Iterator[None]:
-    """Say what is wrong with names of collections and dataset types, and with data queries.
-
-    Parameters
-    ----------
-    repo
-        The repository, for messages.
-    dataset_type
-        Dataset type of the spectra.
-    where
-        Data query of --where.
-
-    Raises
-    ------
-    UserError
-        In place of the error of the Butler.
-    """
-    try:
-        yield
-    except MissingCollectionError as error:
-        raise UserError(f"{first_line(error)}.") from None
-    except MissingDatasetTypeError:
-        raise UserError(f"There is no dataset type {dataset_type!r} in {repo}.") from None
-    except InvalidQueryError as error:
-        raise UserError(f"--where {where!r} is not a query: {first_line(error)}.") from None
-
-
 def find_spectra(butler: Butler, repo: str, collection: str, dataset_type: str, where: str = "") -> list[DatasetRef]:
     """Return the spectra of patches in a collection.
 
@@ -145,12 +119,45 @@ def find_spectra(butler: Butler, repo: str, collection: str, dataset_type: str, 
     UserError
         If there are none, or the dataset type is of other data.
     """
-    refs = butler.query_datasets(dataset_type, collections=collection, where=where, limit=None, explain=False)
-    if not refs:
-        raise UserError(f"{repo} has no {dataset_type} in {collection}{f' where {where}' if where else ''}.")
-    if set(refs[0].dimensions.required) != {"catalog", "patch"}:
-        raise UserError(f"{dataset_type!r} is not a dataset type of spectra of patches.")
-    return refs
+
+    def find(collections: str, where: str = "") -> list[DatasetRef]:
+        return butler.query_datasets(
+            dataset_type, collections=collections, find_first=False, where=where, limit=None, explain=False
+        )
+
+    if set(butler.get_dataset_type(dataset_type).dimensions.required) != {"catalog", "patch"}:
+        raise UserError(
+            f"{dataset_type!r} is not a dataset type of spectra of patches, such as {SPECTRA_TYPE} and "
+            f"{CHANNEL_SPECTRA_TYPE}."
+        )
+    with data_query_errors(where):
+        refs = butler.query_datasets(dataset_type, collections=collection, where=where, limit=None, explain=False)
+    if refs:
+        return refs
+    missing = f"{repo} has no {dataset_type} in {collection}"
+    if where and (others := find(collection)):
+        catalogs = ", ".join(sorted({str(ref.dataId["catalog"]) for ref in others}))
+        raise UserError(f"{missing} where {where}. Those in it are of the catalogues: {catalogs}.")
+    if runs := {ref.run for ref in find("*")}:
+        chains = butler.collections.query_info("*", CollectionType.CHAINED)
+        found = [info.name for info in chains if runs.intersection(info.children)]
+        raise UserError(f"{missing}. They are in: {', '.join(sorted(found or runs))}.")
+    raise UserError(f"{missing}. Make them by: butler make-spectrum {repo} NAME")
+
+
+@contextlib.contextmanager
+def data_query_errors(where: str) -> Iterator[None]:
+    """Raise the error of a wrong data query as a `UserError`.
+
+    Parameters
+    ----------
+    where
+        Data query of --where.
+    """
+    try:
+        yield
+    except InvalidQueryError as error:
+        raise UserError(f"--where {where!r} is not a query: {first_line(error)}.") from None
 
 
 def _table_of(stale: Sequence[StaleSpectrum]) -> Table:

@@ -1,0 +1,117 @@
+"""Commands in a wrong order, and names with a mistake: each message has the next command or the right name."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import spherex
+from spherex.errors import MOST_NAMES, SearchError, UserError, did_you_mean
+from spherex.search import Criteria
+
+from .ingest_helpers import butler_command
+from .programs import run_program
+from .spectra_helpers import CATALOG, PLACES, TargetRepo
+from .targets_helpers import write_csv
+
+
+@pytest.fixture
+def folder(repo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Enter a directory with an empty repository, EMPTY, and a catalogue."""
+    repo_root.rename(tmp_path / "EMPTY")
+    write_csv(tmp_path / "stars.csv", "star,305.75,38.83")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def filled(repo_root: Path) -> Iterator[TargetRepo]:
+    """Return a repository with a catalogue of two targets and an image."""
+    repo = TargetRepo.make(repo_root)
+    repo.add_image(1)
+    with repo.butler:
+        yield repo
+
+
+def refused(command: str) -> str:
+    """Return what a command prints that has to fail."""
+    outcome = butler_command(*shlex.split(command))
+    assert outcome.code in (1, 2), outcome
+    return " ".join(outcome.output.split())
+
+
+@pytest.mark.parametrize(
+    ("command", "then"),
+    [
+        ("find-images EMPTY 305 38", "ingest-level2 REPO LOCATIONS"),
+        ("find-archive EMPTY --catalog stars", "register-targets EMPTY stars FILE"),
+        ("check-provenance EMPTY", "ingest-level2 EMPTY LOCATIONS"),
+        ("list-calibrations EMPTY", "ingest-calibrations EMPTY LOCATIONS"),
+        ("decertify-calibrations EMPTY spectral_wcs", "ingest-calibrations EMPTY LOCATIONS"),
+        ("stale-spectra EMPTY spectra/stars", "make-spectrum EMPTY NAME"),
+        ("export-spectra EMPTY spectra/stars out", "make-spectrum EMPTY NAME"),
+        ("export-spectra EMPTY spectra out --dataset-type channel_spectra", "make-spectrum EMPTY NAME"),
+        ("make-spectrum EMPTY stars.csv", "ingest-level2 REPO LOCATIONS, or by make-spectrum with --files or --find."),
+        ("register-targets EMPTY stars.csv stars", "register-targets EMPTY stars stars.csv"),
+        ("ingest-simulated EMPTY .", "(ingest-level2, ingest-calibrations or ingest-simulated)"),
+        ("stale-spectra NEW spectra", "create-spherex NEW"),
+    ],
+)
+def test_the_next_command_is_named(folder: Path, command: str, then: str) -> None:
+    assert then in refused(command)
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        ("find-images REPO 305 38 --collections SPHEREx/levl2", "SPHEREx/level2"),
+        ("find-images REPO 305 38 --calibrations SPHEREx/clib", "SPHEREx/calib"),
+        ("find-images REPO 305 38 --dataset-type levl2", "level2"),
+        ("find-images REPO 305 38 --instrument spherex", "SPHEREx"),
+        ("find-archive REPO --catalog nearyb", CATALOG),
+        ("check-provenance REPO --collections SPHEREx/levl2", "SPHEREx/level2"),
+        ("check-provenance REPO --dataset-type levl2", "level2"),
+        ("list-calibrations REPO --dataset-type spectral_wsc", "spectral_wcs"),
+        ("list-calibrations REPO --collection SPHEREx/clib", "SPHEREx/calib"),
+        ("decertify-calibrations REPO spectral_wsc", "spectral_wcs"),
+        ("decertify-calibrations REPO spectral_wcs --collection SPHEREx/clib", "SPHEREx/calib"),
+    ],
+)
+def test_a_similar_name_is_proposed(filled: TargetRepo, command: str, name: str) -> None:
+    assert f"Did you mean '{name}'" in refused(command.replace("REPO", str(filled.root)))
+
+
+def test_a_catalogue_to_update_that_does_not_exist(filled: TargetRepo, tmp_path: Path) -> None:
+    file = write_csv(tmp_path / "stars.csv", "star,305.75,38.83")
+    outcome = butler_command("register-targets", filled.root, "nearyb", file, "--update")
+    assert "There is no catalogue nearyb to update: this is a new one. Did you mean 'nearby'?" in outcome.output
+
+
+def test_names_in_python(filled: TargetRepo) -> None:
+    name = next(iter(PLACES))
+    with pytest.raises(UserError, match=f"There is no catalogue 'nearyb'. Did you mean '{CATALOG}'?"):
+        spherex.get_spectrum(filled.butler, "nearyb", name)
+    with pytest.raises(UserError, match=f"There is no target '{name}x' in .* Did you mean '{name}'?"):
+        spherex.get_spectrum(filled.butler, CATALOG, f"{name}x")
+    with pytest.raises(SearchError, match="There is no collection 'SPHEREx/levl2' in REPO. Did you mean"):
+        spherex.find_images(filled.butler, Criteria(305, 38, collections=("SPHEREx/levl2",)))
+
+
+def test_unlike_names_are_not_proposed() -> None:
+    assert did_you_mean("stars", ["level2", "SPHEREx/calib"]) == ""
+    assert did_you_mean("star 100", [f"star {number}" for number in range(MOST_NAMES)]).startswith(
+        " Did you mean 'star 100' or"
+    )
+
+
+def test_a_repository_with_our_dimensions_alone(folder: Path) -> None:
+    dimensions = "resource://spherex/configs/dimensions.yaml"
+    assert butler_command("create", "--dimension-config", dimensions, "HALF").code == 0
+    # In another process: storage classes are global, and this one has read those of other repositories.
+    done = run_program("butler", "register-targets", "HALF", "stars", "stars.csv")
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: HALF was made without the storage classes of SPHEREx.")
+    assert done.stderr.endswith("by: butler create-spherex NEW_REPO\n")
