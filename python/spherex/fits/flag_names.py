@@ -69,7 +69,7 @@ def with_flag_table(cards: bytes, table: FlagTable) -> bytes:
 
     Cards that already have these names and bits stay as they are, in either
     convention, so that a file of the archive comes back byte by byte. Others
-    are replaced by both: ``MP_<NAME>`` for ds9 and programs of LSST, and
+    are replaced by both: ``MP_<NAME>`` for the programs of LSST, and
     ``MSKNnnnn``, ``MSKMnnnn`` (value of the bit) and ``MSKDnnnn``
     (description) for Firefly.
     """
