@@ -143,7 +143,7 @@ def test_an_interrupted_command_goes_on_and_a_repeated_one_replaces_what_has_cha
         ("", ["spectra", "--dataset-type", "chanel_spectra"], "Did you mean 'channel_spectra' or 'spectra'?"),
         ("", ["catalogs/nearby", "--dataset-type", "target_catalog"], "not a dataset type of spectra of patches"),
         ("", ["spectra", "--where", "patch ="], "is not a query"),
-        ("other.txt", ["spectra"], "is no output of export-spectra|no output of export-spectra"),
+        ("other.txt", ["spectra"], "was not written by export-spectra"),
         ("export.json", ["spectra"], "is damaged"),
     ],
 )

@@ -262,7 +262,7 @@ def test_a_type_of_two_kinds_fails_only_its_own_files(
         outcome = ingest(repo_root, tmp_path, *option)
         assert outcome.code == 1
         (line,) = outcome.failures
-        assert line.startswith(f"failed: {path}: its dataset type 'aurora_template' is to be")
+        assert line.startswith(f"failed: {path}: its dataset type 'aurora_template' should be")
         assert "butler remove-dataset-type REPO aurora_template" in line
     assert outcome.counts["ingested"] == 1
     prune = ["--purge", "SPHEREx/calib/cal-aur-v1-2026-010", "--datasets", "aurora_template", "--no-confirm"]

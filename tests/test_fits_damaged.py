@@ -148,7 +148,7 @@ def test_fill_of_a_tape_record(tmp_path: Path, fill: bytes) -> None:
     read_product(path)
     with path.open("ab") as stream:
         stream.write(fill)
-    with pytest.raises(ProductError, match="contains no HDU but fill, and more than the 28800 bytes of a tape record"):
+    with pytest.raises(ProductError, match="it contains only fill, more than the 28800 bytes of a tape record"):
         read_product(path)
 
 

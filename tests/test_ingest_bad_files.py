@@ -251,7 +251,7 @@ def test_file_of_the_repository_is_gone(repo_root: Path, tmp_path: Path) -> None
     os.remove(datasets(repo_root)[0, 1].ospath)
     outcome = ingest(repo_root, tmp_path / "in")
     assert outcome.code == 1
-    assert "is gone or out of reach" in outcome.failures[0]
+    assert "is missing or cannot be reached" in outcome.failures[0]
 
 
 def test_two_exposures_of_one_name(repo_root: Path, tmp_path: Path) -> None:
@@ -448,7 +448,7 @@ def test_vanishing_file(repo_root: Path, tmp_path: Path, monkeypatch: pytest.Mon
     outcome = ingest(repo_root, "--transfer", "copy", tmp_path / "in")
     assert outcome.code == 1
     assert outcome.counts["ingested"] == 11
-    assert outcome.failures[0].startswith(f"failed: {paths[3]}: it has vanished")
+    assert outcome.failures[0].startswith(f"failed: {paths[3]}: it was removed")
     assert (0, 4) not in datasets(repo_root)
 
 

@@ -114,7 +114,7 @@ def test_bad_header(repo_root: Path, tmp_path: Path, change: dict, message: str)
     ("shape", "origin", "message"),
     [
         ((SIDE, SIDE), (1, 0), "by WCS A (CRPIX1A is 0) its 2040 pixels on axis 1 begin at pixel 1 of the frame"),
-        ((6, SIDE + 8), (0, 0), "the image has 6 x 2048 pixels, the detector 2040 x 2040"),
+        ((6, SIDE + 8), (0, 0), "the image has 6 x 2048 pixels, but the detector has 2040 x 2040"),
     ],
 )
 def test_sizes_that_cannot_be(
@@ -269,7 +269,7 @@ def test_file_of_the_repository_is_gone(repo_root: Path, tmp_path: Path) -> None
     os.remove(level2_datasets(repo_root)[0, 1].ospath)
     outcome = ingest_level2(repo_root, tmp_path / "in")
     assert outcome.code == 1
-    assert "is gone or out of reach" in outcome.failures[0]
+    assert "is missing or cannot be reached" in outcome.failures[0]
 
 
 @pytest.mark.parametrize("location", ["empty", "missing"])

@@ -68,7 +68,9 @@ def test_text_that_is_too_long(repo_root: Path, tmp_path: Path) -> None:
     write_file(tmp_path / "in", 0, 2, change={"OBSID": "x" * 64})
     outcome = ingest(repo_root, tmp_path / "in")
     (failure,) = outcome.failures
-    assert failure.startswith(f"failed: {path}: name of exposure has 65 characters, the repository has room for 64")
+    assert failure.startswith(
+        f"failed: {path}: name of exposure has 65 characters, but the repository stores at most 64"
+    )
     assert exposure_record(repo_root).name == "x" * 64
 
 

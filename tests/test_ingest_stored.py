@@ -329,7 +329,7 @@ def test_level2(repo_root: Path, tmp_path: Path) -> None:
         (["--transfer", "move"], "--transfer move is not supported"),
         (["-t", "MOVE"], "xargs -d '\\n' rm < FILE"),
         (["--transfer", "move"], "--list-stored FILE"),
-        (["--list-stored", "stored.txt", "--dry-run"], "--list-stored does not go with --dry-run"),
+        (["--list-stored", "stored.txt", "--dry-run"], "--list-stored cannot be used with --dry-run"),
         (["--list-stored", "no/directory/stored.txt"], "no/directory/stored.txt cannot be written"),
     ],
 )

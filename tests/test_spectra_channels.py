@@ -290,8 +290,8 @@ def test_another_product_is_refused(lost):
         ({"pixels": np.full(FRAME_SHAPE, np.nan, np.float32)}, "not numbers"),
         ({"WAVELENGTH": [0.75, np.nan, 1.3]}, "not numbers"),
         ({"WAVELENGTH": [0.75, 0.0, 1.3]}, "not numbers"),
-        ({"SUBCHAN": [9, 9, 9]}, "a channel of a detector is there twice"),
-        ({"DETECTOR": [1, 1, 7]}, "there is no detector 7"),
+        ({"SUBCHAN": [9, 9, 9]}, "it contains a channel of a detector twice"),
+        ({"DETECTOR": [1, 1, 7]}, "it names detectors that do not exist: 7"),
     ],
 )
 def test_numbers_that_cannot_be_right_are_refused(change, match):

@@ -51,7 +51,7 @@ def test_places_that_are_none(ra: float, dec: float, problem: str) -> None:
         ("a\u200bb", r"its name has characters that cannot be printed: 'a\u200bb'"),
         ("first", "it repeats row 1 (first)"),
         ("a%2Db", "its name has %2D, which would be read as another character in names of files: a%2Db"),
-        ("a$HOME", "its name has a $, which would be read as a variable in names of files: a$HOME"),
+        ("a$HOME", "its name has a $, which programs may take for a variable in names of files: a$HOME"),
     ],
 )
 def test_names_that_are_none(name: str, problem: str) -> None:

@@ -97,7 +97,7 @@ def test_what_does_not_fit_is_refused(changes, message):
 
 
 def test_another_shape_is_refused():
-    with pytest.raises(ValueError, match=r"shape \(6, 5\), the one to subtract \(3, 5\)"):
+    with pytest.raises(ValueError, match=r"shape \(6, 5\), but the image to subtract has shape \(3, 5\)"):
         SubtractTask().run(make(1, 1, 0), make(1, 1, 0)[:3])
 
 

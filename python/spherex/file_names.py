@@ -47,7 +47,7 @@ def check_file_name(name: str, longest: int = LONGEST) -> None:
     if not name.isprintable():
         raise FileNameError(f"has characters that cannot be printed: {name!r}")
     if "$" in name:
-        raise FileNameError(f"has a $, which would be read as a variable in names of files: {name}")
+        raise FileNameError(f"has a $, which programs may take for a variable in names of files: {name}")
     if code := _CODE.search(name):
         raise FileNameError(f"has {code[0]}, which would be read as another character in names of files: {name}")
 

@@ -221,10 +221,10 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _BY_ERRNO = {
     **dict.fromkeys(_NO_SPACE, "there is no space left; make room and run the same command again"),
     errno.EROFS: "the file system of the repository is read-only; ask its owner",
-    errno.EXDEV: "it is on another file system than the repository, where no hard link reaches; use --transfer copy",
+    errno.EXDEV: "it is on a different file system than the repository, so hard links fail; use --transfer copy",
     errno.EPERM: "the file system does not allow it; use --transfer copy",
     errno.EACCES: "no permission; ask the owner of the file or of the repository",
-    errno.ENOENT: "it has vanished since its header was read; check it and run the same command again",
+    errno.ENOENT: "it was removed after its header was read; check it and run the same command again",
 }
 
 _READ_ONLY = "the database of the repository is read-only; ask its owner"
@@ -325,7 +325,7 @@ def explain(error: BaseException, distinguishing_option: str = "--output-run") -
         return reason
     first = first_line(error)
     if isinstance(error, ConflictingDefinitionError):
-        return f"it contradicts what the repository has ({first}); choose another {distinguishing_option}"
+        return f"it contradicts the repository ({first}); choose another {distinguishing_option}"
     return f"{type(error).__name__}: {first}; nothing of it was ingested"
 
 

@@ -300,7 +300,7 @@ def _is_begin(source: ByteSource, offset: int, chunk: bytes) -> bool:
         raise ProductError(f"the file is damaged: byte {offset} does not begin an HDU")
     if len(rest) > _MOST_FILL:
         raise ProductError(
-            f"the file is incomplete: from byte {offset} it contains no HDU but fill, and more than "
+            f"the file is incomplete: from byte {offset} on it contains only fill, more than "
             f"the {_MOST_FILL} bytes of a tape record"
         )
     # Fill of a tape or of a copy, not an HDU.

@@ -89,7 +89,9 @@ class Box:
         items = item if isinstance(item, tuple) else (item,)
         items = items + (slice(None),) * (2 - len(items))
         if len(items) != 2 or not all(isinstance(axis, slice) and axis.step in (None, 1) for axis in items):
-            raise IndexError(f"An image is cut by up to two slices of step 1, not by {item!r}; use .data for the rest.")
+            raise IndexError(
+                f"An image is cut by one or two slices with step 1, not by {item!r}; use .data for other indices."
+            )
         (y0, y1, _), (x0, x1, _) = (axis.indices(size) for axis, size in zip(items, shape, strict=True))
         return cls(x0, x1, y0, y1)
 

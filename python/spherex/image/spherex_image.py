@@ -196,7 +196,7 @@ class SPHERExImage(CCDData):
                 raise TypeError("The kind of the uncertainty is not known; pass VarianceUncertainty(array).")
             value = value.represent_as(VarianceUncertainty)
         if value is not None and value.array is not None and value.array.shape != self.data.shape:
-            raise ValueError(f"The variance has shape {value.array.shape}, the image {self.data.shape}.")
+            raise ValueError(f"The variance has shape {value.array.shape}, but the image has shape {self.data.shape}.")
         # Arithmetic sets the unit of an image after its uncertainty.
         if value is not None and value.unit is not None and self._unit is not None and value.unit != self._unit**2:
             array = Quantity(value.array, value.unit, dtype=None).to_value(self._unit**2).astype(value.array.dtype)
@@ -249,7 +249,7 @@ class SPHERExImage(CCDData):
             self.flag_table = value.table
         pixel_flags = None if value is None else as_flags(value)
         if pixel_flags is not None and pixel_flags.shape != self.data.shape:
-            raise ValueError(f"The flags have shape {pixel_flags.shape}, the image {self.data.shape}.")
+            raise ValueError(f"The flags have shape {pixel_flags.shape}, but the image has shape {self.data.shape}.")
         self._flags = pixel_flags
 
     @property

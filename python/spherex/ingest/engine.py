@@ -80,7 +80,7 @@ class IngestOptions:
         if self.transfer == "move":
             raise IngestError(MOVE_REMEDY)
         if self.list_stored and self.dry_run:
-            raise IngestError("--list-stored does not go with --dry-run: a dry run stores nothing.")
+            raise IngestError("--list-stored cannot be used with --dry-run: a dry run stores nothing.")
 
 
 # Loggers outside of lsst.* show warnings only, unless the user says more.

@@ -148,7 +148,7 @@ def check_unchanged(uri: str, size: int | None, existing: ExistingDataset) -> No
         Raised if a difference was found, or if that cannot be excluded.
     """
     if size is not None and existing.size >= 0 and size != existing.size:
-        raise DescriptionError(f"it has {size} bytes, the ingested file had {existing.size}")
+        raise DescriptionError(f"it has {size} bytes, but the ingested file had {existing.size}")
     given, stored = resource_path(uri), existing.uri
     if stored is None:
         return
@@ -157,7 +157,7 @@ def check_unchanged(uri: str, size: int | None, existing: ExistingDataset) -> No
             is_same = os.path.samefile(given.ospath, stored.ospath)
         except OSError:
             raise DescriptionError(
-                f"it is ingested, but the file {stored.ospath} of the repository is gone or out of reach"
+                f"it was ingested before, but its file {stored.ospath} is missing or cannot be reached"
             ) from None
         if not is_same:
             with open_source(given.ospath, sparse=True) as ours, open_source(stored.ospath, sparse=True) as theirs:

@@ -241,7 +241,7 @@ def shape_of(hdu: HDUInfo) -> tuple[int, int]:
     """
     rows, columns = hdu.image_shape
     if not (0 < rows <= FRAME_SIDE and 0 < columns <= FRAME_SIDE):
-        raise HeaderError(f"the image has {columns} x {rows} pixels, the detector {FRAME_SIDE} x {FRAME_SIDE}")
+        raise HeaderError(f"the image has {columns} x {rows} pixels, but the detector has {FRAME_SIDE} x {FRAME_SIDE}")
     return rows, columns
 
 
@@ -690,9 +690,9 @@ def _check_label(label: str) -> None:
         ) from None
     with contextlib.suppress(ArchiveNameError):
         ProcessingRun.parse(label)
-        raise IngestError(f"{label!r} is the name of a processing run, and the label of a field must be another one.")
+        raise IngestError(f"{label!r} is the name of a processing run; choose another label.")
     if len(label) > _LONGEST_LABEL:
-        raise IngestError(f"a label has at most {_LONGEST_LABEL} characters, {label!r} has {len(label)}.")
+        raise IngestError(f"a label has at most {_LONGEST_LABEL} characters, but {label!r} has {len(label)}.")
 
 
 def _points_of(content: fits.HDUList) -> ControlPoints:

@@ -221,7 +221,11 @@ def _named(locations: Iterable[str], report: IngestReport) -> Iterator[tuple[str
             report.fail(location, "there is no such file; check its name")
         except Exception as error:
             # Readers of tables raise errors of many kinds.
-            report.fail(location, f"it is not a list of URIs ({first_line(error)}); see the documentation")
+            report.fail(
+                location,
+                f"it is not a list of URIs ({first_line(error)}); for a catalogue of sources use butler "
+                "register-targets",
+            )
         else:
             for fault in faults:
                 report.fail(location, fault)
@@ -287,7 +291,7 @@ def _search_local(path: str, pattern: re.Pattern[str], report: IngestReport) -> 
                     elif _is_wanted(entry.name, pattern, report):
                         yield entry.path
         except OSError as error:
-            report.fail(directory, f"the directory cannot be searched ({error.strerror}); ask its owner or use chmod")
+            report.fail(directory, f"the directory cannot be searched ({error.strerror}); ask its owner, or use chmod")
 
 
 def _is_wanted(name: str, pattern: re.Pattern[str], report: IngestReport) -> bool:

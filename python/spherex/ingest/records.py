@@ -225,8 +225,8 @@ class DimensionRecords:
             value = record.values.get(name)
             if value is not None and len(value) > length:
                 raise DescriptionError(
-                    f"{name} of {record.element} has {len(value)} characters, the repository has room for {length}; "
-                    "fix the header or leave the file out"
+                    f"{name} of {record.element} has {len(value)} characters, but the repository stores at most "
+                    f"{length}; fix the header or leave the file out"
                 )
         if entry is None or not _differs(record.values, entry.values):
             return

@@ -197,8 +197,8 @@ class Registrar:
         except (ValueError, KeyError) as error:
             raise IngestError(
                 f"Dataset type {kind.name!r} cannot be used in this repository: {str(error).rstrip('.')}. Choose "
-                f"another name by {self._translator.type_option}, or make the repository with the seed configuration "
-                "of spherex_butler."
+                f"another name by {self._translator.type_option}, or make another repository by: "
+                "butler create-spherex NEW_REPO"
             ) from error
         required = list(dataset_type.dimensions.required)
         self._orders[kind] = tuple(kind.dimensions.index(name) for name in required)
@@ -219,14 +219,14 @@ class Registrar:
             return
         if not self._translator.has_many_types:
             raise IngestError(
-                f"Dataset type {wanted.name!r} of the repository is another one ({existing.dimensions}, "
+                f"The repository has another definition of dataset type {wanted.name!r} ({existing.dimensions}, "
                 f"{existing.storageClass_name}): choose another name by {self._translator.type_option}."
             )
         raise DescriptionError(
-            f"its dataset type {wanted.name!r} is to be {wanted.dimensions}, {wanted.storageClass_name}, but is "
+            f"its dataset type {wanted.name!r} should be {wanted.dimensions}, {wanted.storageClass_name}, but is "
             f"{existing.dimensions}, {existing.storageClass_name} in the repository; choose another name by "
-            f"{self._translator.type_option}, or, if that one is a mistake, remove its datasets and it (butler "
-            f"prune-datasets REPO --purge RUN --datasets {wanted.name}, butler remove-dataset-type REPO "
+            f"{self._translator.type_option}, or, if the existing one is a mistake, remove it with its datasets "
+            f"(butler prune-datasets REPO --purge RUN --datasets {wanted.name}, butler remove-dataset-type REPO "
             f"{wanted.name}); butler query-datasets REPO {wanted.name} lists their RUN"
         )
 

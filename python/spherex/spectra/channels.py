@@ -239,9 +239,11 @@ def read_channels(hdus: HDUList, source: str) -> Channels:
     if not (np.isfinite(pixels).all() and np.isfinite(wavelength).all() and (wavelength > 0).all()):
         raise ValueError(f"{source} cannot be used: it has channels or wavelengths that are not numbers")
     if len(np.unique(np.stack([detector, number]), axis=1).T) < len(number):
-        raise ValueError(f"{source} cannot be used: a channel of a detector is there twice")
+        raise ValueError(f"{source} cannot be used: it contains a channel of a detector twice")
     if unknown := set(detector.tolist()) - set(DETECTOR_IDS):
-        raise ValueError(f"{source} cannot be used: there is no detector {', '.join(map(str, sorted(unknown)))}")
+        raise ValueError(
+            f"{source} cannot be used: it names detectors that do not exist: {', '.join(map(str, sorted(unknown)))}"
+        )
     return Channels(detector.astype(np.int64), number.astype(np.int64), wavelength.astype(float), source, pixels)
 
 

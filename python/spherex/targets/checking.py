@@ -70,7 +70,7 @@ def check_catalog_name(name: str) -> None:
         digits and ``. _ + -``.
     """
     if len(name) > LONGEST:
-        raise CatalogError(f"the name of a catalogue has at most {LONGEST} characters, {name!r} has {len(name)}.")
+        raise CatalogError(f"the name of a catalogue has at most {LONGEST} characters, but {name!r} has {len(name)}.")
     if not _CATALOG_NAME.fullmatch(name):
         raise CatalogError(
             f"the name of a catalogue consists of letters, digits and . _ + - and begins with a letter or a digit: "

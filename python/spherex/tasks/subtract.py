@@ -133,7 +133,9 @@ class SubtractTask(pipeBase.PipelineTask):
 
     def _check(self, image: SPHERExImage, subtracted: SPHERExImage) -> None:
         if image.shape != subtracted.shape:
-            raise ValueError(f"The image has shape {image.shape}, the one to subtract {subtracted.shape}.")
+            raise ValueError(
+                f"The image has shape {image.shape}, but the image to subtract has shape {subtracted.shape}."
+            )
         check_unit_and_detector(image, subtracted, "the image", "the one to subtract")
         if (image.variance is None) != (subtracted.variance is None):
             name = "image" if image.variance is None else "image to subtract"

@@ -64,4 +64,6 @@ def refresh_statistics_after(repo: str, changes: int, least: int = MANY) -> None
     try:
         refresh_statistics(repo)
     except sqlalchemy.exc.SQLAlchemyError as error:
-        click.echo(f"All is well, but searches may be slow: ANALYZE failed ({first_line(error)}).", err=True)
+        click.echo(
+            f"The command has succeeded, but searches may be slow: ANALYZE failed ({first_line(error)}).", err=True
+        )

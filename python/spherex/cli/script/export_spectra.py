@@ -64,7 +64,7 @@ def _read_manifest(out: Path, kind: dict[str, str]) -> dict[str, str]:
     manifest = out / _MANIFEST
     if not manifest.exists():
         if any(not path.name.endswith(".incomplete") for path in out.iterdir()):
-            raise UserError(f"{out} is not empty, and no output of export-spectra: choose another directory.")
+            raise UserError(f"{out} is not empty, and was not written by export-spectra: choose another directory.")
         return {}
     try:
         found: dict[str, Any] = json.loads(manifest.read_text())
@@ -73,7 +73,9 @@ def _read_manifest(out: Path, kind: dict[str, str]) -> dict[str, str]:
         raise UserError(f"{manifest} is damaged: remove {out}, and export again.") from None
     if differing := [name for name, value in kind.items() if found.get(name) != value]:
         name = differing[0]
-        raise UserError(f"{out} has an export with {name} {found.get(name)!r}, not {kind[name]!r}: choose another one.")
+        raise UserError(
+            f"{out} has an export with {name} {found.get(name)!r}, not {kind[name]!r}: choose another directory."
+        )
     return done
 
 
