@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -186,3 +187,42 @@ def test_lsdb_matches_a_hats_catalogue_of_it(repo: TargetRepo, tmp_path: Path) -
         printed += done.stdout
     # Both targets of the patch are at the place of the star.
     assert "80 measurements" in printed
+
+
+def test_a_page_shows_the_spectra_in_a_browser(repo: TargetRepo, tmp_path: Path) -> None:
+    pytest.importorskip("plotly")
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("neither chromium nor google-chrome is installed")
+    out = tmp_path / "out"
+    outcome = export(repo, out, "--format", "html")
+    assert outcome.code == 0, outcome
+    assert len(list(out.glob("*.html"))) == 2
+    (page,) = (page for page in out.glob("*.html") if '"name":"west"' in page.read_text())
+    # Without a server; the part after the hash is the name of the target, a/b .. and a sigma.
+    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    command += ["--virtual-time-budget=5000", "--dump-dom"]
+    for name, fragment in (("west", "#west"), (NAMES[1], "#a%2Fb%20..%20%CE%A3")):
+        shown = subprocess.run([*command, f"{page.as_uri()}{fragment}"], capture_output=True, text=True, check=True)
+        body = shown.stdout[shown.stdout.index("<body>") :]
+        heading = re.search(r'<h2 id="name">(.*?): RA', body)
+        assert heading is not None
+        assert heading[1] == name
+        (patch,) = (
+            patch
+            for patch in map(repo.butler.get, repo.butler.query_datasets("spectra", "spectra"))
+            if "west" in patch["target"].to_pylist()
+        )
+        spectrum = spectrum_in(patch, name)
+        has_flux = np.isfinite(spectrum["flux"].value)
+        assert body.count('<path class="point ') == has_flux.sum() > 10
+        table = body[body.index('<table id="rows">') :]
+        assert table.count("<tr", 0, table.index("</table>")) == len(spectrum) + 1
+        assert str(spectrum["image_id"][0]) in table
+
+
+def test_a_page_does_not_show_means(repo: TargetRepo, tmp_path: Path) -> None:
+    pytest.importorskip("plotly")
+    outcome = export(repo, tmp_path / "out", "--format", "html", "--dataset-type", "channel_spectra")
+    assert outcome.code == 1
+    assert "leave out --dataset-type" in outcome.output

@@ -29,6 +29,7 @@ __all__ = [
     "QualityBit",
     "RECOVERY_COLUMNS",
     "SCALE_COLUMNS",
+    "SINGLE_FILES",
     "SpectrumColumn",
     "TARGETS",
     "TRUTH_COLUMNS",
@@ -70,7 +71,7 @@ __all__ = [
 from .channels import CHANNEL_COLUMNS, Channels, combine_channels, design_channels, read_channels
 from .diagnostics import DetectorDiagnostics, ImageDiagnostics, diagnose, diagnose_detectors
 from .error_scale import PAIR_COLUMNS, SCALE_COLUMNS, ErrorScale, PairSettings, measure_error_scale
-from .exporting import write_patch
+from .exporting import SINGLE_FILES, write_patch
 from .finders import plot_finders
 from .injecting import RECOVERY_COLUMNS, TRUTH_COLUMNS, InjectSettings, compare_with_truth, inject_sources
 from .inputs import Calibration, Calibrations, ImageSource, MeasureSettings, read_map, read_profiles

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import importlib.resources
+import json
 import shutil
 import urllib.parse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from spherex.detectors import ROWS_OF_A_GROUP
+from spherex.errors import UserError
 
 from .channels import CHANNEL_COLUMNS
 from .patches import TARGETS, arrow_schema, patch_meta, spectrum_in
+from .plot import DETECTOR_COLOURS
 from .tables import COLUMNS, SpectrumColumn, make_plain_table
 
 if TYPE_CHECKING:
@@ -28,6 +32,14 @@ POSITION_COLUMNS = (
 
 EXTENSIONS = {"ecsv": ".ecsv", "votable": ".vot"}
 """Formats with a file for each target, and the extension of their files."""
+
+SINGLE_FILES = {"parquet": ".parquet", "html": ".html"}
+"""Formats with a file for each patch, and the extension of their files."""
+
+_SHOWN = (
+    "wavelength", "flux", "flux_error", "detector", "good", "quality_names", "image_run", "image_id", "catalog_id",
+)  # fmt: skip
+"""Columns of the measurements on a page."""
 
 _SAFE = " +-_.()"
 """Characters that names of files have, besides letters and digits."""
@@ -55,6 +67,47 @@ def with_positions(patch: pa.Table) -> pa.Table:
     return patch.replace_schema_metadata(metadata)
 
 
+def _make_page(patch: pa.Table) -> str:
+    """Return a page of the spectra of a patch, with all that a browser needs to show it."""
+    try:
+        from plotly.offline import get_plotlyjs
+    except ModuleNotFoundError:
+        raise UserError("the format html needs plotly: pip install 'spherex-butler[html]'.") from None
+    if "channel" in patch.column_names:
+        raise UserError("the format html shows measurements, not means in channels: leave out --dataset-type.")
+    meta = patch_meta(patch)
+    targets, spectra = [], []
+    for name in patch["target"].unique().to_pylist():
+        rows = spectrum_in(patch, name)
+        signal = (rows["flux"] / rows["flux_error"]).value
+        signal = signal[np.isfinite(signal)]
+        place = {key: float(meta[TARGETS][name][key]) for key in ("ra", "dec")}
+        targets.append(
+            {
+                "name": name,
+                **place,
+                "measurements": len(rows),
+                "signal": float(np.median(signal)) if len(signal) else None,
+            }
+        )
+        values = {column: np.asarray(getattr(rows[column], "value", rows[column])).tolist() for column in _SHOWN}
+        # JSON has neither NaN nor infinity.
+        spectra.append(
+            {
+                column: [None if value in (np.inf, -np.inf) or value != value else value for value in values[column]]
+                for column in _SHOWN
+            }
+        )
+    content: dict[str, Any] = {key: str(meta.get(key, "")) for key in ("catalog", "patch")}
+    content |= {"colours": DETECTOR_COLOURS, "targets": targets, "spectra": spectra}
+    # HTML finds the end tag of a script within a text, too.
+    data = json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
+    page = importlib.resources.files("spherex.spectra").joinpath("page.html").read_text(encoding="utf-8")
+    top, rest = page.split("$plotly")
+    middle, bottom = rest.split("$data")
+    return "".join([top, get_plotlyjs(), middle, data, bottom])
+
+
 def write_patch(patch: pa.Table, path: Path, form: str) -> int:
     """Write the spectra of a patch, all or nothing.
 
@@ -63,20 +116,28 @@ def write_patch(patch: pa.Table, path: Path, form: str) -> int:
     patch
         As `gather_patch` or `combine_patch` return it.
     path
-        A parquet file, or for other formats a directory with a file for each
-        target; replaced if it exists.
+        A file for formats in `SINGLE_FILES`, or a directory with a file for
+        each target; replaced if it exists.
     form
-        ``parquet``, or one of `EXTENSIONS`.
+        One of `SINGLE_FILES` or `EXTENSIONS`.
 
     Returns
     -------
     number
         Number of targets.
+
+    Raises
+    ------
+    spherex.errors.UserError
+        If the format is ``html``, and plotly is not installed or the spectra
+        are means in channels.
     """
     names = patch["target"].unique().to_pylist()
     aside = path.with_name(f"{path.name}.incomplete")
     if form == "parquet":
         pq.write_table(with_positions(patch), aside, row_group_size=ROWS_OF_A_GROUP)
+    elif form == "html":
+        aside.write_text(_make_page(patch), encoding="utf-8")
     else:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()

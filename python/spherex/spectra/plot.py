@@ -32,7 +32,7 @@ FLUX_AXES = {
 }
 """Vertical axes of plots with their labels."""
 
-_COLOURS = ("#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7")
+DETECTOR_COLOURS = ("#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7")
 """Colours of the detectors, distinct for colour-blind readers, too (Okabe and Ito
 2008, Color Universal Design).
 """
@@ -177,7 +177,7 @@ def add_spectrum(
         axes.axhline(0.0, color="0.4", linewidth=0.8, zorder=1)
     axes.set_ylim((high, low) if flux_axis == "ab_magnitude" else (low, high))
     outside: Counter[int] = Counter()
-    for detector, colour in zip(DETECTORS, _COLOURS, strict=True):
+    for detector, colour in zip(DETECTORS, DETECTOR_COLOURS, strict=True):
         here = points.detector == detector.id
         for is_shown, marker in ((here & points.is_good, "o"), (here & ~points.is_good, "x")):
             _draw_points(axes, points[is_shown], colour, marker, 0.45 if len(shown) > _MANY else 0.9)
@@ -187,7 +187,7 @@ def add_spectrum(
     # Arrows alone do not widen the limits of the wavelength.
     axes.update_datalim(np.stack([points.wavelength, np.zeros(len(shown))], axis=1), updatey=False)
     axes.autoscale_view(scaley=False)
-    for detector, colour in zip(DETECTORS, _COLOURS, strict=True):
+    for detector, colour in zip(DETECTORS, DETECTOR_COLOURS, strict=True):
         own = points[points.detector == detector.id]
         outside.update(_draw_outside(axes, own.wavelength, own.height, colour))
     if means is not None:
@@ -195,7 +195,7 @@ def add_spectrum(
         _draw_outside(axes, means.wavelength[has_mean], means.height[has_mean], "black", 0.06)
     signs = [
         (f"D{detector.id}", "o", colour, colour)
-        for detector, colour in zip(DETECTORS, _COLOURS, strict=True)
+        for detector, colour in zip(DETECTORS, DETECTOR_COLOURS, strict=True)
         if detector.id in points.detector
     ]
     signs += [("channel mean", "s", "black", "none")] * (means is not None)
@@ -414,7 +414,7 @@ def add_residuals(axes: Axes, spectrum: QTable, expected: NDArray[np.float64], l
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.axhspan(-1, 1, color="0.92", zorder=0.5)
     axes.axhline(0.0, color="0.4", linewidth=0.8, zorder=1)
-    for number, colour in zip((detector.id for detector in DETECTORS), _COLOURS, strict=True):
+    for number, colour in zip((detector.id for detector in DETECTORS), DETECTOR_COLOURS, strict=True):
         here = (detector == number) & has_pull
         for is_good, marker in ((True, "o"), (False, "x")):
             is_shown = here & (np.asarray(spectrum["good"]) == is_good) & (np.abs(pull) <= _PULL_LIMIT)
@@ -474,7 +474,7 @@ def plot_light_curve(spectrum: QTable, channel_spectrum: QTable, title: str | No
     axes.ticklabel_format(axis="x", useOffset=False)
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.axhline(1.0, color="0.4", linewidth=0.8, zorder=1)
-    for detector, colour in zip(DETECTORS, _COLOURS, strict=True):
+    for detector, colour in zip(DETECTORS, DETECTOR_COLOURS, strict=True):
         here = is_shown & (np.asarray(rows["detector"]) == detector.id)
         if here.any():
             flux, error = (rows[name].to_value("uJy")[here] / expected[here] for name in ("flux", "flux_error"))

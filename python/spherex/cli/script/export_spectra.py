@@ -33,11 +33,11 @@ def export_spectra(repo: str, collection: str, out: Path, dataset_type: str, for
     dataset_type
         Dataset type of the spectra.
     form
-        ``parquet``, ``ecsv`` or ``votable``.
+        ``parquet``, ``html``, ``ecsv`` or ``votable``.
     where
         Data query for the patches.
     """
-    from spherex.spectra import write_patch
+    from spherex.spectra import SINGLE_FILES, write_patch
 
     with open_repository(repo, writeable=False) as butler:
         refs = find_spectra(butler, repo, collection, dataset_type, where)
@@ -47,7 +47,7 @@ def export_spectra(repo: str, collection: str, out: Path, dataset_type: str, for
         with click.progressbar(sorted(refs), label="Patches") as progress:
             for ref in progress:
                 name = f"{ref.dataId['catalog']}_{ref.dataId['patch']}"
-                path = out / (f"{name}.parquet" if form == "parquet" else name)
+                path = out / f"{name}{SINGLE_FILES.get(form, '')}"
                 if done.get(name) == str(ref.id) and path.exists():
                     skipped += 1
                     continue
