@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from lsst.daf.butler import Butler
+from lsst.daf.butler import Butler, DatasetType
+
+from spherex.instrument import SPHEREx
 
 from .calibrations_helpers import NEW, OLD, rows_of, write_wcs
-from .ingest_helpers import Outcome, butler_command, snapshot
+from .ingest_helpers import Outcome, butler_command, datasets, snapshot, write_files
 from .level2_helpers import NEWER, OLDER, RUN, chain_of, ingest_level2, write_level2
 from .targets_helpers import kept, positions, register, write_csv
 
@@ -121,6 +123,53 @@ def test_the_same_files_are_ingested_once(shared_repo: Path, tmp_path: Path, run
     assert sorted(ingested(outcomes)) == [0, 0, 0, 6]
     with Butler.from_config(str(shared_repo)) as butler:
         assert all(butler.get(ref).shape == (6, 6) for ref in butler.query_datasets("level2", "SPHEREx/level2"))
+
+
+@pytest.mark.slow
+def test_simulated_files_are_ingested_once(shared_repo: Path, tmp_path: Path, run_at_once: RunAtOnce) -> None:
+    for dark, options in (False, []), (True, ["--regex", "dark_current.fits", "--ingest-type", "dark"]):
+        folder = tmp_path / f"in{dark}"
+        for number in range(PROCESSES):
+            write_files(folder / "parts" / str(number), 2, (number + 1,), dark=dark)
+        words = ["ingest-simulated", "--transfer", "copy", *options, shared_repo]
+        parts = run_at_once([[*words, folder / "parts" / str(number)] for number in range(PROCESSES)])
+        assert ingested(parts) == [2] * PROCESSES
+        write_files(folder / "same", 2, (5, 6), dark=dark)
+        assert sorted(ingested(run_at_once([[*words, folder / "same"]] * PROCESSES))) == [0, 0, 0, 4]
+    for name in ("rawexp", "dark"):
+        assert sorted(datasets(shared_repo, name)) == [(exposure, d) for exposure in range(2) for d in range(1, 7)]
+    with Butler.from_config(str(shared_repo)) as butler:
+        assert all(butler.get(ref).shape == (16, 16) for ref in butler.query_datasets("rawexp", "rawexpr"))
+
+
+@pytest.mark.slow
+def test_own_calibrations_are_certified(shared_repo: Path, run_at_once: RunAtOnce) -> None:
+    with Butler.from_config(str(shared_repo), writeable=True) as butler:
+        SPHEREx().register(butler.registry)
+        kind = DatasetType(
+            "own", ("instrument", "detector"), "StructuredDataDict", universe=butler.dimensions, isCalibration=True
+        )
+        butler.registry.registerDatasetType(kind)
+        runs = [f"made/{number}" for number in range(PROCESSES)]
+        for detector, run in enumerate([*runs, "made/same"], start=1):
+            butler.collections.register(run)
+            butler.put({}, kind, instrument="SPHEREx", detector=detector, run=run)
+
+    def certified() -> list[int]:
+        with Butler.from_config(str(shared_repo)) as butler:
+            rows = butler.registry.queryDatasetAssociations("own", collections="own/calib")
+            return sorted(row.ref.dataId["detector"] for row in rows)
+
+    outcomes = run_at_once([["certify-calibrations", shared_repo, run, "own/calib", "own"] for run in runs])
+    assert [outcome.code for outcome in outcomes] == [0] * PROCESSES, outcomes
+    assert certified() == [1, 2, 3, 4]
+    # Twice for the same time is refused.
+    outcomes = run_at_once([["certify-calibrations", shared_repo, "made/same", "own/calib", "own"]] * PROCESSES)
+    assert sorted(outcome.code for outcome in outcomes) == [0, 1, 1, 1], outcomes
+    # The stock command prints a traceback above it.
+    reasons = [outcome.output.strip().splitlines()[-1] for outcome in outcomes if outcome.code]
+    assert all("alidity range conflict" in reason for reason in reasons), reasons
+    assert certified() == [1, 2, 3, 4, 5]
 
 
 def test_calibrations_are_certified(shared_repo: Path, tmp_path: Path, run_at_once: RunAtOnce) -> None:

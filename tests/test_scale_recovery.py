@@ -80,19 +80,23 @@ def test_a_run_is_killed(repo_root: Path, simulated_files: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("event", ["away", "restarted"])
 def test_a_run_loses_its_server(
-    postgresql: str, tmp_path: Path, make_repo: Callable[..., Path], simulated_files: Path
+    event: str, postgresql: str, tmp_path: Path, make_repo: Callable[..., Path], simulated_files: Path
 ) -> None:
     uri = sqlalchemy.make_url(postgresql)
     relay = Relay(uri.port)
     relay.start()
     db = str(uri.set(port=relay.port))
-    repo = fill(make_repo(tmp_path / "repo", registry__db=db, registry__namespace="recovery"), simulated_files)
+    repo = fill(make_repo(tmp_path / "repo", registry__db=db, registry__namespace=f"recovery_{event}"), simulated_files)
     process = start(repo)
     wait_for_outputs(process, repo / "subtracted", 3)
     relay.stop()
+    if event == "restarted":
+        relay.start()
     assert process.wait(PATIENCE) != 0
-    relay.start()
+    if event == "away":
+        relay.start()
     assert 0 < made(repo) < TOTAL
     assert_repaired(repo)
     relay.stop()
