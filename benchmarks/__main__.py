@@ -18,6 +18,7 @@ from .scale import FULL, TINY
 BENCHMARKS = {
     "ingest": "butler ingest-simulated",
     "ingest_level2": "butler ingest-level2",
+    "long_lists": "lists of up to 1.4 million URIs, before the first file is opened",
     "get": "butler.get of an image, its components and a cutout",
     "get_s3": "butler.get of a cutout from S3",
     "put": "butler.put of an image",

@@ -20,6 +20,8 @@ class Scale:
         multiple of that.
     remote_files
         Files of an ingest from a server.
+    lines
+        Lines of lists of URIs.
     side
         Rows and columns of a full image (pixels).
     psf_shape
@@ -57,6 +59,7 @@ class Scale:
     few_files: int = 6_000
     many_files: int = 60_000
     remote_files: int = 3_000
+    lines: tuple[int, ...] = (10_000, 100_000, 1_400_000)
     side: int = 2040
     psf_shape: tuple[int, int, int] = (121, 101, 101)
     cutout: int = 100
@@ -85,6 +88,7 @@ TINY = Scale(
     few_files=6,
     many_files=18,
     remote_files=6,
+    lines=(60, 600),
     side=64,
     psf_shape=(4, 11, 11),
     cutout=8,

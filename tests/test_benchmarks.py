@@ -14,6 +14,12 @@ from spherex.ingest import SimulatedTranslator, read_structure
 ROOT = Path(__file__).parents[1]
 
 QUICK = {
+    "long_lists": [
+        "list of 60 URIs, for each",
+        "memory, against 60 URIs",
+        "list of 600 URIs, for each",
+        "memory, against 60 URIs",
+    ],
     "get": [
         "get of 0 MB, all planes",
         "component image",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 from lsst.daf.butler import Butler
 
-from spherex.ingest import RAW_REGEX, IngestOptions, SimulatedTranslator, engine
+from spherex.ingest import RAW_REGEX, DatasetKey, FileKey, IngestOptions, SimulatedTranslator, engine
 from spherex.ingest import reader as grouping
 
 from .ingest_helpers import (
@@ -86,6 +87,21 @@ def test_batches_hold_whole_exposures() -> None:
     assert [len(batch) for batch in grouping.batches(found, 1)] == [6] * 7
 
 
+def test_many_files_are_sorted_by_exposure() -> None:
+    kind = SimulatedTranslator("rawexp", "rawexpr").identify("sim_exposure_000000_array_1.fits").dataset.kind
+    found = grouping.SortedFiles()
+    numbers = list(range(120_000))
+    random.Random(1).shuffle(numbers)
+    for number in numbers:
+        exposure, member = divmod(number, 10)
+        dataset = DatasetKey(kind, "rawexpr", ("simulator", exposure, member))
+        # Several files of one dataset are sorted by their URIs.
+        found.add(FileKey(exposure, member // 2, dataset), f"{member}.fits")
+    assert len(found) == 120_000
+    assert [key.group * 10 + int(uri[0]) for key, uri in found] == list(range(120_000))
+    assert [len(batch) for batch in grouping.batches(found, 50_005)] == [50_000, 50_000, 20_000]
+
+
 def test_dry_run_writes_nothing(repo_root: Path, tmp_path: Path) -> None:
     write_files(tmp_path / "in", 2)
     write_file(tmp_path / "in", 2, 1).write_bytes(b"")
@@ -120,7 +136,7 @@ def test_other_names(repo_root: Path, tmp_path: Path) -> None:
 
 def test_stop_between_exposures(repo_root: Path, tmp_path: Path) -> None:
     write_files(tmp_path / "in", 3)
-    answers = itertools.chain([False] * 20, itertools.repeat(True))
+    answers = itertools.chain([False] * 38, itertools.repeat(True))
     translator = SimulatedTranslator("rawexp", "rawexpr")
     with Butler.from_config(str(repo_root), writeable=True) as butler:
         translator.instrument().register(butler.registry)

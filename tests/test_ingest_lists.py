@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from astropy.table import MaskedColumn, Table
 
 from spherex.fits import write_product
 from spherex.ingest import IngestReport
+from spherex.ingest.lists import DiskList
 from spherex.ingest.locations import find_files, is_list, read_list
 from spherex.search.table import FORMATS, write_table
 
@@ -344,3 +346,51 @@ def test_commas_do_not_separate_locations(tmp_path: Path) -> None:
     report = IngestReport()
     assert list(find_files(["a.fits,b.fits"], re.compile("."), report)) == []
     assert "separate LOCATIONS by blanks, not by commas" in report.failures[0][1]
+
+
+def write_csv(path: Path, column: str, values: Sequence[Any]) -> None:
+    path.write_text("number,address\n" + "".join(f"{number},{value}\n" for number, value in enumerate(values)))
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "place"),
+    [("a.txt", write_text, "line 60002"), ("a.csv", write_csv, "row 60000"), ("a.parquet", write_parquet, "row 60000")],
+)
+def test_long_lists_are_not_in_memory(tmp_path: Path, name: str, write: Callable[..., None], place: str) -> None:
+    values = [f"s3://bucket/qr2/level2/{number:0100d}.fits" for number in range(60_000)]
+    write(tmp_path / name, "address", values)
+    # What is imported on first use is not to count.
+    write(tmp_path / f"short_{name}", "address", values[:1])
+    uris_of(tmp_path / f"short_{name}")
+    tracemalloc.start()
+    try:
+        items, faults = read_list(str(tmp_path / name))
+        assert sum(len(item.uri) for item in items) == sum(map(len, values))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # The URIs alone are 10 MB.
+    assert peak < 5e6
+    assert [item.uri for item in items] == values
+    assert [item.place for item in items][-1] == place
+    assert (len(items), faults) == (60_000, [])
+
+
+def test_lists_on_disk_have_several_iterators() -> None:
+    numbers: DiskList[int] = DiskList()
+    numbers.extend(range(2_500))
+    assert len(numbers) == 2_500
+    assert all(a == b - 1_200 for a, b in zip(numbers, [*numbers][1_200:], strict=False))
+    pairs = zip(numbers, numbers, strict=True)
+    assert all(a == b for a, b in pairs)
+    numbers.append(2_500)
+    assert [*numbers] == [*range(2_501)]
+
+
+def test_lines_end_in_many_ways(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"/a.fits\r/b.fits\r\n\x0c/c.fits\n")
+    assert [(item.place, item.uri) for item in read_list(str(tmp_path / "a.txt"))[0]] == [
+        ("line 1", "/a.fits"),
+        ("line 2", "/b.fits"),
+        ("line 4", "/c.fits"),
+    ]

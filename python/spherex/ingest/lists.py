@@ -1,13 +1,18 @@
-"""Lists of URIs in the forms in which services, tools and people write them."""
+"""Lists of URIs in the forms in which services, tools and people write them, and lists too long for the memory."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
+import itertools
+import os
+import pickle
 import re
+import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from typing import IO, TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from spherex.archive import cloud_uri
 from spherex.votables import incompleteness, open_votable
@@ -41,27 +46,104 @@ class Listing:
     Parameters
     ----------
     cells
-        All lines or rows.
+        All lines or rows, which are read in passing. An error may come after
+        the first ones.
     incomplete
         Why rows are missing, according to the service that made the list;
         empty if it does not say so.
     """
 
-    cells: list[Cell]
+    cells: Iterable[Cell]
     incomplete: str = ""
 
 
-def _text_of(path: str) -> str:
-    """Return the text of a file in the encodings that editors and spreadsheets write."""
+Item = TypeVar("Item")
+
+_BLOCK = 1000
+"""Items that are written and read together."""
+
+
+class DiskList(Generic[Item]):
+    """Sequence of which all but the last items are in a temporary file.
+
+    Items must be such that `pickle` can write them. The file has no name, and
+    vanishes with the object or the process.
+    """
+
+    def __init__(self) -> None:
+        self._file: IO[bytes] | None = None
+        self._blocks = 0
+        self._last: list[Item] = []
+
+    def append(self, item: Item) -> None:
+        """Add an item at the end.
+
+        Parameters
+        ----------
+        item
+            The item.
+
+        Raises
+        ------
+        OSError
+            Raised if the disk is full.
+        """
+        self._last.append(item)
+        if len(self._last) == _BLOCK:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile()  # noqa: SIM115
+                weakref.finalize(self, self._file.close)
+            self._file.seek(0, os.SEEK_END)
+            pickle.dump(self._last, self._file)
+            self._blocks += 1
+            self._last = []
+
+    def extend(self, items: Iterable[Item]) -> None:
+        """Add items at the end, see `append`."""
+        for item in items:
+            self.append(item)
+
+    def __len__(self) -> int:
+        return self._blocks * _BLOCK + len(self._last)
+
+    def __iter__(self) -> Iterator[Item]:
+        if self._file is not None:
+            offset = 0
+            for _ in range(self._blocks):
+                # There may be other iterators, at other places.
+                self._file.seek(offset)
+                block = pickle.load(self._file)
+                offset = self._file.tell()
+                yield from block
+        yield from self._last
+
+
+def _encoding_of(path: str) -> str:
+    """Return the encoding of a text, one of those that editors and spreadsheets write."""
     with open(path, "rb") as stream:
-        content = stream.read()
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return content.decode("utf-16")
+        if stream.read(2) in (b"\xff\xfe", b"\xfe\xff"):
+            return "utf-16"
     try:
-        return content.decode("utf-8-sig")
+        with open(path, encoding="utf-8-sig") as text:
+            while text.read(2**20):
+                pass
     except UnicodeDecodeError:
         # Any bytes are Latin-1. A path that is not stays unknown.
-        return content.decode("latin-1")
+        return "latin-1"
+    return "utf-8-sig"
+
+
+def _text_of(path: str) -> str:
+    with open(path, encoding=_encoding_of(path)) as stream:
+        return stream.read()
+
+
+def _split_lines(path: str) -> Iterator[str]:
+    """Yield the lines of a text."""
+    with open(path, encoding=_encoding_of(path)) as stream:
+        for line in stream:
+            # Other characters than line feeds end a line, too.
+            yield from line.splitlines()
 
 
 _PRINTED = re.compile(r"\d{4}[-/]\d\d[-/]\d\d \d\d:\d\d:\d\d +\d+ +(.+)")
@@ -79,20 +161,22 @@ _IN_COMMAND = re.compile(
 """URI in a command of a shell, as far as the shell takes it for one word, or a comment."""
 
 
-def _lines_of(path: str) -> list[tuple[str, str]]:
-    """Return the lines of a text that are not blank and not comments, with their places."""
-    lines = enumerate(_text_of(path).splitlines(), start=1)
-    return [(f"line {n}", line) for n, line in lines if line.strip() and not line.lstrip().startswith("#")]
+def _lines_of(path: str) -> Iterator[tuple[str, str]]:
+    """Yield the lines of a text that are not blank and not comments, with their places."""
+    for number, line in enumerate(_split_lines(path), start=1):
+        if line.strip() and not line.lstrip().startswith("#"):
+            yield f"line {number}", line
 
 
 def _read_lines(path: str) -> Listing:
     lines = _lines_of(path)
-    column = _printed_column(lines[0][1]) if lines else None
+    first = [*itertools.islice(lines, 1)]
+    column = _printed_column(first[0][1]) if first else None
     if column is not None:
         # A table of find-images or find-archive. The line below the names has the units, and is blank without them.
-        units = f"line {int(lines[0][0].split()[1]) + 1}"
-        return Listing([(place, line[column].strip()) for place, line in lines[1:] if place != units])
-    return Listing([(place, uri) for place, line in lines for uri in _uris_of_line(line.strip())])
+        units = f"line {int(first[0][0].split()[1]) + 1}"
+        return Listing((place, line[column].strip()) for place, line in lines if place != units)
+    return Listing((place, uri) for place, line in itertools.chain(first, lines) for uri in _uris_of_line(line.strip()))
 
 
 def _printed_column(header: str) -> slice | None:
@@ -122,25 +206,41 @@ def _uris_of_command(line: str) -> list[str]:
 
 def _read_script(path: str) -> Listing:
     """Read the commands of a shell script that downloads files, as the archive and people write it."""
-    return Listing([(place, uri) for place, line in _lines_of(path) for uri in _uris_of_command(line)])
+    return Listing((place, uri) for place, line in _lines_of(path) for uri in _uris_of_command(line))
+
+
+_PIECE = 1000
+"""Rows of a table that are read together."""
 
 
 def _read_csv(path: str) -> Listing:
+    if next(_split_lines(path), "").startswith("# %ECSV"):
+        return _read_ecsv(path)
+    return Listing(_rows([_csv_pieces(path)]))
+
+
+def _csv_pieces(path: str) -> Iterator[Table]:
+    """Yield a table in pieces, at least one of them."""
     from astropy.table import Table
 
-    text = _text_of(path)
-    if text.startswith("# %ECSV"):
-        return _read_ecsv(path)
-    lines = [line.strip("\r\n") for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    delimiter = max(",;\t|", key=lines[0].count) if lines else ","
-    # Each line by itself: an open quote must not take the lines after it.
-    names, *rows = [next(csv.reader([line], delimiter=delimiter, skipinitialspace=True)) for line in lines] or [[]]
-    if len(names) == 1:
-        rows = [[delimiter.join(row)] for row in rows]
+    lines = (line.strip("\r\n") for line in _split_lines(path) if line.strip() and not line.startswith("#"))
+    header = next(lines, "")
+    delimiter = max(",;\t|", key=header.count)
+    names = _csv_row(header, delimiter)
     empty = [""] * len(names)
-    rows = [(row + empty)[: len(names)] if len(row) <= len(names) else empty for row in rows]
-    columns = [[row[number] for row in rows] for number in range(len(names))]
-    return Listing(_rows([Table(columns, names=[name.strip() for name in names], dtype=[object] * len(names))]))
+    is_first = True
+    while (rows := [_csv_row(line, delimiter) for line in itertools.islice(lines, _PIECE)]) or is_first:
+        if len(names) == 1:
+            rows = [[delimiter.join(row)] for row in rows]
+        rows = [(row + empty)[: len(names)] if len(row) <= len(names) else empty for row in rows]
+        columns = [[row[number] for row in rows] for number in range(len(names))]
+        yield Table(columns, names=[name.strip() for name in names], dtype=[object] * len(names))
+        is_first = False
+
+
+def _csv_row(line: str, delimiter: str) -> list[str]:
+    # Each line by itself: an open quote must not take the lines after it.
+    return next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
 
 
 def _read_ecsv(path: str) -> Listing:
@@ -148,13 +248,13 @@ def _read_ecsv(path: str) -> Listing:
 
     text = f"{_text_of(path)}\n"
     check_ecsv(text)
-    return Listing(_rows([Table.read(text, format="ascii.ecsv")]))
+    return Listing(_rows([[Table.read(text, format="ascii.ecsv")]]))
 
 
 def _read_ipac(path: str) -> Listing:
     from astropy.table import Table
 
-    return Listing(_rows([Table.read(f"{_text_of(path)}\n", format="ascii.ipac")]))
+    return Listing(_rows([[Table.read(f"{_text_of(path)}\n", format="ascii.ipac")]]))
 
 
 def _read_fits(path: str) -> Listing:
@@ -166,18 +266,24 @@ def _read_fits(path: str) -> Listing:
         found = [hdu for hdu in hdus if type(hdu) is fits.BinTableHDU]
         for hdu in found:
             check_fits_comments([*hdu.header.get("COMMENT", ())])
-        return Listing(_rows([Table.read(hdu) for hdu in found]))
+        return Listing(_rows([[Table.read(hdu)] for hdu in found]))
 
 
 def _read_parquet(path: str) -> Listing:
+    return Listing(_rows([_parquet_pieces(path)]))
+
+
+def _parquet_pieces(path: str) -> Iterator[Table]:
+    """Yield the columns with URIs in pieces, at least one of them; those of a table without URIs as they are."""
     import pyarrow.parquet
     from astropy.table import Table
 
-    names = [name for name in pyarrow.parquet.read_schema(path).names if name.lower() in COLUMNS]
-    if not names:
-        return Listing(_rows([Table(names=pyarrow.parquet.read_schema(path).names)]))
-    values = pyarrow.parquet.read_table(path, columns=names)
-    return Listing(_rows([Table({name: values[name].to_pylist() for name in names}, dtype=[object] * len(names))]))
+    # Without a buffer, it reads whole columns of a group of rows.
+    with pyarrow.parquet.ParquetFile(path, buffer_size=2**20) as file:
+        names = [name for name in file.schema_arrow.names if name.lower() in COLUMNS]
+        yield Table(names=names or file.schema_arrow.names, dtype=[object] * len(names) if names else None)
+        for batch in file.iter_batches(_PIECE, columns=names) if names else ():
+            yield Table({name: batch[name].to_pylist() for name in names}, dtype=[object] * len(names))
 
 
 def _read_votable(path: str) -> Listing:
@@ -189,30 +295,35 @@ def _read_votable(path: str) -> Listing:
     incomplete = incompleteness(votable)
     if incomplete and not any(len(table) for table in tables):
         return Listing([], incomplete)
-    return Listing(_rows(tables), incomplete)
+    return Listing(_rows([[table] for table in tables]), incomplete)
 
 
-def _rows(tables: Sequence[Table]) -> list[Cell]:
-    """Return the rows of the tables with URIs.
+def _rows(tables: Iterable[Iterable[Table]]) -> Iterator[Cell]:
+    """Yield the rows of the tables with URIs, each of them given in pieces.
 
     Raises
     ------
     ValueError
-        If none of the tables has a column with URIs.
+        Raised at the end if none of the tables has a column with URIs.
     """
-    cells: list[Cell] = []
+    found: list[str] = []
     has_uris = False
     for table in tables:
-        names = {name.lower(): name for name in table.colnames}
-        known = [names[name] for name in COLUMNS if name in names]
-        if known:
+        number = 0
+        for piece in table:
+            names = {name.lower(): name for name in piece.colnames}
+            known = [names[name] for name in COLUMNS if name in names]
+            if not known:
+                found += piece.colnames
+                continue
             has_uris = True
-            columns = [table[name].tolist() for name in known]
-            cells += [(f"row {number}", _first_uri(row)) for number, row in enumerate(zip(*columns, strict=True), 1)]
+            for row in zip(*(piece[name].tolist() for name in known), strict=True):
+                number += 1
+                yield f"row {number}", _first_uri(row)
     if not has_uris:
-        found = ", ".join(name for table in tables for name in table.colnames) or "it has no table"
-        raise ValueError(f"none of its columns ({found}) is one of {', '.join(COLUMNS)}: rename one")
-    return cells
+        raise ValueError(
+            f"none of its columns ({', '.join(found) or 'it has no table'}) is one of {', '.join(COLUMNS)}: rename one"
+        )
 
 
 def _first_uri(values: Iterable[Any]) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import sqlite3
 import urllib.parse
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -13,9 +15,10 @@ from lsst.resources import ResourcePath
 from spherex.archive import ARCHIVE_URL
 from spherex.errors import first_line
 from spherex.remote import access_explained
+from spherex.repository import is_fatal
 from spherex.votables import explain_incompleteness
 
-from .lists import READERS, is_fits_list
+from .lists import READERS, DiskList, is_fits_list
 from .report import IngestReport
 
 
@@ -115,7 +118,7 @@ def is_list(location: str) -> bool:
     return extension not in _FITS or (is_path(location) and is_fits_list(location))
 
 
-def read_list(location: str) -> tuple[list[ListedURI], list[str]]:
+def read_list(location: str) -> tuple[DiskList[ListedURI], list[str]]:
     """Read a list of URIs.
 
     Parameters
@@ -126,7 +129,7 @@ def read_list(location: str) -> tuple[list[ListedURI], list[str]]:
     Returns
     -------
     uris
-        The URIs. Relative ones are taken from the directory of the list, and
+        The URIs, which need not fit into memory. Relative ones are taken from the directory of the list, and
         those of the archive's tables of images from the archive.
     faults
         What is missing in the list: rows without a URI, or rows that the
@@ -140,19 +143,27 @@ def read_list(location: str) -> tuple[list[ListedURI], list[str]]:
         Raised if it cannot be read.
     """
     location = location if not is_path(location) else os.path.abspath(location)
+    uris: DiskList[ListedURI] = DiskList()
+    number = 0
+    examples: list[str] = []
     with access_explained(), resource_path(location).as_local() as local:
         listing = READERS[_extension(location)](local.ospath)
-    if not listing.cells and not listing.incomplete:
+        for place, uri in listing.cells:
+            number += 1
+            if uri:
+                uris.append(ListedURI(_resolved(uri, location), place))
+            elif len(examples) < _MOST_EXAMPLES:
+                examples.append(place)
+    if not number and not listing.incomplete:
         raise ValueError("it contains no URI")
     faults = []
     if listing.incomplete:
         faults.append(explain_incompleteness(listing.incomplete))
-    if empty := [place for place, uri in listing.cells if not uri]:
-        more = f" and {len(empty) - _MOST_EXAMPLES} more" if len(empty) > _MOST_EXAMPLES else ""
-        faults.append(
-            f"{', '.join(empty[:_MOST_EXAMPLES])}{more} of {len(listing.cells)} without a URI; complete or remove them"
-        )
-    return [ListedURI(_resolved(uri, location), place) for place, uri in listing.cells if uri], faults
+    if examples:
+        others = number - len(uris) - len(examples)
+        more = f" and {others} more" if others else ""
+        faults.append(f"{', '.join(examples)}{more} of {number} without a URI; complete or remove them")
+    return uris, faults
 
 
 def _extension(location: str) -> str:
@@ -189,24 +200,27 @@ def find_files(locations: Iterable[str], pattern: re.Pattern[str], report: Inges
     str
         URI or absolute path of a file, each once.
     """
-    seen: set[str] = set()
-    for location, origin in _named(locations, report):
-        part = IngestReport()
-        found = 0
-        for uri in _search(location, pattern, part):
-            found += 1
-            if uri not in seen:
-                seen.add(uri)
-                yield uri
-        if not found and not part.failures:
-            part.fail(
-                location,
-                f"no file in it has a name that matches '{pattern.pattern}'; check the directory, use the command for "
-                "these files (ingest-level2, ingest-calibrations or ingest-simulated), or --regex",
-            )
-        report.ignored.update(part.ignored)
-        for uri, reason in part.failures:
-            report.fail(uri, f"{reason}{origin}")
+    # The database is in memory while it is small, then in a temporary file.
+    with contextlib.closing(sqlite3.connect("")) as seen:
+        seen.execute("CREATE TABLE seen (uri BLOB PRIMARY KEY) WITHOUT ROWID")
+        for location, origin in _named(locations, report):
+            part = IngestReport()
+            found = 0
+            for uri in _search(location, pattern, part):
+                found += 1
+                # Not all paths are UTF-8.
+                text = uri.encode("utf-8", "surrogatepass")
+                if seen.execute("INSERT OR IGNORE INTO seen VALUES (?)", (text,)).rowcount:
+                    yield uri
+            if not found and not part.failures:
+                part.fail(
+                    location,
+                    f"no file in it has a name that matches '{pattern.pattern}'; check the directory, use the command for "
+                    "these files (ingest-level2, ingest-calibrations or ingest-simulated), or --regex",
+                )
+            report.ignored.update(part.ignored)
+            for uri, reason in part.failures:
+                report.fail(uri, f"{reason}{origin}")
 
 
 def _named(locations: Iterable[str], report: IngestReport) -> Iterator[tuple[str, str]]:
@@ -220,6 +234,8 @@ def _named(locations: Iterable[str], report: IngestReport) -> Iterator[tuple[str
         except FileNotFoundError:
             report.fail(location, "there is no such file; check its name")
         except Exception as error:
+            if is_fatal(error):
+                raise
             # Readers of tables raise errors of many kinds.
             report.fail(
                 location,

@@ -5,15 +5,18 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import filecmp
+import heapq
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spherex.errors import DescriptionError, HeaderError, ProductError, first_line
 from spherex.fits import read_many
 
+from .lists import DiskList
 from .locations import resource_path
+from .report import StopIngest
 from .writer import DescribedFile
 
 if TYPE_CHECKING:
@@ -29,8 +32,48 @@ Found = tuple["FileKey", str]
 """Exposure and dataset of a file, and its URI or local path."""
 
 
-def batches(found: list[Found], size: int) -> Iterator[list[Found]]:
-    """Cut a sorted list between exposures.
+_SORTED_AT_ONCE = 50_000
+"""Files that are sorted in memory, before they are written to disk."""
+
+
+class SortedFiles:
+    """Files in the order of their exposures, of which only some are in memory."""
+
+    def __init__(self) -> None:
+        self._parts: list[DiskList[Found]] = []
+        self._last: list[Found] = []
+
+    def add(self, key: FileKey, uri: str) -> None:
+        """Add a file.
+
+        Parameters
+        ----------
+        key
+            Exposure and dataset of the file.
+        uri
+            URI or local path.
+        """
+        self._last.append((key, uri))
+        if len(self._last) == _SORTED_AT_ONCE:
+            part: DiskList[Found] = DiskList()
+            part.extend(sorted(self._last, key=_order))
+            self._parts.append(part)
+            self._last = []
+
+    def __len__(self) -> int:
+        return sum(map(len, self._parts)) + len(self._last)
+
+    def __iter__(self) -> Iterator[Found]:
+        return heapq.merge(*self._parts, sorted(self._last, key=_order), key=_order)
+
+
+def _order(item: Found) -> tuple[Any, Any, str]:
+    key, uri = item
+    return key.group, key.member, uri
+
+
+def batches(found: Iterable[Found], size: int) -> Iterator[list[Found]]:
+    """Cut sorted files between exposures.
 
     Parameters
     ----------
@@ -151,7 +194,7 @@ class FileReader:
         self._report = report
         self._find_existing = find_existing
 
-    def identify(self, uris: Iterable[str]) -> list[Found]:
+    def identify(self, uris: Iterable[str]) -> SortedFiles:
         """Sort files by exposure.
 
         Parameters
@@ -161,7 +204,7 @@ class FileReader:
 
         Returns
         -------
-        list [ tuple [ FileKey, str ] ]
+        SortedFiles
             Exposure and dataset of each good file, and its URI or local path.
 
         Raises
@@ -169,9 +212,13 @@ class FileReader:
         StopIngest
             Raised if nothing more is to be tried.
         """
-        found, nameless = [], []
+        found = SortedFiles()
+        nameless: DiskList[str] = DiskList()
         for uri in uris:
             self._report.found += 1
+            # A long list takes minutes.
+            if self._report.is_stopped():
+                raise StopIngest
             try:
                 _check_name(uri)
                 with _header_errors():
@@ -182,7 +229,7 @@ class FileReader:
             if key is None:
                 nameless.append(uri)
             else:
-                found.append((key, uri))
+                found.add(key, uri)
         self._report.check()
         # The headers of nameless files are read again with their exposure: to
         # keep them would take memory that grows with the number of files.
@@ -191,11 +238,10 @@ class FileReader:
                 with _file_errors():
                     structure = future.result()
                 with _header_errors():
-                    found.append((self._translator.identify_by_headers(structure), uri))
+                    found.add(self._translator.identify_by_headers(structure), uri)
             except DescriptionError as error:
                 self._report.fail_file(uri, error)
             self._report.check()
-        found.sort(key=lambda item: (item[0].group, item[0].member, item[1]))
         return found
 
     def _read(self, uris: Iterable[str]) -> Iterator[concurrent.futures.Future[FileStructure]]:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 from spherex.errors import counted, without_secrets
 
+from .lists import DiskList
+
 
 class StopIngest(Exception):  # noqa: N818
     """Request to end the ingest with the report as it is."""
@@ -59,7 +61,7 @@ class IngestReport:
     derived: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     """Datasets that were made from the contents of files, by dataset type."""
 
-    stored: list[str] = dataclasses.field(default_factory=list)
+    stored: DiskList[str] = dataclasses.field(default_factory=DiskList)
     """Originals that can be removed, if they were to be listed."""
 
     unsafe: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)

@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import click
@@ -127,7 +127,7 @@ def _check_list(path: str, locations: Sequence[str]) -> None:
         )
 
 
-def _write_list(path: str, originals: Sequence[str]) -> None:
+def _write_list(path: str, originals: Iterable[str]) -> None:
     try:
         with open(path, "w", encoding="utf-8") as stream:
             stream.writelines(f"{original}\n" for original in originals)
