@@ -63,10 +63,15 @@ def test_dangling_links_are_found(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("empty", "no file in it has a name that matches"), ("missing", "no such file or directory")],
+    [
+        ("empty", "^it contains no file; check its name$"),
+        ("other", "^it contains 2 files, none with a name of this kind; check the directory, use the command"),
+        ("missing", "no such file or directory"),
+    ],
 )
 def test_nothing_there(tmp_path: Path, name: str, message: str) -> None:
-    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "below").mkdir(parents=True)
+    touch(tmp_path / "other" / "a.dat", tmp_path / "other" / "below" / "b.txt")
     found, report = find(tmp_path / name)
     assert found == []
     ((address, reason),) = report.failures

@@ -203,7 +203,7 @@ class _Run:
             raise StopIngest
         try:
             part = self._attempt(files)
-        except (IngestError, RepositoryError, StopIngest):
+        except (IngestError, RepositoryError):
             raise
         except Exception:
             for _, group in itertools.groupby(files, key=lambda file: file.group):
@@ -215,8 +215,6 @@ class _Run:
         """Write one exposure; if that fails, write its good files."""
         try:
             part = self._attempt(files)
-        except StopIngest:
-            raise
         except Exception as error:
             if is_fatal(error):
                 # No other file can succeed either.
@@ -233,8 +231,6 @@ class _Run:
         for file in files:
             try:
                 self._attempt([file], trial=True)
-            except StopIngest:
-                raise
             except Exception as error:
                 self._fail(file, error)
             else:
@@ -243,8 +239,6 @@ class _Run:
             return
         try:
             part = self._attempt(good)
-        except StopIngest:
-            raise
         except Exception as error:
             for file in good:
                 self._fail(file, error)

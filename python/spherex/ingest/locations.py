@@ -13,7 +13,7 @@ from typing import NamedTuple
 from lsst.resources import ResourcePath
 
 from spherex.archive import ARCHIVE_URL
-from spherex.errors import first_line
+from spherex.errors import counted, first_line
 from spherex.remote import access_explained
 from spherex.repository import is_fatal
 from spherex.votables import explain_incompleteness
@@ -215,8 +215,11 @@ def find_files(locations: Iterable[str], pattern: re.Pattern[str], report: Inges
             if not found and not part.failures:
                 part.fail(
                     location,
-                    f"no file in it has a name that matches '{pattern.pattern}'; check the directory, use the command for "
-                    "these files (ingest-level2, ingest-calibrations or ingest-simulated), or --regex",
+                    f"it contains {counted(part.ignored.total(), 'file')}, none with a name of this kind; check the "
+                    "directory, use the command for these files (ingest-level2, ingest-calibrations or "
+                    "ingest-simulated), or --regex"
+                    if part.ignored
+                    else "it contains no file; check its name",
                 )
             report.ignored.update(part.ignored)
             for uri, reason in part.failures:
@@ -268,8 +271,8 @@ def _search(location: str, pattern: re.Pattern[str], report: IngestReport) -> It
         else:
             report.fail(
                 location,
-                f"its name does not match '{pattern.pattern}'; if it is a directory, end its URI with /, "
-                "else rename it or use --regex",
+                "its name does not match --regex; if it is a directory, end its URI with /, else rename it or use "
+                "another --regex",
             )
     except Exception as error:
         # Remote back ends raise errors of many libraries.
@@ -289,7 +292,7 @@ def _search_local(path: str, pattern: re.Pattern[str], report: IngestReport) -> 
         elif pattern.search(os.path.basename(path)):
             yield path
         else:
-            report.fail(path, f"its name does not match '{pattern.pattern}'; rename it or use --regex")
+            report.fail(path, "its name does not match --regex; rename it or use another --regex")
         return
     visited: set[tuple[int, int]] = set()
     waiting = [path]

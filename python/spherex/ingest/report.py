@@ -11,8 +11,11 @@ from spherex.errors import counted, without_secrets
 from .lists import DiskList
 
 
-class StopIngest(Exception):  # noqa: N818
-    """Request to end the ingest with the report as it is."""
+class StopIngest(BaseException):
+    """Request to end the ingest with the report as it is.
+
+    It is not an error: what handles any `Exception` of a file lets it pass.
+    """
 
 
 @dataclasses.dataclass
