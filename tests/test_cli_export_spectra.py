@@ -100,6 +100,42 @@ def test_a_file_for_each_target(repo: TargetRepo, tmp_path: Path, form: str, ext
     assert read.colnames == expected.colnames
 
 
+@pytest.mark.parametrize("kind", ["spectra", "channel_spectra"])
+def test_multispectrum_has_a_row_of_arrays_for_each_target(repo: TargetRepo, tmp_path: Path, kind: str) -> None:
+    out = tmp_path / "out"
+    outcome = export(repo, out, "--format", "multispectrum", "--dataset-type", kind)
+    assert outcome.code == 0, outcome
+    files = sorted(out.glob("*.vot"))
+    assert len(files) == 2
+    (path,) = (file for file in files if b"west" in file.read_bytes())
+    table = parse_single_table(path)
+    # What Firefly looks at.
+    assert table.utype == "ipac:MultiSpectrum"
+    (group,) = table.groups
+    assert group.utype == "ipac:Spectrum.ArrayData"
+    fields = {field.ID: field for field in table.fields}
+    assert all(fields[entry.ref].arraysize == "*" for entry in group.entries)
+    assert all(field.ID == field.name for field in table.fields)
+    by_utype = {entry.utype: entry.ref for entry in group.entries if entry.utype}
+    assert by_utype["spec:Spectrum.Data.SpectralAxis.Value"] == "wavelength"
+    assert by_utype["spec:Spectrum.Data.FluxAxis.Value"] == "flux"
+    assert by_utype["spec:Spectrum.Data.FluxAxis.Accuracy.StatError"] == "flux_error"
+    assert (str(fields["flux"].unit), fields["flux"].ucd) == ("uJy", "phot.flux.density;em.IR")
+    rows = {row["target"]: row for row in table.array}
+    assert set(rows) == set(NAMES[:2])
+    assert (rows["west"]["ra"], rows["west"]["dec"]) == PLACES["west"]
+    patches = [repo.butler.get(ref) for ref in repo.butler.query_datasets(kind, "spectra")]
+    (west,) = (patch for patch in patches if "west" in patch["target"].to_pylist())
+    expected = spectrum_in(west, "west")
+    for name in ("wavelength", "flux", "flux_error"):
+        np.testing.assert_array_equal(rows["west"][name], expected[name].value)
+    np.testing.assert_array_equal(rows["west"]["good"], expected["good"])
+    assert (
+        "Wrote the spectra of 0 targets"
+        in export(repo, out, "--format", "multispectrum", "--dataset-type", kind).output
+    )
+
+
 def test_an_interrupted_command_goes_on_and_a_repeated_one_replaces_what_has_changed(
     repo: TargetRepo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

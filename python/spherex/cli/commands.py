@@ -760,10 +760,11 @@ def create_spherex(**kwargs: Any) -> None:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["parquet", "html", "ecsv", "votable"]),
+    type=click.Choice(["parquet", "html", "ecsv", "votable", "multispectrum"]),
     default="parquet",
     show_default=True,
-    help="A parquet file or a page for the browser for each patch, or an ECSV or VOTable file for each target.",
+    help="A parquet file or a page for the browser for each patch, an ECSV or VOTable file for each target, or a "
+    "VOTable in IRSA's form MultiSpectrum for each patch.",
 )
 @where_option(help="Data query for the patches, such as \"catalog = 'mine' AND patch IN (53184)\".")
 @options_file_option()

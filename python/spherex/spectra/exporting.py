@@ -22,6 +22,7 @@ from .plot import DETECTOR_COLOURS
 from .tables import COLUMNS, SpectrumColumn, make_plain_table
 
 if TYPE_CHECKING:
+    from astropy.io.votable.tree import VOTableFile
     from astropy.table import Table
 
 POSITION_COLUMNS = (
@@ -33,13 +34,21 @@ POSITION_COLUMNS = (
 EXTENSIONS = {"ecsv": ".ecsv", "votable": ".vot"}
 """Formats with a file for each target, and the extension of their files."""
 
-SINGLE_FILES = {"parquet": ".parquet", "html": ".html"}
+SINGLE_FILES = {"parquet": ".parquet", "html": ".html", "multispectrum": ".vot"}
 """Formats with a file for each patch, and the extension of their files."""
 
 _SHOWN = (
     "wavelength", "flux", "flux_error", "detector", "good", "quality_names", "image_run", "image_id", "catalog_id",
 )  # fmt: skip
 """Columns of the measurements on a page."""
+
+_UTYPES = {
+    "wavelength": "spec:Spectrum.Data.SpectralAxis.Value",
+    "flux": "spec:Spectrum.Data.FluxAxis.Value",
+    "flux_error": "spec:Spectrum.Data.FluxAxis.Accuracy.StatError",
+    "time": "spec:Spectrum.Data.TimeAxis.Value",
+}
+"""Elements of the Spectrum Data Model of the IVOA, version 1.1."""
 
 _SAFE = " +-_.()"
 """Characters that names of files have, besides letters and digits."""
@@ -108,6 +117,61 @@ def _make_page(patch: pa.Table) -> str:
     return "".join([top, get_plotlyjs(), middle, data, bottom])
 
 
+def multi_spectrum(patch: pa.Table) -> VOTableFile:
+    """Return the spectra of a patch in the form MultiSpectrum of IRSA: one row for each target, with arrays.
+
+    The form is that which Firefly, the display of IRSA, recognizes
+    (``MultiSpectrumProcessor.java`` and ``SpectrumDM.js`` in
+    https://github.com/Caltech-IPAC/firefly): the table has the utype
+    ``ipac:MultiSpectrum``, and a group of the utype ``ipac:Spectrum.ArrayData``
+    lists the columns that contain arrays.
+
+    Parameters
+    ----------
+    patch
+        As `gather_patch` or `combine_patch` return it. Columns of texts are
+        left out.
+    """
+    from astropy.io.votable import from_table
+    from astropy.io.votable.tree import FieldRef, Group
+    from astropy.table import Column
+    from astropy.table import Table as PlainTable
+
+    names = patch["target"].unique().to_pylist()
+    spectra = [spectrum_in(patch, name) for name in names]
+    known = patch_meta(patch)[TARGETS]
+    own = CHANNEL_COLUMNS if "channel" in patch.column_names else COLUMNS
+    table = PlainTable()
+    table[own[0].name] = Column(names, description=own[0].description, meta={"ucd": own[0].ucd})
+    for column in POSITION_COLUMNS:
+        places = [known[name][column.name] for name in names]
+        table[column.name] = Column(
+            places, dtype=float, unit=column.unit, description=column.description, meta={"ucd": column.ucd}
+        )
+    arrays = [column for column in own if column.dtype is not str]
+    for column in arrays:
+        # The spectra of targets have different lengths.
+        cells = np.empty(len(names), object)
+        for row, spectrum in enumerate(spectra):
+            values = np.asarray(spectrum[column.name])
+            cells[row] = values.astype(np.uint8) if values.dtype == bool else values
+        table[column.name] = Column(cells, unit=column.unit, description=column.description, meta={"ucd": column.ucd})
+    votable = from_table(table)
+    (made,) = votable.iter_tables()
+    made.utype = "ipac:MultiSpectrum"
+    for field in made.fields:
+        # Firefly takes the ID for the name.
+        field.ID = field.name
+    # Otherwise they warn that their attributes are newer than VOTable 1.1.
+    config = {"version_1_2_or_later": True}
+    group = Group(made, ID="spectrum", name="spectrum", utype="ipac:Spectrum.ArrayData", config=config)
+    group.entries.extend(
+        FieldRef(made, column.name, ucd=column.ucd, utype=_UTYPES.get(column.name), config=config) for column in arrays
+    )
+    made.groups.append(group)
+    return votable
+
+
 def write_patch(patch: pa.Table, path: Path, form: str) -> int:
     """Write the spectra of a patch, all or nothing.
 
@@ -138,6 +202,8 @@ def write_patch(patch: pa.Table, path: Path, form: str) -> int:
         pq.write_table(with_positions(patch), aside, row_group_size=ROWS_OF_A_GROUP)
     elif form == "html":
         aside.write_text(_make_page(patch), encoding="utf-8")
+    elif form == "multispectrum":
+        multi_spectrum(patch).to_xml(str(aside))
     else:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()

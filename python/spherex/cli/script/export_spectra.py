@@ -33,7 +33,7 @@ def export_spectra(repo: str, collection: str, out: Path, dataset_type: str, for
     dataset_type
         Dataset type of the spectra.
     form
-        ``parquet``, ``html``, ``ecsv`` or ``votable``.
+        ``parquet``, ``html``, ``ecsv``, ``votable`` or ``multispectrum``.
     where
         Data query for the patches.
     """
