@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from lsst.daf.butler import Butler
 
-from .scale_helpers import DETECTORS, EXPOSURES, Survey
+from .scale_helpers import DETECTORS, EXPOSURES, NEWER, Survey, command
 from .test_readme import ROOT, blocks_of, environment, run_blocks
 
 
@@ -25,3 +25,7 @@ def test_a_graph_has_the_provenance_of_a_run(survey: Survey, tmp_path: Path) -> 
         # They have no files of their own.
         uris = {butler.getURI(ref) for ref in butler.query_datasets("measureTargets_log")}
         assert len(uris) == 1
+    # The spectra contain the UUIDs of their inputs: no file of a quantum is needed.
+    assert re.search(r"^0 of [1-9]\d* spectra are out of date", command("stale-spectra", repo, "batch/1"), re.MULTILINE)
+    command("collection-chain", repo, "SPHEREx/level2", f"SPHEREx/level2/{NEWER}", "--mode", "remove")
+    assert f"{len(EXPOSURES)} images superseded" in command("stale-spectra", repo, "batch/1")
