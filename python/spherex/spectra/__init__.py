@@ -24,7 +24,6 @@ __all__ = [
     "MeasureSettings",
     "OFF_FRAME",
     "PAIR_COLUMNS",
-    "PATCH_EXTENSIONS",
     "PairSettings",
     "QUALITY_BITS",
     "QualityBit",
