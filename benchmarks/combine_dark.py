@@ -26,7 +26,7 @@ from .scale import Scale
 _ROOT = Path(__file__).parents[1]
 _PATH = os.pathsep.join([str(_ROOT), str(_ROOT / "python")])
 _MEMORY = 300e6
-_BLOCK_SIZES = (40, 200)
+_BLOCK_SIZES = (14, 200)
 """Memory for a block (MB): the default of the task, and a larger value."""
 
 
@@ -41,7 +41,7 @@ def run(scratch: Path, scale: Scale) -> list[Row]:
     rows = []
     for size in _BLOCK_SIZES:
         name = f"combination of {scale.darks} darks, blocks of {size} MB"
-        rows.append(ratio_row(f"{name}, against reading them", costs[size], costs["read"], 3.0))
+        rows.append(ratio_row(f"{name}, against reading them", costs[size], costs["read"], 6.0))
         memory = max(cost.memory for cost in costs[size])
         rows.append(
             Row(

@@ -64,7 +64,7 @@ SLOW = {
     ],
     "combine_dark": [
         line
-        for size in (40, 200)
+        for size in (14, 200)
         for line in (
             f"combination of 3 darks, blocks of {size} MB, against reading them",
             f"memory of the process, blocks of {size} MB",

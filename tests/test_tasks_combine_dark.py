@@ -148,10 +148,14 @@ def test_outliers_among_equal_values_are_clipped(handles, values):
 
 
 def test_size_of_blocks_changes_nothing(handles, rng):
-    shape = (300, 150)
+    shape = (300, 601)
     images = [make(rng.normal(1, NOISE, shape), shape=shape) for _ in range(12)]
+    for image in images:
+        image.variance[...] = rng.uniform(0.5, 1, shape)
+        image.variance[rng.uniform(size=shape) < 0.1] = np.nan
+        image.flags[rng.uniform(size=shape) < 0.1] = image.flag_table.bits("TRANSIENT")
     inputs = handles(images)
-    # The first reads two blocks, the second one.
+    # The first reads three bands of three blocks, the second one block.
     small, large = (combine(inputs, blockSize=size) for size in (1, 40))
     np.testing.assert_array_equal(small.data, large.data)
     np.testing.assert_array_equal(small.variance, large.variance)

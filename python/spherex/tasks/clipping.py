@@ -194,10 +194,11 @@ def find_deviant_pixels(image: np.ndarray, hot: float, cold: float, window: int)
     from astropy.stats import mad_std
 
     pieces = range(0, len(image), _PIECE)
-    parts = [_residual(image, begin, window) for begin in pieces[:: max(1, len(pieces) // _SAMPLED)]]
+    parts = (_residual(image, begin, window) for begin in pieces[:: max(1, len(pieces) // _SAMPLED)])
     # The residual of a pixel that is the median itself is 0, whatever the scatter.
     sample = np.concatenate([part[np.isfinite(part) & (part != 0)] for part in parts])
     sigma = float(mad_std(sample)) if sample.size else 0.0
+    del sample
     found = DeviantPixels(np.empty(image.shape, bool), np.empty(image.shape, bool), sigma)
     for begin in pieces:
         rows = slice(begin, begin + _PIECE)

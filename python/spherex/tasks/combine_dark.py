@@ -15,7 +15,7 @@ from spherex.headers import time_scale_of
 
 from .clipping import Clipped, clip, find_deviant_pixels, is_robust
 from .compatibility import EXPOSURE_TIME, exposure_time_of, is_rate
-from .stack import ImageHandle, Stack, open_stack
+from .stack import ImageHandle, Stack, open_stack, unpacked
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header
@@ -133,7 +133,7 @@ class CombineDarkConfig(pipeBase.PipelineTaskConfig, pipelineConnections=Combine
     )
     blockSize = pexConfig.RangeField(
         dtype=int,
-        default=40,
+        default=14,
         min=1,
         doc="Memory for the pixels of one block of rows of all inputs (MB). More memory makes fewer and larger reads.",
     )
@@ -220,17 +220,27 @@ class CombineDarkTask(pipeBase.PipelineTask):
         missing = stack.table.bits(_MISSING)
         robust = is_robust(self.config.clipSpread, len(stack))
         grain = max(scales) if stack.is_whole else 0.0
-        for begin, end in stack.blocks(self.config.blockSize * 10**6):
-            rows = slice(begin, end)
-            pixels, flags[rows] = stack.read_pixels(begin, end, scales, self.config.spoilingFlags)
-            clipped = clip(pixels, self.config.clipSigma, self.config.clipIterations, robust, grain)
-            data[rows], number[rows] = clipped.mean, clipped.number
-            if self.config.varianceFrom == "spread":
-                variance[rows] = _variance_of_spread(clipped)
-            else:
-                variance[rows] = _variance_of_inputs(stack, scales, pixels, clipped, begin, end)
-            # Frees the memory before the next block is read.
-            del pixels
+        bands = list(stack.bands(self.config.blockSize * 10**6))
+        # One array for all blocks: if each had its own, freed memory would be in pieces.
+        begin, end = bands[0][0]
+        block = np.empty((len(stack), end - begin, stack.shape[1]), stack.dtype)
+        for blocks in bands:
+            first, last = blocks[0][0], blocks[-1][1]
+            flags[first:last], left_out = stack.read_flags(first, last, self.config.spoilingFlags)
+            for begin, end in blocks:
+                rows, outs = slice(begin, end), left_out[:, begin - first : end - first]
+                pixels = block[:, : end - begin]
+                stack.read_pixels(begin, end, scales, outs, pixels)
+                clipped = clip(pixels, self.config.clipSigma, self.config.clipIterations, robust, grain)
+                data[rows], number[rows] = clipped.mean, clipped.number
+                if self.config.varianceFrom == "spread":
+                    variance[rows] = _variance_of_spread(clipped)
+                else:
+                    for out, values in zip(outs, pixels, strict=True):
+                        out[...] = np.packbits(~np.isfinite(values), axis=-1)
+            if self.config.varianceFrom == "inputs":
+                variance[first:last] = _variance_of_inputs(stack, scales, left_out, number[first:last], first)
+        del block, pixels, clipped, left_out
         unknown = ~(np.isfinite(data) & np.isfinite(variance))
         data[number == 0] = np.nan
         flags[unknown] |= missing
@@ -270,7 +280,9 @@ class CombineDarkTask(pipeBase.PipelineTask):
         self.metadata["robust_sigma"] = found.sigma
 
     def _record_statistics(self, number: np.ndarray, flags: FlagPlane, inputs: int) -> None:
-        missing = int(np.count_nonzero(flags.has(_MISSING)))
+        bits = flags.table.bits(_MISSING)
+        # Row by row, because the memory of the process is largest here.
+        missing = sum(int(np.count_nonzero(row & bits)) for row in flags.array)
         self.metadata["inputs"] = inputs
         self.metadata["left_out"] = inputs * number.size - int(number.sum(dtype=np.int64))
         self.metadata["missing_pixels"] = missing
@@ -294,21 +306,24 @@ def _variance_of_spread(clipped: Clipped) -> np.ndarray:
 
 
 def _variance_of_inputs(
-    stack: Stack, scales: Sequence[float], pixels: np.ndarray, clipped: Clipped, begin: int, end: int
+    stack: Stack, scales: Sequence[float], left_out: np.ndarray, number: np.ndarray, begin: int
 ) -> np.ndarray:
     """Return the variance of the mean of n values from their variances: sum(variance) / n^2.
 
     An unknown variance counts as the mean of the known ones, so that with m of
     them known the result is sum(variance) / m / n.
     """
-    total = np.zeros(clipped.mean.shape)
-    known = clipped.number.astype(float)
-    for values, scale, variance in zip(pixels, scales, stack.read_variances(begin, end), strict=True):
-        variance = np.where(np.isfinite(values), variance, 0)
+    total = np.zeros(number.shape)
+    known = number.copy()
+    variances = stack.read_variances(begin, begin + len(number))
+    for out, scale, variance in zip(left_out, scales, variances, strict=True):
+        variance = np.where(unpacked(out, number.shape[1]), 0, variance)
         if not (variance.min() >= 0 and np.isfinite(variance.max())):
             unknown = ~(np.isfinite(variance) & (variance >= 0))
             variance[unknown] = 0
             known -= unknown
         total += variance if scale == 1.0 else variance * scale**2
     with np.errstate(invalid="ignore", divide="ignore"):
-        return total / known / clipped.number
+        total /= known
+        total /= number
+    return total

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from lsst.daf.butler import Butler, DeferredDatasetHandle
 
 from .compatibility import check_unit_and_detector
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 # More columns than any detector has: boxes are clipped to the image.
 _ALL_COLUMNS = 2**31
+
+_BLOCKS_IN_BAND = 4
+"""Blocks whose flags and variances are read at once."""
 
 
 class ImageHandle(Protocol):
@@ -103,7 +107,7 @@ class Stack:
         """Return the names of images that have no variance."""
         return [frame.name for frame in self.frames if frame.last_row.variance is None]
 
-    def blocks(self, nbytes: int) -> Iterator[tuple[int, int]]:
+    def bands(self, nbytes: int) -> Iterator[list[tuple[int, int]]]:
         """Divide the rows into blocks whose pixels of all images fit into the memory.
 
         Parameters
@@ -113,20 +117,53 @@ class Stack:
 
         Yields
         ------
-        begin, end
-            First row, and first row of the next block.
+        band
+            Blocks that follow each other: first row, and first row of the
+            next block, of each. Flags and variances are read for a band,
+            because each read takes as long as thousands of pixels.
         """
         rows, columns = self.shape
         step = max(1, nbytes // (len(self) * columns * self.dtype.itemsize))
-        # Blocks of one size: a short last block takes as long to open.
-        step = -(-rows // -(-rows // step))
-        for begin in range(0, rows, step):
-            yield begin, min(begin + step, rows)
+        # Blocks and bands of one size: a short last one takes as long to open.
+        number = -(-rows // step)
+        step = -(-rows // number)
+        blocks = [(begin, min(begin + step, rows)) for begin in range(0, rows, step)]
+        length = -(-len(blocks) // -(-len(blocks) // _BLOCKS_IN_BAND))
+        for first in range(0, len(blocks), length):
+            yield blocks[first : first + length]
+
+    def read_flags(self, begin: int, end: int, spoiling: Collection[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Read flags of rows of all images.
+
+        Parameters
+        ----------
+        begin, end
+            First row, and first row after the last one.
+        spoiling
+            Names of the flags of pixels to leave out.
+
+        Returns
+        -------
+        common, left_out
+            The flags that all images share, int32, shape (rows, columns), and
+            the pixels to leave out, shape (images, rows, bytes), eight columns
+            in a byte as `numpy.packbits` has them.
+        """
+        shape = end - begin, self.shape[1]
+        common = np.full(shape, -1 if all(frame.last_row.flags is not None for frame in self.frames) else 0, np.int32)
+        left_out = np.zeros((len(self), end - begin, -(-self.shape[1] // 8)), np.uint8)
+        bits = self.table.bits(*(name for name in spoiling if name in self.table))
+        for frame, out in zip(self.frames, left_out, strict=True):
+            if frame.last_row.flags is not None:
+                flags = self._flags(frame.rows("flags", begin, end))
+                common &= flags
+                out[...] = np.packbits((flags & bits) != 0, axis=-1)
+        return common, left_out
 
     def read_pixels(
-        self, begin: int, end: int, scales: Sequence[float], spoiling: Collection[str]
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Read rows of all images.
+        self, begin: int, end: int, scales: Sequence[float], left_out: np.ndarray, pixels: np.ndarray
+    ) -> None:
+        """Read pixels of rows of all images.
 
         Parameters
         ----------
@@ -134,28 +171,18 @@ class Stack:
             First row, and first row after the last one.
         scales
             Factor of each image.
-        spoiling
-            Names of the flags of pixels to leave out.
-
-        Returns
-        -------
-        pixels, common
-            Pixels, shape (images, rows, columns), NaN where left out, and
-            the flags that all images share, int32.
+        left_out
+            Pixels of these rows to leave out, as from `read_flags`.
+        pixels
+            Array for the pixels, shape (images, rows, columns); they are NaN
+            where left out.
         """
-        shape = end - begin, self.shape[1]
-        pixels = np.empty((len(self), *shape), self.dtype)
-        common = np.full(shape, -1 if all(frame.last_row.flags is not None for frame in self.frames) else 0, np.int32)
-        bits = self.table.bits(*(name for name in spoiling if name in self.table))
-        for frame, scale, block in zip(self.frames, scales, pixels, strict=True):
+        for frame, scale, out, block in zip(self.frames, scales, left_out, pixels, strict=True):
             block[...] = frame.rows("image", begin, end).value
             if scale != 1.0:
                 block *= scale
-            if frame.last_row.flags is not None:
-                flags = self._flags(frame.rows("flags", begin, end))
-                common &= flags
-                np.copyto(block, np.nan, where=(flags & bits) != 0)
-        return pixels, common
+            if out.any():
+                np.copyto(block, np.nan, where=unpacked(out, self.shape[1]))
 
     def _flags(self, plane: FlagPlane) -> np.ndarray:
         from spherex.image import FlagPlane
@@ -172,6 +199,11 @@ class Stack:
             variance = frame.rows("variance", begin, end)
             # A file may lack the unit of its variance.
             yield variance.value if variance.unit == dimensionless_unscaled else variance.to_value(self.unit**2)
+
+
+def unpacked(left_out: np.ndarray, columns: int) -> np.ndarray:
+    """Return the pixels to leave out of one image as booleans, shape (rows, columns)."""
+    return np.unpackbits(left_out, axis=-1, count=columns).view(bool)
 
 
 def open_stack(handles: Sequence[ImageHandle], further_flags: Collection[str]) -> Stack:
@@ -197,7 +229,15 @@ def open_stack(handles: Sequence[ImageHandle], further_flags: Collection[str]) -
     shape = tuple(handles[0].get(component="image").shape)
     frames: list[_Frame] = []
     for handle in handles:
-        frame = _Frame(handle, str(handle.dataId), _last_row(handle, shape, handles[0]))
+        name = str(handle.dataId)
+        if isinstance(handle, DeferredDatasetHandle) and isinstance(handle.butler, Butler):
+            # With the records of its file in the reference, the Butler does
+            # not search its database for them at each of many reads.
+            ref = handle.butler.get_dataset(
+                handle.ref.id, storage_class=handle.ref.datasetType.storageClass, datastore_records=True
+            )
+            handle = handle if ref is None else dataclasses.replace(handle, ref=ref)
+        frame = _Frame(handle, name, _last_row(handle, shape, handles[0]))
         frames.append(frame)
         check_unit_and_detector(frames[0].last_row, frame.last_row, frames[0].name, frame.name)
     table = FlagTable({})
