@@ -124,7 +124,7 @@ def test_a_cut_shows_the_same_sky(image):
 
 @pytest.mark.parametrize("item", [3, (slice(0, 4, 2), slice(None)), (slice(0, 3), 2), Ellipsis])
 def test_other_indices_are_refused(image, item):
-    with pytest.raises(IndexError, match="two slices of step 1"):
+    with pytest.raises(IndexError, match="two slices with step 1"):
         image[item]
 
 
