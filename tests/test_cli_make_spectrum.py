@@ -371,12 +371,14 @@ def test_a_name_is_looked_up_with_its_motion_and_images_are_found(empty: Path, f
         (("warm", "--service", "http://127.0.0.1:1/SIA"), "--service is for --find"),
         (("REPO", *PLACE), "REPO is a directory: name the source, and ingest images by --files REPO."),
         (("warm", "--find", "--service", "http://127.0.0.1:1/SIA"), "does not answer"),
+        (("warm", "--files", "nothing"), "failed: nothing: it contains no file; check its name"),
     ],
 )
 def test_bad_input(folder: Path, words: tuple[object, ...], message: str) -> None:
     with Butler.from_config("REPO", writeable=True) as butler:
         butler.collections.register("taken")
     Path("stars.csv").touch()
+    Path("nothing").mkdir()
     with sesame_url.set(["http://127.0.0.1:1/"]):
         outcome = make(*words)
     assert outcome.code != 0

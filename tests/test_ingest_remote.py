@@ -76,7 +76,7 @@ def test_repository_in_a_bucket(tmp_path: Path, bucket: str, make_repo: Callable
 def test_directory_without_a_slash(repo_root: Path, tmp_path: Path, bucket: str) -> None:
     upload(bucket, write_files(tmp_path / "in", 1))
     (failure,) = ingest(repo_root, f"{bucket}/in").failures
-    assert "if it is a directory, end its URI with /, else rename it or use another --regex" in failure
+    assert "if it is a directory, end its URI with /, else rename it or ingest it with --regex" in failure
 
 
 def test_links_into_a_bucket(tmp_path: Path, bucket: str, make_repo: Callable[..., Path]) -> None:

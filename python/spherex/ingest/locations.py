@@ -216,8 +216,8 @@ def find_files(locations: Iterable[str], pattern: re.Pattern[str], report: Inges
                 part.fail(
                     location,
                     f"it contains {counted(part.ignored.total(), 'file')}, none with a name of this kind; check the "
-                    "directory, use the command for these files (ingest-level2, ingest-calibrations or "
-                    "ingest-simulated), or --regex"
+                    "directory, or ingest them with the command for them (ingest-level2, ingest-calibrations or "
+                    "ingest-simulated) or with --regex"
                     if part.ignored
                     else "it contains no file; check its name",
                 )
@@ -271,8 +271,8 @@ def _search(location: str, pattern: re.Pattern[str], report: IngestReport) -> It
         else:
             report.fail(
                 location,
-                "its name does not match --regex; if it is a directory, end its URI with /, else rename it or use "
-                "another --regex",
+                "it has no name of this kind of file; if it is a directory, end its URI with /, else rename it or "
+                "ingest it with --regex",
             )
     except Exception as error:
         # Remote back ends raise errors of many libraries.
@@ -292,7 +292,7 @@ def _search_local(path: str, pattern: re.Pattern[str], report: IngestReport) -> 
         elif pattern.search(os.path.basename(path)):
             yield path
         else:
-            report.fail(path, "its name does not match --regex; rename it or use another --regex")
+            report.fail(path, "it has no name of this kind of file; rename it or ingest it with --regex")
         return
     visited: set[tuple[int, int]] = set()
     waiting = [path]
