@@ -81,7 +81,7 @@ def test_a_fragment_becomes_a_line_of_the_changelog(kind: str, tmp_path: Path) -
         shutil.copy(ROOT / name, tmp_path)
     shutil.copytree(ROOT / "doc" / "changes", tmp_path / "doc" / "changes")
     assert f"`{kind}`" in (tmp_path / "doc" / "changes" / "README.md").read_text()
-    fragment = tmp_path / "doc" / "changes" / f"poles.{kind}.md"
+    fragment = tmp_path / "doc" / "changes" / f"+poles.{kind}.md"
     fragment.write_text("Images at the poles.\n")
     command = [sys.executable, "-m", "towncrier", "build", "--yes", "--version", "9.0.0", "--date", "2027-01-01"]
     subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
@@ -89,11 +89,11 @@ def test_a_fragment_becomes_a_line_of_the_changelog(kind: str, tmp_path: Path) -
     before, after = (place / "CHANGELOG.md" for place in (ROOT, tmp_path))
     start, _, older = before.read_text().partition("<!-- towncrier release notes start -->\n")
     new = after.read_text().removeprefix(start).removesuffix(older)
-    assert re.search(r"\n## 9\.0\.0, 2027-01-01\n\n### \w+\n\n[-*] Images at the poles\.", new), new
+    assert re.search(r"\n## 9\.0\.0, 2027-01-01\n\n### \w+\n(?:.*\n)*[-*] Images at the poles\.\n", new), new
     assert not fragment.exists()
 
 
 def test_fragments_have_names_that_towncrier_reads() -> None:
     kinds = "|".join(kind["directory"] for kind in pyproject()["tool"]["towncrier"]["type"])
     names = [path.name for path in (ROOT / "doc" / "changes").iterdir() if path.name != "README.md"]
-    assert [name for name in names if not re.fullmatch(rf"[\w-]+\.({kinds})(\.\d+)?\.md", name)] == []
+    assert [name for name in names if not re.fullmatch(rf"(\+\w+|\d+)\.({kinds})(\.\d+)?\.md", name)] == []

@@ -94,14 +94,15 @@ def test_pyproject_names_what_is_imported():
     distributions = packages_distributions()
     packages = {module.split(".")[0] for module in imported_modules()} - sys.stdlib_module_names - {"lsst"}
     # Imported where they are needed, with a message where they are missing.
-    listed = [*requirements(), *requirements("archive")]
+    listed = [*requirements(), *requirements("archive"), *requirements("html")]
     named = {canonicalize_name(requirement.name) for requirement in listed}
     lacking = {name for name in packages if named.isdisjoint(map(canonicalize_name, distributions.get(name, [name])))}
     assert lacking == set()
 
 
-def test_the_tests_have_what_the_archive_is_asked_with():
-    assert set(map(str, requirements("archive"))) <= set(map(str, requirements("test")))
+@pytest.mark.parametrize("extra", ["archive", "html"])
+def test_the_tests_have_what_an_extra_has(extra):
+    assert set(map(str, requirements(extra))) <= set(map(str, requirements("test")))
 
 
 def test_every_supported_python_has_each_requirement_once():
