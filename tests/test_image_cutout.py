@@ -260,7 +260,9 @@ def test_a_cutout_is_drawn_with_unit_and_wavelength(whole: SPHERExImage) -> None
 def test_images_are_drawn_into_the_current_axes() -> None:
     with pyplot.rc_context({"backend": "agg"}):
         image = SPHERExImage(np.arange(12.0).reshape(3, 4), unit="electron / s")
+        # Other tests may have left axes.
+        figure = pyplot.figure()
         axes = image.plot()
-        assert axes is pyplot.figure(pyplot.get_fignums()[-1]).axes[0]
+        assert figure.axes[0] is axes
         assert axes.get_title() == ""
         pyplot.close("all")

@@ -182,7 +182,7 @@ def test_a_spectrum_by_its_name(stored: TargetRepo, patch: pa.Table) -> None:
             )
         with pytest.raises(spherex.UserError, match="west of catalogue nearby has no measurement"):
             spherex.get_spectrum(butler, CATALOG, "west", collections="fields/first")
-        with pytest.raises(spherex.UserError, match="There is no target nowhere in a catalogue nearby"):
+        with pytest.raises(spherex.UserError, match="There is no target 'nowhere' in the catalogue 'nearby'"):
             spherex.get_spectrum(butler, CATALOG, "nowhere", collections="fields")
 
 
