@@ -133,7 +133,7 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "level2": (
         lambda folder: written(folder / "level2_2025W51_1A_0684_2D3_spx_l2b-v21-2025-354.fits", b""),
-        "its name does not match",
+        "it has no name of this kind of file",
     ),
     "not FITS": (lambda folder: written(folder / f"spectral_wcs_D4_spx_{OLD}.fits", b"x" * 9000), "is not FITS"),
     "empty": (lambda folder: written(folder / f"spectral_wcs_D4_spx_{OLD}.fits", b""), "the file is empty"),

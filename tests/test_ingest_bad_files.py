@@ -116,7 +116,7 @@ def test_name_that_does_not_match(repo_root: Path, tmp_path: Path) -> None:
     assert ingest(repo_root, tmp_path / "in").code == 0
     named = ingest(repo_root, path)
     assert named.code == 1
-    assert "its name does not match" in named.failures[0]
+    assert "it has no name of this kind of file" in named.failures[0]
     searched = ingest(repo_root, "--regex", r"\.fits$", tmp_path / "in")
     assert searched.code == 1
     assert searched.counts["already there"] == 1

@@ -198,7 +198,7 @@ def test_images_of_the_simulator_have_another_command(repo_root: Path, tmp_path:
 def test_name_that_does_not_match(repo_root: Path, tmp_path: Path) -> None:
     outcome = ingest_level2(repo_root, write_level2(tmp_path, name="image.png"))
     assert outcome.code == 1
-    assert "its name does not match" in outcome.failures[0]
+    assert "it has no name of this kind of file" in outcome.failures[0]
 
 
 def test_directory_of_another_detector(repo_root: Path, tmp_path: Path) -> None:
