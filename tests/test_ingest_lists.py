@@ -71,6 +71,13 @@ def test_first_known_column_counts(tmp_path: Path) -> None:
     [
         ("a.txt", write_text, "", [], "it contains no URI"),
         ("a.parquet", write_parquet, "place", [URL], r"none of its columns \(number, place\) is one of address, uri"),
+        (
+            "a.csv",
+            write_text,
+            "",
+            ["number,place", *["1,a"] * 2500],
+            r"columns \(number, place\) is one of address, uri",
+        ),
         ("a.xml", write_text, "", [URL], ""),
         ("a.parquet", write_text, "", [URL], ""),
     ],

@@ -64,7 +64,7 @@ _BLOCK = 1000
 
 
 class DiskList(Generic[Item]):
-    """Sequence of which all but the last items are in a temporary file.
+    """Sequence that keeps its items, except the last ones, in a temporary file.
 
     Items must be such that `pickle` can write them. The file has no name, and
     vanishes with the object or the process.
@@ -214,16 +214,18 @@ _PIECE = 1000
 
 
 def _read_csv(path: str) -> Listing:
-    if next(_split_lines(path), "").startswith("# %ECSV"):
+    lines = _split_lines(path)
+    first = next(lines, "")
+    if first.startswith("# %ECSV"):
         return _read_ecsv(path)
-    return Listing(_rows([_csv_pieces(path)]))
+    return Listing(_rows([_csv_pieces(itertools.chain([first], lines))]))
 
 
-def _csv_pieces(path: str) -> Iterator[Table]:
-    """Yield a table in pieces, at least one of them."""
+def _csv_pieces(text: Iterable[str]) -> Iterator[Table]:
+    """Yield the table of a text, given by its lines, in pieces, at least one of them."""
     from astropy.table import Table
 
-    lines = (line.strip("\r\n") for line in _split_lines(path) if line.strip() and not line.startswith("#"))
+    lines = (line.strip("\r\n") for line in text if line.strip() and not line.startswith("#"))
     header = next(lines, "")
     delimiter = max(",;\t|", key=header.count)
     names = _csv_row(header, delimiter)
@@ -315,7 +317,8 @@ def _rows(tables: Iterable[Iterable[Table]]) -> Iterator[Cell]:
             known = [names[name] for name in COLUMNS if name in names]
             if not known:
                 found += piece.colnames
-                continue
+                # Its other pieces have the same columns.
+                break
             has_uris = True
             for row in zip(*(piece[name].tolist() for name in known), strict=True):
                 number += 1
