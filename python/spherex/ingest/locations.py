@@ -129,8 +129,9 @@ def read_list(location: str) -> tuple[DiskList[ListedURI], list[str]]:
     Returns
     -------
     uris
-        The URIs, which need not fit into memory. Relative ones are taken from the directory of the list, and
-        those of the archive's tables of images from the archive.
+        The URIs, which need not fit into memory. Relative ones are taken from
+        the directory of the list, and those of the archive's tables of images
+        from the archive.
     faults
         What is missing in the list: rows without a URI, or rows that the
         service left out.

@@ -37,7 +37,7 @@ _SORTED_AT_ONCE = 50_000
 
 
 class SortedFiles:
-    """Files in the order of their exposures, of which only some are in memory."""
+    """Files in the order of their exposures, most of them in temporary files."""
 
     def __init__(self) -> None:
         self._parts: list[DiskList[Found]] = []

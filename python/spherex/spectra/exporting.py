@@ -19,7 +19,7 @@ from spherex.errors import UserError
 from .channels import CHANNEL_COLUMNS
 from .patches import TARGETS, arrow_schema, patch_meta, spectrum_in
 from .plot import DETECTOR_COLOURS
-from .tables import COLUMNS, SpectrumColumn, make_plain_table
+from .tables import COLUMNS, SpectrumColumn, describe_columns, make_plain_table
 
 if TYPE_CHECKING:
     from astropy.io.votable.tree import VOTableFile
@@ -134,20 +134,15 @@ def multi_spectrum(patch: pa.Table) -> VOTableFile:
     """
     from astropy.io.votable import from_table
     from astropy.io.votable.tree import FieldRef, Group
-    from astropy.table import Column
     from astropy.table import Table as PlainTable
 
     names = patch["target"].unique().to_pylist()
     spectra = [spectrum_in(patch, name) for name in names]
     known = patch_meta(patch)[TARGETS]
     own = CHANNEL_COLUMNS if "channel" in patch.column_names else COLUMNS
-    table = PlainTable()
-    table[own[0].name] = Column(names, description=own[0].description, meta={"ucd": own[0].ucd})
+    table = PlainTable({own[0].name: names})
     for column in POSITION_COLUMNS:
-        places = [known[name][column.name] for name in names]
-        table[column.name] = Column(
-            places, dtype=float, unit=column.unit, description=column.description, meta={"ucd": column.ucd}
-        )
+        table[column.name] = np.array([known[name][column.name] for name in names], float)
     arrays = [column for column in own if column.dtype is not str]
     for column in arrays:
         # The spectra of targets have different lengths.
@@ -155,7 +150,8 @@ def multi_spectrum(patch: pa.Table) -> VOTableFile:
         for row, spectrum in enumerate(spectra):
             values = np.asarray(spectrum[column.name])
             cells[row] = values.astype(np.uint8) if values.dtype == bool else values
-        table[column.name] = Column(cells, unit=column.unit, description=column.description, meta={"ucd": column.ucd})
+        table[column.name] = cells
+    describe_columns(table, [own[0], *POSITION_COLUMNS, *arrays])
     votable = from_table(table)
     (made,) = votable.iter_tables()
     made.utype = "ipac:MultiSpectrum"

@@ -211,10 +211,15 @@ def make_plain_table(
     # All columns at once, and their attributes afterwards: a table to which columns are added, or
     # which is made of columns, takes twice as long.
     table = Table(arrays, copy=False)
+    describe_columns(table, columns)
+    return table
+
+
+def describe_columns(table: Table, columns: Sequence[SpectrumColumn]) -> None:
+    """Set the units, descriptions and UCDs of all columns of a table, in their order."""
     for column, made in zip(columns, table.columns.values(), strict=True):
         made.unit = None if column.unit is None else _unit(column.unit)
         made.description, made.meta = column.description, {"ucd": column.ucd}
-    return table
 
 
 @functools.cache

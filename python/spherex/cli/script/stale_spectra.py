@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 from typing import TYPE_CHECKING
 
@@ -119,26 +120,21 @@ def find_spectra(butler: Butler, repo: str, collection: str, dataset_type: str, 
     UserError
         If there are none, or the dataset type is of other data.
     """
-
-    def find(collections: str, where: str = "") -> list[DatasetRef]:
-        return butler.query_datasets(
-            dataset_type, collections=collections, find_first=False, where=where, limit=None, explain=False
-        )
-
+    find = functools.partial(butler.query_datasets, dataset_type, limit=None, explain=False)
     if set(butler.get_dataset_type(dataset_type).dimensions.required) != {"catalog", "patch"}:
         raise UserError(
             f"{dataset_type!r} is not a dataset type of spectra of patches, such as {SPECTRA_TYPE} and "
             f"{CHANNEL_SPECTRA_TYPE}."
         )
     with data_query_errors(where):
-        refs = butler.query_datasets(dataset_type, collections=collection, where=where, limit=None, explain=False)
+        refs = find(collection, where=where)
     if refs:
         return refs
     missing = f"{repo} has no {dataset_type} in {collection}"
-    if where and (others := find(collection)):
+    if where and (others := find(collection, find_first=False)):
         catalogs = ", ".join(sorted({str(ref.dataId["catalog"]) for ref in others}))
         raise UserError(f"{missing} where {where}. Those in it are of the catalogues: {catalogs}.")
-    if runs := {ref.run for ref in find("*")}:
+    if runs := {ref.run for ref in find("*", find_first=False)}:
         chains = butler.collections.query_info("*", CollectionType.CHAINED)
         found = [info.name for info in chains if runs.intersection(info.children)]
         raise UserError(f"{missing}. They are in: {', '.join(sorted(found or runs))}.")
