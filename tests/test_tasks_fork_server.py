@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import multiprocessing
 import subprocess
 import sys
 
@@ -18,19 +17,29 @@ def test_what_is_preloaded_exists(module):
     assert importlib.import_module(module)
 
 
-def child(names: list[str]) -> None:
+A_CHILD = """
+import multiprocessing, sys
+from spherex.tasks.fork_server import PRELOADED
+
+def child(names):
     missing = [name for name in names if name not in sys.modules]
     sys.exit(f"not preloaded: {missing}" if missing else 0)
 
-
-@pytest.mark.slow
-def test_a_child_finds_everything_loaded():
+if __name__ == "__main__":
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     process = context.Process(target=child, args=(PRELOADED,))
     process.start()
     process.join()
-    assert process.exitcode == 0
+    sys.exit(process.exitcode)
+"""
+
+
+@pytest.mark.slow
+def test_a_child_finds_everything_loaded(tmp_path):
+    # In a process of its own: the fork server of this one may have been started by another test.
+    (tmp_path / "a_child.py").write_text(A_CHILD)
+    assert subprocess.run([sys.executable, tmp_path / "a_child.py"], check=False).returncode == 0
 
 
 def test_importing_the_tasks_sets_up_no_process_and_loads_no_image_code():
