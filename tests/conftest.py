@@ -11,7 +11,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.request
@@ -27,6 +26,8 @@ from lsst.daf.butler import Butler, Config, DatasetType
 
 from spherex.image import Plane, SPHERExImage
 from spherex.instrument import SimulatorInstrument
+
+from .programs import run_well
 
 if TYPE_CHECKING:
     from .scale_helpers import Survey
@@ -162,8 +163,7 @@ def archive_samples() -> list[Path]:
 def simulated_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder of two simulated exposures, raws and darks; not to be changed."""
     folder = tmp_path_factory.mktemp("simulated")
-    command = [sys.executable, Path(__file__).parents[1] / "bin" / "spherex-simulate", folder]
-    subprocess.run([*command, "--exposures", "2", "--shape", "64"], check=True, capture_output=True)
+    run_well("spherex-simulate", folder, "--exposures", "2", "--shape", "64")
     return folder
 
 

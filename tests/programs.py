@@ -1,4 +1,4 @@
-"""``butler``, ``pipetask`` and ``bps`` in processes of their own, whatever PATH says."""
+"""``butler``, ``pipetask``, ``bps`` and ``spherex-simulate`` in processes of their own, whatever PATH says."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ import subprocess
 import sys
 from typing import Any
 
-_MODULES = {
-    "butler": "lsst.daf.butler.cli.butler",
-    "pipetask": "lsst.ctrl.mpexec.cli.pipetask",
-    "bps": "lsst.ctrl.bps.cli.bps",
-}
+from .program_server import PROGRAMS, folder_of_programs
+
+_FUNCTIONS = PROGRAMS | {"bps": ("lsst.ctrl.bps.cli.bps", "main")}
 
 
 def command_of(program: str, *words: object) -> list[str]:
-    """Return the command that runs a program with the interpreter of the tests.
+    """Return the command that starts a program with the interpreter of the tests.
 
     In an EUPS stack the script is not beside the interpreter, and with an
     environment that is not activated not on PATH: its function is in both.
@@ -22,16 +20,17 @@ def command_of(program: str, *words: object) -> list[str]:
     Parameters
     ----------
     program
-        ``butler``, ``pipetask`` or ``bps``.
+        ``butler``, ``pipetask``, ``bps`` or ``spherex-simulate``.
     *words
         Its arguments.
     """
-    code = f"import sys; from {_MODULES[program]} import main; sys.argv[0] = {program!r}; sys.exit(main())"
+    module, function = _FUNCTIONS[program]
+    code = f"import sys; from {module} import {function}; sys.argv[0] = {program!r}; sys.exit({function}())"
     return [sys.executable, "-c", code, *map(str, words)]
 
 
 def run_program(program: str, *words: object, **kwargs: Any) -> subprocess.CompletedProcess[str]:
-    """Run a program; the status is left to the caller.
+    """Run a program, ``bps`` excepted in a fork of `tests.program_server`; the status is left to the caller.
 
     Parameters
     ----------
@@ -40,7 +39,10 @@ def run_program(program: str, *words: object, **kwargs: Any) -> subprocess.Compl
     **kwargs
         Passed to `subprocess.run`.
     """
-    return subprocess.run(command_of(program, *words), capture_output=True, text=True, check=False, **kwargs)
+    command = command_of(program, *words)
+    if program in PROGRAMS:
+        command = [str(folder_of_programs() / program), *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **kwargs)
 
 
 def run_well(program: str, *words: object, **kwargs: Any) -> subprocess.CompletedProcess[str]:

@@ -28,6 +28,7 @@ from spherex.search import Criteria
 from spherex.spectra import catalog_of, positions_at
 
 from .ingest_helpers import butler_command
+from .programs import run_well
 from .search_helpers import Image, add_images
 
 ROOT = Path(__file__).parents[1]
@@ -43,9 +44,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     star = Table({"name": ["star"], "ra": [STAR.ra.deg], "dec": [STAR.dec.deg], "flux": [8000.0]})
     star["temperature"], star["slope"] = 5800.0, 0.0
     star.write(folder / "sources.ecsv", format="ascii.ecsv")
-    command = [sys.executable, ROOT / "bin" / "spherex-simulate", "files", "--product", "level2", "--release", "qr3"]
-    command += ["--exposures", "2", "--shape", "64", "--center", "310.1,40.16", "--sources", "sources.ecsv"]
-    subprocess.run([*command, "--no-stars"], cwd=folder, check=True, capture_output=True)
+    words = ["files", "--product", "level2", "--release", "qr3", "--sources", "sources.ecsv", "--no-stars"]
+    words += ["--exposures", "2", "--shape", "64", "--center", "310.1,40.16"]
+    run_well("spherex-simulate", *words, cwd=folder)
     seed, dimensions = (f"resource://spherex/configs/{name}.yaml" for name in ("butler", "dimensions"))
     words = ("--override", "--seed-config", seed, "--dimension-config", dimensions)
     assert butler_command("create", *words, folder / "REPO").code == 0

@@ -30,6 +30,7 @@ from lsst.daf.butler import Butler
 from spherex.archive import ObservationId
 
 from .level2_helpers import ingest_level2
+from .programs import run_well
 
 SEED = int(os.environ.get("SPHEREX_DAMAGE_SEED", "20261127"))
 DAMAGED = int(os.environ.get("SPHEREX_DAMAGED_FILES", "300"))
@@ -72,9 +73,8 @@ def make_templates(directory: Path) -> dict[tuple[str, int], Template]:
     """Return simulated files of both releases and of two detectors, with small PSFs."""
     templates = {}
     for release in ("qr2", "qr3"):
-        command = [sys.executable, Path(__file__).parents[1] / "bin" / "spherex-simulate", directory / release]
         options = ["--product", "level2", "--release", release, "--detectors", "2,5"]
-        subprocess.run([*command, *options, "--exposures", "1", "--shape", "40"], check=True, capture_output=True)
+        run_well("spherex-simulate", directory / release, *options, "--exposures", "1", "--shape", "40")
         for path in sorted((directory / release).rglob("level2_*.fits")):
             with warnings.catch_warnings(), fits.open(path, disable_image_compression=True) as hdus:
                 warnings.simplefilter("ignore")

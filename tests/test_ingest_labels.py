@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ from .ingest_helpers import butler_command
 from .level2_helpers import NEWER, OLDER, RUN, chain_of, exposure_of, ingest_level2, write_level2
 from .programs import run_well
 from .test_search_cutouts import OLD_DIMENSIONS, SHAPE, find
-from .test_tasks_measure_targets import PIPELINE, SIMULATE
+from .test_tasks_measure_targets import PIPELINE
 
 ORIGINS = {"M31": (700, 1400), "M33": (1200, 300)}
 """Two fields that the same exposures see."""
@@ -193,8 +191,7 @@ def two_fields(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Table]:
     targets.write(folder / "sources.ecsv")
     options = "--product level2 --release qr3 --exposures 3 --detectors 2 --center 305.75,38.83 --no-stars --quiet"
     sources = ["--sources", folder / "sources.ecsv"]
-    command = [sys.executable, SIMULATE, folder / "files", *options.split(), *sources]
-    subprocess.run(list(map(str, command)), check=True, capture_output=True)
+    run_well("spherex-simulate", folder / "files", *options.split(), *sources)
     frames = sorted((folder / "files").glob("**/level2_*.fits"))
     assert len(frames) >= 2
     root = folder / "repo"

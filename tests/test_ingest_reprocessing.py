@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ from .level2_helpers import (
     level2_region,
     write_level2,
 )
+from .programs import run_well
 
 QR1, QR2, QR3, LATER = "l2b-v12-2025-175", "l2b-v20-2025-299", "l2b-v27-2026-222", "l2b-v31-2027-040"
 SECOND = 1 / 86400
@@ -76,24 +75,10 @@ def as_later(header: fits.Header) -> None:
 def releases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
     """Return files of the same exposures as four releases have them, by run."""
     folder = tmp_path_factory.mktemp("releases")
-    command = [sys.executable, Path(__file__).parents[1] / "bin" / "spherex-simulate"]
+    options = "--start 2025-10-24T00:00:00 --exposures 2 --detectors 2,5 --shape 32 --no-stars".split()
     for release, run in (("qr2", QR2), ("qr3", QR3)):
-        subprocess.run(
-            [*command, folder / release, "--product", "level2", "--release", release, "--run", run]
-            + [
-                "--start",
-                "2025-10-24T00:00:00",
-                "--exposures",
-                "2",
-                "--detectors",
-                "2,5",
-                "--shape",
-                "32",
-                "--no-stars",
-            ],
-            check=True,
-            capture_output=True,
-        )
+        words = (folder / release, "--product", "level2", "--release", release, "--run", run)
+        run_well("spherex-simulate", *words, *options)
     files = {run: sorted((folder / release).rglob("level2_*.fits")) for release, run in (("qr2", QR2), ("qr3", QR3))}
     planes = ("FLAGS", "VARIANCE", "ZODI", "PSF")
     files[QR1] = [edited(path, QR1, "6.2.0", planes, as_first) for path in files[QR2]]

@@ -97,9 +97,7 @@ def test_names_are_parameters():
 @pytest.fixture(scope="module")
 def many_darks(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("darks") / "files"
-    command = [sys.executable, Path(__file__).parents[1] / "bin" / "spherex-simulate", folder]
-    options = ["--exposures", str(COMBINED), "--shape", "64", "--detectors", "1,4"]
-    subprocess.run([*command, *options], check=True, capture_output=True)
+    run_well("spherex-simulate", folder, "--exposures", COMBINED, "--shape", "64", "--detectors", "1,4")
     return folder
 
 

@@ -18,6 +18,7 @@ import pytest
 from lsst.daf.butler import Butler
 
 from .conftest import made_once
+from .program_server import folder_of_programs
 
 ROOT = Path(__file__).parents[1]
 WALKTHROUGH = ROOT / "doc" / "walkthrough.md"
@@ -60,7 +61,8 @@ def run_blocks(blocks: list[str], folder: Path, env: Mapping[str, str]) -> str:
     """Run shell blocks one after the other in one shell; return all that it prints."""
     script = folder / "commands.sh"
     script.write_text("set -e -o pipefail\n" + "\n".join(blocks))
-    return run(["bash", str(script)], folder, env)
+    path = os.pathsep.join([str(folder_of_programs()), env["PATH"]])
+    return run(["bash", str(script)], folder, {**env, "PATH": path})
 
 
 def run_examples(page: Path, folder: Path, env: Mapping[str, str], info: str = "python example") -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +15,7 @@ import spherex
 from .ingest_helpers import butler_command
 from .programs import run_well
 from .test_ingest_content_ids import remove_as_told
-from .test_tasks_measure_targets import PIPELINE, SIMULATE, position_in
+from .test_tasks_measure_targets import PIPELINE, position_in
 
 NAMES = ("bright", "faint")
 FLUXES = (20000.0, 1000.0)
@@ -25,10 +23,9 @@ KINDS = ("spectral_wcs", "solid_angle_pixel_map")
 
 
 def simulate(folder: Path, *options: object) -> Path:
-    subprocess.run(
-        [sys.executable, SIMULATE, folder, "--product", "level2", "--release", "qr2", "--exposures", "1",
-         "--detectors", "1", "--shape", "64", "--no-stars", "--quiet", *map(str, options)],
-        check=True, capture_output=True,
+    run_well(
+        "spherex-simulate", folder, "--product", "level2", "--release", "qr2", "--exposures", "1",
+        "--detectors", "1", "--shape", "64", "--no-stars", "--quiet", *options,
     )  # fmt: skip
     return folder / "qr2"
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +19,11 @@ from spherex.search import pixels as pixels_module
 
 from .ingest_helpers import butler_command, ingest
 from .level2_helpers import SIDE, cards_of, exposure_of, ingest_level2, name_of, write_level2
+from .programs import run_well
 
 OLD_DIMENSIONS = Path(__file__).parent / "data" / "dimensions_1.yaml"
 ORIGIN = (700, 1400)
 SHAPE = (60, 60)
-SIMULATE = Path(__file__).parents[1] / "bin" / "spherex-simulate"
 
 
 def position(x: float, y: float, number: int = 0, detector: int = 1) -> tuple[float, float]:
@@ -241,7 +239,7 @@ def test_pixels_are_shown_as_well_as_they_are_known(repo_root: Path, tmp_path: P
 
 def test_pixels_of_a_simulated_frame_are_those_of_its_array(repo_root: Path, tmp_path: Path) -> None:
     options = ["--exposures", "1", "--shape", "64", "--quiet"]
-    subprocess.run([sys.executable, SIMULATE, tmp_path / "in", *options], check=True, capture_output=True)
+    run_well("spherex-simulate", tmp_path / "in", *options)
     assert ingest(repo_root, tmp_path / "in").code == 0
     (path,) = (tmp_path / "in").glob("**/sim_exposure_*_array_3.fits")
     wcs = celestial_wcs(fits.getheader(path, "IMAGE"))

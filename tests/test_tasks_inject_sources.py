@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +22,6 @@ from .measuring_helpers import settings_of
 from .programs import run_well
 from .test_tasks_measure_targets import position_in
 
-SIMULATE = Path(__file__).parents[1] / "bin" / "spherex-simulate"
 PIPELINE = "resource://spherex/pipelines/InjectionPipeline.yaml"
 NUMBER = 25
 DETECTORS = [1, 4]
@@ -34,10 +31,9 @@ DETECTORS = [1, 4]
 def repo(tmp_path_factory) -> Path:
     """Return a repository with images of detectors 1 and 4, and 25 places in them and one beside."""
     folder = tmp_path_factory.mktemp("injection")
-    subprocess.run(
-        [sys.executable, SIMULATE, folder / "files", "--product", "level2", "--release", "qr3", "--exposures", "1",
-         "--detectors", "1,4", "--shape", "128", "--no-stars", "--calibrations", "--quiet"],
-        check=True, capture_output=True,
+    run_well(
+        "spherex-simulate", folder / "files", "--product", "level2", "--release", "qr3", "--exposures", "1",
+        "--detectors", "1,4", "--shape", "128", "--no-stars", "--calibrations", "--quiet",
     )  # fmt: skip
     (path,) = (folder / "files").glob("**/level2/**/*D1_spx*.fits")
     rows, columns = (plane.ravel() for plane in np.meshgrid(*[14.3 + 25 * np.arange(5)] * 2, indexing="ij"))

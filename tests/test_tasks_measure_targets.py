@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
@@ -24,7 +22,6 @@ from spherex.tasks import MeasureTargetsConfig, MeasureTargetsTask
 from .ingest_helpers import butler_command
 from .programs import run_well
 
-SIMULATE = Path(__file__).parents[1] / "bin" / "spherex-simulate"
 PIPELINE = "resource://spherex/pipelines/SpectrumPipeline.yaml"
 SOURCES = ("bright", "faint", "beside")
 FLUXES = (20000.0, 1000.0, 500.0)
@@ -34,10 +31,9 @@ DETECTORS = (1, 4)
 
 
 def simulate(folder: Path, release: str, *options: object) -> None:
-    subprocess.run(
-        [sys.executable, SIMULATE, folder, "--product", "level2", "--release", release, "--exposures", "1",
-         "--detectors", ",".join(map(str, DETECTORS)), "--no-stars", "--quiet", *map(str, options)],
-        check=True, capture_output=True,
+    run_well(
+        "spherex-simulate", folder, "--product", "level2", "--release", release, "--exposures", "1",
+        "--detectors", ",".join(map(str, DETECTORS)), "--no-stars", "--quiet", *options,
     )  # fmt: skip
 
 
