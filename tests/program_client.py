@@ -13,6 +13,10 @@ with socket.socket(socket.AF_UNIX) as server:
     request = marshal.dumps((sys.argv[2:], os.getcwd(), dict(os.environ)))
     socket.send_fds(server, [len(request).to_bytes(4)], [0, 1, 2])
     server.sendall(request)
-    answer = server.recv(1)
-# Nothing comes from a server that was killed.
+    try:
+        answer = server.recv(1)
+    except ConnectionResetError:
+        answer = b""
+if not answer:
+    print("tests.program_server has ended", file=sys.stderr)
 sys.exit(answer[0] if answer else 255)

@@ -34,7 +34,7 @@ PROGRAMS = {
     "spherex-simulate": ("spherex_simulator.command", "simulate"),
 }
 """Module and function of each program."""
-COMMANDS = ("lsst.daf.butler.cli.cmd", "lsst.daf.butler.script", "lsst.dax.obscore.cli.cmd", "spherex.cli.commands")
+COMMANDS = ("lsst.daf.butler.cli.cmd", "lsst.daf.butler.script", "spherex.cli.commands")
 """Modules that the programs import when they need a command."""
 
 
@@ -68,6 +68,8 @@ def serve(listener: socket.socket) -> None:
 
     for module in (*PRELOADED, *(module for module, _ in PROGRAMS.values()), *COMMANDS):
         importlib.import_module(module)
+    with contextlib.suppress(ModuleNotFoundError):
+        importlib.import_module("lsst.dax.obscore.cli.cmd")  # of an extra
     # What a collection of garbage touches is copied in each process: 1.8 s for ``butler --help``, 0.3 s without.
     gc.collect()
     gc.freeze()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import select
 import subprocess
+import time
+from pathlib import Path
 
 import pytest
 
@@ -39,11 +41,21 @@ def test_forked_program_ends_when_it_is_killed(tmp_path):
     configuration = tmp_path / "butler.yaml"
     os.mkfifo(configuration)
     with subprocess.Popen([folder_of_programs() / "butler", "query-collections", tmp_path]) as program:
-        # Returns when the program reads; then it waits for what nobody writes.
-        pipe = os.open(configuration, os.O_WRONLY)
+        # The program reads, and waits for what nobody writes.
+        while (pipe := opened_for_writing(configuration)) is None:
+            assert program.poll() is None
+            time.sleep(0.01)
         events = select.poll()
         events.register(pipe, 0)
         assert not events.poll(100)
         program.kill()
     assert events.poll(10_000) == [(pipe, select.POLLERR)], "the program reads on"
     os.close(pipe)
+
+
+def opened_for_writing(pipe: Path) -> int | None:
+    """Return a file that writes into a pipe, or None where nobody reads from it."""
+    try:
+        return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:
+        return None
