@@ -171,8 +171,10 @@ def _read_box(source: ByteSource, hdu: HDUInfo, box: Box, opened: Any) -> np.nda
                 raise ProductError(f"the file is cut short: it ends at byte {start + len(content)} in its data")
             cut[row - box.y0] = np.frombuffer(content, dtype)
         return cut.astype(native)
-    rows = np.frombuffer(source.read_exactly(*_rows_of(hdu, box)), dtype)
-    return rows.reshape(-1, columns)[:, box.x0 : box.x1].astype(native)
+    rows = np.frombuffer(source.read_exactly(*_rows_of(hdu, box)), dtype).reshape(-1, columns)
+    if box.shape[1] < _WIDE * columns:
+        return rows[:, box.x0 : box.x1].astype(native)
+    return _swapped(rows)[:, box.x0 : box.x1]
 
 
 def _swapped(pixels: np.ndarray) -> np.ndarray:

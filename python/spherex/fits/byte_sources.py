@@ -16,6 +16,8 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+import numpy as np
+
 from spherex.errors import ProductError
 from spherex.remote import access_explained
 
@@ -113,7 +115,8 @@ class _LocalSource(_NoPrefetch):
     def read_exactly(self, offset: int, nbytes: int) -> memoryview:
         # Damaged headers claim sizes that no memory has.
         _require(offset + nbytes <= (self.size or 0), offset, nbytes, self.size)
-        content = memoryview(bytearray(nbytes))
+        # A bytearray would be filled with zeros first.
+        content: memoryview = np.empty(nbytes, np.uint8).data
         place = 0
         while place < nbytes:
             # The system reads 2 GB at most in a call.

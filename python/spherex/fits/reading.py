@@ -263,12 +263,7 @@ class ProductFile:
         return Plane(hdu_bytes(self._source, hdu), name)
 
     def _header_of(self, hdu: HDUInfo, box: Box | None) -> fits.Header:
-        is_compressed = hdu.kind == "compressed"
-        header = self._opened(hdu)[1].copy() if is_compressed else fits.Header.fromstring(hdu.header_bytes)
-        if box is not None:
-            with _damage_in(hdu):
-                shift_header(header, box)
-        return header
+        return fits.Header.fromstring(self._cards_of(hdu, box))
 
     def _cards_of(self, hdu: HDUInfo, box: Box | None) -> bytes:
         cards = header_bytes(self._opened(hdu)[1]) if hdu.kind == "compressed" else hdu.header_bytes

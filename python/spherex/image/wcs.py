@@ -23,8 +23,9 @@ from .box import Box
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_PIXEL_CARD = re.compile(r"CRPIX[12][A-Z]?$")
-_PIXEL_BYTES = re.compile(rb"(?:CRPIX[12][A-Z]?|NAXIS[12]) *$")
+_PIXEL = r"(?:CRPIX[12][A-Z]?|NAXIS[12])"
+_PIXEL_CARD = re.compile(_PIXEL + "$")
+_PIXEL_BYTES = re.compile(_PIXEL.encode("ascii") + rb" *$")
 _CARD = fits.Card.length
 _VALUE = 10
 _NUMBER = re.compile(r" *[+-]?(?:\d+\.?\d*|\.\d+)(?:[ED][+-]?\d+)? *(?:/|$)")
@@ -294,13 +295,19 @@ def shifted_cards(cards: bytes, box: Box) -> bytes:
         return cards
     # A few of some hundred cards change. To parse all would take longer than
     # all the rest of a small cut.
-    places = [at for at in range(0, len(cards), _CARD) if _PIXEL_BYTES.match(cards, at, at + 8)]
-    header = fits.Header.fromstring(b"".join([cards[at : at + _CARD] for at in places]))
-    shift_header(header, box)
     shifted = bytearray(cards)
-    for at, card in zip(places, header.cards, strict=True):
-        shifted[at : at + _CARD] = str(card).encode("ascii")
+    for at in range(0, len(cards), _CARD):
+        if _PIXEL_BYTES.match(cards, at, at + 8):
+            shifted[at : at + _CARD] = _shifted_card(cards[at : at + _CARD], box)
     return bytes(shifted)
+
+
+# Image, flags and variance of a file have most of these cards in common.
+@functools.lru_cache(256)
+def _shifted_card(image: bytes, box: Box) -> bytes:
+    card = fits.Card.fromstring(image)
+    _shift_card(card, box)
+    return str(card).encode("ascii")
 
 
 def shift_header(header: fits.Header, box: Box) -> None:
@@ -320,12 +327,18 @@ def shift_header(header: fits.Header, box: Box) -> None:
     ValueError
         If a reference pixel is not a number.
     """
-    for axis, size in (("NAXIS1", box.shape[1]), ("NAXIS2", box.shape[0])):
-        if axis in header:
-            header[axis] = size
-    for keyword in {keyword for keyword in header if _PIXEL_CARD.match(keyword)}:
-        if number_of(header, keyword) is not None:
-            header[keyword] -= box.x0 if keyword[5] == "1" else box.y0
+    for card in header.cards:
+        if _PIXEL_CARD.match(card.keyword):
+            _shift_card(card, box)
+
+
+def _shift_card(card: fits.Card, box: Box) -> None:
+    """Change a card with the length of an axis, or with a reference pixel."""
+    is_first = card.keyword[5] == "1"
+    if card.keyword.startswith("NAXIS"):
+        card.value = box.shape[1 if is_first else 0]
+    elif number_of(fits.Header([card]), card.keyword) is not None:
+        card.value -= box.x0 if is_first else box.y0
 
 
 def shifted_wcs(wcs: WCS, box: Box) -> WCS:

@@ -386,11 +386,12 @@ class TargetRows:
             self._header, wcs, len(rows), None if angles is None else angles.value[line, column]
         )
         pixels = _pixels(image, (box.x0, box.y0), self._settings)
-        values["version"][rows] = image.version or ""
+        version = image.version
+        values["version"][rows] = version or ""
         values["gain_correction"][rows] = 1.0
-        gains = calibrations.gains_of(image.version)
+        gains = calibrations.gains_of(version)
         values["flux_correction_id"] = id_of(gains)
-        if gains is None and has_old_gains(image.version):
+        if gains is None and has_old_gains(version):
             values["quality"][rows] |= quality_bits({"UNCORRECTED_GAIN": True}, 1)
         if gains is not None:
             gain = gains_in(gains.value, box)
