@@ -18,7 +18,7 @@ import lsst.pipe.base as pipeBase
 import lsst.pipe.base.connectionTypes as cT  # noqa: N812
 import numpy as np
 from cachetools import cached
-from lsst.daf.butler import FileIntegrityError
+from lsst.daf.butler import DeferredDatasetHandle, FileIntegrityError
 
 from spherex.calibrations import CalibrationLookup
 from spherex.detectors import (
@@ -448,10 +448,19 @@ class MeasureTargetsTask(pipeBase.PipelineTask):
         outputRefs: pipeBase.OutputQuantizedConnection,
     ) -> None:
         """Run on datasets; see `lsst.pipe.base.PipelineTask.runQuantum`."""
-        # The Butler looks up the file of each dataset that it is asked for, and there may be dozens of patches.
+        # The Butler looks up the file of each dataset that it is asked for, and there may be dozens of patches. The
+        # other inputs beside the image are read once for all images: they get handles without a look-up.
         del inputRefs.patchTargets
-        inputs = butlerQC.get(inputRefs)
-        inputs["targets"] = read_catalog(inputs["targets"])
+        connections: Any = inputRefs
+        refs = {name: ref.datasetRef for name, ref in connections}
+        for ref in refs.values():
+            butlerQC.dataset_provenance.add_input(ref)
+        image = butlerQC.get(inputRefs.image)
+        inputs: dict[str, Any] = {
+            name: DeferredDatasetHandle(image.butler, ref, parameters=None, storageClass=None)
+            for name, ref in refs.items()
+        }
+        inputs |= {"image": image, "targets": read_catalog(inputs["targets"])}
         outputs = self.run(**inputs, image_ids=image_ids_of(inputRefs), region=inputRefs.image.dataId.region)
         butlerQC.put(outputs, outputRefs)
         if outputs.is_lost:
