@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import os
 import re
 import sys
 from pathlib import Path
@@ -17,7 +19,11 @@ author = "The developers of spherex-butler"
 # The number alone: a site of two commits of one version is the same.
 version = release = spherex.__version__.partition("+")[0]
 
-extensions = ["myst_parser", "numpydoc", "sphinx.ext.autodoc"]
+extensions = ["myst_nb", "numpydoc", "sphinx.ext.autodoc"]
+# Each build runs the notebooks; a cell that fails is an error.
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 1800
 # Fragments of CHANGELOG.md.
 exclude_patterns = ["_build", "changes"]
 html_theme = "pydata_sphinx_theme"
@@ -100,7 +106,25 @@ def name_undocumented(app: object, env: object, node: nodes.Element, text: nodes
     return text if node.get("refdomain") == "py" and exists(node["reftarget"]) else None
 
 
+def prepare_notebooks(doctrees: Path) -> None:
+    """Set the environment of the notebooks; they run in the order of their names, in one directory."""
+    os.environ["SPHEREX_NOTEBOOKS"] = str(doctrees.resolve() / "notebooks")
+    # The commands of this clone and of this Python, also where neither is on PATH.
+    programs = [DOC.parent / "bin", Path(sys.executable).parent]
+    os.environ["PATH"] = os.pathsep.join([*map(str, programs), os.environ.get("PATH", "")])
+    try:
+        importlib.metadata.distribution("spherex-butler")
+    except importlib.metadata.PackageNotFoundError:
+        os.environ["DAF_BUTLER_PLUGINS"] = str(DOC.parent / "python/spherex/cli/resources.yaml")
+    # Jupyter would write into the home folder.
+    for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"):
+        directory = doctrees.resolve() / "jupyter" / name.lower()
+        directory.mkdir(parents=True, exist_ok=True)
+        os.environ[name] = str(directory)
+
+
 def setup(app: object) -> None:
     """Connect the functions above to Sphinx."""
+    prepare_notebooks(Path(app.doctreedir))  # type: ignore[attr-defined]
     app.connect("source-read", name_folders)  # type: ignore[attr-defined]
     app.connect("missing-reference", name_undocumented)  # type: ignore[attr-defined]
