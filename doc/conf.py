@@ -109,9 +109,6 @@ def name_undocumented(app: object, env: object, node: nodes.Element, text: nodes
 def prepare_notebooks(doctrees: Path) -> None:
     """Set the environment of the notebooks; they run in the order of their names, in one directory."""
     os.environ["SPHEREX_NOTEBOOKS"] = str(doctrees.resolve() / "notebooks")
-    # The commands of this clone and of this Python, also where neither is on PATH.
-    programs = [DOC.parent / "bin", Path(sys.executable).parent]
-    os.environ["PATH"] = os.pathsep.join([*map(str, programs), os.environ.get("PATH", "")])
     try:
         importlib.metadata.distribution("spherex-butler")
     except importlib.metadata.PackageNotFoundError:
@@ -121,6 +118,11 @@ def prepare_notebooks(doctrees: Path) -> None:
         directory = doctrees.resolve() / "jupyter" / name.lower()
         directory.mkdir(parents=True, exist_ok=True)
         os.environ[name] = str(directory)
+
+    # A kernel warns that others on this machine could read what it sends.
+    profile = Path(os.environ["IPYTHONDIR"], "profile_default")
+    profile.mkdir(exist_ok=True)
+    (profile / "ipython_kernel_config.py").write_text("get_config().IPKernelApp.log_level = 'ERROR'\n")
 
 
 def setup(app: object) -> None:

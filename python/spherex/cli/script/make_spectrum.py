@@ -95,14 +95,15 @@ def make_spectrum(
         with open_repository(repo, writeable=True, fields=_FIELDS) as butler:
             _register_one(butler, repo, name, target)
     done = True
-    if files:
-        done &= ingest_level2(repo, files, transfer=None, skip_existing=True, track_file_attrs=False)
     collection = output or f"spectra/{name}"
     path = Path(log or f"spectra-{name}.log")
-    with open_repository(repo, writeable=True, fields=_FIELDS) as butler:
-        if find:
-            done &= _find(butler, repo, name, access, service)
+    if files:
         with _logging_to(path):
+            done &= ingest_level2(repo, files, transfer=None, skip_existing=True, track_file_attrs=False)
+    with open_repository(repo, writeable=True, fields=_FIELDS) as butler:
+        with _logging_to(path):
+            if find:
+                done &= _find(butler, repo, name, access, service)
             failure = "" if failed else None
             made = update_spectra(butler, name, collection, failure=failure, measuring=_progress_bar)
         if made.targets:
