@@ -422,3 +422,11 @@ def test_wavelengths_span_the_filter() -> None:
         assert np.all(np.diff(table.values[:, :, 0], axis=0) < 0)
     wavelength, _ = RELEASES["qr2"].wavelengths(1).at(np.array([1020.0]), np.array([0.0]))
     np.testing.assert_allclose(wavelength, 1.09, rtol=1e-5)
+
+
+@pytest.mark.parametrize("release", ["qr2", "qr3"])
+def test_wavelengths_over_a_frame_are_those_at_its_pixels(release: str) -> None:
+    table = RELEASES[release].wavelengths(4)
+    rows, columns = np.indices((2040, 2040), dtype=float)
+    for found, expected in zip(table.over(2040), table.at(columns, rows), strict=True):
+        np.testing.assert_array_equal(found, expected)

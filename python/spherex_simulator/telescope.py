@@ -146,6 +146,22 @@ class WavelengthTable:
         mixed = (1 - up)[..., np.newaxis] * below + up[..., np.newaxis] * above
         return mixed[..., 0], mixed[..., 1]
 
+    def over(self, side: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return wavelength and bandwidth of all pixels of a frame, bit for bit as `at`.
+
+        Parameters
+        ----------
+        side
+            Rows, and columns, of the frame.
+        """
+        # Columns and rows lie on a grid: first along the rows of the table, then across.
+        index, share = self._place(np.arange(side, dtype=float))
+        values, share = self.values.astype(float), share[:, np.newaxis]
+        along = (1 - share) * values[:, index] + share * values[:, index + 1]
+        share = share[..., np.newaxis]
+        mixed = (1 - share) * along[index] + share * along[index + 1]
+        return mixed[..., 0], mixed[..., 1]
+
     def _place(self, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         zero_based = self.points - 1.0
         index = np.clip(np.searchsorted(zero_based, position, side="right") - 1, 0, len(zero_based) - 2)

@@ -19,9 +19,12 @@ from .spectra import check_spectrum, draw_with_truth, read_truth, with_truth
 _RAW, _OUTPUT, _SPECTRA = "rawexp", "postDark", "spectra"
 
 
-@click.group()
+@click.group(chain=True)
 def main() -> None:
-    """Compare the repository of bin/spherex-demo with the truth, and draw it."""
+    """Compare the repository of bin/spherex-demo with the truth, and draw it.
+
+    Commands can be given one after the other.
+    """
 
 
 @main.command()

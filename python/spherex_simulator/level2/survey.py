@@ -200,9 +200,7 @@ def write_calibration(settings: Level2Settings, name: CalibrationName, path: Pat
 def _extensions(settings: Level2Settings, type_: str, detector: int) -> list[fits.ImageHDU | fits.BinTableHDU]:
     wavelengths = settings.release.wavelengths(detector)
     if type_ == "spectral_wcs":
-        rows, columns = np.indices((FRAME_SIDE, FRAME_SIDE), dtype=float)
-        maps = wavelengths.at(columns, rows)
-        names = (CWAVE, CBAND)
+        names, maps = (CWAVE, CBAND), wavelengths.over(FRAME_SIDE)
         planes = [_image(name, plane, "um") for name, plane in zip(names, maps, strict=True)]
         return [*planes, wavelengths.hdu()]
     if type_ == "solid_angle_pixel_map":
