@@ -80,8 +80,8 @@ def measure_apertures(
         data, variance, flags, is_good = (
             getattr(stamps, name).reshape(shape) for name in ("data", "variance", "flags", "is_good")
         )
-        distance = stamps.distance(x[rows], y[rows]).reshape(shape)
-        around = is_good & ~stamps.is_doubtful.reshape(shape) & (distance > core) & (weights == 0)
+        is_core = stamps.is_within(core, x[rows], y[rows]).reshape(shape)
+        around = is_good & ~stamps.is_doubtful.reshape(shape) & ~is_core & (weights == 0)
         number = around.sum(axis=1)
         has_background = number >= _FEWEST_PIXELS
         median = np.where(has_background, masked_median(data, around), np.nan)
@@ -157,17 +157,19 @@ def aperture_fluxes(
     enclosed
         Fraction of the target's flux in the aperture, shape (n,).
     """
-    others = design[:, 1:]
-    rest = data - (fit.values[:, None, 1:] @ others)[:, 0]
-    enclosed = (weights * design[:, 0]).sum(axis=1)
+    columns = np.flatnonzero(weights.any(axis=0))
+    part, terms = weights.take(columns, axis=1), design.take(columns, axis=2)
+    others = terms[:, 1:]
+    rest = data.take(columns, axis=1) - (fit.values[:, None, 1:] @ others)[:, 0]
+    enclosed = (part * terms[:, 0]).sum(axis=1)
     # The subtracted terms were fitted to pixels of the aperture too, and take
     # away some of their noise. The flux is a linear function of the pixels d:
     # f = (a - S C D W) d, with the aperture a, the weights of the fit W, the
     # design D, the columns C of the covariance for the subtracted terms, and
     # their sums S in the aperture. These are the factors of the pixels.
-    subtracted = (others @ weights[:, :, None]).transpose(0, 2, 1)
+    subtracted = (others @ part[:, :, None]).transpose(0, 2, 1)
     factors = weights - (subtracted @ fit.covariance[:, 1:, :] @ design)[:, 0] * of_fit
     with np.errstate(divide="ignore", invalid="ignore"):
         variance = (factors**2 / of_fit).sum(axis=1, where=of_fit > 0)
         seen = np.where(enclosed > 0, enclosed, np.nan)
-        return (weights * rest).sum(axis=1) / seen, np.sqrt(variance) / seen, enclosed
+        return (part * rest).sum(axis=1) / seen, np.sqrt(variance) / seen, enclosed

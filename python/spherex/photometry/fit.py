@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +24,9 @@ _NO_PART = 1e-4
 With a signal of a thousand times the noise along such an eigenvector, the error
 of the term is wrong by a tenth.
 """
+
+_NEVER_LEAST = 1e300
+"""What is added to the variance of a pixel that is not used, so that it is not the smallest."""
 
 _LEAST_VARIANCE = 0.5
 """Lower limit of a smoothed variance, in units of the smallest variance of the pixels."""
@@ -132,6 +136,9 @@ def sums_of_squares(design: NDArray[np.float64]) -> NDArray[np.float64]:
     return squares
 
 
+_OF_PIXELS = ("design", "data", "given", "used", "variance")
+"""What has a value for each pixel."""
+
 _CHANGING = ("given", "used", "least", "slope", "variance")
 """What may differ between fits of the same terms to the same data."""
 
@@ -167,12 +174,13 @@ class StampFits:
 
     def residuals(self) -> NDArray[np.float64]:
         """Return data minus model, shape (n, pixels)."""
-        return self.data - self.fit.model(self.design)
+        model = self.fit.model(self.design)
+        return np.subtract(self.data, model, out=model)
 
     def leverages(self) -> NDArray[np.float64]:
-        """Return the derivative of the model of each pixel with respect to its value, shape (n, pixels)."""
-        spread = np.einsum("ntp,ntp->np", self.fit.covariance @ self.design, self.design)
-        return spread * self.used / self.variance
+        """Return the derivative of the model of each used pixel with respect to its value, shape (n, pixels)."""
+        spread: NDArray[np.float64] = np.einsum("ntp,ntp->np", self.fit.covariance @ self.design, self.design)
+        return np.divide(spread, self.variance, out=spread)
 
     def fractions(self, whole: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the fraction of the target's profile, whose sum is ``whole``, on used pixels, shape (n,)."""
@@ -185,7 +193,10 @@ class StampFits:
         The part of the variance that grows with the rate is taken from the
         model instead of the data.
         """
-        variance = np.maximum(self.given - self.slope * self.residuals(), self.least)
+        variance = self.residuals()
+        variance *= -self.slope
+        variance += self.given
+        np.maximum(variance, self.least, out=variance)
         fit = fit_linear(self.design, self.data, self.used / variance, self.squares)
         return dataclasses.replace(self, variance=variance, fit=fit)
 
@@ -194,6 +205,11 @@ class StampFits:
         least, slope = variance_limits(self.given, self.data, used)
         return dataclasses.replace(self, used=used, least=least, slope=slope).repeated()
 
+    def cut(self, columns: NDArray[np.intp]) -> StampFits:
+        """Return the fits with some of their pixels alone, for sums over these."""
+        cut = {name: getattr(self, name).take(columns, axis=-1) for name in _OF_PIXELS}
+        return dataclasses.replace(self, **cut)
+
     def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> StampFits:
         """Return some of the fits."""
         of_fit = {field.name: getattr(self.fit, field.name)[rows] for field in dataclasses.fields(Fit)}
@@ -201,9 +217,19 @@ class StampFits:
         of_terms = self.design[rows], self.squares[rows], self.data[rows]
         return StampFits(*of_terms, **changing, fit=Fit(**of_fit))
 
-    def put(self, rows: NDArray[np.intp], others: StampFits) -> None:
-        """Replace some of the fits by others of the same pixels and terms."""
-        for name in _CHANGING:
+    def put(self, rows: NDArray[np.intp], others: StampFits, names: Sequence[str] = _CHANGING) -> None:
+        """Replace some of the fits by others of the same terms.
+
+        Parameters
+        ----------
+        rows
+            Fits to replace.
+        others
+            The others.
+        names
+            Attributes that differ beside ``fit``.
+        """
+        for name in names:
             getattr(self, name)[rows] = getattr(others, name)
         for field in dataclasses.fields(Fit):
             getattr(self.fit, field.name)[rows] = getattr(others.fit, field.name)
@@ -251,9 +277,9 @@ def converge(fits: StampFits, rows: NDArray[np.intp]) -> None:
             break
         after = before.repeated()
         change = np.abs(after.fit.values[:, 0] - before.fit.values[:, 0])
-        fits.put(rows, after)
-        is_moving = change > _CONVERGED * after.fit.errors[:, 0]
-        rows, before = rows[is_moving], after.take(is_moving)
+        fits.put(rows, after, ["variance"])
+        moving = np.flatnonzero(change > _CONVERGED * after.fit.errors[:, 0])
+        rows, before = rows[moving], after.take(moving)
 
 
 def masked_median(values: NDArray[np.float64], is_counted: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -295,7 +321,8 @@ def variance_limits(
     slope
         Slope of the variance against the data, not negative, shape (n, 1).
     """
-    least = np.min(variance, axis=1, keepdims=True, where=is_good, initial=np.inf)
+    # Sums and products with 0 and 1 take a part of the time of choices between two values.
+    least = (variance + _NEVER_LEAST * ~is_good).min(axis=1, keepdims=True)
     least[~is_good.any(axis=1)] = 1.0
     _, _, slope = variance_line(variance, data, is_good)
     return _LEAST_VARIANCE * least, np.maximum(slope, 0)
@@ -314,9 +341,11 @@ def variance_line(
         Whether a pixel is used, shape (n, pixels).
     """
     number = np.maximum(is_good.sum(axis=1, keepdims=True), 1)
-    mean_data = (data * is_good).sum(axis=1, keepdims=True) / number
-    mean_variance = (variance * is_good).sum(axis=1, keepdims=True) / number
-    apart = (data - mean_data) * is_good
+    # Products with numbers take two thirds of the time of those with truth values.
+    used = is_good.astype(np.float64)
+    mean_data = (data * used).sum(axis=1, keepdims=True) / number
+    mean_variance = (variance * used).sum(axis=1, keepdims=True) / number
+    apart = (data - mean_data) * used
     spread = (apart**2).sum(axis=1, keepdims=True)
     slope = (apart * (variance - mean_variance)).sum(axis=1, keepdims=True) / np.where(spread > 0, spread, 1.0)
     return mean_data, mean_variance, slope

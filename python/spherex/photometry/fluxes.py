@@ -32,7 +32,7 @@ MOST_NEIGHBOURS = 100
 """Largest number of neighbours fitted together with a target; with more it has no flux."""
 
 _LEAST_LIGHT = 1e-4  # fraction of a neighbour's flux in the pixels; with less it is ignored
-_MOST_PAIRS = 4 * BATCH_SIZE  # of targets and neighbours in a batch: some ten Mbyte
+_MOST_PAIRS = 4 * BATCH_SIZE  # of targets and neighbours in a batch: some twenty Mbyte
 _CLIPPING = 3.0  # standard deviations
 
 
@@ -71,67 +71,31 @@ def batches(neighbours: list[NDArray[np.intp]]) -> Iterator[slice]:
         begin = end
 
 
-def light_of_neighbours(
-    stamps: Stamps,
-    x: NDArray[np.float64],
-    y: NDArray[np.float64],
-    neighbours: list[NDArray[np.intp]],
-    profiles: Profiles,
-    used: NDArray[np.bool_],
-) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Return the profiles of the neighbours with enough light in the stamps.
+def cores_of_neighbours(
+    stamps: Stamps, x: NDArray[np.float64], y: NDArray[np.float64], rows: NDArray[np.intp], radius: float
+) -> NDArray[np.bool_]:
+    """Return whether a pixel is near a neighbour inside of the stamp, shape (n, side, side).
 
     Parameters
     ----------
     stamps
         Stamps of the targets.
     x, y
-        Positions of all sources (pixels), shape (m,).
-    neighbours
-        Indices of the neighbours of each target.
-    profiles
-        PSF.
-    used
-        Whether a pixel is used, shape (n, side, side).
-
-    Returns
-    -------
+        Positions of the neighbours in pixels of the whole frame, from 0, shape (k,).
     rows
         Index of the stamp of each neighbour, ascending, shape (k,).
-    light
-        Shape (k, side, side).
+    radius
+        Largest distance of a pixel (pixels).
     """
-    rows, others = _pairs(neighbours)
-    if not len(rows):
-        return rows, np.empty((0, stamps.side, stamps.side))
-    shares = profiles.at(x[others], y[others], stamps.left[rows], stamps.bottom[rows], stamps.side)
-    # A neighbour whose PSF is not known (NaN) matters: no flux can be measured beside it.
-    matters = ~(np.einsum("nij,nij->n", shares, used[rows]) <= _LEAST_LIGHT)
-    return rows[matters], shares[matters]
-
-
-def cores_of_neighbours(
-    stamps: Stamps, x: NDArray[np.float64], y: NDArray[np.float64], neighbours: list[NDArray[np.intp]], radius: float
-) -> NDArray[np.bool_]:
-    """Return whether a pixel is near a neighbour inside of the stamp, shape (n, side, side)."""
-    rows, others = _pairs(neighbours)
-    column, line = (
-        np.rint(position[others]) - begin[rows] for position, begin in ((x, stamps.left), (y, stamps.bottom))
-    )
+    column, line = (np.rint(position) - begin[rows] for position, begin in ((x, stamps.left), (y, stamps.bottom)))
     is_inside = (column >= 0) & (column < stamps.side) & (line >= 0) & (line < stamps.side)
     is_core = np.zeros(stamps.data.shape, bool)
-    rows, others = rows[is_inside], others[is_inside]
+    rows = rows[is_inside]
     if len(rows):
-        is_near = stamps.distance(x[others], y[others], rows) <= radius
+        is_near = stamps.is_within(radius, x[is_inside], y[is_inside], rows)
         first = np.flatnonzero(np.diff(rows, prepend=-1))
         is_core[rows[first]] = np.logical_or.reduceat(is_near, first, axis=0)
     return is_core
-
-
-def _pairs(neighbours: list[NDArray[np.intp]]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return pairs of the index of a stamp, ascending, and of a neighbour."""
-    rows = np.repeat(np.arange(len(neighbours)), [len(sources) for sources in neighbours])
-    return rows, np.concatenate([np.empty(0, np.intp), *neighbours])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -328,20 +292,29 @@ class _Batch:
     ) -> None:
         self._x, self._y = x[wanted], y[wanted]
         self._bright = bright
-        self._all = (x, y)
         self._profiles = profiles
         self._settings = settings
         self._stamps = cut_stamps(pixels, self._x, self._y, settings.side)
-        self._is_core = self._stamps.distance(self._x, self._y) <= settings.core
-        self._own = profiles.at(self._x, self._y, self._stamps.left, self._stamps.bottom, settings.side)
-        self._neighbours = neighbours
+        self._is_core = self._stamps.is_within(settings.core, self._x, self._y)
+        # Pairs of a stamp and a neighbour. Many neighbours are targets too: the light of each source is computed once.
+        own = np.arange(len(wanted))
+        self._stamp_of = np.repeat(own, [len(sources) for sources in neighbours])
+        others = np.concatenate([np.empty(0, np.intp), *neighbours])
+        self._others = x[others], y[others]
+        sources, source_of = np.unique(np.concatenate([wanted, others]), return_inverse=True)
+        squares = np.concatenate([own, self._stamp_of])
+        left, bottom = self._stamps.left[squares], self._stamps.bottom[squares]
+        light = profiles.at(x[sources], y[sources], left, bottom, settings.side, source_of)
+        self._own, self._light = light[: len(own)], light[len(own) :]
         self.fluxes = _blank(len(wanted))
 
     def measure(self, slopes: NDArray[np.float64] | None) -> None:
         """Compute `fluxes`."""
         number, pixels = len(self._own), self._settings.side**2
         used = self._used_pixels()
-        stamp_of, light = light_of_neighbours(self._stamps, *self._all, self._neighbours, self._profiles, used)
+        # A neighbour whose PSF is not known (NaN) matters: no flux can be measured beside it.
+        matters = ~(np.einsum("nij,nij->n", self._light, used[self._stamp_of]) <= _LEAST_LIGHT)
+        stamp_of, light = self._stamp_of[matters], self._light[matters]
         sizes = np.bincount(stamp_of, minlength=number)
         self.fluxes.neighbours[:], self.fluxes.is_cut[:] = sizes, ~self._stamps.is_whole
         self.fluxes.surface_brightness[:] = self._stamps.brightness()
@@ -367,8 +340,8 @@ class _Batch:
         self._judge()
 
     def _used_pixels(self) -> NDArray[np.bool_]:
-        stamps, (x, y) = self._stamps, self._all
-        is_core = self._is_core | cores_of_neighbours(stamps, x, y, self._neighbours, self._settings.core)
+        stamps = self._stamps
+        is_core = self._is_core | cores_of_neighbours(stamps, *self._others, self._stamp_of, self._settings.core)
         around = stamps.is_good & ~is_core
         used = stamps.is_good & (is_core | ~stamps.is_doubtful)
         few = np.flatnonzero((around & used).sum(axis=(1, 2)) < self._settings.least_background)
@@ -417,7 +390,9 @@ class _Batch:
             fluxes.is_rescued[rows[rescued]] = True
         fit, used, fraction = fits.fit, fits.used, fits.fractions(whole)
         (flux, background), (error, background_error) = fit.values[:, :2].T, fit.errors[:, :2].T
-        chi2, dof = core_misfits(fits, is_core)
+        columns = np.flatnonzero(is_core.any(axis=0))
+        cores, is_core = fits.cut(columns), is_core.take(columns, axis=1)
+        chi2, dof = core_misfits(cores, is_core)
         with np.errstate(divide="ignore", invalid="ignore"):
             fluxes.signal_to_noise[rows] = flux / error
         error = errors_with_profile(error, flux, fraction, profile_errors(chi2, dof, flux, error))
@@ -429,11 +404,11 @@ class _Batch:
         fluxes.dof[rows] = used.sum(axis=1) - fit.rank
         fluxes.core_chi2[rows], fluxes.core_dof[rows] = chi2, dof
         fluxes.rejected[rows] = rejected
-        fluxes.has_plateau[rows] = has_plateau(fits, is_core)
+        fluxes.has_plateau[rows] = has_plateau(cores, is_core)
         # It would be negative by rounding, or by negative samples of a PSF.
         fluxes.masked_fraction[rows] = np.maximum(1 - fraction, 0)
-        fluxes.flags[rows] = np.bitwise_or.reduce(np.where(used, flags, 0), axis=1)
-        fluxes.core_flags[rows] = np.bitwise_or.reduce(np.where(is_core, flags, 0), axis=1)
+        fluxes.flags[rows] = np.bitwise_or.reduce(flags * used, axis=1)
+        fluxes.core_flags[rows] = np.bitwise_or.reduce(flags.take(columns, axis=1) * is_core, axis=1)
         fluxes.blending[rows] = _blending(fit, fluxes.neighbours[rows])
         weights = aperture_weights(stamps, self._x[rows], self._y[rows], self._settings.aperture).reshape(shape)
         fluxes.aperture_flux[rows], fluxes.aperture_flux_error[rows], fluxes.enclosed_fraction[rows] = aperture_fluxes(

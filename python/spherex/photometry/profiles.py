@@ -111,36 +111,41 @@ class Profiles:
         left: NDArray[np.int64],
         bottom: NDArray[np.int64],
         side: int | None = None,
+        sources: NDArray[np.intp] | None = None,
     ) -> NDArray[np.float64]:
-        """Return the fractions of the flux of each source in a square of pixels.
+        """Return the fractions of the flux of sources in squares of pixels.
 
         Parameters
         ----------
         x, y
-            Positions of the sources in pixels of the whole frame, from 0, shape (n,).
+            Positions of the sources in pixels of the whole frame, from 0, shape (m,).
         left, bottom
             First column and row of each square, shape (n,).
         side
             Side of the squares (pixels); by default `Profiles.side`.
+        sources
+            Index of the source of each square, shape (n,); by default there is
+            a square for each source.
 
         Returns
         -------
         fractions
-            Shape (n, side, side): source, row, column. NaN where the PSF cannot
+            Shape (n, side, side): square, row, column. NaN where the PSF cannot
             be used, see `is_known`.
         """
         side = self.side if side is None else side
+        sources = np.arange(len(x)) if sources is None else sources
         column, row = np.rint(x).astype(np.int64), np.rint(y).astype(np.int64)
         values = self._around(x, y, column, row)
         # Pixels beyond those of the table are in its margin of zeros.
         half = self.side // 2 + 1
         up, across = (
-            (begin[:, None] + np.arange(side) - centre[:, None]).clip(-half, half) + half
+            (begin[:, None] + np.arange(side) - centre[sources, None]).clip(-half, half) + half
             for begin, centre in ((bottom, row), (left, column))
         )
-        light = values[np.arange(len(x))[:, None, None], up[:, :, None], across[:, None, :]]
+        light = values[sources[:, None, None], up[:, :, None], across[:, None, :]]
         if not self._is_sound.all():
-            light[~self.is_known(x, y)] = np.nan
+            light[~self.is_known(x, y)[sources]] = np.nan
         return light
 
     def _around(
@@ -166,8 +171,14 @@ class Profiles:
         places = ((zones[:, :, None] * phases + up[:, None, :]) * phases)[..., None] + across[:, None, None, :]
         factors = (weights[:, :, None] * of_up[:, None, :])[..., None] * of_across[:, None, None, :]
         table = self._table.reshape(-1, self.side**2)
-        taps = csr_array((factors.ravel(), places.ravel(), 64 * np.arange(len(x) + 1)), shape=(len(x), len(table)))
-        return np.pad((taps @ table).reshape(-1, self.side, self.side), ((0, 0), (1, 1), (1, 1)))
+        # The table is larger than the caches of a processor: sources of one zone follow one another.
+        order = np.argsort(zones[:, 0], kind="stable")
+        parts = (factors[order].ravel(), places[order].ravel(), 64 * np.arange(len(x) + 1))
+        light = np.zeros((len(x), self.side + 2, self.side + 2))
+        light[order, 1:-1, 1:-1] = (csr_array(parts, shape=(len(x), len(table))) @ table).reshape(
+            -1, self.side, self.side
+        )
+        return light
 
     def _taps(self, part: NDArray[np.float64], start: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return the four phases of an axis that have a part in the light, and their weights, both of shape (n, 4).

@@ -92,7 +92,7 @@ def reject_outliers(fits: StampFits, is_core: NDArray[np.bool_]) -> NDArray[np.i
         # too: of these only the one that is the worst of all is rejected in a round.
         worst = excess.max(axis=1, keepdims=True)
         is_out = (excess > _LARGEST_RESIDUAL) & (~core | (excess == worst))
-        has_out = is_out.any(axis=1)
+        has_out = np.flatnonzero(is_out.any(axis=1))
         rows, is_out = rows[has_out], is_out[has_out]
         if turn == 0:
             changed = rows
@@ -114,18 +114,28 @@ def _excesses(fits: StampFits, is_core: NDArray[np.bool_]) -> NDArray[np.float64
     # The error of this profile: that which explains half of the pixels in the
     # core. A constant would reject the cores of all stars where the astrometry
     # is off by a tenth of a pixel.
-    counted = fits.used & is_core & (light > _BRIGHT * np.sqrt(fits.variance))
+    columns = np.flatnonzero(is_core.any(axis=0))
+    light_there, variance, rest_there, residuals_there = (
+        plane.take(columns, axis=1) for plane in (light, fits.variance, rest, residuals)
+    )
+    counted = (fits.used & is_core).take(columns, axis=1) & (light_there > _BRIGHT * np.sqrt(variance))
     error = np.full((len(light), 1), _PROFILE_ERROR)
     rows = np.flatnonzero(counted.sum(axis=1) >= _FEWEST_PIXELS)
     with np.errstate(divide="ignore", invalid="ignore"):
-        squares = (
-            residuals[rows] ** 2 / rest[rows] ** 2 / _MEDIAN_OF_SQUARE - _EXPECTED * fits.variance[rows] / rest[rows]
-        )
-        squares /= light[rows] ** 2
-    median = masked_median(squares, counted[rows])
+        squares = residuals_there**2 / rest_there**2 / _MEDIAN_OF_SQUARE - _EXPECTED * variance / rest_there
+        squares /= light_there**2
+    median = masked_median(squares[rows], counted[rows])
     error[rows, 0] = np.sqrt(np.clip(median, _PROFILE_ERROR**2, _LARGEST_PROFILE_ERROR**2))
-    excess = np.abs(residuals) / np.sqrt(rest * (fits.variance + rest * (error * light) ** 2))
-    return np.where(fits.used & np.isfinite(excess), excess, 0.0)
+    # (v + (1 - L) (c f P)^2) (1 - L), in the memory of the light.
+    light *= error
+    light *= light
+    light *= rest
+    light += fits.variance
+    light *= rest
+    excess = np.abs(residuals, out=residuals)
+    excess /= np.sqrt(light, out=light)
+    excess[~(fits.used & np.isfinite(excess))] = 0.0
+    return excess
 
 
 def has_plateau(fits: StampFits, is_core: NDArray[np.bool_]) -> NDArray[np.bool_]:

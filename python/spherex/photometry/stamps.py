@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     _Number = TypeVar("_Number", bound=np.generic)
 
 
-BATCH_SIZE = 512
-"""Number of stamps processed together: some ten Mbyte."""
+BATCH_SIZE = 1024
+"""Number of stamps processed together: some twenty Mbyte."""
 
 _LOWEST, _LEAST_VARIANCE = 0.1, 0.1
 """A variance below a tenth of the lower decile of its stamp is an error: sky and read noise limit the variance
@@ -114,13 +114,19 @@ class Stamps:
         """Return some of the stamps."""
         return Stamps(**{field.name: getattr(self, field.name)[rows] for field in dataclasses.fields(self)})
 
-    def distance(
-        self, x: NDArray[np.float64], y: NDArray[np.float64], rows: NDArray[np.intp] | slice = slice(None)
-    ) -> NDArray[np.float64]:
-        """Return the distances of the pixels of stamps from positions (pixels).
+    def is_within(
+        self,
+        radius: float,
+        x: NDArray[np.float64],
+        y: NDArray[np.float64],
+        rows: NDArray[np.intp] | slice = slice(None),
+    ) -> NDArray[np.bool_]:
+        """Return whether the pixels of stamps are within a radius around positions, shape (k, side, side).
 
         Parameters
         ----------
+        radius
+            Radius (pixels); at this distance a pixel is within.
         x, y
             Positions in pixels of the whole frame, from 0, shape (k,).
         rows
@@ -128,7 +134,7 @@ class Stamps:
         """
         across = self.left[rows, None] + np.arange(self.side) - x[:, None]
         up = self.bottom[rows, None] + np.arange(self.side) - y[:, None]
-        return np.hypot(up[:, :, None], across[:, None, :])
+        return (up**2)[:, :, None] + (across**2)[:, None, :] <= radius**2
 
 
 def cut_stamps(pixels: Pixels, x: NDArray[np.float64], y: NDArray[np.float64], side: int) -> Stamps:
