@@ -140,14 +140,13 @@ class Candidates:
                 dimensions, tuple([values[name] for name in dimensions.required])
             )
             refs.append(DatasetRef(self.dataset_type, data_id, run, id=id_, conform=False))
-        found = butler.get_many_uris(refs, predict=True)
-        uris = []
-        for ref in refs:
-            uri = found[ref].primaryURI
-            if uri is None:
+        uris = {}
+        for ref, found in butler.get_many_uris(refs, predict=True).items():
+            if found.primaryURI is None:
                 raise SearchError(f"{ref} is stored in several files, one for each component; such images have no URI.")
-            uris.append(uri)
-        return uris
+            uris[ref.id] = found.primaryURI
+        # The hash of a UUID takes a tenth of that of a DatasetRef.
+        return [uris[id_] for id_ in self.ids]
 
 
 def find_candidates(butler: Butler, criteria: Criteria, all_versions: bool) -> Candidates:
