@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
 import shutil
@@ -9,21 +11,27 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet
 import pytest
 from astropy.io.votable import parse_single_table
 from astropy.table import QTable, Table
-from lsst.daf.butler import CollectionType, DatasetType
+from click.testing import CliRunner
+from lsst.daf.butler import Butler, CollectionType, DatasetType
 from lsst.daf.butler.formatters.parquet import arrow_to_astropy, astropy_to_arrow
+from matplotlib.image import imread
 
 import spherex.spectra
 from spherex.spectra import IMAGES, TARGETS, combine_patch, design_channels, gather_patch, spectrum_in
+from spherex_simulator.command import simulate
 
 from .ingest_helpers import Outcome, butler_command
 from .spectra_helpers import CATALOG, PLACES, TargetRepo, measurements
 
+BROWSER = ("--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000", "--dump-dom")
+CAPTURE: dict[str, Any] = {"capture_output": True, "text": True, "check": True}
 NAMES = ("west", "a/b .. \u03a3", "east")
 
 
@@ -236,10 +244,9 @@ def test_a_page_shows_the_spectra_in_a_browser(repo: TargetRepo, tmp_path: Path)
     assert len(list(out.glob("*.html"))) == 2
     (page,) = (page for page in out.glob("*.html") if '"name":"west"' in page.read_text())
     # Without a server; the part after the hash is the name of the target, a/b .. and a sigma.
-    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
-    command += ["--virtual-time-budget=5000", "--dump-dom"]
+    command = [browser, *BROWSER, f"--user-data-dir={tmp_path / 'profile'}"]
     for name, fragment in (("west", "#west"), (NAMES[1], "#a%2Fb%20..%20%CE%A3")):
-        shown = subprocess.run([*command, f"{page.as_uri()}{fragment}"], capture_output=True, text=True, check=True)
+        shown = subprocess.run([*command, f"{page.as_uri()}{fragment}"], **CAPTURE)
         body = shown.stdout[shown.stdout.index("<body>") :]
         heading = re.search(r'<h2 id="name">(.*?): RA', body)
         assert heading is not None
@@ -255,6 +262,8 @@ def test_a_page_shows_the_spectra_in_a_browser(repo: TargetRepo, tmp_path: Path)
         table = body[body.index('<table id="rows">') :]
         assert table.count("<tr", 0, table.index("</table>")) == len(spectrum) + 1
         assert str(spectrum["image_id"][0]) in table
+        # The images of these spectra were never in the repository.
+        assert "no longer in the repository" in body
 
 
 def test_a_page_does_not_show_means(repo: TargetRepo, tmp_path: Path) -> None:
@@ -262,3 +271,61 @@ def test_a_page_does_not_show_means(repo: TargetRepo, tmp_path: Path) -> None:
     outcome = export(repo, tmp_path / "out", "--format", "html", "--dataset-type", "channel_spectra")
     assert outcome.code == 1
     assert "leave out --dataset-type" in outcome.output
+
+
+def test_a_page_has_the_inputs_and_stamps_of_measurements(tmp_path: Path, repo_root: Path) -> None:
+    pytest.importorskip("plotly")
+    files = tmp_path / "files"
+    sources = Table({"name": ["star"], "ra": [310.1], "dec": [40.16], "flux": [2e4], "temperature": [3000.0]})
+    sources.write(tmp_path / "stars.ecsv")
+    words = "--product level2 --release qr3 --detectors 2,5 --first-exposure 3667 --exposures 1 --no-stars --shape 40"
+    words += f" --center 310.1,40.16 --sources {tmp_path / 'stars.ecsv'} --quiet"
+    assert CliRunner().invoke(simulate, [str(files), *words.split()]).exit_code == 0
+    log = ("--log", tmp_path / "log")
+    assert butler_command("make-spectrum", repo_root, tmp_path / "stars.ecsv", "--files", files, *log).code == 0
+    outcome = butler_command(
+        "export-spectra", repo_root, "spectra/stars", tmp_path / "out", "--format", "html", "--stamps"
+    )
+    assert outcome.code == 0, outcome
+    (page,) = (tmp_path / "out").glob("*.html")
+    text = page.read_text().partition('<script id="data" type="application/json">')[2].partition("</script>")[0]
+    content = json.loads(text)
+    with Butler.from_config(str(repo_root)) as butler:
+        images = {str(ref.id): ref for ref in butler.query_datasets("level2", "SPHEREx/level2")}
+        assert len(images) == 2
+        for name, ref in images.items():
+            known = content["inputs"][name]
+            assert known["uri"] == str(butler.getURI(ref))
+            assert known["run"] == ref.run
+            assert f"exposure {ref.dataId['exposure']}" in known["data_id"]
+    stamps = content["targets"][0]["stamps"]
+    assert [stamp["detector"] for stamp in stamps] == [2, 5]
+    for stamp in stamps:
+        picture = imread(io.BytesIO(base64.b64decode(stamp["picture"].partition(",")[2])))
+        assert picture.shape[:2] == (21, 21)
+        # The star is in the middle of its stamp.
+        brightness = picture[..., :3].sum(axis=2)
+        assert brightness[9:12, 9:12].min() > np.median(brightness)
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("neither chromium nor google-chrome is installed")
+    shown = subprocess.run([browser, *BROWSER, f"--user-data-dir={tmp_path / 'profile'}", page.as_uri()], **CAPTURE)
+    body = shown.stdout[shown.stdout.index("<body>") : shown.stdout.index('<script id="data"')]
+    # Of the first measurement: the links to its image and catalogue.
+    first = content["spectra"][0]["image_id"][0]
+    assert f'<a href="{content["inputs"][first]["uri"]}">' in body
+    assert content["inputs"][content["spectra"][0]["catalog_id"][0]]["data_id"] == "catalog stars"
+    assert body.count("<img ") == 2
+
+
+def test_stamps_need_the_images(repo: TargetRepo, tmp_path: Path) -> None:
+    pytest.importorskip("plotly")
+    outcome = export(repo, tmp_path / "out", "--format", "html", "--stamps")
+    assert outcome.code == 1
+    assert "is no longer in the repository: make the spectra again" in outcome.output
+
+
+def test_stamps_are_for_pages(repo: TargetRepo, tmp_path: Path) -> None:
+    outcome = export(repo, tmp_path / "out", "--stamps")
+    assert outcome.code == 2
+    assert "--stamps is for --format html" in outcome.output

@@ -766,6 +766,7 @@ def create_spherex(**kwargs: Any) -> None:
     help="A parquet file or a page for the browser for each patch, an ECSV or VOTable file for each target, or a "
     "VOTable in IRSA's form MultiSpectrum for each patch.",
 )
+@click.option("--stamps", is_flag=True, help="Pages with the surroundings of each target in an image of each detector.")
 @where_option(help="Data query for the patches, such as \"catalog = 'mine' AND patch IN (53184)\".")
 @options_file_option()
 def export_spectra(**kwargs: Any) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 __all__ = [
     "CHANNEL_COLUMNS",
     "COLUMNS",
+    "INPUT_COLUMNS",
     "Calibration",
     "Calibrations",
     "Channels",
@@ -51,6 +52,7 @@ __all__ = [
     "image_source",
     "inject_sources",
     "make_plain_table",
+    "make_stamp",
     "make_table",
     "measure_error_scale",
     "measure_targets",
@@ -71,7 +73,7 @@ __all__ = [
 from .channels import CHANNEL_COLUMNS, Channels, combine_channels, design_channels, read_channels
 from .diagnostics import DetectorDiagnostics, ImageDiagnostics, diagnose, diagnose_detectors
 from .error_scale import PAIR_COLUMNS, SCALE_COLUMNS, ErrorScale, PairSettings, measure_error_scale
-from .exporting import SINGLE_FILES, write_patch
+from .exporting import INPUT_COLUMNS, SINGLE_FILES, make_stamp, write_patch
 from .finders import plot_finders
 from .injecting import RECOVERY_COLUMNS, TRUTH_COLUMNS, InjectSettings, compare_with_truth, inject_sources
 from .inputs import Calibration, Calibrations, ImageSource, MeasureSettings, read_map, read_profiles

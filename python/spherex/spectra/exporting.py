@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import importlib.resources
+import io
 import json
 import shutil
 import urllib.parse
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +29,11 @@ if TYPE_CHECKING:
     from astropy.io.votable.tree import VOTableFile
     from astropy.table import Table
 
+    from spherex.image import SPHERExImage
+
+Stamp: TypeAlias = Mapping[str, str | float]
+"""Title and data URI of the picture of the surroundings of a target, and its ``detector``."""
+
 POSITION_COLUMNS = (
     SpectrumColumn("ra", float, "pos.eq.ra;meta.main", "Right ascension of the target, ICRS", "deg"),
     SpectrumColumn("dec", float, "pos.eq.dec;meta.main", "Declination of the target, ICRS", "deg"),
@@ -37,9 +46,12 @@ EXTENSIONS = {"ecsv": ".ecsv", "votable": ".vot"}
 SINGLE_FILES = {"parquet": ".parquet", "html": ".html", "multispectrum": ".vot"}
 """Formats with a file for each patch, and the extension of their files."""
 
-_SHOWN = (
-    "wavelength", "flux", "flux_error", "detector", "good", "quality_names", "image_run", "image_id", "catalog_id",
+INPUT_COLUMNS = (
+    "image_id", "catalog_id", "spectral_wcs_id", "solid_angle_id", "psf_id", "flux_correction_id", "error_scale_id",
 )  # fmt: skip
+"""Columns with the UUIDs of the datasets that made a measurement."""
+
+_SHOWN = ("wavelength", "flux", "flux_error", "detector", "good", "quality_names", "image_run", *INPUT_COLUMNS)
 """Columns of the measurements on a page."""
 
 _UTYPES = {
@@ -76,7 +88,28 @@ def with_positions(patch: pa.Table) -> pa.Table:
     return patch.replace_schema_metadata(metadata)
 
 
-def _make_page(patch: pa.Table) -> str:
+def make_stamp(image: SPHERExImage) -> str:
+    """Return a picture of an image as a data URI, with a pixel for each pixel.
+
+    Parameters
+    ----------
+    image
+        Cutout around a target.
+    """
+    import matplotlib
+    from astropy.visualization import ZScaleInterval
+    from matplotlib.image import imsave
+
+    data = np.asarray(image.data, float)
+    low, high = ZScaleInterval().get_limits(data) if np.isfinite(data).any() else (0.0, 1.0)
+    file = io.BytesIO()
+    # As in `spherex.image.draw_image`.
+    colours = matplotlib.colormaps["inferno"].with_extremes(bad="0.5")
+    imsave(file, np.ma.masked_invalid(data), vmin=low, vmax=high, cmap=colours, origin="lower", format="png")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _make_page(patch: pa.Table, inputs: Mapping[str, Mapping[str, str]], stamps: Mapping[str, Sequence[Stamp]]) -> str:
     """Return a page of the spectra of a patch, with all that a browser needs to show it."""
     try:
         from plotly.offline import get_plotlyjs
@@ -97,6 +130,7 @@ def _make_page(patch: pa.Table) -> str:
                 **place,
                 "measurements": len(rows),
                 "signal": float(np.median(signal)) if len(signal) else None,
+                "stamps": stamps.get(name, ()),
             }
         )
         values = {column: np.asarray(getattr(rows[column], "value", rows[column])).tolist() for column in _SHOWN}
@@ -108,7 +142,7 @@ def _make_page(patch: pa.Table) -> str:
             }
         )
     content: dict[str, Any] = {key: str(meta.get(key, "")) for key in ("catalog", "patch")}
-    content |= {"colours": DETECTOR_COLOURS, "targets": targets, "spectra": spectra}
+    content |= {"colours": DETECTOR_COLOURS, "targets": targets, "spectra": spectra, "inputs": inputs}
     # HTML finds the end tag of a script within a text, too.
     data = json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
     page = importlib.resources.files("spherex.spectra").joinpath("page.html").read_text(encoding="utf-8")
@@ -168,7 +202,13 @@ def multi_spectrum(patch: pa.Table) -> VOTableFile:
     return votable
 
 
-def write_patch(patch: pa.Table, path: Path, form: str) -> int:
+def write_patch(
+    patch: pa.Table,
+    path: Path,
+    form: str,
+    inputs: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+    stamps: Mapping[str, Sequence[Stamp]] = MappingProxyType({}),
+) -> int:
     """Write the spectra of a patch, all or nothing.
 
     Parameters
@@ -180,6 +220,10 @@ def write_patch(patch: pa.Table, path: Path, form: str) -> int:
         each target; replaced if it exists.
     form
         One of `SINGLE_FILES` or `EXTENSIONS`.
+    inputs
+        Descriptions for a page of the datasets in `INPUT_COLUMNS`, by UUID.
+    stamps
+        Pictures for a page of the surroundings of each target, by its name.
 
     Returns
     -------
@@ -197,7 +241,7 @@ def write_patch(patch: pa.Table, path: Path, form: str) -> int:
     if form == "parquet":
         pq.write_table(with_positions(patch), aside, row_group_size=ROWS_OF_A_GROUP)
     elif form == "html":
-        aside.write_text(_make_page(patch), encoding="utf-8")
+        aside.write_text(_make_page(patch, inputs, stamps), encoding="utf-8")
     elif form == "multispectrum":
         multi_spectrum(patch).to_xml(str(aside))
     else:

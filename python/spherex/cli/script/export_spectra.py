@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 import json
+import uuid
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+import numpy as np
+from lsst.daf.butler import FileIntegrityError
 
-from spherex.errors import UserError, counted
+from spherex.detectors import SPECTRA_TYPE
+from spherex.errors import UserError, counted, first_line, without_secrets
 from spherex.repository import open_repository
 
 from . import user_errors
 from .stale_spectra import find_spectra
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from lsst.daf.butler import Butler
+
+_STAMP_SIDE = 21
+"""Rows and columns of a stamp (pixels): 2 arcmin."""
 
 _MANIFEST = "export.json"
 """File of an output directory: what was exported, so that a repeated command goes on."""
 
 
 @user_errors()
-def export_spectra(repo: str, collection: str, out: Path, dataset_type: str, form: str, where: str) -> None:
+def export_spectra(
+    repo: str, collection: str, out: Path, dataset_type: str, form: str, stamps: bool, where: str
+) -> None:
     """Write the spectra of a collection into files.
 
     Parameters
@@ -34,14 +47,21 @@ def export_spectra(repo: str, collection: str, out: Path, dataset_type: str, for
         Dataset type of the spectra.
     form
         ``parquet``, ``html``, ``ecsv``, ``votable`` or ``multispectrum``.
+    stamps
+        Whether pages have pictures of the surroundings of each target.
     where
         Data query for the patches.
     """
     from spherex.spectra import SINGLE_FILES, write_patch
 
+    if stamps and form != "html":
+        raise click.UsageError("--stamps is for --format html.")
+
     with open_repository(repo, writeable=False) as butler:
         refs = find_spectra(butler, repo, collection, dataset_type, where)
-        kind = {"dataset_type": dataset_type, "format": form}
+        kind: dict[str, Any] = {"dataset_type": dataset_type, "format": form}
+        if stamps:
+            kind["stamps"] = True
         done = _read_manifest(out, kind)
         targets = skipped = 0
         with click.progressbar(sorted(refs), label="Patches") as progress:
@@ -51,14 +71,76 @@ def export_spectra(repo: str, collection: str, out: Path, dataset_type: str, for
                 if done.get(name) == str(ref.id) and path.exists():
                     skipped += 1
                     continue
-                targets += write_patch(butler.get(ref), path, form)
+                patch = butler.get(ref)
+                extras: dict[str, Any] = {}
+                if form == "html" and dataset_type == SPECTRA_TYPE:
+                    extras["inputs"] = _describe_inputs(butler, patch)
+                    if stamps:
+                        extras["stamps"] = _make_stamps(butler, patch)
+                targets += write_patch(patch, path, form, **extras)
                 done[name] = str(ref.id)
                 _write_manifest(out, kind | {"patches": done})
     kept = f"; {skipped} of {len(refs)} patches were there already" if skipped else ""
     click.echo(f"Wrote the spectra of {counted(targets, 'target')} to {out}{kept}.")
 
 
-def _read_manifest(out: Path, kind: dict[str, str]) -> dict[str, str]:
+def _describe_inputs(butler: Butler, patch: pa.Table) -> dict[str, dict[str, str]]:
+    """Return dataset type, data ID, run and URI of the datasets that made the spectra, by UUID."""
+    from spherex.spectra import INPUT_COLUMNS
+
+    ids = {text for name in INPUT_COLUMNS for text in patch[name].unique().to_pylist() if text}
+    refs = butler.get_many_datasets([uuid.UUID(text) for text in ids])
+    uris = butler.get_many_uris(refs, predict=False, allow_missing=True)
+    found = {}
+    for ref in refs:
+        uri = uris[ref].primaryURI if ref in uris else None
+        found[str(ref.id)] = {
+            "type": ref.datasetType.name,
+            "data_id": ", ".join(f"{key} {value}" for key, value in ref.dataId.required.items()),
+            "run": ref.run,
+            "uri": "" if uri is None else without_secrets(str(uri)),
+        }
+    return found
+
+
+def _make_stamps(butler: Butler, patch: pa.Table) -> dict[str, list[dict[str, str | float]]]:
+    """Return for each target a picture of each detector, from the first of its good measurements."""
+    from astropy.coordinates import SkyCoord
+
+    from spherex.spectra import TARGETS, make_stamp, patch_meta, spectrum_in
+
+    stamps: dict[str, list[dict[str, str | float]]] = {}
+    for name, place in patch_meta(patch)[TARGETS].items():
+        position = SkyCoord(place["ra"], place["dec"], unit="deg")
+        spectrum = spectrum_in(patch, name)
+        rows = spectrum[spectrum["good"]]
+        _, firsts = np.unique(rows["detector"], return_index=True)
+        for row in rows[firsts]:
+            parameters = {"position": position, "size": _STAMP_SIDE, "mode": "pad"}
+            ref = butler.get_dataset(uuid.UUID(row["image_id"]))
+            if ref is None:
+                raise UserError(
+                    f"the image {row['image_id']} of {name} is no longer in the repository: make the spectra again "
+                    "(butler stale-spectra), or leave out --stamps."
+                )
+            try:
+                image = butler.get(ref, parameters=parameters)
+            except (FileNotFoundError, FileIntegrityError, ValueError) as error:
+                raise UserError(
+                    f"the image {row['image_id']} of {name} cannot be read ({first_line(error)}): restore its file, "
+                    "or leave out --stamps."
+                ) from error
+            title = f"D{row['detector']}, {row['wavelength'].to_value('um'):.3f} um"
+            stamp: dict[str, str | float] = {
+                "detector": int(row["detector"]),
+                "title": title,
+                "picture": make_stamp(image),
+            }
+            stamps.setdefault(name, []).append(stamp)
+    return stamps
+
+
+def _read_manifest(out: Path, kind: dict[str, Any]) -> dict[str, str]:
     """Make the directory, and return the UUIDs of the patches that are there already."""
     out.mkdir(parents=True, exist_ok=True)
     manifest = out / _MANIFEST
