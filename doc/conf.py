@@ -29,6 +29,8 @@ exclude_patterns = ["_build", "changes"]
 html_theme = "pydata_sphinx_theme"
 html_title = project
 html_show_sourcelink = False
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 # All pages in the side bar: that of the theme has the pages below the top level only, and there are none.
 html_sidebars = {"**": ["globaltoc.html"], "index": []}
 html_theme_options = {
@@ -109,6 +111,12 @@ def name_undocumented(app: object, env: object, node: nodes.Element, text: nodes
 def prepare_notebooks(doctrees: Path) -> None:
     """Set the environment of the notebooks; they run in the order of their names, in one directory."""
     os.environ["SPHEREX_NOTEBOOKS"] = str(doctrees.resolve() / "notebooks")
+    # Pages that notebooks make beside the own ones of the site.
+    pages = doctrees.resolve() / "pages"
+    pages.mkdir(parents=True, exist_ok=True)
+    os.environ["SPHEREX_PAGES"] = str(pages)
+    # Python 3.11 says that its debugger misses breakpoints.
+    os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
     try:
         importlib.metadata.distribution("spherex-butler")
     except importlib.metadata.PackageNotFoundError:
@@ -128,5 +136,6 @@ def prepare_notebooks(doctrees: Path) -> None:
 def setup(app: object) -> None:
     """Connect the functions above to Sphinx."""
     prepare_notebooks(Path(app.doctreedir))  # type: ignore[attr-defined]
+    app.config.html_extra_path.append(os.environ["SPHEREX_PAGES"])  # type: ignore[attr-defined]
     app.connect("source-read", name_folders)  # type: ignore[attr-defined]
     app.connect("missing-reference", name_undocumented)  # type: ignore[attr-defined]
