@@ -30,7 +30,9 @@ BENCHMARKS = {
     "command_help": "butler --help with the plugin",
     "one_target": "MeasureTargetsTask, one target on many images",
     "many_targets": "MeasureTargetsTask, many targets on whole frames",
+    "end_to_end": "register-targets and pipetask run, from targets to channels",
     "patches": "spectra of patches: graph, join, channels, one target",
+    "stale_spectra": "butler stale-spectra",
     "find": "butler find-images, and images at a point",
     "common_skypix": "candidates for the common pixelization",
 }

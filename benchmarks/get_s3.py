@@ -56,7 +56,7 @@ def run(scratch: Path, scale: Scale) -> list[Row]:
             work()
         before = look()
         works["cutout"]()
-        requests, nbytes, _ = (b - a for a, b in zip(before, look(), strict=True))
+        requests, nbytes, *_ = (b - a for a, b in zip(before, look(), strict=True))
         costs = take_turns({name: partial(cost_of, work) for name, work in works.items()}, scale.rounds)
         size = path.stat().st_size
     shutil.rmtree(root)
@@ -101,7 +101,7 @@ def _far_away(folder: Path, scale: Scale) -> list[Row]:
             for which in ("first", "second"):
                 before = look()
                 cost = cost_of(partial(read_product, uri, box, planes=[]))
-                requests, nbytes, trips = (b - a for a, b in zip(before, look(), strict=True))
+                requests, nbytes, trips, _ = (b - a for a, b in zip(before, look(), strict=True))
                 label = f"cutout {side} x {side}, answers {_LATENCY * 1e3:.0f} ms late, {which} file of {release}"
                 least = _bytes_of_rows(path, box)
                 rows += [

@@ -70,11 +70,24 @@ def serve(folder: Path, latency: float = 0.0) -> Iterator[tuple[int, Callable[[]
 
 
 class Counts(NamedTuple):
-    """Requests, bytes sent, and round trips, the longest series of requests that waited for each other."""
+    """What a server did.
+
+    Parameters
+    ----------
+    requests
+        Requests.
+    sent
+        Bytes of the answers.
+    trips
+        Round trips: the longest series of requests that waited for each other.
+    milliseconds
+        Processor time of the server (ms).
+    """
 
     requests: int = 0
     sent: int = 0
     trips: int = 0
+    milliseconds: int = 0
 
 
 class Counter:
@@ -88,7 +101,7 @@ class Counter:
     def add(self, nbytes: int, arrival: float) -> None:
         """Count a request that ends now."""
         with self._lock:
-            requests, sent, trips = self.counts
+            requests, sent, trips, _ = self.counts
             is_later = arrival > self._end
             self.counts = Counts(requests + 1, sent + nbytes, trips + is_later)
             if is_later:
@@ -148,7 +161,7 @@ def main() -> None:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         print(server.server_address[1], flush=True)
         for _ in sys.stdin:
-            print(*Handler.counter.counts, flush=True)
+            print(*Handler.counter.counts._replace(milliseconds=round(time.process_time() * 1e3)), flush=True)
         server.shutdown()
 
 

@@ -43,10 +43,17 @@ class Scale:
         Darks that are combined.
     graph
         Quanta of a graph, whole exposures.
+    graph_images
+        Images of graphs for patches of targets, even numbers.
+    stale_targets
+        Targets whose spectra are compared with the inputs of today.
     target_images, remote_images
         Images of one target, in files and on a server.
     targets, target_frames
         Targets, and whole frames that they are measured in.
+    whole_frames, whole_side
+        Frames of a run from targets to channels, and their rows and columns
+        (pixels).
     rounds
         Repetitions of work that takes seconds.
     short_rounds
@@ -71,10 +78,14 @@ class Scale:
     points: int = 50
     darks: int = 50
     graph: int = 12_000
+    graph_images: tuple[int, ...] = (100, 1_000, 10_000)
+    stale_targets: tuple[int, ...] = (500, 1000)
     target_images: int = 400
     remote_images: int = 40
     targets: int = 1000
     target_frames: int = 20
+    whole_frames: int = 100
+    whole_side: int = 1020
     rounds: int = 5
     short_rounds: int = 31
     start_rounds: int = 31
@@ -100,10 +111,14 @@ TINY = Scale(
     points=2,
     darks=3,
     graph=12,
+    graph_images=(4, 12),
+    stale_targets=(3, 5),
     target_images=3,
     remote_images=2,
     targets=5,
     target_frames=2,
+    whole_frames=2,
+    whole_side=64,
     rounds=1,
     short_rounds=2,
     start_rounds=1,

@@ -49,6 +49,11 @@ class TargetFrames:
         simulate(self.folder / "sample", 1, self.side, *options)
         return self.folder / "sample" / "qr2"
 
+    def read_truth(self) -> Table:
+        """Return the stars of all frames, with their true fluxes (uJy)."""
+        (truth,) = self._sample.glob("truth/**/*.ecsv")
+        return Table.read(truth)
+
     def write_catalog(self, path: Path, number: int) -> float:
         """Write a catalogue of stars that lie in the frames, and return the row of the first.
 
@@ -59,8 +64,7 @@ class TargetFrames:
         number
             Largest number of stars.
         """
-        (truth,) = self._sample.glob("truth/**/*.ecsv")
-        stars = Table.read(truth)
+        stars = self.read_truth()
         margin = _MARGIN * self.side
         inner = [(stars[axis] > margin) & (stars[axis] < self.side - margin) for axis in "xy"]
         stars = stars[np.flatnonzero(inner[0] & inner[1])]

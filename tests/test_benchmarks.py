@@ -45,11 +45,29 @@ QUICK = {
 }
 SLOW = {
     "patches": [
-        "graph of 5 targets in 12 of 60 images, 22 quanta, against 120 s",
+        *(
+            f"graph of 5 targets in {images} images, {what}"
+            for images in (4, 12)
+            for what in ("against 120 s", "memory", "quanta and file")
+        ),
         "join of 1 targets in 3 images, against reading their tables",
         "the same, against a minute for a million rows",
         "channels of 1 targets in 3 images, against the same",
         "spectrum of one of them by its name, against 33 ms",
+    ],
+    "end_to_end": [
+        "5 targets in 2 images, 10 measurements, against the quanta of measureTargets",
+        "register-targets",
+        "pipetask run",
+        "quanta of measureTargets",
+        "quanta of gatherSpectra",
+        "quanta of combineChannels",
+        "(flux - truth) / error, median and half width of 68 %",
+    ],
+    "stale_spectra": [
+        "stale-spectra of 3 targets in 3 images, 6 measurements, against 10 s",
+        "stale-spectra of 5 targets in 3 images, 10 measurements, against 10 s",
+        "1,000,000 measurements, extrapolated",
     ],
     "get_s3": [
         "cutout 8 x 8 of 3 planes from S3, against the whole",
