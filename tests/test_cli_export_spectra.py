@@ -209,7 +209,7 @@ def test_another_format_needs_another_directory(repo: TargetRepo, tmp_path: Path
     assert export(repo, tmp_path / "out").code == 0
     outcome = export(repo, tmp_path / "out", "--format", "ecsv")
     assert outcome.code == 1
-    assert "has an export with format 'parquet', not 'ecsv'" in outcome.output
+    assert "has an export with other options (format: parquet, now ecsv)" in outcome.output
 
 
 @pytest.mark.slow
@@ -323,6 +323,10 @@ def test_stamps_need_the_images(repo: TargetRepo, tmp_path: Path) -> None:
     outcome = export(repo, tmp_path / "out", "--format", "html", "--stamps")
     assert outcome.code == 1
     assert "is no longer in the repository: make the spectra again" in outcome.output
+    assert export(repo, tmp_path / "pages", "--format", "html").code == 0
+    outcome = export(repo, tmp_path / "pages", "--format", "html", "--stamps")
+    assert outcome.code == 1
+    assert "(stamps: False, now True): choose another directory" in outcome.output
 
 
 def test_stamps_are_for_pages(repo: TargetRepo, tmp_path: Path) -> None:

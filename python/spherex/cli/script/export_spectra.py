@@ -11,7 +11,6 @@ import click
 import numpy as np
 from lsst.daf.butler import FileIntegrityError
 
-from spherex.detectors import SPECTRA_TYPE
 from spherex.errors import UserError, counted, first_line, without_secrets
 from spherex.repository import open_repository
 
@@ -59,9 +58,7 @@ def export_spectra(
 
     with open_repository(repo, writeable=False) as butler:
         refs = find_spectra(butler, repo, collection, dataset_type, where)
-        kind: dict[str, Any] = {"dataset_type": dataset_type, "format": form}
-        if stamps:
-            kind["stamps"] = True
+        kind = {"dataset_type": dataset_type, "format": form, "stamps": stamps}
         done = _read_manifest(out, kind)
         targets = skipped = 0
         with click.progressbar(sorted(refs), label="Patches") as progress:
@@ -73,7 +70,7 @@ def export_spectra(
                     continue
                 patch = butler.get(ref)
                 extras: dict[str, Any] = {}
-                if form == "html" and dataset_type == SPECTRA_TYPE:
+                if form == "html" and "image_id" in patch.column_names:
                     extras["inputs"] = _describe_inputs(butler, patch)
                     if stamps:
                         extras["stamps"] = _make_stamps(butler, patch)
@@ -149,14 +146,16 @@ def _read_manifest(out: Path, kind: dict[str, Any]) -> dict[str, str]:
             raise UserError(f"{out} is not empty, and was not written by export-spectra: choose another directory.")
         return {}
     try:
-        found: dict[str, Any] = json.loads(manifest.read_text())
+        # Exports of before 2026-11-28 have no word on stamps.
+        found: dict[str, Any] = {"stamps": False} | json.loads(manifest.read_text())
         done: dict[str, str] = found["patches"]
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{manifest} is damaged: remove {out}, and export again.") from None
     if differing := [name for name, value in kind.items() if found.get(name) != value]:
         name = differing[0]
         raise UserError(
-            f"{out} has an export with {name} {found.get(name)!r}, not {kind[name]!r}: choose another directory."
+            f"{out} has an export with other options ({name}: {found.get(name)}, now {kind[name]}): choose another "
+            "directory."
         )
     return done
 
