@@ -60,7 +60,7 @@ spherex_find_python() {
 spherex_stay_inside() {
     local cache="$spherex_root/.cache"
     export PIP_CACHE_DIR="$cache/pip" PIP_DISABLE_PIP_VERSION_CHECK=1
-    export UV_CACHE_DIR="$cache/uv" UV_COMPILE_BYTECODE=1 UV_SYSTEM_CERTS=1
+    export UV_CACHE_DIR="$cache/uv" UV_COMPILE_BYTECODE="${UV_COMPILE_BYTECODE:-1}" UV_SYSTEM_CERTS=1
     export XDG_CACHE_HOME="$cache" MPLCONFIGDIR="$cache/matplotlib"
     # Not XDG_CONFIG_HOME: pip may have its index from there.
     export ASTROPY_CACHE_DIR="$cache/astropy" ASTROPY_CONFIG_DIR="$cache/astropy-config"
