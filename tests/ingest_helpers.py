@@ -19,7 +19,7 @@ from lsst.daf.butler import Butler
 from lsst.daf.butler.cli.butler import cli
 from lsst.daf.butler.cli.utils import LogCliRunner
 
-from .programs import command_of
+from .programs import start_program
 
 SIDE = 16
 BLOCK = 2880
@@ -235,13 +235,7 @@ def ingest_bound(
     repo: Path, *args: object, limits: Sequence[tuple[int, int]] = (), command: str = "ingest-simulated"
 ) -> Outcome:
     """Ingest in another process, which permissions bind even if it is root's."""
-    done = subprocess.run(
-        command_of("butler", command, repo, *args),
-        capture_output=True,
-        text=True,
-        check=False,
-        preexec_fn=functools.partial(_be_bound, limits),
-    )
+    done = start_program("butler", command, repo, *args, preexec_fn=functools.partial(_be_bound, limits))
     assert "Traceback" not in done.stderr, done.stderr
     return Outcome(done.returncode, done.stdout + done.stderr)
 

@@ -39,10 +39,23 @@ def run_program(program: str, *words: object, **kwargs: Any) -> subprocess.Compl
     **kwargs
         Passed to `subprocess.run`.
     """
-    command = command_of(program, *words)
-    if program in PROGRAMS:
-        command = [str(folder_of_programs() / program), *map(str, words)]
+    if program not in PROGRAMS:
+        return start_program(program, *words, **kwargs)
+    command = [folder_of_programs() / program, *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, check=False, **kwargs)
+
+
+def start_program(program: str, *words: object, **kwargs: Any) -> subprocess.CompletedProcess[str]:
+    """Run a program that imports all it needs itself, and so obeys variables that are read at import.
+
+    Parameters
+    ----------
+    program, *words
+        As for `command_of`.
+    **kwargs
+        Passed to `subprocess.run`.
+    """
+    return subprocess.run(command_of(program, *words), capture_output=True, text=True, check=False, **kwargs)
 
 
 def run_well(program: str, *words: object, **kwargs: Any) -> subprocess.CompletedProcess[str]:

@@ -17,7 +17,7 @@ from spherex.errors import RemoteError
 from spherex.instrument import SPHEREx
 
 from .level2_helpers import name_of, write_level2
-from .programs import run_program
+from .programs import start_program
 
 HINT = "for a public bucket, such as the archive's, set AWS_NO_SIGN_REQUEST=YES"
 
@@ -79,16 +79,16 @@ def test_all_is_read_without_an_account(
     repo_root: Path, tmp_path: Path, public: str, environment: Callable[..., dict[str, str]]
 ) -> None:
     env = environment(AWS_NO_SIGN_REQUEST="YES")
-    done = run_program("butler", "ingest-level2", repo_root, public, env=env)
+    done = start_program("butler", "ingest-level2", repo_root, public, env=env)
     assert "2 files found: 2 ingested" in done.stdout, done.stderr
-    done = run_program("butler", "find-images", repo_root, 30.5, 40.0, "--exact", env=env)
+    done = start_program("butler", "find-images", repo_root, 30.5, 40.0, "--exact", env=env)
     assert done.returncode == 0, done.stderr
     done = run_python(READ_ALL_WAYS, repo_root, env=env)
     assert done.stdout.splitlines() == ["(204, 204) 2 True", "(204, 204)"], done.stderr
     done = run_python(READ_ALL_WAYS, repo_root, "files first", env=env)
     assert done.stdout.splitlines()[0] == "True", done.stderr
     (tmp_path / "out").mkdir()
-    done = run_program(
+    done = start_program(
         "butler", "retrieve-artifacts", repo_root, f"{tmp_path}/out/", "-d", "level2", "--collections", "*", env=env
     )
     assert done.returncode == 0, done.stderr
@@ -101,10 +101,10 @@ def test_workers_of_a_pipeline_read_without_an_account(
     repo_root: Path, public: str, environment: Callable[..., dict[str, str]], method: str
 ) -> None:
     env = environment(AWS_NO_SIGN_REQUEST="YES")
-    run_program("butler", "ingest-level2", repo_root, public, env=env)
+    start_program("butler", "ingest-level2", repo_root, public, env=env)
     pipeline = "-t spherex.tasks.QuickLookTask -c quickLook:connections.image=level2 -c quickLook:connections.plot=plot"
     words = ["-b", repo_root, "-i", "SPHEREx/level2", "--output-run", "plots", "--register-dataset-types"]
-    done = run_program("pipetask", "run", *pipeline.split(), *words, "-j", 2, "--start-method", method, env=env)
+    done = start_program("pipetask", "run", *pipeline.split(), *words, "-j", 2, "--start-method", method, env=env)
     assert "Executed 2 quanta successfully, 0 failed" in done.stderr + done.stdout
 
 
@@ -116,12 +116,12 @@ def test_workers_of_a_pipeline_read_without_an_account(
 def test_without_the_variable_the_message_names_it(
     repo_root: Path, public: str, environment: Callable[..., dict[str, str]], variables: dict[str, str]
 ) -> None:
-    run_program("butler", "ingest-level2", repo_root, public)
+    start_program("butler", "ingest-level2", repo_root, public)
     for location in (public, f"{public}{name_of()}"):
-        done = run_program("butler", "ingest-level2", repo_root, location, env=environment(**variables))
+        done = start_program("butler", "ingest-level2", repo_root, location, env=environment(**variables))
         assert done.returncode == 1
         assert HINT in done.stderr
-    done = run_program("butler", "find-images", repo_root, 30.5, 40.0, "--exact", env=environment(**variables))
+    done = start_program("butler", "find-images", repo_root, 30.5, 40.0, "--exact", env=environment(**variables))
     assert HINT in done.stderr
     for change in ("", 'parameters={"box": (3, 9, 4, 8)}'):
         code = READ_ALL_WAYS.replace("get(refs[0])", f"get(refs[0], {change})")
@@ -176,9 +176,9 @@ def test_every_formatter_names_the_variable(
 def test_what_is_not_public_stays_so(repo_root: Path, public: str, environment: Callable[..., dict[str, str]]) -> None:
     env = environment(AWS_NO_SIGN_REQUEST="1")
     uri = f"s3://spherex/private/{name_of(0, 2)}"
-    done = run_program("butler", "ingest-level2", repo_root, uri, env=env)
+    done = start_program("butler", "ingest-level2", repo_root, uri, env=env)
     assert (done.returncode, "no permission to read it" in done.stderr) == (1, True), done.stderr
-    assert "1 ingested" in run_program("butler", "ingest-level2", repo_root, uri).stdout
+    assert "1 ingested" in start_program("butler", "ingest-level2", repo_root, uri).stdout
 
 
 def test_nothing_is_changed_without_the_variable() -> None:
