@@ -7,7 +7,6 @@ __all__ = ["run"]
 import itertools
 import os
 import shutil
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from spherex.detectors import DETECTORS
 from spherex.instrument import SimulatorInstrument
 
 from .files import make_repository
-from .measure import Cost, run_process, take_turns
+from .measure import Cost, run_program, take_turns
 from .report import Row, ratio_row
 from .scale import Scale
 
@@ -99,6 +98,5 @@ def _at(seconds: float) -> Time:
 
 def _build(repo: Path, task: str) -> Cost:
     words = ["qgraph", "-b", str(repo), "-t", task, "-i", "rawexpr,calib", "-o", f"graph{next(_SERIAL)}"]
-    code = "import sys; from lsst.ctrl.mpexec.cli.pipetask import main; sys.exit(main())"
-    cost, _ = run_process([sys.executable, "-c", code, *words], {"PYTHONPATH": _PATH})
+    cost, _ = run_program("pipetask", *words, environment={"PYTHONPATH": _PATH})
     return cost

@@ -9,13 +9,12 @@ __all__ = ["run"]
 
 import datetime
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
 from lsst.daf.butler import Butler
 
-from .measure import Cost, run_process, search_path
+from .measure import Cost, run_program
 from .report import Row, ratio_row
 from .scale import Scale
 from .target_frames import TargetFrames
@@ -30,16 +29,10 @@ def run(scratch: Path, scale: Scale) -> list[Row]:
     frames, catalog = TargetFrames(scratch, scale.whole_side), scratch / "catalog.ecsv"
     frames.write_catalog(catalog, scale.targets)
     repo = frames.make_repository(scratch / "repo", catalog, [frames.write_frames(scale.whole_frames)])
-    command = "import sys; from lsst.daf.butler.cli.butler import main; sys.exit(main())"
-    register, _ = run_process(
-        [sys.executable, "-c", command, "register-targets", repo, _CATALOG, catalog], search_path()
-    )
+    register, _ = run_program("butler", "register-targets", repo, _CATALOG, catalog)
     words = ["-b", repo, "-p", _PIPELINE, "-i", f"SPHEREx/level2,SPHEREx/calib,catalogs/{_CATALOG}"]
     query = ["-d", f"instrument='SPHEREx' AND catalog='{_CATALOG}'", "--output-run", "spectra"]
-    command = "from lsst.ctrl.mpexec.cli.pipetask import main; main()"
-    pipeline, _ = run_process(
-        [sys.executable, "-c", command, "run", *words, *query, "--register-dataset-types"], search_path()
-    )
+    pipeline, _ = run_program("pipetask", "run", *words, *query, "--register-dataset-types")
     truth = frames.read_truth()
     true_flux = dict(zip(truth["name"].tolist(), truth["flux"].tolist(), strict=True))
     pulls: list[float] = []

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-__all__ = ["Cost", "cost_of", "median_cost", "run_process", "search_path", "take_turns"]
+__all__ = ["Cost", "cost_of", "median_cost", "run_process", "run_program", "search_path", "take_turns"]
 
 import dataclasses
 import gc
 import os
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+_PROGRAMS = {"butler": "lsst.daf.butler.cli.butler", "pipetask": "lsst.ctrl.mpexec.cli.pipetask"}
+"""Module of each program."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,6 +102,33 @@ def run_process(command: Sequence[str | Path], environment: Mapping[str, str] | 
     if process.returncode:
         raise RuntimeError(f"{' '.join(words)} ended with status {process.returncode}:\n{output}")
     return cost, output
+
+
+def run_program(program: str, *words: object, environment: Mapping[str, str] | None = None) -> tuple[Cost, str]:
+    """Run ``butler`` or ``pipetask`` to its end, with this package and all that we find.
+
+    Parameters
+    ----------
+    program
+        ``butler`` or ``pipetask``.
+    *words
+        Its arguments.
+    environment
+        Variables that differ from our own.
+
+    Returns
+    -------
+    cost, output
+        As for `run_process`.
+
+    Raises
+    ------
+    RuntimeError
+        If it failed.
+    """
+    code = f"import sys; from {_PROGRAMS[program]} import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, *map(str, words)]
+    return run_process(command, {**search_path(), **(environment or {})})
 
 
 def take_turns(works: Mapping[str, Callable[[], Cost]], rounds: int) -> dict[str, list[Cost]]:

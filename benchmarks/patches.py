@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["run", "scattered_targets"]
+__all__ = ["measured_values", "run", "scattered_targets"]
 
 import re
 import shutil
-import sys
 import uuid
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -19,7 +18,7 @@ from lsst.daf.butler import Butler, DatasetRef, DatasetType
 from lsst.daf.butler.formatters.parquet import astropy_to_arrow
 
 import spherex
-from spherex.detectors import DETECTORS
+from spherex.detectors import DETECTORS, DetectorDescription
 from spherex.instrument import SPHEREx
 from spherex.spectra import combine_patch, design_channels, make_plain_table
 from spherex.targets import register_catalog
@@ -27,7 +26,7 @@ from spherex.tasks import GatherSpectraTask, gather_spectra
 
 from .field import FIELD, make_field
 from .files import make_repository
-from .measure import Cost, cost_of, run_process, search_path, take_turns
+from .measure import Cost, cost_of, run_program, take_turns
 from .report import Row, ratio_row
 from .scale import Scale
 
@@ -59,6 +58,22 @@ def scattered_targets(number: int) -> Table:
     )
 
 
+def measured_values(
+    rng: np.random.Generator, targets: Table, detector: DetectorDescription, exposure: int
+) -> dict[str, Any]:
+    """Return good measurements of all targets in an image, with a smooth spectrum, by column."""
+    return {
+        "target": np.asarray(targets["name"]),
+        "flux": rng.normal(100.0, 5.0, len(targets)),
+        "flux_error": 5.0,
+        "wavelength": rng.uniform(detector.lmin, detector.lmax, len(targets)),
+        "bandwidth": 0.03,
+        "good": True,
+        "detector": detector.id,
+        "exposure": exposure,
+    }
+
+
 def _graphs(scratch: Path, scale: Scale) -> list[Row]:
     """Measure `pipetask qgraph` with images that all see the targets, a third of all images."""
     rows = []
@@ -69,8 +84,7 @@ def _graphs(scratch: Path, scale: Scale) -> list[Row]:
         file = scratch / f"graph{matches}.qg"
         where = f"instrument='SPHEREx' AND catalog='{_CATALOG}'"
         words = ["-b", repo, "-p", _PIPELINE, "-i", f"SPHEREx/level2,catalogs/{_CATALOG}", "-d", where]
-        command = [sys.executable, "-c", "from lsst.ctrl.mpexec.cli.pipetask import main; main()", "qgraph", *words]
-        cost, output = run_process([*command, "--output-run", "graph", "--save-qgraph", file], search_path())
+        cost, output = run_program("pipetask", "qgraph", *words, "--output-run", "graph", "--save-qgraph", file)
         found = re.search(r"(\d+) quanta", output)
         if not found:
             raise RuntimeError(f"pipetask qgraph does not report its quanta:\n{output}")
@@ -146,21 +160,13 @@ def _put_measurements(butler: Butler, targets: Table, images: int) -> list[Datas
         butler.registry.insertDimensionData(
             "exposure", {"instrument": "SPHEREx", "id": exposure, "name": f"x{exposure}", "group_name": "x"}
         )
-        flux = rng.normal(100.0, 5.0, len(targets))
-        values = {
-            "target": np.asarray(targets["name"]),
-            "wavelength": rng.uniform(detector.lmin, detector.lmax, len(targets)),
-            "bandwidth": 0.03,
-            "good": True,
-            "flux": flux,
-            "flux_error": 5.0,
-            "aperture_flux": flux,
+        values = measured_values(rng, targets, detector, exposure)
+        values |= {
+            "aperture_flux": values["flux"],
             "chi2": 200.0,
             "dof": 220,
             "quality": 0,
             "masked_fraction": 0.01,
-            "detector": detector.id,
-            "exposure": exposure,
             "version": "7.0.5",
             "image_id": str(uuid.UUID(int=exposure)),
             "image_run": "SPHEREx/level2/l2b-v27-2026-222",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["run"]
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +18,8 @@ from spherex.targets import register_catalog
 from spherex.tasks import GatherSpectraTask
 
 from .field import make_field
-from .measure import Cost, run_process, search_path
-from .patches import scattered_targets
+from .measure import Cost, run_program
+from .patches import measured_values, scattered_targets
 from .report import Row, ratio_row
 from .scale import Scale
 
@@ -38,8 +37,7 @@ def run(scratch: Path, scale: Scale) -> list[Row]:
         repo = make_field(scratch / f"field{number}", 3 * scale.target_images, scale.target_images)
         with Butler.from_config(str(repo), writeable=True) as butler:
             sizes.append(_put_spectra(butler, number))
-        command = "import sys; from lsst.daf.butler.cli.butler import main; sys.exit(main())"
-        cost, output = run_process([sys.executable, "-c", command, "stale-spectra", repo, _RUN], search_path())
+        cost, output = run_program("butler", "stale-spectra", repo, _RUN)
         if f"0 of {number} spectra are out of date" not in output:
             raise RuntimeError(f"butler stale-spectra finds other spectra than there are:\n{output}")
         costs.append(cost)
@@ -76,16 +74,8 @@ def _put_spectra(butler: Butler, number: int) -> int:
         handles = []
         for ref in images:
             detector = DETECTORS[int(ref.dataId["detector"]) - 1]
-            flux = rng.normal(100.0, 5.0, len(members))
-            values = {
-                "target": np.asarray(members["name"]),
-                "wavelength": rng.uniform(detector.lmin, detector.lmax, len(members)),
-                "bandwidth": 0.03,
-                "good": True,
-                "flux": flux,
-                "flux_error": 5.0,
-                "detector": detector.id,
-                "exposure": ref.dataId["exposure"],
+            values = measured_values(rng, members, detector, int(ref.dataId["exposure"]))
+            values |= {
                 "image_id": str(ref.id),
                 "image_run": ref.run,
                 "catalog_id": str(catalog.id),

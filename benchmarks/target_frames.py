@@ -17,7 +17,7 @@ from astropy.table import Table
 
 from .files import Template, make_repository, simulate
 from .level2_files import REAL_CARDS, level2_cards, level2_name
-from .measure import Cost, run_process, search_path
+from .measure import Cost, run_process, run_program, search_path
 
 _SERIAL = itertools.count()
 _DETECTOR = 1
@@ -118,8 +118,7 @@ class TargetFrames:
             ("ingest-calibrations", "--transfer", "direct", root, *calibrations),
             ("register-targets", root, "stars", catalog),
         ):
-            command = "import sys; from lsst.daf.butler.cli.butler import main; sys.exit(main())"
-            run_process([sys.executable, "-c", command, *words], {**search_path(), **(environment or {})})
+            run_program("butler", *words, environment=environment)
         return root
 
 
