@@ -10,12 +10,15 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
+import tomllib
 import venv
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from .test_readme import blocks_of
 
 ROOT = Path(__file__).parents[1]
 SITE_PACKAGES = Path(sysconfig.get_path("purelib"))
@@ -210,6 +213,61 @@ def test_pip_editable_and_eups(editable_environment):
 @pytest.mark.thorough
 def test_pip_editable_and_eups_of_another_clone(editable_environment, built_clone):
     assert_registered_once(editable_environment, **eups_variables(built_clone))
+
+
+def commit_clone(target):
+    """Make a git repository of the files, and clone it."""
+    origin = copy_clone(target.with_name("origin"))
+    git = ("git", "-c", "user.name=Test", "-c", "user.email=test@example.org")
+    for arguments in (("init", "--quiet"), ("add", "--all"), ("commit", "--quiet", "--message", "all")):
+        run(*git, *arguments, cwd=origin)
+    run("git", "clone", "--quiet", origin, target, cwd=origin)
+    return target
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_version_of_a_clone_that_eups_set_up(bare_environment, tmp_path):
+    clone = commit_clone(tmp_path / "spherex_butler")
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    commit = run("git", "rev-parse", "--short", "HEAD", cwd=clone).strip()
+
+    def version(program="import spherex; print(spherex.__version__)", **variables):
+        return run(
+            *(bare_environment.python, "-c", program), cwd=tmp_path, **eups_variables(clone), **variables
+        ).strip()
+
+    assert version() == f"{declared}+g{commit}"
+    # What pipetask writes into the dataset `packages`.
+    packages = "import spherex.tasks; from lsst.utils.packages import getPythonPackages as get; print(get()['spherex'])"
+    assert version(packages) == f"{declared}+g{commit}"
+    assert version(GIT_TEST_ASSUME_DIFFERENT_OWNER=1) == f"{declared}+g{commit}"
+    commands = "import spherex; from spherex.cli.commands import *; print('__version__' in vars(spherex))"
+    assert version(commands) == "False"
+    assert version(PATH=tmp_path) == f"{declared}+unknown"
+    with (clone / "README.md").open("a") as page:
+        page.write("An edit.\n")
+    assert version() == f"{declared}+g{commit}.dirty"
+    shutil.rmtree(clone / ".git")
+    assert version() == f"{declared}+unknown"
+
+
+def test_version_of_a_clone_beside_an_older_installation(pip_environment, tmp_path):
+    clone = commit_clone(tmp_path / "spherex_butler")
+    program = (pip_environment.python, "-c", "import spherex; print(spherex.__version__)")
+    assert "+" not in run(*program, cwd=tmp_path)
+    assert "+g" in run(*program, cwd=tmp_path, **eups_variables(clone))
+
+
+def test_the_check_of_packages_for_eups(bare_environment, clone):
+    (check,) = blocks_of(ROOT / "doc" / "installation.md", "sh eups")
+    path = os.pathsep.join([str(bare_environment.python.parent), os.environ["PATH"]])
+    assert run("bash", "-c", check, cwd=clone, PATH=path) == ""
+    astropy = next(bare_environment.site_packages.glob("astropy-*.dist-info"))
+    away = astropy.rename(astropy.with_suffix(".away"))
+    try:
+        assert run("bash", "-c", check, cwd=clone, PATH=path) == "astropy>=7.1: missing\n"
+    finally:
+        away.rename(astropy)
 
 
 def shipped_files():

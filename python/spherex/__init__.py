@@ -64,17 +64,35 @@ _ORIGINS = {
 def _version() -> str:
     import importlib
     import importlib.metadata
+    import subprocess
+    import tomllib
+    from pathlib import Path
 
+    root = Path(__file__).resolve().parents[2]
+    try:
+        project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    except (OSError, KeyError, ValueError):
+        project = {}
+    is_clone = project.get("name") == "spherex-butler"
+    # Metadata, and the module that scons writes, are of the day on which they were made. So a clone asks git first.
+    if is_clone and (root / ".git").exists():
+        # With both paths given, git does not refuse a clone of another user, such as that of a shared stack.
+        command = ["git", "--no-optional-locks", f"--git-dir={root / '.git'}", f"--work-tree={root}"]
+        command += ["describe", "--always", "--exclude=*", "--dirty=.dirty"]
+        try:
+            commit = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout.strip()
+        except (OSError, subprocess.CalledProcessError):
+            pass
+        else:
+            return f"{project['version']}+g{commit}"
     try:
         return importlib.metadata.version("spherex-butler")
     except importlib.metadata.PackageNotFoundError:
         pass
-    # A checkout that only PYTHONPATH names has no metadata. This module is
-    # there once scons has been run.
     try:
         return str(importlib.import_module("spherex.version").__version__)
     except ModuleNotFoundError:
-        return "unknown"
+        return f"{project['version']}+unknown" if is_clone else "unknown"
 
 
 # Hidden from type checkers, which would accept any name otherwise.
