@@ -100,6 +100,14 @@ def test_a_file_for_each_target(repo: TargetRepo, tmp_path: Path, form: str, ext
     if form == "votable":
         votable = parse_single_table(files["west.vot"])
         assert votable.get_field_by_id_or_name("flux").ucd == "phot.flux.density;em.IR"
+        params = {param.name: param for param in votable.params}
+        assert (params["ra"].value, params["dec"].value) == PLACES["west"]
+        assert (str(params["ra"].unit), params["ra"].ucd) == ("deg", "pos.eq.ra;meta.main")
+        infos = {info.name: info.value for info in votable.infos}
+        assert infos["target"] == "west"
+        assert {
+            name: json.loads(value) for name, value in infos.items() if not isinstance(expected.meta[name], str)
+        } == {name: value for name, value in expected.meta.items() if name not in params and not isinstance(value, str)}
         read = QTable(votable.to_table())
     else:
         read = QTable.read(files["west.ecsv"])

@@ -133,10 +133,9 @@ def test_the_summary_names_what_is_there(made: tuple[Path, Outcome], monkeypatch
     # The log is not on the terminal.
     assert "quantum" not in outcome.output
     monkeypatch.chdir(folder)
-    with Butler.from_config("REPO", collections="spectra/warm") as butler:
-        # Closed here, unlike that of the line.
-        line = lines["In Python"].replace("Butler.from_config('REPO', collections='spectra/warm')", "butler")
-        assert len(eval(line, {"spherex": spherex, "butler": butler})) == 8
+    names: dict[str, QTable] = {}
+    exec(lines["In Python"], names)
+    assert len(names["spectrum"]) == 8
 
 
 def test_nothing_is_made_again(folder: Path) -> None:
@@ -188,7 +187,7 @@ def test_a_target_that_is_added_to_a_catalogue(folder: Path) -> None:
     Path("mine.csv").write_text("\n".join(rows) + "\n")
     outcome = make("mine.csv")
     assert outcome.code == 1
-    assert "use --update to replace it" in outcome.output
+    assert "replace them by: butler register-targets REPO mine FILE --update" in outcome.output
     assert butler_command("register-targets", "REPO", "mine", "mine.csv", "--update").code == 0
     assert make("mine").code == 0
     assert len(spectrum_of("cool", "mine")) == 8
@@ -273,6 +272,7 @@ def test_an_image_that_cannot_be_read_is_reported_and_repeated_on_request(folder
         outcome = make("warm", *PLACE, "--output", "spectra/other")
         assert outcome.code == 1
         assert "1 image could not be read: the metadata" in outcome.output
+        assert "warm without a flux: 1 × no wavelength: the file is cut short" in outcome.output
     path.write_bytes(content)
     outcome = make("warm", "--output", "spectra/other", "--failed")
     assert outcome.code == 0, outcome
@@ -363,6 +363,9 @@ def test_a_name_is_looked_up_with_its_motion_and_images_are_found(empty: Path, f
         (("star", *PLACE, "--catalog", "a/b"), "the name of a catalogue consists of"),
         (("absent.csv",), "there is no file absent.csv"),
         (("star.csv",), "Did you mean 'stars.csv'?"),
+        (("stars.csv", "--fnd"), "No such option '--fnd'"),
+        (("warm", "--file", "files"), "No such option '--file'"),
+        (("stars.csv", 10.0, 20.0), "stars.csv is the file of a catalogue, which has positions: leave out 10.0."),
         (("wram",), "use RA DEC, or try again with a connection to the internet. Did you mean 'warm'?"),
         (("warm", "--output", "SPHEREx/level2"), "choose another name for spectra"),
         (("warm", "--log", "absent/log"), "the log absent/log cannot be written"),

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
-from astropy.table import MaskedColumn, Table
+from astropy.table import MaskedColumn, Table, vstack
 from astropy.time import Time
 from lsst.daf.butler import Butler, CollectionType, DatasetType
 
@@ -252,7 +252,7 @@ def test_changed_file_needs_update(mine: Path, tmp_path: Path, change: str) -> N
         outcome = register(mine, "mine", path, *options)
         assert outcome.code == 1
         assert f"catalogue mine exists with other rows ({counts}" in outcome.output
-        assert "use --update to replace it, or another name" in outcome.output
+        assert "replace them by: butler register-targets REPO mine FILE --update, or choose" in outcome.output
     assert content(mine) == before
     outcome = register(mine, "mine", path, "--update", "--dry-run")
     assert outcome.code == 0
@@ -594,7 +594,7 @@ def test_targets_in_no_image_are_counted(with_images: Path, tmp_path: Path) -> N
     for options in (["--dry-run"], [], []):
         outcome = register(with_images, "mine", path, *options)
         assert outcome.code == 0
-        assert "file.csv: 3 of 6 targets are in no image of the repository." in outcome.output
+        assert "file.csv: 3 of 6 targets are in no image of the repository: d, e, f." in outcome.output
     assert "in no image" not in register(with_images, "seen", write_csv(tmp_path / "file.csv", *rows[:3])).output
     far = ["x,200,-20", "y,201,-20"]
     assert "2 of 2 targets are in no" in register(with_images, "far", write_csv(tmp_path / "file.csv", *far)).output
@@ -639,11 +639,13 @@ def test_incomplete_catalogue_is_registered_and_reported(repo: Path, tmp_path: P
 
 
 def test_targets_are_counted_by_pixels_where_images_are_many(with_images: Path) -> None:
-    table = Table({"ra": [10.5, 9.9, 200.0], "dec": [20.0, 20.0, -20.0]})
+    table = Table({"name": ["in", "near", "far"], "ra": [10.5, 9.9, 200.0], "dec": [20.0, 20.0, -20.0]})
     with Butler.from_config(str(with_images)) as butler:
-        assert str(coverage_of(butler, table)) == "2 of 3 targets are in no image of the repository."
+        assert str(coverage_of(butler, table)) == "2 of 3 targets are in no image of the repository: near, far."
         found = coverage_of(butler, table, most=1)
-        assert str(found) == "at least 1 of 3 targets are in no image of the repository."
+        assert str(found) == "at least 1 of 3 targets are in no image of the repository: far."
+        many = vstack([table, *[table[2:]] * 6])
+        assert str(coverage_of(butler, many)).endswith(": near, far, far, far, far and 3 more.")
 
 
 def test_the_example_of_the_documentation(repo: Path, tmp_path: Path) -> None:

@@ -5,9 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spherex.image import ARTEFACT_FLAGS, BAD_PIXEL_PRESETS, SPHEREX_FLAGS, FlagPlane, FlagTable, SPHERExImage
+from spherex.image import (
+    ARTEFACT_FLAGS,
+    BAD_PIXEL_PRESETS,
+    FLAG_DESCRIPTIONS,
+    SPHEREX_FLAGS,
+    FlagPlane,
+    FlagTable,
+    SPHERExImage,
+)
 
 from .level2_files import QR2_BITS, QR3_BITS
+from .test_readme import ROOT
 
 NEVER_BY_DEFAULT = {"SOURCE", "FULLSAMPLE", "OVERFLOW", "OUTLIER"}
 
@@ -82,3 +91,10 @@ def test_without_names_no_preset_calls_pixels_good(preset):
     plane = FlagPlane(np.array([[1 << 6]], np.int32), FlagTable({}))
     with pytest.raises(ValueError, match="has no flag of the preset"):
         plane.bad_pixels(preset)
+
+
+def test_the_table_of_the_page_has_all_flags():
+    page = (ROOT / "doc" / "product.md").read_text()
+    for name, meaning in FLAG_DESCRIPTIONS.items():
+        bit = f" {SPHEREX_FLAGS[name]}" if name in SPHEREX_FLAGS else ""
+        assert f"| {name} |{bit} | {meaning} |" in page

@@ -78,7 +78,7 @@ def test_directory_with_the_names_of_many_tools(repo_root: Path, tmp_path: Path)
     outcome = ingest_level2(repo_root, "--processing-run", RUN, folder)
     assert outcome.code == 0, outcome
     assert outcome.counts["ingested"] == len(tools) == 24
-    assert "5 files in directories not looked at: 3 not FITS, 2 with other names (--regex)" in outcome.output
+    assert "5 other files in these directories left out: 3 not FITS, 2 with other names (--regex)" in outcome.output
     assert level2_datasets(repo_root).keys() == {(number, 1 + number % 6) for number in range(len(tools))}
     again = ingest_level2(repo_root, "--processing-run", RUN, folder)
     assert (again.code, again.counts["already there"]) == (0, len(tools))
@@ -173,7 +173,7 @@ def test_files_in_a_bucket_that_are_not_looked_at(repo_root: Path, tmp_path: Pat
         ResourcePath(f"{bucket}/in/{name}").write(content)
     outcome = ingest_level2(repo_root, f"{bucket}/in/")
     assert outcome.counts["ingested"] == 1
-    assert "2 files in directories not looked at: 1 not FITS, 1 with other names (--regex)" in outcome.output
+    assert "2 other files in these directories left out: 1 not FITS, 1 with other names (--regex)" in outcome.output
 
 
 @pytest.mark.parametrize("mode", ["auto", "copy", "link", "hardlink", "symlink", "relsymlink"])

@@ -212,6 +212,14 @@ def test_residuals_are_differences_from_the_channel_mean_over_the_error():
     assert len(plot_spectrum(table).axes) == 1
 
 
+def test_residuals_are_from_the_channel_of_the_measurement_and_not_from_the_nearest():
+    # The second one is in channel 2, from 2.472 um, and nearer to the centre of channel 1; the fourth is in none.
+    table = five(wavelength=[2.43, 2.474, 2.52, 4.9, 2.9], flux=[20, 40, 60, 80, 50], flux_error=10.0)
+    lower = plot_spectrum(table, combine_channels(table)).axes[1]
+    points = [tuple(xy) for line in lower.lines if line.get_marker() == "o" for xy in line.get_xydata().tolist()]
+    assert points == [(2.474, -1), (2.52, 1)]
+
+
 def test_a_channel_without_a_mean_has_no_residuals():
     table = five(wavelength=[2.8, 2.8, 2.8, 2.9, 2.9], good=[True, True, True, False, False])
     lower = plot_spectrum(table, combine_channels(table)).axes[1]

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from spherex.fits import read_product as read
     from spherex.fits import write_product as write
     from spherex.image import Box, FlagTable, SPHERExImage
-    from spherex.making import spectrum
+    from spherex.making import get_spectrum, spectrum
     from spherex.search import cutout, find_images
-    from spherex.spectra import combine_channels, gather_spectrum, get_spectrum, measure_targets, plot_spectrum
+    from spherex.spectra import combine_channels, gather_spectrum, measure_targets, plot_spectrum
 
     __version__: str
 
@@ -50,7 +50,7 @@ _ORIGINS = {
     "cutout": ("search", "cutout"),
     "find_images": ("search", "find_images"),
     "gather_spectrum": ("spectra", "gather_spectrum"),
-    "get_spectrum": ("spectra", "get_spectrum"),
+    "get_spectrum": ("making", "get_spectrum"),
     "measure_targets": ("spectra", "measure_targets"),
     "open": ("fits", "open_product"),
     "plot_spectrum": ("spectra", "plot_spectrum"),

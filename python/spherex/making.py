@@ -1,7 +1,8 @@
 """From a position to a spectrum: the pieces of the other rooms, in their order.
 
 `spectrum` measures in memory. `update_spectra` runs the stock pipelines of the
-repository, which record all inputs, and makes only what is new.
+repository, which record all inputs, and makes only what is new; `get_spectrum`
+reads what they have made.
 """
 
 from __future__ import annotations
@@ -17,7 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow.compute as pc
-from lsst.daf.butler import Butler, CollectionType, FileIntegrityError, MissingCollectionError, MissingDatasetTypeError
+from lsst.daf.butler import (
+    Butler,
+    CollectionType,
+    DatasetNotFoundError,
+    FileIntegrityError,
+    MissingCollectionError,
+    MissingDatasetTypeError,
+)
 
 import spherex
 from spherex.calibrations import CalibrationIndex, instant_of
@@ -31,10 +39,10 @@ from spherex.detectors import (
     SPECTRUM_PLOT_TYPE,
     catalog_collection,
 )
-from spherex.errors import SearchError, UserError, first_line
+from spherex.errors import MOST_NAMES, SearchError, UserError, did_you_mean, first_line
 from spherex.provenance import compare_spectra, queries_of_images, queries_of_numbers, queries_of_patches
 from spherex.repository import reading
-from spherex.spectra import TARGETS, catalog_of, gather_spectrum, patch_meta
+from spherex.spectra import TARGETS, catalog_of, gather_spectrum, patch_meta, spectrum_in
 from spherex.targets import target_records
 from spherex.tasks import MeasureTargetsConfig, MeasureTargetsConnections, MeasureTargetsTask
 
@@ -153,6 +161,72 @@ def spectrum(
             tables.append(rows)
     meta = {"target": str(name), "ra": float(ra), "dec": float(dec), "position": "ICRS, degrees"}
     return gather_spectrum(tables, {**meta, "off_frame": off_frame, "code": {"spherex-butler": spherex.__version__}})
+
+
+def get_spectrum(
+    repo: Butler | str | os.PathLike[str] | ResourcePath,
+    catalog: str,
+    target: str,
+    *,
+    dataset_type: str = SPECTRA_TYPE,
+    collections: Any = None,
+) -> QTable:
+    """Return the spectrum of one target in a repository.
+
+    Only the rows of the target are read from the file of its patch. If the
+    newest spectra of the patch have none, because they were measured in the
+    images of another field, those of the next collection are read.
+
+    Parameters
+    ----------
+    repo
+        The repository, or its path, URI or label.
+    catalog, target
+        Names.
+    dataset_type
+        ``spectra``, or ``channel_spectra`` for the means in channels.
+    collections
+        Collections to search; by default those of the Butler ``repo``.
+
+    Returns
+    -------
+    spectrum
+        As `spherex.gather_spectrum` or `spherex.combine_channels` return it.
+
+    Raises
+    ------
+    UserError
+        If the target is not registered, or has no measurement there.
+
+    Examples
+    --------
+    >>> import spherex
+    >>> spectrum = spherex.get_spectrum("DATA", "mine", "warm", collections="spectra")  # doctest: +SKIP
+    """
+    with reading(repo) as butler:
+        records = butler.query_dimension_records(
+            "target", data_id={"catalog": catalog, "target": target}, explain=False
+        )
+        if not records:
+            catalogs = [record.name for record in butler.query_dimension_records("catalog", explain=False)]
+            if catalog not in catalogs:
+                raise UserError(f"There is no catalogue {catalog!r}.{did_you_mean(catalog, catalogs)}")
+            names = butler.query_dimension_records("target", catalog=catalog, limit=MOST_NAMES, explain=False)
+            similar = did_you_mean(target, [record.name for record in names])
+            raise UserError(f"There is no target {target!r} in the catalogue {catalog!r}.{similar}")
+        data_id = {"catalog": catalog, "patch": records[0].patch}
+        parameters = {"target": target}
+        try:
+            patch = butler.get(dataset_type, data_id, parameters=parameters, collections=collections)
+        except DatasetNotFoundError as error:
+            raise UserError(f"{target} of catalogue {catalog} has no measurement: {first_line(error)}.") from None
+        if not len(patch) and target in patch_meta(patch)[TARGETS]:
+            searched = butler.collections.defaults if collections is None else collections
+            for run in butler.collections.query(searched, flatten_chains=True):
+                ref = butler.find_dataset(dataset_type, data_id, collections=run)
+                if ref is not None and len(rows := butler.get(ref, parameters=parameters)):
+                    return spectrum_in(rows, target)
+        return spectrum_in(patch, target)
 
 
 @dataclasses.dataclass

@@ -53,7 +53,7 @@ class IngestReport:
     """Dimension records that were completed or updated, by dimension element."""
 
     ignored: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
-    """Files of directories that were not looked at, by reason."""
+    """Files of directories that were left out, by reason."""
 
     unknown: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     """Files that were ingested although they lack a property, by property."""
@@ -167,7 +167,11 @@ class IngestReport:
         ignored = ", ".join(f"{n} {reason}" for reason, n in sorted(self.ignored.items()))
         return [
             f"{'dry run, ' if self.dry_run else ''}{counted(self.found, 'file')} found: {', '.join(counts)}",
-            *([f"{counted(self.ignored.total(), 'file')} in directories not looked at: {ignored}"] if ignored else []),
+            *(
+                [f"{counted(self.ignored.total(), 'other file')} in these directories left out: {ignored}"]
+                if ignored
+                else []
+            ),
             *(f"{n} of them without {name}: left unknown in the repository" for name, n in unknown),
             *(f"{n} of them: {remark}" for remark, n in sorted(self.remarks.items())),
             *(f"{counted(n, 'dataset')} {name} made from them" for name, n in sorted(self.derived.items())),

@@ -46,9 +46,9 @@ __all__ = [
     "diagnose_detectors",
     "diagnose_patch",
     "failed_table",
+    "frequent_reasons",
     "gather_patch",
     "gather_spectrum",
-    "get_spectrum",
     "image_source",
     "inject_sources",
     "make_plain_table",
@@ -78,7 +78,7 @@ from .finders import plot_finders
 from .injecting import RECOVERY_COLUMNS, TRUTH_COLUMNS, InjectSettings, compare_with_truth, inject_sources
 from .inputs import Calibration, Calibrations, ImageSource, MeasureSettings, read_map, read_profiles
 from .measuring import MICROJANSKY, failed_table, measure_targets
-from .patches import IMAGES, TARGETS, combine_patch, diagnose_patch, gather_patch, get_spectrum, patch_meta, spectrum_in
+from .patches import IMAGES, TARGETS, combine_patch, diagnose_patch, gather_patch, patch_meta, spectrum_in
 from .placing import positions_at
 from .plot import FLUX_AXES, add_residuals, add_spectrum, plot_light_curve, plot_spectrum
 from .quality import QUALITY_BITS, QualityBit
@@ -89,6 +89,7 @@ from .tables import (
     OFF_FRAME,
     UNPLACED,
     SpectrumColumn,
+    frequent_reasons,
     gather_spectrum,
     make_plain_table,
     make_table,

@@ -27,7 +27,7 @@ from .tables import COLUMNS, SpectrumColumn, describe_columns, make_plain_table
 
 if TYPE_CHECKING:
     from astropy.io.votable.tree import VOTableFile
-    from astropy.table import Table
+    from astropy.table import QTable
 
     from spherex.image import SPHERExImage
 
@@ -202,6 +202,25 @@ def multi_spectrum(patch: pa.Table) -> VOTableFile:
     return votable
 
 
+def _to_votable(spectrum: QTable) -> VOTableFile:
+    """Return a spectrum with its position as parameters, and its other metadata as texts."""
+    from astropy.io.votable import from_table
+    from astropy.io.votable.tree import Info, Param
+
+    votable = from_table(spectrum)
+    (table,) = votable.iter_tables()
+    meta = dict(spectrum.meta)
+    for column in POSITION_COLUMNS:
+        value = str(meta.pop(column.name))
+        table.params.append(
+            Param(votable, name=column.name, datatype="double", value=value, unit=column.unit, ucd=column.ucd)
+        )
+    for name, value in meta.items():
+        text = value if isinstance(value, str) else json.dumps(value, default=str)
+        table.infos.append(Info(name=name, value=text))
+    return votable
+
+
 def write_patch(
     patch: pa.Table,
     path: Path,
@@ -248,9 +267,12 @@ def write_patch(
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()
         for name in names:
-            spectrum: Table = spectrum_in(patch, name)
+            spectrum = spectrum_in(patch, name)
             file = aside / f"{urllib.parse.quote(name, safe=_SAFE)}{EXTENSIONS[form]}"
-            spectrum.write(file, format="votable" if form == "votable" else "ascii.ecsv")
+            if form == "votable":
+                _to_votable(spectrum).to_xml(str(file))
+            else:
+                spectrum.write(file, format="ascii.ecsv")
         shutil.rmtree(path, ignore_errors=True)
     aside.replace(path)
     return len(names)

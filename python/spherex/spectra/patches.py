@@ -18,8 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from astropy import units
 
-from spherex.detectors import SPECTRA_TYPE
-from spherex.errors import MOST_NAMES, UserError, did_you_mean, first_line
+from spherex.errors import UserError
 
 from .channels import CHANNEL_COLUMNS, Channels, combine_rows
 from .diagnostics import DIAGNOSED_COLUMNS, diagnose_detectors
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from astropy.table import QTable
-    from lsst.daf.butler import Butler
     from numpy.typing import NDArray
 
     from .diagnostics import DetectorDiagnostics
@@ -190,68 +188,6 @@ def spectrum_in(patch: pa.Table, target: str) -> QTable:
         counts = {name: int(means[name].sum()) for name in ("left_out", "left_out_older")}
         return make_table(means, len(rows), meta | counts, CHANNEL_COLUMNS)
     return gather_spectrum([make_table({column.name: _values(rows, column) for column in COLUMNS}, len(rows))], meta)
-
-
-def get_spectrum(
-    butler: Butler, catalog: str, target: str, *, dataset_type: str = SPECTRA_TYPE, collections: Any = None
-) -> QTable:
-    """Return the spectrum of one target in a repository.
-
-    Only the rows of the target are read from the file of its patch. If the
-    newest spectra of the patch have none, because they were measured in the
-    images of another field, those of the next collection are read.
-
-    Parameters
-    ----------
-    butler
-        The repository.
-    catalog, target
-        Names.
-    dataset_type
-        ``spectra``, or ``channel_spectra`` for the means in channels.
-    collections
-        Collections to search; by default those of the ``butler``.
-
-    Returns
-    -------
-    spectrum
-        As `gather_spectrum` or `combine_channels` return it.
-
-    Raises
-    ------
-    UserError
-        If the target is not registered, or has no measurement there.
-
-    Examples
-    --------
-    >>> import spherex
-    >>> from lsst.daf.butler import Butler
-    >>> with Butler.from_config("DATA", collections="spectra") as butler:  # doctest: +SKIP
-    ...     spectrum = spherex.get_spectrum(butler, "mine", "warm")
-    """
-    from lsst.daf.butler import DatasetNotFoundError
-
-    records = butler.query_dimension_records("target", data_id={"catalog": catalog, "target": target}, explain=False)
-    if not records:
-        catalogs = [record.name for record in butler.query_dimension_records("catalog", explain=False)]
-        if catalog not in catalogs:
-            raise UserError(f"There is no catalogue {catalog!r}.{did_you_mean(catalog, catalogs)}")
-        names = butler.query_dimension_records("target", catalog=catalog, limit=MOST_NAMES, explain=False)
-        similar = did_you_mean(target, [record.name for record in names])
-        raise UserError(f"There is no target {target!r} in the catalogue {catalog!r}.{similar}")
-    data_id = {"catalog": catalog, "patch": records[0].patch}
-    parameters = {"target": target}
-    try:
-        patch = butler.get(dataset_type, data_id, parameters=parameters, collections=collections)
-    except DatasetNotFoundError as error:
-        raise UserError(f"{target} of catalogue {catalog} has no measurement: {first_line(error)}.") from None
-    if not len(patch) and target in patch_meta(patch)[TARGETS]:
-        searched = butler.collections.defaults if collections is None else collections
-        for run in butler.collections.query(searched, flatten_chains=True):
-            ref = butler.find_dataset(dataset_type, data_id, collections=run)
-            if ref is not None and len(rows := butler.get(ref, parameters=parameters)):
-                return spectrum_in(rows, target)
-    return spectrum_in(patch, target)
 
 
 def arrow_schema(columns: Sequence[SpectrumColumn]) -> pa.Schema:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import textwrap
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -13,8 +12,8 @@ import spherex
 from spherex.detectors import DETECTORS
 from spherex.errors import UserError
 
-from .channels import CHANNEL_COLUMNS
-from .tables import FAILED, UNPLACED, unmasked
+from .channels import CHANNEL_COLUMNS, design_channels
+from .tables import FAILED, frequent_reasons, unmasked
 
 if TYPE_CHECKING:
     from astropy.table import QTable
@@ -61,7 +60,6 @@ _MICROJANSKY_CGS = 1e-29
 """1 uJy in erg / (s cm2 Hz)."""
 
 _MOST_REASONS = 4
-_REASON_WIDTH = 90
 
 
 def plot_spectrum(
@@ -75,8 +73,8 @@ def plot_spectrum(
     Dots are measurements, and crosses those that are not good. Squares are
     means of channels, with a line between neighbours. Triangles at an edge are
     points beyond it, with their number if they are several. With channels a
-    second panel shows the differences from the mean of the nearest channel of
-    the detector, in standard deviations.
+    second panel shows the differences from the mean of the channel, where that
+    is of several measurements, in standard deviations.
 
     Parameters
     ----------
@@ -120,7 +118,7 @@ def plot_spectrum(
     handles = add_spectrum(axes, spectrum, channel_spectrum, flux_axis)
     if has_residuals and channel_spectrum is not None:
         rows = unmasked(spectrum)
-        add_residuals(lower, rows, _means_near(rows, unmasked(channel_spectrum, CHANNEL_COLUMNS)), "mean")
+        add_residuals(lower, rows, _channel_means(rows, unmasked(channel_spectrum, CHANNEL_COLUMNS)), "mean")
     if not handles:
         axes.set_xlim(DETECTORS[0].lmin, DETECTORS[-1].lmax)
     else:
@@ -376,16 +374,24 @@ def _draw_channels(axes: Axes, means: _Points, colour: str) -> None:
     )
 
 
-def _means_near(spectrum: QTable, channel_spectrum: QTable) -> NDArray[np.float64]:
-    """Return the mean of the nearest channel of the detector for each measurement (uJy); NaN where there is none."""
-    wavelength, detector = spectrum["wavelength"].to_value("um"), np.asarray(spectrum["detector"])
-    distance = np.abs(wavelength[:, np.newaxis] - channel_spectrum["channel_wavelength"].to_value("um"))
-    distance[detector[:, np.newaxis] != np.asarray(channel_spectrum["detector"])] = np.inf
-    nearest = np.argmin(distance, axis=1)
-    mean: NDArray[np.float64] = channel_spectrum["flux"].to_value("uJy")[nearest]
-    mean[np.isinf(distance.min(axis=1))] = np.nan
-    # The mean of a single visit is the visit itself.
-    mean[(np.asarray(channel_spectrum["visits"])[nearest] == 1) & np.asarray(spectrum["good"])] = np.nan
+def _channel_means(spectrum: QTable, channel_spectrum: QTable) -> NDArray[np.float64]:
+    """Return the mean of the channel of each measurement (uJy); NaN where there is none but the measurement.
+
+    Channels from a map of pixels, which is not at hand, have the same numbers
+    and, in 95 to 98 % of the pixels, the same limits of wavelength.
+    """
+    detector = np.asarray(spectrum["detector"])
+    channels = design_channels()
+    place = channels.of(detector, *(spectrum[name].value for name in ("wavelength", "x", "y")))
+    number = np.where(place < 0, -1, channels.number[place])
+    own, means = (number, detector), (np.asarray(channel_spectrum[name]) for name in ("channel", "detector"))
+    is_own = np.all([one[:, np.newaxis] == other for one, other in zip(own, means, strict=True)], axis=0)
+    row = np.argmax(is_own, axis=1)
+    mean: NDArray[np.float64] = channel_spectrum["flux"].to_value("uJy")[row]
+    mean[~is_own.any(axis=1)] = np.nan
+    # The mean of a single visit is the visit, to the last bits.
+    is_single = np.asarray(channel_spectrum["visits"])[row] == 1
+    mean[is_single & np.isclose(mean, spectrum["flux"].to_value("uJy"), rtol=1e-12, atol=0.0)] = np.nan
     return mean
 
 
@@ -430,8 +436,8 @@ def plot_light_curve(spectrum: QTable, channel_spectrum: QTable, title: str | No
     """Return a figure of relative brightness against time.
 
     Each measurement is at another wavelength than the one before. So it is
-    divided by the mean of the nearest channel of its detector, where that is
-    the mean of several visits. The mean contains the measurement itself: with
+    divided by the mean of its channel, where that is the mean of several
+    visits. The mean contains the measurement itself: with
     n visits the points scatter less than the source does, by a factor of
     sqrt(1 - 1 / n).
 
@@ -459,7 +465,9 @@ def plot_light_curve(spectrum: QTable, channel_spectrum: QTable, title: str | No
 
     rows, means = unmasked(spectrum), unmasked(channel_spectrum, CHANNEL_COLUMNS)
     significance = means["flux"].value / np.nan_to_num(means["flux_error"].value, nan=np.inf)
-    expected = _means_near(rows, means[significance >= _SIGNIFICANT]) if (significance >= _SIGNIFICANT).any() else None
+    expected = (
+        _channel_means(rows, means[significance >= _SIGNIFICANT]) if (significance >= _SIGNIFICANT).any() else None
+    )
     is_shown = np.zeros(len(rows), bool) if expected is None else np.isfinite(expected) & np.asarray(rows["good"])
     if expected is None or not is_shown.any():
         raise UserError(
@@ -506,15 +514,7 @@ def _title(spectrum: QTable) -> str:
 
 
 def _why_empty(spectrum: QTable) -> str:
-    """Return the reasons why there are no fluxes, the most frequent ones first."""
-    reasons = Counter(str(reason) for reason in spectrum["reason"] if reason)
-    reasons.update(str(row["reason"]) for row in spectrum.meta.get(UNPLACED, ()))
-    lines = ["no measurement with a flux"]
-    for reason, number in reasons.most_common(_MOST_REASONS):
-        lines.append(f"{number} × {textwrap.shorten(reason, _REASON_WIDTH, placeholder=' ...')}")
-    others = sum(reasons.values()) - sum(number for _, number in reasons.most_common(_MOST_REASONS))
-    if others:
-        lines.append(f"{others} × other reasons")
+    reasons = frequent_reasons(spectrum, _MOST_REASONS)
     if not reasons:
-        lines.append("the spectrum has no measurement" if not len(spectrum) else "no reason is recorded")
-    return "\n".join(lines)
+        reasons = ["the spectrum has no measurement" if not len(spectrum) else "no reason is recorded"]
+    return "\n".join(["no measurement with a flux", *reasons])

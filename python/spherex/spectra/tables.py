@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import textwrap
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -269,6 +271,8 @@ OFF_FRAME = "off_frame"
 target, but whose frame does not.
 """
 
+_REASON_WIDTH = 90
+
 UNPLACED = "unplaced"
 """Key in the metadata of a spectrum: failed measurements without wavelength."""
 
@@ -362,3 +366,29 @@ def _check_rows(values: Mapping[str, NDArray[Any]]) -> None:
             f"exposure {exposure}, detector {detector} has {numbers.max()} measurements of {targets[0]} (runs of the "
             f"images: {runs}); measure one image of each exposure and detector: a mean would count its light twice"
         )
+
+
+def frequent_reasons(spectrum: Table, most: int) -> list[str]:
+    """Return why measurements have no flux, the most frequent reasons first.
+
+    Parameters
+    ----------
+    spectrum
+        Measurements, as returned by `gather_spectrum`.
+    most
+        Largest number of reasons; the others are counted together.
+
+    Returns
+    -------
+    reasons
+        Numbers and reasons, such as ``3 × no pixels``; empty if all
+        measurements have a flux.
+    """
+    reasons = Counter(str(reason) for reason in spectrum["reason"] if reason)
+    reasons.update(str(row["reason"]) for row in spectrum.meta.get(UNPLACED, ()))
+    lines = [
+        f"{number} × {textwrap.shorten(reason, _REASON_WIDTH, placeholder=' ...')}"
+        for reason, number in reasons.most_common(most)
+    ]
+    others = reasons.total() - sum(number for _, number in reasons.most_common(most))
+    return [*lines, f"{others} × other reasons"] if others else lines

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 MOST_REGIONS = 50_000
 """Regions of images that are read at most: 3 s."""
 
+_MOST_EXAMPLES = 5
+
 
 @dataclasses.dataclass(frozen=True)
 class Coverage:
@@ -25,19 +27,21 @@ class Coverage:
     targets
         Number of targets.
     outside
-        Number of targets that are in no image.
+        Names of the targets that are in no image.
     is_exact
         Whether all images near the targets were compared. Otherwise
-        ``outside`` counts only targets far from all images.
+        ``outside`` has only targets far from all images.
     """
 
     targets: int
-    outside: int
+    outside: list[str]
     is_exact: bool
 
     def __str__(self) -> str:
         least = "" if self.is_exact else "at least "
-        return f"{least}{self.outside} of {self.targets} targets are in no image of the repository."
+        names = ", ".join(self.outside[:_MOST_EXAMPLES])
+        more = f" and {len(self.outside) - _MOST_EXAMPLES} more" if len(self.outside) > _MOST_EXAMPLES else ""
+        return f"{least}{len(self.outside)} of {self.targets} targets are in no image of the repository: {names}{more}."
 
 
 def coverage_of(butler: Butler, table: Table, most: int = MOST_REGIONS) -> Coverage | None:
@@ -48,7 +52,7 @@ def coverage_of(butler: Butler, table: Table, most: int = MOST_REGIONS) -> Cover
     butler
         The repository.
     table
-        Columns ra and dec (deg). Proper motions are not applied: edges of
+        Columns name, ra and dec (deg). Proper motions are not applied: edges of
         images are known to an arcmin.
     most
         Number of regions that are read at most.
@@ -99,4 +103,4 @@ def coverage_of(butler: Butler, table: Table, most: int = MOST_REGIONS) -> Cover
                 if len(here):
                     is_inside = record.region.contains(x[here], y[here], z[here])
                     is_outside[here[is_inside]] = False
-    return Coverage(len(table), int(np.count_nonzero(is_outside)), is_exact)
+    return Coverage(len(table), np.asarray(table["name"], str)[is_outside].tolist(), is_exact)

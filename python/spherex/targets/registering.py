@@ -193,7 +193,8 @@ def register_catalog(
     if known and not update and (new or changed or present is not None):
         raise CatalogError(
             f"catalogue {name} exists with other rows ({counts.new} new targets, {counts.changed} moved, "
-            f"{counts.gone} no longer in the file); use --update to replace it, or another name."
+            f"{counts.gone} no longer in the file); replace them by: butler register-targets REPO {name} FILE "
+            "--update, or choose another name."
         )
     run = f"{chain}/{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%S.%fZ}"
     if not dry_run:

@@ -143,6 +143,24 @@ def find_images(
     return not found.problems
 
 
+def refuse_options(words: Sequence[str]) -> None:
+    """Refuse unknown options, which click takes for arguments where a declination may be negative.
+
+    Parameters
+    ----------
+    words
+        Arguments of the command.
+
+    Raises
+    ------
+    click.NoSuchOption
+        If one is an option.
+    """
+    for word in words:
+        if word.startswith("-") and not word[1:2].isdigit() and word[1:2] != ".":
+            raise click.NoSuchOption(word.split("=")[0])
+
+
 def position_of_arguments(repo: str, words: Sequence[str]) -> tuple[float, float]:
     """Return the position; refuse unknown options, which click takes for a part of it, and a missing REPO.
 
@@ -165,9 +183,7 @@ def position_of_arguments(repo: str, words: Sequence[str]) -> tuple[float, float
     click.UsageError
         If an argument is missing.
     """
-    for word in words:
-        if word.startswith("-") and not word[1:2].isdigit() and word[1:2] != ".":
-            raise click.NoSuchOption(word.split("=")[0])
+    refuse_options(words)
     try:
         return position_of(words)
     except SearchError:

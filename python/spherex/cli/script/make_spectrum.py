@@ -14,15 +14,15 @@ import numpy as np
 
 from spherex.detectors import CATALOG_TYPE, CHANNEL_SPECTRA_TYPE, catalog_collection
 from spherex.errors import MOST_NAMES, CatalogError, SearchError, UserError, counted, did_you_mean
-from spherex.making import UpdatedSpectra, update_spectra
+from spherex.making import UpdatedSpectra, get_spectrum, update_spectra
 from spherex.repository import open_repository
 from spherex.search import position_of_name
-from spherex.spectra import catalog_of, get_spectrum, positions_at
+from spherex.spectra import catalog_of, frequent_reasons, positions_at
 from spherex.targets import check_catalog, check_catalog_name, is_catalog_file, register_catalog
 
 from . import user_errors
 from .find_archive import find_archive
-from .find_images import position_of_arguments
+from .find_images import position_of_arguments, refuse_options
 from .ingest import ingest_level2
 from .register_targets import register_targets
 
@@ -81,7 +81,10 @@ def make_spectrum(
     """
     if service is not None and not find:
         raise click.UsageError("--service is for --find.")
+    refuse_options(target)
     is_file = is_catalog_file(target[0])
+    if is_file and len(target) > 1:
+        raise click.UsageError(f"{target[0]} is the file of a catalogue, which has positions: leave out {target[1]}.")
     source = Path(target[0]).name.partition(".")[0] if is_file else target[0]
     name = catalog or re.sub(r"[^\w.+-]", "_", source, flags=re.ASCII).lstrip("_.+-")
     try:
@@ -266,14 +269,16 @@ def _report(butler: Butler, repo: str, catalog: str, collection: str, made: Upda
         means = get_spectrum(butler, catalog, name, dataset_type=CHANNEL_SPECTRA_TYPE, collections=collection)
         numbers = f"{counted(len(spectrum), 'measurement')}, {np.count_nonzero(spectrum['good'])} of them good"
         click.echo(f"{name}: {numbers}, in {counted(len(means), 'channel')}")
+        if reasons := frequent_reasons(spectrum, 1):
+            click.echo(f"{name} without a flux: {', '.join(reasons)}")
         if name in made.pictures:
             click.echo(f"Picture: {_place_of(butler, made.pictures[name])}")
     if (others := len(made.targets) - _MOST_TARGETS) > 0:
         click.echo(f"... and {counted(others, 'more target')}; {counted(len(made.pictures), 'picture')} in all")
     if len(made.spectra) == 1:
         click.echo(f"Table: {_place_of(butler, made.spectra[0])}")
-    opened = f"Butler.from_config({repo!r}, collections={collection!r})"
-    click.echo(f"In Python: spherex.get_spectrum({opened}, {catalog!r}, {made.targets[0]!r})")
+    names = f"{repo!r}, {catalog!r}, {made.targets[0]!r}"
+    click.echo(f"In Python: import spherex; spectrum = spherex.get_spectrum({names}, collections={collection!r})")
 
 
 def _place_of(butler: Butler, ref: DatasetRef) -> str:
