@@ -27,6 +27,7 @@ from lsst.daf.butler import Butler, Config, DatasetType
 from spherex.image import Plane, SPHERExImage
 from spherex.instrument import SimulatorInstrument
 
+from .parsed_yamls import keep_parsed_yamls
 from .programs import run_well
 
 if TYPE_CHECKING:
@@ -35,6 +36,11 @@ if TYPE_CHECKING:
 SEED = "resource://spherex/configs/butler.yaml"
 DIMENSIONS = "resource://spherex/configs/dimensions.yaml"
 SAMPLES = Path(__file__).parents[2] / "shared" / "samples" / "level2_qr1"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _parse_yamls_once() -> None:
+    keep_parsed_yamls()
 
 
 def _make_repo(path: Path, **overrides: object) -> Path:

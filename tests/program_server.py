@@ -66,12 +66,17 @@ def folder_of_programs() -> Path:
 
 def serve(listener: socket.socket) -> None:
     """Fork a process for each client, until the process that started this one closes its standard input."""
+    import lsst.daf.butler
+
     from spherex.tasks.fork_server import PRELOADED
+
+    from .parsed_yamls import keep_parsed_yamls
 
     for module in (*PRELOADED, *(module for module, _ in PROGRAMS.values()), *COMMANDS):
         importlib.import_module(module)
     with contextlib.suppress(ModuleNotFoundError):
         importlib.import_module("lsst.dax.obscore.cli.cmd")  # of an extra
+    keep_parsed_yamls(Path(lsst.daf.butler.__file__).parent / "configs", ROOT / "python" / "spherex" / "configs")
     # What a collection of garbage touches is copied in each process: 1.8 s for ``butler --help``, 0.4 s without.
     gc.collect()
     gc.freeze()
