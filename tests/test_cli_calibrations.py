@@ -84,6 +84,28 @@ def test_list_calibrations_without_any_says_so(repo: Path, options: list[str]) -
     assert text.startswith("No such calibration is certified in ")
 
 
+@pytest.mark.parametrize("command", [["list-calibrations"], ["decertify-calibrations", "spectral_wcs"]])
+def test_the_calibration_collections_are_named(repo: Path, command: list[str]) -> None:
+    name, *rest = command
+    _, text = give(name, repo, *rest, "--collection", "elsewhere")
+    assert text.strip().endswith("Choose another CALIBRATION collection: --collection SPHEREx/calib")
+    with Butler.from_config(str(repo), writeable=True) as butler:
+        for collection in ("calib/v2", "calib/v1"):
+            butler.collections.register(collection, CollectionType.CALIBRATION)
+        butler.collections.register("calib/run")
+    _, text = give(name, repo, *rest, "--collection", "elsewhere")
+    assert "--collection SPHEREx/calib or --collection calib/v1 or --collection calib/v2" in text
+    _, text = give(name, repo, *rest, "--collection", "calib/rum")
+    assert "calib/run" not in text
+
+
+def test_list_calibrations_of_a_chain(repo: Path) -> None:
+    with Butler.from_config(str(repo), writeable=True) as butler:
+        butler.collections.register("calib", CollectionType.CHAINED)
+        butler.collections.redefine_chain("calib", ["SPHEREx/calib"])
+    assert give("list-calibrations", repo, "--collection", "calib") == give("list-calibrations", repo)
+
+
 def test_decertify_splits_the_validity(repo: Path) -> None:
     span = ["--begin-date", "2025-06-01", "--end-date", "2025-07-01T12:00:00"]
     status, text = give("decertify-calibrations", repo, "spectral_wcs", *span, "--dry-run")

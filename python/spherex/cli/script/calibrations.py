@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
-from lsst.daf.butler import Timespan
+from lsst.daf.butler import CollectionType, MissingCollectionError, Timespan
 
 from spherex.calibrations import (
     CertifiedDataset,
@@ -37,7 +37,7 @@ def list_calibrations(repo: str, collection: str, dataset_type: Sequence[str], d
     repo
         Path, URI or label of the repository.
     collection
-        Name of the CALIBRATION collection.
+        Name of the CALIBRATION collection, or of a chain.
     dataset_type
         Names or patterns of dataset types; empty for all.
     detectors
@@ -67,12 +67,8 @@ def list_calibrations(repo: str, collection: str, dataset_type: Sequence[str], d
         if not found:
             known = [kind.name for kind in butler.registry.queryDatasetTypes(...) if kind.isCalibration()]
             similar = "".join(did_you_mean(name, known) for name in dataset_type)
-            similar = similar or did_you_mean(collection, set(butler.collections.query("*")) - {collection})
-            click.echo(
-                f"No such calibration is certified in {collection}."
-                + (similar or f" Add calibrations by: butler ingest-calibrations {repo} LOCATIONS"),
-                err=True,
-            )
+            similar = similar or _collection_to_try(butler, collection, repo)
+            click.echo(f"No such calibration is certified in {collection}.{similar}", err=True)
             return False
         from astropy.table import Table
 
@@ -87,6 +83,15 @@ def list_calibrations(repo: str, collection: str, dataset_type: Sequence[str], d
         for line in table.pformat(max_lines=-1, max_width=-1, align="<"):
             click.echo(line.rstrip())
     return True
+
+
+def _collection_to_try(butler: Butler, collection: str, repo: str) -> str:
+    """Return a sentence on the CALIBRATION collections that exist, or on how to make one, with a blank before it."""
+    others = sorted(set(butler.collections.query("*", collection_types=CollectionType.CALIBRATION)) - {collection})
+    if not others:
+        return f" Add calibrations by: butler ingest-calibrations {repo} LOCATIONS"
+    options = " or ".join(f"--collection {other}" for other in others)
+    return did_you_mean(collection, others) or f" Choose another CALIBRATION collection: {options}"
 
 
 def _is_of(certified: CertifiedDataset, detectors: Sequence[int]) -> bool:
@@ -152,10 +157,13 @@ def decertify_calibrations(
 
 def _check(butler: Butler, repo: str, collection: str, dataset_type: str) -> None:
     """Refuse names that are not a CALIBRATION collection and a calibration dataset type."""
-    from lsst.daf.butler import CollectionType
     from lsst.daf.butler.registry import DatasetTypeExpressionError
 
-    kind = butler.collections.get_info(collection).type
+    try:
+        kind = butler.collections.get_info(collection).type
+    except MissingCollectionError:
+        missing = f"There is no collection {collection!r} in {repo}."
+        raise UserError(missing + _collection_to_try(butler, collection, repo)) from None
     try:
         is_calibration = butler.get_dataset_type(dataset_type).isCalibration()
     except DatasetTypeExpressionError:
