@@ -206,7 +206,10 @@ def test_python_examples_print_what_the_page_says(page: str, walkthrough: tuple[
 @pytest.mark.thorough
 def test_the_cycle_of_calibrations_works(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "user")
-    printed = run_blocks(blocks_of(ROOT / "doc" / "calibrations.md", "sh walkthrough"), folder, environment())
+    page = ROOT / "doc" / "calibrations.md"
+    printed = run_blocks(blocks_of(page, "sh walkthrough"), folder, environment())
+    for timespan in re.findall(r"\[2026-11-23T.*\)$", page.read_text(), re.MULTILINE):
+        assert timespan in printed
     assert printed.count("Executed 2 quanta successfully, 0 failed and 0 remain") == 3
     assert printed.count("Executed 16 quanta successfully, 0 failed and 0 remain") == 2
     with Butler.from_config(str(folder / "DATA"), collections="calibrated") as butler:
@@ -217,6 +220,11 @@ def test_the_cycle_of_calibrations_works(tmp_path: Path) -> None:
             used = re.findall(r"\[CALIB\] combined_dark (\S+)", str(butler.get(image).header["HISTORY"]))
             assert [by_id[name].dataId["detector"] for name in used] == [image.dataId["detector"]]
             assert by_id[used[0]].run.startswith("darks/all/")
+    # As many rows as on the page, with its times.
+    (listed,) = re.findall(r"text\n +type .*\n((?:combined_dark .*\n)+)", page.read_text())
+    times = r"^combined_dark (\d) +(darks/\w+)/\S+ +(\S+) +(\S+) +file:"
+    assert re.findall(times, listed, re.MULTILINE) == re.findall(times, printed, re.MULTILINE)
+    run_examples(page, folder, environment(), "python calibrations")
 
 
 @pytest.mark.slow

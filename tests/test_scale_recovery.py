@@ -21,7 +21,7 @@ from .test_readme import ROOT
 PAGE = ROOT / "doc" / "scale_out.md"
 TOTAL = 12
 """Images to subtract a dark from."""
-REPAIR = ("--extend-run", "--skip-existing", "--clobber-outputs")
+REPAIR = ("--extend-run", "--clobber-outputs")
 PATIENCE = 300
 """Seconds that a run may take on a busy machine."""
 
