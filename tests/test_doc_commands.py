@@ -49,6 +49,19 @@ def test_each_row_of_the_page_has_a_link() -> None:
     assert [row for row in rows if not re.search(r"\]\(\w+\.md[^)]*\) \|$", row)] == []
 
 
+def test_linked_pages_contain_the_commands() -> None:
+    rows = [line.strip("|").split("|") for line in PAGE.read_text().splitlines() if re.match(r"\|.*\]\(", line)]
+    checked = [
+        (command, page)
+        for row in rows
+        for command in re.findall(r"`((?:butler|pipetask|bps) [a-z][\w-]*)", row[1])
+        for page in re.findall(r"\]\((\w+\.md)", row[-1])
+    ]
+    assert len(checked) > len(rows) > len(OURS)
+    text = {page: " ".join((PAGE.parent / page).read_text().split()) for _, page in checked}
+    assert [(command, page) for command, page in checked if not re.search(rf"{command}\b", text[page])] == []
+
+
 def test_what_became_of_flatten_chains(repo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     repo_root.rename(tmp_path / "DATA")
     monkeypatch.chdir(tmp_path)

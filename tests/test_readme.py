@@ -237,6 +237,9 @@ def test_the_chapter_on_level_2_files_works(tmp_path: Path) -> None:
     assert len(re.findall(r"^20260710100011 +2026W07_1A_0001_1 +[25] ", printed, re.MULTILINE)) == 2
     run_examples(page, folder, environment(), "python level2")
     assert (folder / "cutout.png").read_bytes().startswith(b"\x89PNG")
+    printed = run_blocks(blocks_of(page, "sh level2 copy"), folder, environment())
+    assert "Number of datasets transferred: 2" in printed
+    assert len(list(folder.glob("out/**/*.fits"))) == len(list(folder.glob("OTHER/**/*.fits"))) == 2
     printed = run_blocks(blocks_of(page, "sh level2 cutouts"), folder, environment())
     (row,) = printed.splitlines()[2:]
     # With the wavelength that the page has.
