@@ -284,11 +284,26 @@ def test_the_universe_of_ones_own_works(tmp_path: Path) -> None:
     page = UNIVERSE / "README.md"
     printed = run_blocks(blocks_of(page, "sh walkthrough"), folder, environment())
     assert "2 plates registered" in printed
+    assert "No problems encountered with configuration." in printed
+    assert blocks_of(page, "text")[0] in printed
     assert re.findall(r"^scan +scans +\S+ +Tautenburg +(\d+)", printed, re.MULTILINE) == ["7"]
     assert "Executed 2 quanta successfully, 0 failed" in printed
     assert len(re.findall(r"^cleanScan .*\.fits *$", printed, re.MULTILINE)) == 2
     path = os.pathsep.join(filter(None, [str(UNIVERSE / "python"), os.environ.get("PYTHONPATH")]))
     run_examples(page, folder, environment(PYTHONPATH=path))
+
+
+@pytest.mark.slow
+@pytest.mark.thorough
+def test_the_universe_of_ones_own_works_by_bps(tmp_path: Path) -> None:
+    pytest.importorskip("lsst.ctrl.bps.parsl", reason="there is no BPS with Parsl: install the extra bps")
+    folder = make_folder(tmp_path / "user")
+    page = UNIVERSE / "README.md"
+    blocks = [*blocks_of(page, "sh walkthrough"), *blocks_of(page, "sh bps")]
+    run_blocks(blocks, folder, environment())
+    with Butler.from_config(str(folder / "PLATES")) as butler:
+        (chain,) = butler.collections.query("u/*/fog")
+        assert len(butler.query_datasets("cleanScan", chain)) == 2
 
 
 @pytest.mark.parametrize("page", names_of(PAGES))

@@ -15,3 +15,8 @@ def register_plates(repo: str, plate_book: str) -> None:
     from .script import register_plates as script
 
     click.echo(f"{script(repo, plate_book)} plates registered")
+
+
+def get_cli_subcommands() -> list[click.Command]:
+    """Return the commands, for the entry point in pyproject.toml."""
+    return [register_plates]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from lsst.daf.butler import FormatterV2
+from lsst.daf.butler import DatasetProvenance, FormatterV2
 
 if TYPE_CHECKING:
     from lsst.resources import ResourcePath
@@ -29,10 +29,18 @@ class ScanFormatter(FormatterV2):
             density = hdus[0].section[first:last]
             return Scan(density.astype(density.dtype.newbyteorder("=")), float(hdus[0].header["STEP"]))
 
+    def add_provenance(self, in_memory_dataset: Scan, /, *, provenance: DatasetProvenance | None = None) -> Scan:
+        """Keep the provenance for the header. The Butler calls this before it writes the scan."""
+        self._cards = (provenance or DatasetProvenance()).to_flat_dict(
+            self.dataset_ref, prefix="HIERARCH PLATES BUTLER", sep=" ", simple_types=True
+        )
+        return in_memory_dataset
+
     def write_local_file(self, in_memory_dataset: Scan, uri: ResourcePath) -> None:
-        """Write a scan."""
+        """Write a scan and its provenance."""
         from astropy.io import fits
 
         hdu = fits.PrimaryHDU(in_memory_dataset.density)
         hdu.header["STEP"] = (in_memory_dataset.step, "[um] pixel size on the plate")
+        hdu.header.update(self._cards)
         hdu.writeto(uri.ospath)
