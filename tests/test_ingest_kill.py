@@ -147,8 +147,8 @@ def check_nothing_is_lost(repo: Path, source: Path, kind: Kind, contents: dict[s
 @pytest.mark.parametrize(
     ("kind", "mode", "kills"),
     [
-        (SIMULATED, "copy", 6),
-        (LEVEL2, "hardlink", 6),
+        (SIMULATED, "copy", 4),
+        (LEVEL2, "hardlink", 4),
         pytest.param(SIMULATED, "hardlink", 16, marks=pytest.mark.thorough),
         pytest.param(LEVEL2, "copy", 16, marks=pytest.mark.thorough),
     ],

@@ -80,7 +80,7 @@ def test_a_run_is_killed(repo_root: Path, simulated_files: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("event", ["away", "restarted"])
+@pytest.mark.parametrize("event", ["away", pytest.param("restarted", marks=pytest.mark.thorough)])
 def test_a_run_loses_its_server(
     event: str, postgresql: str, tmp_path: Path, make_repo: Callable[..., Path], simulated_files: Path
 ) -> None:
@@ -110,7 +110,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("database", ["on the full disk", "elsewhere"])
+@pytest.mark.parametrize("database", ["on the full disk", pytest.param("elsewhere", marks=pytest.mark.thorough)])
 def test_a_run_fills_the_disk(
     disk: Path, database: str, tmp_path: Path, make_repo: Callable[..., Path], simulated_files: Path
 ) -> None:
