@@ -21,7 +21,7 @@ from astropy.coordinates.name_resolve import sesame_url
 from astropy.modeling.models import BlackBody
 from astropy.table import QTable, Table
 from click.testing import CliRunner
-from lsst.daf.butler import Butler
+from lsst.daf.butler import Butler, CollectionType
 
 import spherex
 from spherex.errors import SearchError, UserError
@@ -359,12 +359,12 @@ def test_a_name_is_looked_up_with_its_motion_and_images_are_found(empty: Path, f
     [
         (("warm", 10.0, 20.0), "has a catalogue warm with another target or position"),
         (("star", "305.75"), "Missing argument 'DEC'"),
-        (("star", 305.75, 95), "dec"),
+        (("star", 305.75, 95), "the declination is not between -90 and 90 degrees: 95."),
         (("star", *PLACE, "--catalog", "a/b"), "the name of a catalogue consists of"),
         (("absent.csv",), "there is no file absent.csv"),
         (("star.csv",), "Did you mean 'stars.csv'?"),
         (("stars.csv", "--fnd"), "No such option '--fnd'"),
-        (("warm", "--file", "files"), "No such option '--file'"),
+        (("warm", "--file", "files"), "'--files'"),
         (("stars.csv", 10.0, 20.0), "stars.csv is the file of a catalogue, which has positions: leave out 10.0."),
         (("wram",), "use RA DEC, or try again with a connection to the internet. Did you mean 'warm'?"),
         (("warm", "--output", "SPHEREx/level2"), "choose another name for spectra"),
@@ -387,6 +387,8 @@ def test_bad_input(folder: Path, words: tuple[object, ...], message: str) -> Non
     assert outcome.code != 0
     assert message in outcome.output
     assert "Traceback" not in outcome.output
+    with Butler.from_config("REPO") as butler:
+        assert butler.collections.query("spectra/*", collection_types=CollectionType.CHAINED) == ["spectra/warm"]
 
 
 def test_a_repository_without_images(empty: Path) -> None:

@@ -252,6 +252,22 @@ def test_other_axes(flux_axis, heights, tmp_path):
     figure.savefig(tmp_path / "spectrum.png")
 
 
+@pytest.mark.parametrize("flux_axis", ["flux", "ab_magnitude"])
+def test_upper_limits(flux_axis, tmp_path):
+    good = [True, True, True, False, True]
+    table = five(flux=[50, 60, 5, 4, -5], flux_error=10.0, good=good)
+    figure = plot_spectrum(table, combine_channels(table), flux_axis=flux_axis, upper_limits=3)
+    limits = np.array(sorted(drawn(figure, r"$\downarrow$")))
+    expected = np.array([35.0, 30.0])
+    np.testing.assert_allclose(limits[:, 0], [2.9, 3.05])
+    np.testing.assert_allclose(limits[:, 1], expected if flux_axis == "flux" else 23.9 - 2.5 * np.log10(expected))
+    assert {x for x, _ in drawn(figure, "o")} == {2.75, 2.8}
+    assert "below 3 σ: upper limit" in legend(figure)
+    assert table["flux"].value.tolist() == [50, 60, 5, 4, -5]
+    figure.savefig(tmp_path / "spectrum.png")
+    assert "below 3 σ: upper limit" not in legend(plot_spectrum(table, flux_axis=flux_axis))
+
+
 @pytest.mark.parametrize("flux_axis", FLUX_AXES)
 def test_negative_fluxes_alone_are_drawn_on_every_axis(flux_axis, tmp_path):
     plot_spectrum(five(flux=-3.0), flux_axis=flux_axis).savefig(tmp_path / "spectrum.png")
@@ -261,6 +277,8 @@ def test_the_task_has_all_axes():
     assert set(DrawSpectrumConfig.fluxAxis.allowed) == set(FLUX_AXES)
     task = DrawSpectrumTask(config=DrawSpectrumConfig(fluxAxis="ab_magnitude"))
     assert task.run(five()).plot.axes[0].get_ylabel() == "AB magnitude"
+    limited = DrawSpectrumTask(config=DrawSpectrumConfig(upperLimits=3.0)).run(five(flux=1.0)).plot
+    assert len(drawn(limited, r"$\downarrow$")) == 5
     with pytest.raises(ValueError, match="no axis 'mag' for fluxes; use one of flux, log_flux"):
         plot_spectrum(five(), flux_axis="mag")
 

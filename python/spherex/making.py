@@ -348,6 +348,9 @@ def update_spectra(
     if stale:
         update.done.stale = len(update.stale_spectra())
     update.draw(most_pictures)
+    if not butler.collections.get_info(collection).children:
+        # Nothing was measured: its name would be proposed to who mistypes another one.
+        butler.collections.x_remove(collection)
     return update.done
 
 

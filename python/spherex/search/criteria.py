@@ -84,10 +84,7 @@ class Criteria:
     calibrations: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        if not -180.0 <= self.ra <= 360.0:
-            raise SearchError(f"the right ascension is not between -180 and 360 degrees: {self.ra:g}.")
-        if not -90.0 <= self.dec <= 90.0:
-            raise SearchError(f"the declination is not between -90 and 90 degrees: {self.dec:g}.")
+        _check_position(self.ra, self.dec)
         if not 0.0 <= self.radius <= _WIDEST:
             raise SearchError(
                 f"the radius is negative or above {_WIDEST:g} degree: {self.radius:g}. For wider circles use "
@@ -175,12 +172,12 @@ def position_of(words: Sequence[str]) -> tuple[float, float]:
     Returns
     -------
     ra, dec
-        ICRS (deg). `Criteria` checks their limits.
+        ICRS (deg).
 
     Raises
     ------
     SearchError
-        If the words are not a position.
+        If the words are not a position, or one outside of the limits.
     """
     text = " ".join(words)
     if len(words) == 1:
@@ -201,9 +198,17 @@ def position_of(words: Sequence[str]) -> tuple[float, float]:
             sexagesimal(part) * degrees if is_sexagesimal(part) else degrees_of(part, text)
             for part, degrees in zip(parts, (15.0, 1.0), strict=True)
         )
+        _check_position(ra, dec)
         return ra, dec
     what = "name that contains its coordinates" if len(parts) == 1 else "position"
     raise SearchError(f"{text!r} is not a {what}: {_HINT}.")
+
+
+def _check_position(ra: float, dec: float) -> None:
+    if not -180.0 <= ra <= 360.0:
+        raise SearchError(f"the right ascension is not between -180 and 360 degrees: {ra:g}.")
+    if not -90.0 <= dec <= 90.0:
+        raise SearchError(f"the declination is not between -90 and 90 degrees: {dec:g}.")
 
 
 def degrees_of(word: str, whole: str | None = None) -> float:

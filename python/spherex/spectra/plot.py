@@ -38,6 +38,9 @@ DETECTOR_COLOURS = ("#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC7
 
 _MARKERS = {1: "^", -1: "v"}
 """Markers of measurements above and below the limits."""
+_LIMIT = r"$\downarrow$"
+"""Marker of upper limits."""
+
 _GROUP = 0.02
 """Width of the wavelengths that share one of these markers, as a fraction of the axis."""
 
@@ -67,6 +70,7 @@ def plot_spectrum(
     channel_spectrum: QTable | None = None,
     title: str | None = None,
     flux_axis: str = "flux",
+    upper_limits: float | None = None,
 ) -> Figure:
     """Return a figure of flux against wavelength.
 
@@ -89,6 +93,10 @@ def plot_spectrum(
         Vertical axis: ``flux``, ``log_flux``, ``ab_magnitude`` or
         ``lambda_f_lambda``. Where negative fluxes have no logarithm, they are
         triangles at the faint edge.
+    upper_limits
+        Number of standard deviations. Good measurements below it are arrows at
+        max(flux, 0) plus so many of their errors. With `None` all measurements
+        are drawn as they are.
 
     Raises
     ------
@@ -115,7 +123,7 @@ def plot_spectrum(
     axes.set_title(_title(spectrum) if title is None else title, fontsize=11)
     axes.set_ylabel(FLUX_AXES.get(flux_axis, ""))
     lower.set_xlabel("wavelength (µm)")
-    handles = add_spectrum(axes, spectrum, channel_spectrum, flux_axis)
+    handles = add_spectrum(axes, spectrum, channel_spectrum, flux_axis, upper_limits)
     if has_residuals and channel_spectrum is not None:
         rows = unmasked(spectrum)
         add_residuals(lower, rows, _channel_means(rows, unmasked(channel_spectrum, CHANNEL_COLUMNS)), "mean")
@@ -134,6 +142,7 @@ def add_spectrum(
     spectrum: QTable,
     channel_spectrum: QTable | None = None,
     flux_axis: str = "flux",
+    upper_limits: float | None = None,
 ) -> list[Line2D]:
     """Plot flux against wavelength into axes, and set the limits of the flux.
 
@@ -141,7 +150,7 @@ def add_spectrum(
     ----------
     axes
         Axes, in um and the unit of ``flux_axis``.
-    spectrum, channel_spectrum, flux_axis
+    spectrum, channel_spectrum, flux_axis, upper_limits
         See `plot_spectrum`.
 
     Returns
@@ -166,6 +175,11 @@ def add_spectrum(
         axes.set_yticks([])
         axes.grid(visible=False)
         return []
+    is_limit = np.zeros(len(shown), bool)
+    if upper_limits is not None:
+        flux, error = shown["flux"], shown["flux_error"]
+        is_limit = np.asarray(shown["good"]) & (error > 0) & (flux < upper_limits * error)
+        shown["flux"] = np.where(is_limit, np.maximum(flux, 0 * flux) + upper_limits * error, flux)
     points = _Points.of(shown, flux_axis)
     means = None
     if channel_spectrum is not None:
@@ -177,8 +191,10 @@ def add_spectrum(
     outside: Counter[int] = Counter()
     for detector, colour in zip(DETECTORS, DETECTOR_COLOURS, strict=True):
         here = points.detector == detector.id
-        for is_shown, marker in ((here & points.is_good, "o"), (here & ~points.is_good, "x")):
+        for is_shown, marker in ((here & points.is_good & ~is_limit, "o"), (here & ~points.is_good, "x")):
             _draw_points(axes, points[is_shown], colour, marker, 0.45 if len(shown) > _MANY else 0.9)
+        limits = points[here & is_limit]
+        axes.plot(limits.wavelength, limits.height, linestyle="", marker=_LIMIT, color=colour, markersize=9, zorder=3)
         if means is not None:
             _draw_channels(axes, means[means.detector == detector.id], colour)
     axes.set_xmargin(0.02)
@@ -197,6 +213,7 @@ def add_spectrum(
         if detector.id in points.detector
     ]
     signs += [("channel mean", "s", "black", "none")] * (means is not None)
+    signs += [(f"below {upper_limits} σ: upper limit", _LIMIT, "0.3", "0.3")] * bool(is_limit.any())
     signs += [("not good", "x", "0.3", "none")] * bool((~points.is_good).any())
     signs += [(f"above the picture ({outside[1]})", _MARKERS[1], "0.3", "none")] * (outside[1] > 0)
     text = f"below the picture ({outside[-1]})"
@@ -439,7 +456,8 @@ def plot_light_curve(spectrum: QTable, channel_spectrum: QTable, title: str | No
     divided by the mean of its channel, where that is the mean of several
     visits. The mean contains the measurement itself: with
     n visits the points scatter less than the source does, by a factor of
-    sqrt(1 - 1 / n).
+    sqrt(1 - 1 / n). The visits of a channel have different wavelengths: where
+    the spectrum is steep, its slope looks like a change of the brightness.
 
     Parameters
     ----------

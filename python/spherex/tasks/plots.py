@@ -57,6 +57,14 @@ class DrawSpectrumConfig(pipeBase.PipelineTaskConfig, pipelineConnections=DrawSp
         default="flux",
         optional=False,
     )
+    upperLimits = pexConfig.RangeField(
+        dtype=float,
+        default=None,
+        optional=True,
+        min=0.0,
+        inclusiveMin=False,
+        doc="Good measurements below so many errors are drawn as upper limits; by default none is.",
+    )
 
 
 class DrawSpectrumTask(pipeBase.PipelineTask):
@@ -105,7 +113,10 @@ class DrawSpectrumTask(pipeBase.PipelineTask):
         """
         from spherex.spectra import plot_spectrum
 
-        return pipeBase.Struct(plot=plot_spectrum(spectrum, channelSpectrum, flux_axis=self.config.fluxAxis))
+        plot = plot_spectrum(
+            spectrum, channelSpectrum, flux_axis=self.config.fluxAxis, upper_limits=self.config.upperLimits
+        )
+        return pipeBase.Struct(plot=plot)
 
 
 class QuickLookConnections(pipeBase.PipelineTaskConnections, dimensions=_IMAGE_DIMENSIONS):

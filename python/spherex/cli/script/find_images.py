@@ -156,9 +156,12 @@ def refuse_options(words: Sequence[str]) -> None:
     click.NoSuchOption
         If one is an option.
     """
+    context = click.get_current_context()
+    known = [name for parameter in context.command.params for name in parameter.opts if name.startswith("-")]
     for word in words:
         if word.startswith("-") and not word[1:2].isdigit() and word[1:2] != ".":
-            raise click.NoSuchOption(word.split("=")[0])
+            name = word.split("=")[0]
+            raise click.NoSuchOption(name, possibilities=known)
 
 
 def position_of_arguments(repo: str, words: Sequence[str]) -> tuple[float, float]:
