@@ -67,6 +67,15 @@ _WITH_POSITION = {"ignore_unknown_options": True}
 """Settings of commands with a position: a negative declination is not an option."""
 
 
+def _refuse_options(context: click.Context, parameter: click.Parameter, words: tuple[str, ...]) -> tuple[str, ...]:
+    """Refuse unknown options, which click takes for a part of the position: a callback of its argument."""
+    known = [name for other in context.command.params for name in other.opts if name.startswith("-")]
+    for word in words:
+        if word.startswith("-") and not word[1:2].isdigit() and word[1:2] != ".":
+            raise click.NoSuchOption(word.split("=")[0], possibilities=known)
+    return words
+
+
 class _TransferChoice(_Choice):
     """Transfer modes of an ingest without ``move``, which the ingest refuses with the way to replace it."""
 
@@ -312,7 +321,7 @@ def decertify_calibrations(**kwargs: Any) -> None:
     context_settings=_WITH_POSITION,
 )
 @repo_argument(required=True, help="REPO is the URI or path of an existing repository.")
-@click.argument("position", nargs=-1, metavar="RA DEC | NAME")
+@click.argument("position", nargs=-1, metavar="RA DEC | NAME", callback=_refuse_options)
 @click.option("--catalog", metavar="NAME", help="Find the images of all targets of this catalogue of the repository.")
 @click.option(
     "--radius",
@@ -367,7 +376,7 @@ def find_archive(**kwargs: Any) -> None:
     context_settings=_WITH_POSITION,
 )
 @repo_argument(required=True, help="REPO is the URI or path of an existing repository.")
-@click.argument("position", nargs=-1, required=True, metavar="RA DEC | NAME")
+@click.argument("position", nargs=-1, required=True, metavar="RA DEC | NAME", callback=_refuse_options)
 @click.option("--radius", help="List images that touch a circle of this radius, in degrees or with a unit (10arcmin).")
 @click.option("--dataset-type", default=LEVEL2_TYPE, show_default=True, help="Dataset type of the images.")
 @collections_option(
@@ -587,7 +596,7 @@ def _column_options(command: Callable[..., Any]) -> Callable[..., Any]:
     context_settings=_WITH_POSITION,
 )
 @repo_argument(required=True, help="REPO is the URI or path of an existing repository.")
-@click.argument("target", nargs=-1, required=True, metavar="NAME | NAME RA DEC | FILE")
+@click.argument("target", nargs=-1, required=True, metavar="NAME | NAME RA DEC | FILE", callback=_refuse_options)
 @click.option("--catalog", metavar="NAME", help="Name of the new catalogue. Default is that of the source or file.")
 @click.option(
     "--files",

@@ -143,29 +143,8 @@ def find_images(
     return not found.problems
 
 
-def refuse_options(words: Sequence[str]) -> None:
-    """Refuse unknown options, which click takes for arguments where a declination may be negative.
-
-    Parameters
-    ----------
-    words
-        Arguments of the command.
-
-    Raises
-    ------
-    click.NoSuchOption
-        If one is an option.
-    """
-    context = click.get_current_context()
-    known = [name for parameter in context.command.params for name in parameter.opts if name.startswith("-")]
-    for word in words:
-        if word.startswith("-") and not word[1:2].isdigit() and word[1:2] != ".":
-            name = word.split("=")[0]
-            raise click.NoSuchOption(name, possibilities=known)
-
-
 def position_of_arguments(repo: str, words: Sequence[str]) -> tuple[float, float]:
-    """Return the position; refuse unknown options, which click takes for a part of it, and a missing REPO.
+    """Return the position; refuse a missing REPO.
 
     Parameters
     ----------
@@ -186,7 +165,6 @@ def position_of_arguments(repo: str, words: Sequence[str]) -> tuple[float, float
     click.UsageError
         If an argument is missing.
     """
-    refuse_options(words)
     try:
         return position_of(words)
     except SearchError:

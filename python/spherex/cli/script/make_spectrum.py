@@ -22,7 +22,7 @@ from spherex.targets import check_catalog, check_catalog_name, is_catalog_file, 
 
 from . import user_errors
 from .find_archive import find_archive
-from .find_images import position_of_arguments, refuse_options
+from .find_images import position_of_arguments
 from .ingest import ingest_level2
 from .register_targets import register_targets
 
@@ -81,7 +81,6 @@ def make_spectrum(
     """
     if service is not None and not find:
         raise click.UsageError("--service is for --find.")
-    refuse_options(target)
     is_file = is_catalog_file(target[0])
     if is_file and len(target) > 1:
         raise click.UsageError(f"{target[0]} is the file of a catalogue, which has positions: leave out {target[1]}.")
