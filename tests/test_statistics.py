@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy
 from lsst.daf.butler import Butler
+from lsst.daf.butler.registry.databases.sqlite import SqliteDatabase
 
 from spherex.cli import script
+from spherex.cli.script import ingest as ingest_script
+from spherex.ingest import IngestOptions
 from spherex.repository import refresh_statistics
 
 from .calibrations_helpers import ingest as ingest_calibrations
@@ -91,3 +96,32 @@ def test_of_one_namespace(tmp_path: Path, make_repo: Callable[..., Path], postgr
         )
         # -1: never analysed.
         assert {tuple(row) for row in rows} == {("Statistics one", 1.0), ("Statistics other", -1.0)}
+
+
+@pytest.mark.parametrize("before", [0, 1])
+def test_between_batches(repo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int) -> None:
+    """SQLite looks up each data ID of a batch, and does not compare it with all datasets of the run."""
+    # The Butler makes a temporary table of more data IDs than this, otherwise 500.
+    monkeypatch.setattr(SqliteDatabase, "get_constant_rows_max", lambda self: 2)
+    batch = 120
+    files = write_files(tmp_path / "in", 2 * batch // 6)
+    if before:
+        # Statistics of a repository that is nearly empty.
+        assert ingest(repo_root, *files[:before]).code == 0
+        refresh_statistics(str(repo_root))
+    monkeypatch.setattr(ingest_script, "IngestOptions", functools.partial(IngestOptions, batch_size=batch))
+    plans: list[list[str]] = []
+
+    def explain(connection: Any, cursor: Any, statement: str, parameters: Any, *rest: Any) -> None:
+        if statement.startswith("SELECT tmp_") and " JOIN dataset_tags_" in statement:
+            plan = connection.connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters).fetchall()
+            plans.append([step[-1] for step in plan])
+
+    sqlalchemy.event.listen(sqlalchemy.Engine, "before_cursor_execute", explain)
+    try:
+        assert ingest(repo_root, *files).counts["ingested"] == len(files) - before
+    finally:
+        sqlalchemy.event.remove(sqlalchemy.Engine, "before_cursor_execute", explain)
+    scan, *_, search = plans[-1]
+    assert scan.startswith("SCAN tmp_")
+    assert "detector=? AND exposure=?" in search

@@ -94,6 +94,7 @@ def ingest(
     pattern: re.Pattern[str],
     options: IngestOptions | None = None,
     is_stopped: Callable[[], bool] = bool,
+    refresh_statistics: Callable[[], None] | None = None,
 ) -> IngestReport:
     """Ingest files.
 
@@ -113,6 +114,9 @@ def ingest(
     is_stopped
         Function that returns whether the ingest is to stop after the exposures
         at hand.
+    refresh_statistics
+        Function that refreshes the statistics of the database. It is called
+        before a batch whenever the ingested files have become ten times as many.
 
     Returns
     -------
@@ -129,7 +133,7 @@ def ingest(
     options = options or IngestOptions()
     report = IngestReport(options.dry_run, options.fail_fast, is_stopped)
     translator.start(butler, options.dry_run)
-    run = _Run(butler, translator, options, report)
+    run = _Run(butler, translator, options, report, refresh_statistics)
     with contextlib.suppress(StopIngest):
         run.ingest(find_files(locations, pattern, report))
     return report
@@ -172,7 +176,12 @@ class _Run:
     """State of one ingest."""
 
     def __init__(
-        self, butler: Butler, translator: FileTranslator, options: IngestOptions, report: IngestReport
+        self,
+        butler: Butler,
+        translator: FileTranslator,
+        options: IngestOptions,
+        report: IngestReport,
+        refresh_statistics: Callable[[], None] | None,
     ) -> None:
         self._butler = butler
         self._option = translator.distinguishing_option
@@ -180,6 +189,8 @@ class _Run:
         self._report = report
         self._writer = BatchWriter(butler, translator, options)
         self._reader = FileReader(translator, options, report, self._writer.find_existing)
+        self._refresh_statistics = refresh_statistics
+        self._next_refresh = 1
 
     def ingest(self, uris: Iterable[str]) -> None:
         """Ingest files, given by URI or local path."""
@@ -188,6 +199,13 @@ class _Run:
         bar: ProgressBar[None]
         with _PROGRESS.bar(desc="Ingesting files", total=2 * len(found)) as bar:
             for batch in batches(found, self._options.batch_size):
+                if self._refresh_statistics is not None and self._report.ingested >= self._next_refresh:
+                    # Without them SQLite compares each file of a batch with all datasets of its run, which
+                    # takes a time that grows with the square of the number of files.
+                    self._refresh_statistics()
+                    # A connection reads them when it is made.
+                    self._butler.registry.resetConnectionPool()
+                    self._next_refresh = 10 * self._report.ingested
                 files = self._reader.describe(batch)
                 bar.update(len(batch))
                 is_over = self._report.is_over

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -10,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import click
+from sqlalchemy.exc import SQLAlchemyError
 
 from spherex.archive import ProcessingRun
 from spherex.detectors import LEVEL2_TYPE
@@ -22,7 +24,7 @@ from spherex.ingest import (
     SimulatedTranslator,
     ingest,
 )
-from spherex.repository import open_repository, register_instrument
+from spherex.repository import open_repository, refresh_statistics, register_instrument
 
 from . import MANY, refresh_statistics_after, user_errors
 
@@ -87,10 +89,16 @@ def run_ingest(
         _check_list(list_stored, locations)
         # A list of an earlier ingest must not be taken for that of this one.
         _write_list(list_stored, [])
+
+    def refresh() -> None:
+        # A warning can wait for the end of the command, which tries it again.
+        with contextlib.suppress(SQLAlchemyError):
+            refresh_statistics(repo)
+
     with _StopRequest() as stop, open_repository(repo, not options.dry_run, translator.fields) as butler:
         if not options.dry_run:
             register_instrument(butler, repo, translator.instrument)
-        report = ingest(butler, translator, locations, pattern, options, stop)
+        report = ingest(butler, translator, locations, pattern, options, stop, None if options.dry_run else refresh)
     if not options.dry_run and not report.obstacle:
         refresh_statistics_after(repo, report.ingested, statistics_after)
     for line in report.failure_lines():
