@@ -307,6 +307,31 @@ def test_a_chain_of_chains_as_the_collection(folder: Path) -> None:
     assert "Nothing to do" in make("warm", "--output", "chain").output
 
 
+def test_nothing_is_registered_or_removed_where_nothing_is_measured(folder: Path) -> None:
+    with Butler.from_config("REPO", writeable=True) as butler:
+        for name in ("mine", "all"):
+            butler.collections.register(name, CollectionType.CHAINED)
+        butler.collections.prepend_chain("all", "mine")
+        before = set(butler.collections.query("*"))
+    outcome = make("far", 10.0, 20.0, "--output", "mine")
+    assert outcome.code == 1
+    assert "no image of REPO contains a target of far" in outcome.output
+    assert make("far", "--output", "spectra/other").code == 1
+    with Butler.from_config("REPO") as butler:
+        assert set(butler.collections.query("*")) - before == set(
+            butler.collections.query("catalogs/far*", include_chains=True)
+        )
+
+
+def test_reading_without_naming_a_collection(folder: Path) -> None:
+    assert_equal(spherex.get_spectrum("REPO", "warm", "warm"), spectrum_of("warm"))
+    for words in ({"dataset_type": "spektra"}, {"collections": "other"}):
+        with pytest.raises(UserError, match="spektra|other"):
+            spherex.get_spectrum("REPO", "warm", "warm", **words)
+        with Butler.from_config("REPO") as butler, pytest.raises(UserError, match="spektra|other"):
+            spherex.get_spectrum(butler, "warm", "warm", **words)
+
+
 @pytest.mark.slow
 def test_after_a_kill_the_command_goes_on(empty: Path, files: Path) -> None:
     assert butler_command("ingest-level2", "REPO", files, "--transfer", "direct").code == 0

@@ -39,6 +39,7 @@ __all__ = [
     "TRUTH_TYPE",
     "WAVELENGTH_TYPE",
     "catalog_collection",
+    "spectra_collection",
 ]
 
 import dataclasses
@@ -196,3 +197,14 @@ def catalog_collection(name: str) -> str:
         Name of the catalogue.
     """
     return CATALOG_COLLECTION.format(catalog=name)
+
+
+def spectra_collection(catalog: str) -> str:
+    """Return the CHAINED collection in which `butler make-spectrum` puts the spectra of a catalogue.
+
+    Parameters
+    ----------
+    catalog
+        Name of the catalogue.
+    """
+    return f"spectra/{catalog}"

@@ -38,6 +38,7 @@ from spherex.detectors import (
     SPECTRA_TYPE,
     SPECTRUM_PLOT_TYPE,
     catalog_collection,
+    spectra_collection,
 )
 from spherex.errors import MOST_NAMES, SearchError, UserError, did_you_mean, first_line
 from spherex.provenance import compare_spectra, queries_of_images, queries_of_numbers, queries_of_patches
@@ -186,7 +187,8 @@ def get_spectrum(
     dataset_type
         ``spectra``, or ``channel_spectra`` for the means in channels.
     collections
-        Collections to search; by default those of the Butler ``repo``.
+        Collections to search; by default those of the Butler ``repo``. Without
+        any, ``spectra/<catalog>``, where `butler make-spectrum` puts them.
 
     Returns
     -------
@@ -196,7 +198,8 @@ def get_spectrum(
     Raises
     ------
     UserError
-        If the target is not registered, or has no measurement there.
+        If the target is not registered, or has no measurement there, or if
+        there is no such collection or dataset type.
 
     Examples
     --------
@@ -216,13 +219,14 @@ def get_spectrum(
             raise UserError(f"There is no target {target!r} in the catalogue {catalog!r}.{similar}")
         data_id = {"catalog": catalog, "patch": records[0].patch}
         parameters = {"target": target}
+        if collections is None:
+            collections = butler.collections.defaults or spectra_collection(catalog)
         try:
             patch = butler.get(dataset_type, data_id, parameters=parameters, collections=collections)
-        except DatasetNotFoundError as error:
+        except (DatasetNotFoundError, MissingCollectionError, MissingDatasetTypeError) as error:
             raise UserError(f"{target} of catalogue {catalog} has no measurement: {first_line(error)}.") from None
         if not len(patch) and target in patch_meta(patch)[TARGETS]:
-            searched = butler.collections.defaults if collections is None else collections
-            for run in butler.collections.query(searched, flatten_chains=True):
+            for run in butler.collections.query(collections, flatten_chains=True):
                 ref = butler.find_dataset(dataset_type, data_id, collections=run)
                 if ref is not None and len(rows := butler.get(ref, parameters=parameters)):
                     return spectrum_in(rows, target)
@@ -284,8 +288,8 @@ def update_spectra(
     catalog
         Name of a registered catalogue.
     collection
-        CHAINED collection of the spectra, the newest run first; made if it
-        does not exist.
+        CHAINED collection of the spectra, the newest run first; made with the
+        first run if it does not exist.
     failure
         Text in the reasons of failed measurements that are repeated, which may
         be empty; with `None` none is.
@@ -319,9 +323,7 @@ def update_spectra(
         version = None
     if version is None:
         raise UserError(f"there is no catalogue {catalog} with targets; register it with butler register-targets.")
-    if not _existing(butler, [collection]):
-        butler.collections.register(collection, CollectionType.CHAINED)
-    elif butler.collections.get_info(collection).type is not CollectionType.CHAINED:
+    if _existing(butler, [collection]) and butler.collections.get_info(collection).type is not CollectionType.CHAINED:
         raise UserError(f"the collection {collection} is not a CHAINED one; choose another name.")
     update = _Update(butler, version, collection, measuring)
     made = update.spectra()
@@ -348,9 +350,6 @@ def update_spectra(
     if stale:
         update.done.stale = len(update.stale_spectra())
     update.draw(most_pictures)
-    if not butler.collections.get_info(collection).children:
-        # Nothing was measured: its name would be proposed to who mistypes another one.
-        butler.collections.x_remove(collection)
     return update.done
 
 
@@ -412,7 +411,7 @@ class _Update:
             return self._butler.query_datasets(
                 dataset_type, self._collection, catalog=self._catalog, limit=None, explain=False
             )
-        except MissingDatasetTypeError:
+        except (MissingCollectionError, MissingDatasetTypeError):
             return []
 
     def has_new_targets(self, ref: DatasetRef) -> bool:
@@ -451,14 +450,15 @@ class _Update:
         from lsst.pipe.base.separable_pipeline_executor import SeparablePipelineExecutor
 
         collections = self._butler.collections
+        earlier = _existing(self._butler, [self._collection])
         skipped = []
-        if skip_existing:
-            runs = collections.query_info(self._collection, CollectionType.RUN, flatten_chains=True, include_doc=True)
+        if skip_existing and earlier:
+            runs = collections.query_info(earlier, CollectionType.RUN, flatten_chains=True, include_doc=True)
             skipped = [info.name for info in runs if info.doc == self._version]
         run = self._run or f"{self._collection}/{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%S.%fZ}"
         if not self._run:
             collections.register(run, doc=self._version)
-        inputs = [self._collection, LEVEL2_COLLECTION, *self._calibrations, catalog_collection(self._catalog)]
+        inputs = [*earlier, LEVEL2_COLLECTION, *self._calibrations, catalog_collection(self._catalog)]
         executor = SeparablePipelineExecutor(
             Butler.from_config(butler=self._butler, collections=inputs, run=run),
             skip_existing_in=skipped,
@@ -473,7 +473,9 @@ class _Update:
             return
         executor.pre_execute_qgraph(graph, register_dataset_types=True, save_versions=not self._run)
         if not self._run:
-            # Before the work: the next update goes on from here after an interruption.
+            # Before the work: the next update goes on from here after an interruption. And not before there is
+            # something to do: a chain without runs would be proposed to who mistypes the name of another one.
+            collections.register(self._collection, CollectionType.CHAINED)
             collections.prepend_chain(self._collection, run)
             self._run = run
             self.done.runs.append(run)
@@ -503,6 +505,8 @@ class _Update:
             patches |= dict.fromkeys(self.targets[patch].intersection(rows["target"].unique().to_pylist()), patch)
             done.unread.update(rows.filter(pc.invert(pc.is_finite(rows["wavelength"])))["image_id"].to_pylist())
         done.targets = sorted(patches)
+        if not patches:
+            return
         # The newest run is the first one.
         runs = self._butler.collections.query(self._collection, flatten_chains=True)
         age = {run: place for place, run in enumerate(runs)}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from spherex.detectors import CATALOG_TYPE, CHANNEL_SPECTRA_TYPE, catalog_collection
+from spherex.detectors import CATALOG_TYPE, CHANNEL_SPECTRA_TYPE, catalog_collection, spectra_collection
 from spherex.errors import MOST_NAMES, CatalogError, SearchError, UserError, counted, did_you_mean
 from spherex.making import UpdatedSpectra, get_spectrum, update_spectra
 from spherex.repository import open_repository
@@ -97,7 +97,7 @@ def make_spectrum(
         with open_repository(repo, writeable=True, fields=_FIELDS) as butler:
             _register_one(butler, repo, name, target)
     done = True
-    collection = output or f"spectra/{name}"
+    collection = output or spectra_collection(name)
     path = Path(log or f"spectra-{name}.log")
     if files:
         with _logging_to(path):
