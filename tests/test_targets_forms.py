@@ -289,6 +289,42 @@ def test_several_motions_that_differ(tmp_path: Path) -> None:
     assert read_catalog(str(tmp_path / "file.csv"), {"pmra": "pm_ra"})["pmra"].tolist() == [5.0]
 
 
+def test_names_with_blanks_and_hyphens(tmp_path: Path) -> None:
+    path = tmp_path / "file.csv"
+    path.write_text("Target Name,Right Ascension,Declination,PM RA,PM-Dec,Ref Epoch\n007,1,2,3,4,2016\n")
+    found = read_catalog(str(path))
+    assert found.colnames == ["name", "ra", "dec", "pmra", "pmdec", "ref_epoch"]
+    assert list(found[0]) == ["007", 1.0, 2.0, 3.0, 4.0, 2016.0]
+
+
+@pytest.mark.parametrize(
+    ("names", "is_refused"),
+    [
+        ("mu_alpha,mu_delta", True),
+        ("pmRA*,proper motion dec", True),
+        ("pmRAcosD,other", True),
+        ("muRA,muDec", True),
+        ("pm,radius", False),
+        ("mu_max,pmag", False),
+        ("mu_radius,pm_remark", False),
+    ],
+)
+def test_motions_with_unusual_names(tmp_path: Path, names: str, is_refused: bool) -> None:
+    """Without its motion a star can be measured at a place where it is not."""
+    path = tmp_path / "file.csv"
+    path.write_text(f"name,ra,dec,{names}\nA,1,2,3,4\n")
+    if is_refused:
+        with pytest.raises(
+            CatalogError, match="may be proper motions, .*: choose them with --pmra-column .*--no-motion"
+        ):
+            read_catalog(str(path))
+        first, second = names.split(",")
+        moving = read_catalog(str(path), {"pmra": first, "pmdec": second}, Motion(epoch=2016.0))
+        assert [moving[name][0] for name in ("pmra", "pmdec")] == [3.0, 4.0]
+    still = read_catalog(str(path), motion=Motion(is_used=False) if is_refused else None)
+    assert still.colnames == ["name", "ra", "dec", *names.split(",")]
+
+
 def test_motions_without_an_epoch(tmp_path: Path) -> None:
     table = vizier()
     table.remove_columns(["RAJ2000", "DEJ2000"])

@@ -14,7 +14,7 @@ from spherex.errors import CatalogError
 from spherex.numbers import is_number, is_sexagesimal, number_of_text, sexagesimal
 
 from .checking import CatalogProblem
-from .files import free_name, numbers_if_all_are, read_table
+from .files import free_name, numbers_if_all_are, plain_name, read_table
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -33,6 +33,7 @@ _PAIRS = (
     (("raj2000", "ra_j2000"), ("dej2000", "decj2000", "dec_j2000", "de_j2000")),
     (("ra_icrs", "raicrs"), ("de_icrs", "deicrs", "dec_icrs", "decicrs")),
     (("_raj2000",), ("_dej2000",)),
+    (("right_ascension", "rightascension"), ("declination",)),
 )
 """Usual names of right ascension and declination."""
 
@@ -54,6 +55,9 @@ _USUAL: Mapping[str, tuple[str, ...]] = {
     "ref_epoch": ("ref_epoch", "epoch", "refepoch"),
 }
 """Usual names of columns in catalogues, by our names."""
+
+_MOVING = re.compile(r"(?:^|_)(?:(?:pm|mu)_?(?:ra|dec?|alpha|delta)|proper_?motion)(?:_|[0-9]|cos|$)")
+"""Names of columns that may be proper motions."""
 
 _DEGREES = ("degree", "degrees", "deg.", "decimal degrees")
 _HOURS = ("h", "hr", "hrs", "hour", "hours")
@@ -96,7 +100,7 @@ def read_catalog(
         Path or URI of a table: see ``doc/targets.md`` for the formats.
     chosen
         Names of columns in the file, by our names. The default is the usual
-        names, in upper or lower case.
+        names, in upper or lower case, with underscores, blanks or hyphens.
     motion
         What to do with proper motions. The default is to use them.
     problems
@@ -123,7 +127,7 @@ def read_catalog(
     from astropy.table import Column, Table
 
     chosen, motion = chosen or {}, motion or Motion()
-    content = read_table(location, {name.lower() for name in (chosen.get("name"), *_NAMES) if name})
+    content = read_table(location, {plain_name(name) for name in (chosen.get("name"), *_NAMES) if name})
     table = content.table
     if not len(table):
         raise CatalogError(f"{location} has no rows.")
@@ -178,7 +182,7 @@ class _Reader:
     def _usual(self, name: str) -> list[str]:
         """Return the columns with a usual name, in the order of these names and of the file."""
         columns = self._table.colnames
-        return [column for usual in _USUAL[name] for column in columns if column.lower() == usual]
+        return [column for usual in _USUAL[name] for column in columns if plain_name(column) == usual]
 
     def name_column(self) -> str:
         """Return the column of the names: the chosen one, or the first usual name, in its own case before others."""
@@ -187,7 +191,7 @@ class _Reader:
         found = self._usual("name")
         if not found:
             raise self._missing("name")
-        return next((one for one in found if one.lower() == found[0].lower() and one in _NAMES), found[0])
+        return next((one for one in found if plain_name(one) == plain_name(found[0]) and one in _NAMES), found[0])
 
     def _missing(self, name: str) -> CatalogError:
         return CatalogError(
@@ -241,7 +245,7 @@ class _Reader:
 
     def _pairs(self) -> Iterator[tuple[str, str]]:
         columns = self._table.colnames
-        parts = {column: _COUNTED.fullmatch(column.lower()) for column in columns}
+        parts = {column: _COUNTED.fullmatch(plain_name(column)) for column in columns}
         for names, number in itertools.product(
             _PAIRS, dict.fromkeys(part["number"] for part in parts.values() if part)
         ):
@@ -288,6 +292,13 @@ class _Reader:
         found = {name: column for name in names if (column := self._single(name)) is not None}
         has = [*found, *(["--ref-epoch"] if has_epoch else [])]
         if not found.keys() & set(_MOTIONS) and not has_epoch and "ref_epoch" not in self._chosen:
+            if unknown := [column for column in self._table.colnames if _MOVING.search(plain_name(column))]:
+                # A star that moves by four pixels would get the flux of the empty sky beside it.
+                raise CatalogError(
+                    f"{self._location} has columns that may be proper motions, {', '.join(unknown)}: choose them with "
+                    "--pmra-column and --pmdec-column, and the epoch with --ref-epoch-column or --ref-epoch, or do not "
+                    "use them (--no-motion)."
+                )
             return {}
         missing = [name for name in _MOTIONS if name not in found]
         if not missing and not has_epoch and "ref_epoch" not in found:

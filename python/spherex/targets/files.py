@@ -201,7 +201,7 @@ def _read_text(path: str, texts: Collection[str]) -> CatalogFile:
     for name, column in columns:
         key = free_name(name.strip(), table.colnames)
         # Column by column, because texts take several times the memory of numbers.
-        table[key] = column if key.lower() in texts else numbers_if_all_are(column)
+        table[key] = column if plain_name(key) in texts else numbers_if_all_are(column)
     return CatalogFile(table, is_typed=False)
 
 
@@ -319,6 +319,17 @@ def numbers_if_all_are(column: Any) -> Any:
         numbers[~mask] = found
         return type(column)(numbers, name=column.name, **({"mask": mask} if mask.any() else {}))
     return column
+
+
+def plain_name(column: str) -> str:
+    """Return the name of a column in lower case, with underscores in place of blanks and hyphens.
+
+    Parameters
+    ----------
+    column
+        The name.
+    """
+    return re.sub(r"[\s-]+", "_", column.strip().lower())
 
 
 def free_name(name: str, taken: Collection[str]) -> str:
