@@ -323,6 +323,24 @@ def test_nothing_is_registered_or_removed_where_nothing_is_measured(folder: Path
         )
 
 
+def test_a_mistyped_position_is_corrected_by_the_right_one(folder: Path) -> None:
+    assert make("far", 10.0, 20.0).code == 1
+    outcome = make("far", *PLACE)
+    assert outcome.code == 0, outcome
+    assert_equal(spectrum_of("far", "far"), spectrum_of("warm"), "target", "catalog_id")
+    # Once there is a spectrum, its name stays with its position.
+    assert "another target or position" in make("far", 10.0, 20.0).output
+
+
+def test_options_of_another_command(folder: Path) -> None:
+    Path("mine.csv").write_text("Star,ra,dec\na,1,2\n")
+    outcome = make("mine.csv")
+    assert outcome.code == 1
+    assert "with --name-column. These are options of register-targets: butler register-targets REPO mine mine.csv" in (
+        outcome.output
+    )
+
+
 def test_reading_without_naming_a_collection(folder: Path) -> None:
     assert_equal(spherex.get_spectrum("REPO", "warm", "warm"), spectrum_of("warm"))
     for words in ({"dataset_type": "spektra"}, {"collections": "other"}):

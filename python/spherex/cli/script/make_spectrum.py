@@ -11,8 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
+from lsst.daf.butler import MissingDatasetTypeError
 
-from spherex.detectors import CATALOG_TYPE, CHANNEL_SPECTRA_TYPE, catalog_collection, spectra_collection
+from spherex.detectors import (
+    CATALOG_TYPE,
+    CHANNEL_SPECTRA_TYPE,
+    SPECTRA_TYPE,
+    catalog_collection,
+    spectra_collection,
+)
 from spherex.errors import MOST_NAMES, CatalogError, SearchError, UserError, counted, did_you_mean
 from spherex.making import UpdatedSpectra, get_spectrum, update_spectra
 from spherex.repository import open_repository
@@ -33,6 +40,9 @@ if TYPE_CHECKING:
 
 _MOST_TARGETS = 3
 """Largest number of targets that the summary describes one by one."""
+
+_DESC = "butler make-spectrum"
+"""Description of the catalogues of this command."""
 
 _FIELDS = {"catalog": frozenset({"desc"}), "patch": frozenset({"region"}), "target": frozenset({"ra", "dec", "region"})}
 
@@ -91,7 +101,16 @@ def make_spectrum(
     except CatalogError as error:
         raise CatalogError(f"{error} Choose one by --catalog.") from None
     if is_file:
-        if not register_targets(repo, name, target[0], None, False, False, update=False, dry_run=False):
+        try:
+            is_registered = register_targets(repo, name, target[0], None, False, False, update=False, dry_run=False)
+        except click.ClickException as error:
+            if " --" not in error.message:
+                raise
+            raise click.ClickException(
+                f"{error.message} These are options of register-targets: butler register-targets {repo} {name} "
+                f"{target[0]} ..., and then butler make-spectrum {repo} {name}."
+            ) from None
+        if not is_registered:
             return False
     else:
         with open_repository(repo, writeable=True, fields=_FIELDS) as butler:
@@ -135,6 +154,18 @@ def _is_registered(butler: Butler, catalog: str) -> bool:
     return bool(butler.query_dimension_records("catalog", where="catalog = c", bind={"c": catalog}, explain=False))
 
 
+def _is_unmeasured(butler: Butler, catalog: str, target: str) -> bool:
+    """Return whether a catalogue is that of this command for a target without spectra: a mistyped position, say."""
+    records = butler.query_dimension_records("target", catalog=catalog, limit=2, explain=False)
+    catalogs = butler.query_dimension_records("catalog", catalog=catalog, explain=False)
+    if [record.name for record in records] != [target] or [record.desc for record in catalogs] != [_DESC]:
+        return False
+    try:
+        return not butler.query_datasets(SPECTRA_TYPE, "*", find_first=False, catalog=catalog, limit=1, explain=False)
+    except MissingDatasetTypeError:
+        return True
+
+
 def _register_one(butler: Butler, repo: str, catalog: str, words: Sequence[str]) -> None:
     """Register a catalogue of one target, unless it is registered already."""
     from astropy.coordinates import SkyCoord
@@ -169,7 +200,7 @@ def _register_one(butler: Butler, repo: str, catalog: str, words: Sequence[str])
     if problems := check_catalog(table):
         raise CatalogError(f"{words[0]} cannot be a target: {problems[0]}.")
     try:
-        done = register_catalog(butler, catalog, table, "butler make-spectrum")
+        done = register_catalog(butler, catalog, table, _DESC, update=_is_unmeasured(butler, catalog, words[0]))
     except CatalogError as error:
         if _is_registered(butler, catalog):
             raise CatalogError(
