@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet
 import pytest
+from astropy.io import fits
 from astropy.io.votable import parse_single_table
 from astropy.table import QTable, Table
+from astropy.time import Time
 from click.testing import CliRunner
 from lsst.daf.butler import Butler, CollectionType, DatasetType
 from lsst.daf.butler.formatters.parquet import arrow_to_astropy, astropy_to_arrow
@@ -32,6 +34,7 @@ from .spectra_helpers import CATALOG, PLACES, TargetRepo, measurements
 
 BROWSER = ("--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000", "--dump-dom")
 CAPTURE: dict[str, Any] = {"capture_output": True, "text": True, "check": True}
+MOTIONS = {"west": {"pmra": -3.5, "pmdec": 8.0, "ref_epoch": 2016.0}}
 NAMES = ("west", "a/b .. \u03a3", "east")
 
 
@@ -54,7 +57,7 @@ def repo(repo_root: Path) -> Iterator[TargetRepo]:
 def put(repo: TargetRepo, patch: int, names: tuple[str, ...], place: str, run: str = "spectra") -> None:
     ra, dec = PLACES[place]
     meta = {"catalog": CATALOG, "patch": patch, "instruments": ["SPHEREx"], IMAGES: []}
-    meta[TARGETS] = {name: {"ra": ra, "dec": dec, "off_frame": 0} for name in names}
+    meta[TARGETS] = {name: {"ra": ra, "dec": dec, **MOTIONS.get(name, {}), "off_frame": 0} for name in names}
     tables = [astropy_to_arrow(Table(measurements(40, number, target=name))) for number, name in enumerate(names)]
     spectra = gather_patch(tables, meta)
     data_id = {"catalog": CATALOG, "patch": patch}
@@ -81,6 +84,10 @@ def test_parquet_files_have_positions_and_units(repo: TargetRepo, tmp_path: Path
             found[name] = table[table["target"] == name]
     assert set(found) == set(NAMES)
     assert set(found["east"]["ra"]) == {PLACES["east"][0]}
+    for name, value in MOTIONS["west"].items():
+        assert set(found["west"][name]) == {value}
+        assert np.isnan(found["east"][name]).all()
+    assert found["west"]["pmra"].unit == "mas / yr"
     patches = [repo.butler.get(one) for one in ref]
     (west,) = (patch for patch in patches if "west" in patch["target"].to_pylist())
     np.testing.assert_array_equal(found["west"]["flux"], spectrum_in(west, "west")["flux"].value)
@@ -103,6 +110,11 @@ def test_a_file_for_each_target(repo: TargetRepo, tmp_path: Path, form: str, ext
         params = {param.name: param for param in votable.params}
         assert (params["ra"].value, params["dec"].value) == PLACES["west"]
         assert (str(params["ra"].unit), params["ra"].ucd) == ("deg", "pos.eq.ra;meta.main")
+        assert {name: params[name].value for name in MOTIONS["west"]} == MOTIONS["west"]
+        assert "ref_epoch" not in {param.name for param in parse_single_table(files["east.vot"]).params}
+        # XML has each ID once.
+        ids = re.findall(r'\bID="([^"]*)"', files["west.vot"].read_text())
+        assert len(ids) == len(set(ids)) > len(expected.colnames) / 2
         infos = {info.name: info.value for info in votable.infos}
         assert infos["target"] == "west"
         assert {
@@ -289,6 +301,12 @@ def test_a_page_has_the_inputs_and_stamps_of_measurements(tmp_path: Path, repo_r
     words = "--product level2 --release qr3 --detectors 2,5 --first-exposure 3667 --exposures 1 --no-stars --shape 40"
     words += f" --center 310.1,40.16 --sources {tmp_path / 'stars.ecsv'} --quiet"
     assert CliRunner().invoke(simulate, [str(files), *words.split()]).exit_code == 0
+    # A fast star, which was 30 arcsec (5 pixels) further west in 2016: where the images are it is in the middle.
+    (file, _) = files.rglob("*.fits")
+    years = Time(fits.getval(file, "MJD-BEG", 1), format="mjd").jyear - 2016.0
+    sources["ra"] -= 30.0 / 3600 / np.cos(np.radians(40.16))
+    sources["pmra"], sources["pmdec"], sources["ref_epoch"] = 3e4 / years, 0.0, 2016.0
+    sources.write(tmp_path / "stars.ecsv", overwrite=True)
     log = ("--log", tmp_path / "log")
     assert butler_command("make-spectrum", repo_root, tmp_path / "stars.ecsv", "--files", files, *log).code == 0
     outcome = butler_command(
@@ -314,6 +332,7 @@ def test_a_page_has_the_inputs_and_stamps_of_measurements(tmp_path: Path, repo_r
         # The star is in the middle of its stamp.
         brightness = picture[..., :3].sum(axis=2)
         assert brightness[9:12, 9:12].min() > np.median(brightness)
+        assert np.unravel_index(np.argmax(brightness), brightness.shape)[1] in (9, 10, 11)
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         pytest.skip("neither chromium nor google-chrome is installed")
@@ -324,6 +343,7 @@ def test_a_page_has_the_inputs_and_stamps_of_measurements(tmp_path: Path, repo_r
     assert f'<a href="{content["inputs"][first]["uri"]}">' in body
     assert content["inputs"][content["spectra"][0]["catalog_id"][0]]["data_id"] == "catalog stars"
     assert body.count("<img ") == 2
+    assert " in 2016, moving by " in body
 
 
 def test_stamps_need_the_images(repo: TargetRepo, tmp_path: Path) -> None:

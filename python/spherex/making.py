@@ -43,7 +43,7 @@ from spherex.detectors import (
 from spherex.errors import MOST_NAMES, SearchError, UserError, did_you_mean, first_line
 from spherex.provenance import compare_spectra, queries_of_images, queries_of_numbers, queries_of_patches
 from spherex.repository import reading
-from spherex.spectra import TARGETS, catalog_of, gather_spectrum, patch_meta, spectrum_in
+from spherex.spectra import TARGETS, catalog_of, gather_spectrum, motions_of, patch_meta, spectrum_in
 from spherex.targets import target_records
 from spherex.tasks import MeasureTargetsConfig, MeasureTargetsConnections, MeasureTargetsTask
 
@@ -160,7 +160,8 @@ def spectrum(
             rows = outputs.measurements[np.asarray(outputs.measurements["target"], dtype=str) == str(name)]
             off_frame += not len(rows)
             tables.append(rows)
-    meta = {"target": str(name), "ra": float(ra), "dec": float(dec), "position": "ICRS, degrees"}
+    (motion,) = motions_of(catalog[:1])
+    meta = {"target": str(name), "ra": float(ra), "dec": float(dec), **motion, "position": "ICRS, degrees"}
     return gather_spectrum(tables, {**meta, "off_frame": off_frame, "code": {"spherex-butler": spherex.__version__}})
 
 

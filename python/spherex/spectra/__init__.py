@@ -25,6 +25,7 @@ __all__ = [
     "MeasureSettings",
     "OFF_FRAME",
     "PAIR_COLUMNS",
+    "POSITION_COLUMNS",
     "PairSettings",
     "QUALITY_BITS",
     "QualityBit",
@@ -56,6 +57,7 @@ __all__ = [
     "make_table",
     "measure_error_scale",
     "measure_targets",
+    "motions_of",
     "patch_meta",
     "plot_finders",
     "plot_light_curve",
@@ -73,13 +75,13 @@ __all__ = [
 from .channels import CHANNEL_COLUMNS, Channels, combine_channels, design_channels, read_channels
 from .diagnostics import DetectorDiagnostics, ImageDiagnostics, diagnose, diagnose_detectors
 from .error_scale import PAIR_COLUMNS, SCALE_COLUMNS, ErrorScale, PairSettings, measure_error_scale
-from .exporting import INPUT_COLUMNS, SINGLE_FILES, make_stamp, write_patch
+from .exporting import INPUT_COLUMNS, POSITION_COLUMNS, SINGLE_FILES, make_stamp, write_patch
 from .finders import plot_finders
 from .injecting import RECOVERY_COLUMNS, TRUTH_COLUMNS, InjectSettings, compare_with_truth, inject_sources
 from .inputs import Calibration, Calibrations, ImageSource, MeasureSettings, read_map, read_profiles
 from .measuring import MICROJANSKY, failed_table, measure_targets
 from .patches import IMAGES, TARGETS, combine_patch, diagnose_patch, gather_patch, patch_meta, spectrum_in
-from .placing import positions_at
+from .placing import motions_of, positions_at
 from .plot import FLUX_AXES, add_residuals, add_spectrum, plot_light_curve, plot_spectrum
 from .quality import QUALITY_BITS, QualityBit
 from .sources import catalog_of, image_source

@@ -37,8 +37,11 @@ Stamp: TypeAlias = Mapping[str, str | float]
 POSITION_COLUMNS = (
     SpectrumColumn("ra", float, "pos.eq.ra;meta.main", "Right ascension of the target, ICRS", "deg"),
     SpectrumColumn("dec", float, "pos.eq.dec;meta.main", "Declination of the target, ICRS", "deg"),
+    SpectrumColumn("pmra", float, "pos.pm;pos.eq.ra", "Proper motion in right ascension, with cos(dec)", "mas / yr"),
+    SpectrumColumn("pmdec", float, "pos.pm;pos.eq.dec", "Proper motion in declination", "mas / yr"),
+    SpectrumColumn("ref_epoch", float, "meta.ref;time.epoch", "Julian year of ra and dec of a target that moves", "yr"),
 )
-"""Columns that tables of many targets have beside those of their spectra."""
+"""Columns that tables of many targets have beside those of their spectra; NaN where a target does not move."""
 
 EXTENSIONS = {"ecsv": ".ecsv", "votable": ".vot"}
 """Formats with a file for each target, and the extension of their files."""
@@ -81,7 +84,7 @@ def with_positions(patch: pa.Table) -> pa.Table:
     known = patch_meta(patch)[TARGETS]
     encoded = patch["target"].combine_chunks().dictionary_encode()
     for place, field in enumerate(arrow_schema(POSITION_COLUMNS), start=1):
-        values = np.array([known[name][field.name] for name in encoded.dictionary.to_pylist()], float)
+        values = np.array([known[name].get(field.name, np.nan) for name in encoded.dictionary.to_pylist()], float)
         patch = patch.add_column(place, field, pa.array(values[encoded.indices.to_numpy()]))
     described = astropy_to_arrow(make_plain_table({}, 0, columns)).schema.metadata
     metadata = {**patch.schema.metadata, b"table_meta_yaml": described[b"table_meta_yaml"]}
@@ -123,7 +126,8 @@ def _make_page(patch: pa.Table, inputs: Mapping[str, Mapping[str, str]], stamps:
         rows = spectrum_in(patch, name)
         signal = (rows["flux"] / rows["flux_error"]).value
         signal = signal[np.isfinite(signal)]
-        place = {key: float(meta[TARGETS][name][key]) for key in ("ra", "dec")}
+        known = meta[TARGETS][name]
+        place = {column.name: float(known[column.name]) for column in POSITION_COLUMNS if column.name in known}
         targets.append(
             {
                 "name": name,
@@ -176,7 +180,7 @@ def multi_spectrum(patch: pa.Table) -> VOTableFile:
     own = CHANNEL_COLUMNS if "channel" in patch.column_names else COLUMNS
     table = PlainTable({own[0].name: names})
     for column in POSITION_COLUMNS:
-        table[column.name] = np.array([known[name][column.name] for name in names], float)
+        table[column.name] = np.array([known[name].get(column.name, np.nan) for name in names], float)
     arrays = [column for column in own if column.dtype is not str]
     for column in arrays:
         # The spectra of targets have different lengths.
@@ -211,13 +215,17 @@ def _to_votable(spectrum: QTable) -> VOTableFile:
     (table,) = votable.iter_tables()
     meta = dict(spectrum.meta)
     for column in POSITION_COLUMNS:
+        if column.name not in meta:
+            continue
         value = str(meta.pop(column.name))
-        table.params.append(
-            Param(votable, name=column.name, datatype="double", value=value, unit=column.unit, ucd=column.ucd)
-        )
+        param = Param(votable, name=column.name, datatype="double", value=value, unit=column.unit, ucd=column.ucd)
+        table.params.append(param)
     for name, value in meta.items():
         text = value if isinstance(value, str) else json.dumps(value, default=str)
         table.infos.append(Info(name=name, value=text))
+    for element in (*table.params, *table.infos):
+        # Astropy takes the name, which a column can have as its ID.
+        element.ID = None
     return votable
 
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+MOTION = ("pmra", "pmdec", "ref_epoch")
+"""Columns of proper motions (mas/yr; pmra with the factor cos(dec)) and the epoch (Julian year) of ra and dec."""
+
 _DISTORTION = 60
 """Largest shift by the SIP polynomials (pixels); in the headers of Quick Release 2 it is 20."""
 
@@ -202,6 +205,30 @@ def barycentric_time(time: Time, sky: SkyCoord) -> NDArray[np.float64]:
     return values
 
 
+def motions_of(targets: Table) -> list[dict[str, float]]:
+    """Return the columns `MOTION` of each target that moves, and nothing for the others.
+
+    Parameters
+    ----------
+    targets
+        Table that may have these columns.
+
+    Returns
+    -------
+    motions
+        Values by name, in the order of the table; an empty dictionary where
+        the motion is zero or not known.
+    """
+    if not set(MOTION) <= set(targets.colnames):
+        return [{} for _ in range(len(targets))]
+    rows = np.stack([numbers_in(targets, name) for name in MOTION], axis=1)
+    moves = np.isfinite(rows).all(axis=1) & (rows[:, :2] != 0).any(axis=1)
+    return [
+        dict(zip(MOTION, row, strict=True)) if is_moving else {}
+        for row, is_moving in zip(rows.tolist(), moves.tolist(), strict=True)
+    ]
+
+
 def positions_at(targets: Table, time: Time) -> SkyCoord:
     """Return the positions of targets at a time, with their proper motions where these are known.
 
@@ -223,12 +250,11 @@ def positions_at(targets: Table, time: Time) -> SkyCoord:
     from astropy.time import Time
 
     position = SkyCoord(numbers_in(targets, "ra"), numbers_in(targets, "dec"), unit="deg")
-    if not {"pmra", "pmdec", "ref_epoch"} <= set(targets.colnames):
-        return position
-    pmra, pmdec, epoch = (numbers_in(targets, name) for name in ("pmra", "pmdec", "ref_epoch"))
-    moves = np.flatnonzero(np.isfinite(pmra) & np.isfinite(pmdec) & np.isfinite(epoch) & ((pmra != 0) | (pmdec != 0)))
+    motions = motions_of(targets)
+    moves = np.array([row for row, motion in enumerate(motions) if motion], np.intp)
     if not len(moves):
         return position
+    pmra, pmdec, epoch = np.array([[motions[row][name] for name in MOTION] for row in moves]).T
     ra, dec = position.ra.deg.copy(), position.dec.deg.copy()
     unit = units.mas / units.yr
     # Without a distance astropy assumes one at which fast stars are faster than
@@ -237,10 +263,10 @@ def positions_at(targets: Table, time: Time) -> SkyCoord:
     # itself: it converts other scales by UTC, and warns of early and late years.
     moved = SkyCoord(
         position[moves],
-        pm_ra_cosdec=pmra[moves] * unit,
-        pm_dec=pmdec[moves] * unit,
+        pm_ra_cosdec=pmra * unit,
+        pm_dec=pmdec * unit,
         distance=np.full(len(moves), 10.0) * units.pc,
-        obstime=Time(epoch[moves], format="jyear", scale="tdb"),
+        obstime=Time(epoch, format="jyear", scale="tdb"),
     ).apply_space_motion(new_obstime=time)
     ra[moves], dec[moves] = moved.ra.deg, moved.dec.deg
     return SkyCoord(ra, dec, unit="deg")

@@ -518,7 +518,8 @@ def _title(spectrum: QTable) -> str:
     meta = spectrum.meta
     first = [f"{meta.get('catalog', '')} {meta.get('target', '')}".strip()]
     if "ra" in meta and "dec" in meta:
-        first.append(f"RA {meta['ra']:.5f}°  Dec {meta['dec']:+.5f}°")
+        epoch = f" ({meta['ref_epoch']:.10g}, moving)" if "ref_epoch" in meta else ""
+        first.append(f"RA {meta['ra']:.5f}°  Dec {meta['dec']:+.5f}°{epoch}")
     number, failed = meta.get("images", len(spectrum)), meta.get(FAILED, 0)
     second = [f"{number} image{'s' * (number != 1)}" + (f", {failed} without flux" if failed else "")]
     times = unmasked(spectrum)["time"].to_value("d")

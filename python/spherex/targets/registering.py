@@ -290,7 +290,9 @@ def _ingest_patches(butler: Butler, name: str, table: Table, run: str) -> None:
     from lsst.resources import ResourcePath
 
     records = list(target_records(name, table))
-    columns = {key: [record[key] for record in records] for key in ("patch", "name", "ra", "dec")}
+    columns: dict[str, Any] = {key: [record[key] for record in records] for key in ("patch", "name", "ra", "dec")}
+    if "pmra" in table.colnames:
+        columns |= {key: np.asarray(table[key], dtype=float) for key in ("pmra", "pmdec", "ref_epoch")}
     _, dataset_type = _dataset_types(butler)
     # A patch that has lost its targets, too: it would have those of an earlier version otherwise.
     patches = butler.query_dimension_records("patch", catalog=name, limit=None, explain=False)

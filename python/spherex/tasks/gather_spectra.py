@@ -151,7 +151,8 @@ class GatherSpectraTask(pipeBase.PipelineTask):
             Handles of tables, such as `lsst.daf.butler.DeferredDatasetHandle`,
             with data IDs of instrument, exposure and detector.
         targets
-            Columns name, ra and dec (deg, ICRS).
+            Columns name, ra and dec (deg, ICRS), and optionally pmra and pmdec
+            (mas/yr) with ref_epoch (Julian year).
         catalog, patch
             Name of the catalogue, and number of the patch.
 
@@ -165,7 +166,7 @@ class GatherSpectraTask(pipeBase.PipelineTask):
         lsst.pipe.base.NoWorkFound
             If no table has a row of a target.
         """
-        from spherex.spectra import IMAGES, OFF_FRAME, TARGETS, gather_patch
+        from spherex.spectra import IMAGES, OFF_FRAME, TARGETS, gather_patch, motions_of
 
         names = np.asarray(targets["name"], dtype=str)
         rows = _ROWS.of(names.tolist(), measurements)
@@ -191,7 +192,7 @@ class GatherSpectraTask(pipeBase.PipelineTask):
                 f"{len(names)} targets: they are outside of the frames or cutouts, or missing in the catalogue that "
                 "the images were measured with"
             )
-        facts = zip(names.tolist(), ra.tolist(), dec.tolist(), missing.tolist(), strict=True)
+        facts = zip(names.tolist(), ra.tolist(), dec.tolist(), motions_of(targets), missing.tolist(), strict=True)
         images = sorted(
             [handle.dataId["instrument"], handle.dataId["exposure"], handle.dataId["detector"]]
             for handle in measurements
@@ -205,7 +206,10 @@ class GatherSpectraTask(pipeBase.PipelineTask):
                 "instruments": sorted({instrument for instrument, *_ in images}),
                 "code": {"spherex-butler": spherex.__version__, "lsst-pipe-base": pipeBase.__version__},
                 IMAGES: images,
-                TARGETS: {name: {"ra": one, "dec": other, OFF_FRAME: number} for name, one, other, number in facts},
+                TARGETS: {
+                    name: {"ra": one, "dec": other, **motion, OFF_FRAME: number}
+                    for name, one, other, motion, number in facts
+                },
             },
         )
         self._warn_of_images(spectra, patch)

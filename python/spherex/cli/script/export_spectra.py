@@ -102,18 +102,21 @@ def _describe_inputs(butler: Butler, patch: pa.Table) -> dict[str, dict[str, str
 
 def _make_stamps(butler: Butler, patch: pa.Table) -> dict[str, list[dict[str, str | float]]]:
     """Return for each target a picture of each detector, from the first of its good measurements."""
-    from astropy.coordinates import SkyCoord
+    from astropy.table import Table
+    from astropy.time import Time
 
-    from spherex.spectra import TARGETS, make_stamp, patch_meta, spectrum_in
+    from spherex.spectra import POSITION_COLUMNS, TARGETS, make_stamp, patch_meta, positions_at, spectrum_in
 
     stamps: dict[str, list[dict[str, str | float]]] = {}
-    for name, place in patch_meta(patch)[TARGETS].items():
-        position = SkyCoord(place["ra"], place["dec"], unit="deg")
+    for name, known in patch_meta(patch)[TARGETS].items():
+        place = Table({column.name: [known[column.name]] for column in POSITION_COLUMNS if column.name in known})
         spectrum = spectrum_in(patch, name)
         rows = spectrum[spectrum["good"]]
         _, firsts = np.unique(rows["detector"], return_index=True)
         for row in rows[firsts]:
-            parameters = {"position": position, "size": _STAMP_SIDE, "mode": "pad"}
+            # A target that moves is elsewhere in each image.
+            time = Time(row["time"].to_value("d"), format="mjd", scale="utc")
+            parameters = {"position": positions_at(place, time)[0], "size": _STAMP_SIDE, "mode": "pad"}
             ref = butler.get_dataset(uuid.UUID(row["image_id"]))
             if ref is None:
                 raise UserError(
