@@ -7,7 +7,10 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import click
+import numpy as np
 import pytest
+from astropy.io import fits
 from lsst.daf.butler import Butler, DatasetType
 
 from . import layout
@@ -66,3 +69,57 @@ def test_datasets_without_the_record_of_a_region(
     exec(check, {})
     assert capsys.readouterr().out == "set()\n"
     assert "transferred: 2\n" in butler_command(*copy).output
+
+
+@pytest.fixture
+def plates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the path of an empty repository of the example universe."""
+    monkeypatch.syspath_prepend(UNIVERSE / "python")
+    repo = tmp_path / "PLATES"
+    options = ("--override", "--seed-config", UNIVERSE / "butler.yaml")
+    assert butler_command("create", *options, "--dimension-config", UNIVERSE / "dimensions.yaml", repo).code == 0
+    return repo
+
+
+def plates_at(repo: Path, ra: float, dec: float) -> list[int]:
+    with Butler.from_config(str(repo)) as butler:
+        where = f"plate.region OVERLAPS POINT({ra}, {dec})"
+        return [record.id for record in butler.query_dimension_records("plate", where=where, explain=False)]
+
+
+def test_the_example_refuses_or_updates_a_plate_with_another_position(plates: Path, tmp_path: Path) -> None:
+    from plates.script import register_plates
+
+    book = UNIVERSE / "plate_book.ecsv"
+    corrected = tmp_path / "corrected.ecsv"
+    corrected.write_text(book.read_text().replace("83.8 -5.4", "120.0 30.0").replace("Tautenburg 7", "Tautenburg 6"))
+    assert register_plates(str(plates), str(book)) == (2, 0, 0)
+    assert register_plates(str(plates), str(book)) == (0, 0, 2)
+    with pytest.raises(click.ClickException, match="plate 8 of Tautenburg .* --update"):
+        register_plates(str(plates), str(corrected))
+    # Plate 6 is not registered either.
+    assert (plates_at(plates, 83.8, -5.4), plates_at(plates, 10.7, 41.3)) == ([8], [7])
+    assert register_plates(str(plates), str(corrected), update=True) == (1, 1, 0)
+    assert (plates_at(plates, 83.8, -5.4), plates_at(plates, 120.0, 30.0)) == ([], [8])
+    assert sorted(plates_at(plates, 10.7, 41.3)) == [6, 7]
+
+
+@pytest.mark.parametrize(
+    ("mode", "kept"), [("auto", (True, False)), ("copy", (True, True)), ("direct", (False, False))]
+)
+def test_what_changes_the_dataset_of_a_linked_file(plates: Path, tmp_path: Path, mode: str, kept: tuple) -> None:
+    from plates.script import register_plates
+
+    register_plates(str(plates), str(UNIVERSE / "plate_book.ecsv"))
+    (tmp_path / "scans.csv").write_text("file,plate\nreplaced.fits,7\nedited.fits,8\n")
+    replaced, edited = tmp_path / "replaced.fits", tmp_path / "edited.fits"
+    for path in (replaced, edited):
+        fits.PrimaryHDU(np.zeros((4, 4)), fits.Header({"STEP": 10.0})).writeto(path)
+    butler_command("register-dataset-type", plates, "scan", "Scan", "observatory", "plate")
+    options = ("--data-id", "observatory=Tautenburg", "--prefix", tmp_path, "-t", mode)
+    assert butler_command("ingest-files", *options, plates, "scan", "scans", tmp_path / "scans.csv").code == 0
+    fits.PrimaryHDU(np.ones((4, 4)), fits.getheader(replaced)).writeto(replaced, overwrite=True)
+    with fits.open(edited, mode="update") as hdus:
+        hdus[0].data += 1
+    with Butler.from_config(str(plates), collections="scans", observatory="Tautenburg") as butler:
+        assert tuple(not butler.get("scan", plate=plate).density.any() for plate in (7, 8)) == kept

@@ -283,7 +283,7 @@ def test_the_universe_of_ones_own_works(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "user")
     page = UNIVERSE / "README.md"
     printed = run_blocks(blocks_of(page, "sh walkthrough"), folder, environment())
-    assert "2 plates registered" in printed
+    assert "2 plates registered, 0 updated, 0 unchanged" in printed
     assert "No problems encountered with configuration." in printed
     assert blocks_of(page, "text")[0] in printed
     assert re.findall(r"^scan +scans +\S+ +Tautenburg +(\d+)", printed, re.MULTILINE) == ["7"]

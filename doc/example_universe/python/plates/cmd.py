@@ -10,11 +10,13 @@ from lsst.daf.butler.cli.utils import ButlerCommand
 @click.command(cls=ButlerCommand, short_help="Register the plates of a plate book.")
 @repo_argument(required=True)
 @click.argument("plate_book")
-def register_plates(repo: str, plate_book: str) -> None:
+@click.option("--update", is_flag=True, help="Correct the records of plates that differ from the table.")
+def register_plates(repo: str, plate_book: str, update: bool) -> None:
     """Register the plates that the table PLATE_BOOK lists."""
     from .script import register_plates as script
 
-    click.echo(f"{script(repo, plate_book)} plates registered")
+    inserted, updated, unchanged = script(repo, plate_book, update)
+    click.echo(f"{inserted} plates registered, {updated} updated, {unchanged} unchanged")
 
 
 def get_cli_subcommands() -> list[click.Command]:

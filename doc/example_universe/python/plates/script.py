@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import click
 from astropy.table import QTable
 from astropy.time import Time
 from lsst.daf.butler import Butler, Timespan
+from lsst.daf.butler.registry import ConflictingDefinitionError
 from lsst.sphgeom import Angle, Circle, LonLat, UnitVector3d
 
 
-def register_plates(repo: str, plate_book: str) -> int:
-    """Insert the dimension records of plates.
+def register_plates(repo: str, plate_book: str, update: bool = False) -> tuple[int, int, int]:
+    """Insert the dimension records of plates: all of them or, if one fails, none.
 
     Parameters
     ----------
@@ -18,11 +20,18 @@ def register_plates(repo: str, plate_book: str) -> int:
     plate_book
         Table with the columns observatory, plate, emulsion, begin, end
         (ISO dates, UTC), ra, dec and radius (deg).
+    update
+        Correct the records of plates that differ from the table.
 
     Returns
     -------
-    count : `int`
+    inserted, updated, unchanged : `int`
         Number of plates.
+
+    Raises
+    ------
+    click.ClickException
+        If a record differs from the table, unless ``update`` is set.
     """
     table = QTable.read(plate_book, format="ascii.ecsv")
     records = [
@@ -38,8 +47,21 @@ def register_plates(repo: str, plate_book: str) -> int:
         }
         for row in table
     ]
+    # syncDimensionData compares with the record that is there; insertDimensionData(skip_existing=True)
+    # is faster, but would keep a wrong position without a message.
     with Butler.from_config(repo, writeable=True) as butler, butler.transaction():
+        registry = butler.registry
         for name in {record["observatory"] for record in records}:
-            butler.registry.insertDimensionData("observatory", {"name": name}, skip_existing=True)
-        butler.registry.insertDimensionData("plate", *records, skip_existing=True)
-    return len(records)
+            registry.syncDimensionData("observatory", {"name": name})
+        results = []
+        for record in records:
+            try:
+                results.append(registry.syncDimensionData("plate", record, update=update))
+            except ConflictingDefinitionError as error:
+                raise click.ClickException(
+                    f"plate {record['id']} of {record['observatory']} is registered with other values; "
+                    f"correct the table, or give --update. {error}"
+                ) from error
+    # True for a new record, False for the same, the old values for one that was updated.
+    inserted, unchanged = results.count(True), results.count(False)
+    return inserted, len(results) - inserted - unchanged, unchanged
