@@ -67,8 +67,11 @@ def limits_of(timespan: Timespan) -> tuple[str, str]:
     Returns
     -------
     begin, end
-        Dates in ISO 8601, TAI; a dash for no limit.
+        Dates in ISO 8601, TAI; a dash for no limit. Of an empty range, as the
+        Butler certifies with the end before the begin, both are ``never``.
     """
+    if timespan.isEmpty():
+        return "never", "never"
 
     def text(limit: Time | None) -> str:
         return "-" if limit is None else str(limit.tai.isot).rstrip("0").rstrip(".")

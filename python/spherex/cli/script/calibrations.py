@@ -16,6 +16,7 @@ from spherex.calibrations import (
     limits_of,
     timespan_between,
 )
+from spherex.detectors import DETECTOR_IDS
 from spherex.errors import UserError, did_you_mean
 from spherex.repository import open_repository, unknown_name
 
@@ -65,10 +66,7 @@ def list_calibrations(repo: str, collection: str, dataset_type: Sequence[str], d
             else:
                 found.append(CertifiedDataset(ref, timespan))
         if not found:
-            known = [kind.name for kind in butler.registry.queryDatasetTypes(...) if kind.isCalibration()]
-            similar = "".join(did_you_mean(name, known) for name in dataset_type)
-            similar = similar or _collection_to_try(butler, collection, repo)
-            click.echo(f"No such calibration is certified in {collection}.{similar}", err=True)
+            click.echo(_why_none(butler, repo, collection, dataset_type, detectors), err=True)
             return False
         from astropy.table import Table
 
@@ -85,13 +83,33 @@ def list_calibrations(repo: str, collection: str, dataset_type: Sequence[str], d
     return True
 
 
+def _why_none(
+    butler: Butler, repo: str, collection: str, dataset_type: Sequence[str], detectors: Sequence[int]
+) -> str:
+    """Return why there is nothing to list, and what to do."""
+    if collection not in butler.collections.query("*", include_chains=True):
+        return f"There is no collection {collection!r} in {repo}.{_collection_to_try(butler, collection, repo)}"
+    if unknown := sorted(set(detectors) - set(DETECTOR_IDS)):
+        return f"There is no detector {unknown[0]}: they are {DETECTOR_IDS[0]} to {DETECTOR_IDS[-1]}."
+    known = [kind.name for kind in butler.registry.queryDatasetTypes(...) if kind.isCalibration()]
+    hint = "".join(did_you_mean(name, known) for name in dataset_type)
+    return f"No such calibration is certified in {collection}.{hint or _collection_to_try(butler, collection, repo)}"
+
+
 def _collection_to_try(butler: Butler, collection: str, repo: str) -> str:
-    """Return a sentence on the CALIBRATION collections that exist, or on how to make one, with a blank before it."""
-    others = sorted(set(butler.collections.query("*", collection_types=CollectionType.CALIBRATION)) - {collection})
+    """Return a sentence on the collections with calibrations, or on how to make one, with a blank before it."""
+    kinds = {CollectionType.CALIBRATION, CollectionType.CHAINED}
+    infos = {info.name: info for info in butler.collections.query_info("*", kinds, include_summary=True)}
+    if collection not in infos and (similar := did_you_mean(collection, infos)):
+        return similar
+    others = sorted(
+        name
+        for name, info in infos.items()
+        if info.type is CollectionType.CALIBRATION and info.dataset_types and name != collection
+    )
     if not others:
         return f" Add calibrations by: butler ingest-calibrations {repo} LOCATIONS"
-    options = " or ".join(f"--collection {other}" for other in others)
-    return did_you_mean(collection, others) or f" Choose another CALIBRATION collection: {options}"
+    return f" Choose another CALIBRATION collection: {' or '.join(f'--collection {other}' for other in others)}"
 
 
 def _is_of(certified: CertifiedDataset, detectors: Sequence[int]) -> bool:
