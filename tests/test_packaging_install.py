@@ -240,6 +240,7 @@ def test_version_of_a_clone_that_eups_set_up(bare_environment, tmp_path):
     # What pipetask writes into the dataset `packages`.
     packages = "import spherex.tasks; from lsst.utils.packages import getPythonPackages as get; print(get()['spherex'])"
     assert version(packages) == f"{declared}+g{commit}"
+    assert version(GIT_INDEX_FILE=tmp_path / "none") == f"{declared}+g{commit}"
     assert version(GIT_TEST_ASSUME_DIFFERENT_OWNER=1) == f"{declared}+g{commit}"
     commands = "import spherex; from spherex.cli.commands import *; print('__version__' in vars(spherex))"
     assert version(commands) == "False"

@@ -64,6 +64,7 @@ _ORIGINS = {
 def _version() -> str:
     import importlib
     import importlib.metadata
+    import os
     import subprocess
     import tomllib
     from pathlib import Path
@@ -79,8 +80,13 @@ def _version() -> str:
         # With both paths given, git does not refuse a clone of another user, such as that of a shared stack.
         command = ["git", "--no-optional-locks", f"--git-dir={root / '.git'}", f"--work-tree={root}"]
         command += ["describe", "--always", "--exclude=*", "--dirty=.dirty"]
+        # In a hook of git these are of the clone with the hook.
+        hooked = {"GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR"}
+        known = {name: value for name, value in os.environ.items() if name not in hooked}
         try:
-            commit = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout.strip()
+            commit = subprocess.run(
+                command, cwd=root, env=known, capture_output=True, text=True, check=True
+            ).stdout.strip()
         except (OSError, subprocess.CalledProcessError):
             pass
         else:

@@ -18,6 +18,7 @@ __all__ = [
     "stale_spectra",
 ]
 
+import difflib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,7 +73,9 @@ def _refuse_options(context: click.Context, parameter: click.Parameter, words: t
     known = [name for other in context.command.params for name in other.opts if name.startswith("-")]
     for word in words:
         if word.startswith("-") and not word[1:2].isdigit() and word[1:2] != ".":
-            raise click.NoSuchOption(word.split("=")[0], possibilities=known)
+            option = word.split("=")[0]
+            # Since click 8.2 the class selects the similar ones itself.
+            raise click.NoSuchOption(option, possibilities=difflib.get_close_matches(option, known))
     return words
 
 
