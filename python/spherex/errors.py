@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 __all__ = [
     "MOST_NAMES",
@@ -111,6 +111,30 @@ def counted(number: int, noun: str) -> str:
         Noun in the singular, whose plural ends with s.
     """
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def listed(items: Sequence[object], total: int | None = None, *, most: int = 5, separator: str = ", ") -> str:
+    """Return the first items of a list, and the number of the others.
+
+    Parameters
+    ----------
+    items
+        The items, or as many of them as are known.
+    total
+        Number of all; by default the items are all.
+    most
+        Number of items to name.
+    separator
+        Text between them.
+
+    Examples
+    --------
+    >>> from spherex.errors import listed
+    >>> listed("abcdefg", most=3)
+    'a, b, c and 4 more'
+    """
+    others = (len(items) if total is None else total) - min(len(items), most)
+    return separator.join(map(str, items[:most])) + (f" and {others} more" if others else "")
 
 
 MOST_NAMES = 20_000

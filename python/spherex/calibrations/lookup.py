@@ -12,7 +12,7 @@ import numpy as np
 from lsst.daf.butler import Timespan
 from lsst.daf.butler.registry import MissingDatasetTypeError
 
-from spherex.errors import RepositoryError, first_line
+from spherex.errors import RepositoryError, first_line, listed
 from spherex.headers import time_at
 
 if TYPE_CHECKING:
@@ -319,9 +319,7 @@ def explain_missing(missing: Iterable[MissingCalibration]) -> str:
     for _, quanta in sorted(by_detector.items()):
         times = [quantum.time for quantum in quanta if quantum.time is not None]
         first = min(quanta, key=lambda quantum: quantum.time or 0)
-        exposures = f"exposure {first.data_id['exposure']}"
-        if len(quanta) > 1:
-            exposures += f" and {len(quanta) - 1} more"
+        exposures = f"exposure {listed([first.data_id['exposure']], len(quanta))}"
         where = f"detector {first.data_id['detector']}, {exposures}"
         if not times:
             lines.append(

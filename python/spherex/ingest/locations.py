@@ -13,7 +13,7 @@ from typing import NamedTuple
 from lsst.resources import ResourcePath
 
 from spherex.archive import ARCHIVE_URL
-from spherex.errors import counted, first_line
+from spherex.errors import counted, first_line, listed
 from spherex.remote import access_explained
 from spherex.repository import is_fatal
 from spherex.votables import explain_incompleteness
@@ -161,9 +161,8 @@ def read_list(location: str) -> tuple[DiskList[ListedURI], list[str]]:
     if listing.incomplete:
         faults.append(explain_incompleteness(listing.incomplete))
     if examples:
-        others = number - len(uris) - len(examples)
-        more = f" and {others} more" if others else ""
-        faults.append(f"{', '.join(examples)}{more} of {number} without a URI; complete or remove them")
+        empty = listed(examples, number - len(uris), most=_MOST_EXAMPLES)
+        faults.append(f"{empty} of {number} without a URI; complete or remove them")
     return uris, faults
 
 

@@ -14,7 +14,7 @@ from astropy.table import Table
 
 from spherex.archive import ObservationId
 from spherex.detectors import DETECTOR_IDS
-from spherex.errors import ArchiveNameError, CatalogError, HeaderError, ProductError, first_line
+from spherex.errors import ArchiveNameError, CatalogError, HeaderError, ProductError, first_line, listed
 from spherex.fits import open_product
 from spherex.headers import detector_of
 from spherex.image import SPHERExImage, replace_celestial_wcs
@@ -214,8 +214,7 @@ def _numbers(catalog: Table, name: str) -> NDArray[np.float64]:
 
 
 def _first(catalog: Table, rows: NDArray[np.intp]) -> str:
-    others = f" and {len(rows) - 1} others" if len(rows) > 1 else ""
-    return f"target {catalog['name'][rows[0]]} in row {rows[0] + 1}{others}"
+    return listed([f"target {catalog['name'][rows[0]]} in row {rows[0] + 1}"], len(rows))
 
 
 def _with_units(targets: Table | SkyCoord) -> Table:

@@ -13,7 +13,7 @@ import numpy as np
 from astropy.table import QTable, Table
 from astropy.units import Unit, UnitBase
 
-from spherex.errors import UserError
+from spherex.errors import UserError, listed
 
 from .diagnostics import diagnose_detectors
 from .quality import UNKNOWN_QUALITY
@@ -280,7 +280,6 @@ _UNPLACED_COLUMNS = ("exposure", "detector", "obsid", "image_id", "image_run", "
 DIAGNOSTICS = "diagnostics"
 """Key in the metadata of a spectrum: what the measurements say of PSF and astrometry in each detector."""
 
-_MOST_EXAMPLES = 5
 
 _ORDER = ("image_id", "exposure", "detector", "wavelength")
 """Columns that sort the rows, the last one first. An image has one row, so that
@@ -352,7 +351,7 @@ def _check_rows(values: Mapping[str, NDArray[Any]]) -> None:
     """Raise an error if rows are of several targets, or of one exposure and detector."""
     if len(targets := np.unique(values["target"])) > 1:
         raise UserError(
-            f"the measurements are of {len(targets)} targets ({', '.join(targets[:_MOST_EXAMPLES].tolist())}); select "
+            f"the measurements are of {len(targets)} targets ({listed(targets.tolist())}); select "
             "the rows of one target for its spectrum"
         )
     is_known = values["exposure"] >= 0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spherex.errors import CatalogError, FileNameError
+from spherex.errors import CatalogError, FileNameError, listed
 from spherex.file_names import LONGEST, check_file_name
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ _COINCIDENT = 0.006
 _YEARS = 10.0
 """Time in which targets with different motions move apart (yr)."""
 
-_MOST_EXAMPLES = 5
 
 _CATALOG_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
@@ -126,9 +125,8 @@ def _of_equal_names(table: Table, rows: Sequence[int]) -> Iterator[CatalogProble
     in_files: dict[str, tuple[int, str]] = {}
     for name, group in groups.items():
         if name in different:
-            others = ", ".join(str(row + 1) for row in group[:_MOST_EXAMPLES])
-            others += f" and {len(group) - _MOST_EXAMPLES} more" if len(group) > _MOST_EXAMPLES else ""
-            reason = f"its name {name} is in rows {others} with different {', '.join(different[name])}"
+            rows_of_name = listed([row + 1 for row in group])
+            reason = f"its name {name} is in rows {rows_of_name} with different {', '.join(different[name])}"
             yield from (CatalogProblem(row + 1, reason) for row in group)
             continue
         yield from (CatalogProblem(row + 1, f"it repeats row {group[0] + 1} ({name})") for row in group[1:])

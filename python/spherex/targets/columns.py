@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spherex.errors import CatalogError
+from spherex.errors import CatalogError, listed
 from spherex.numbers import is_number, is_sexagesimal, number_of_text, sexagesimal
 
 from .checking import CatalogProblem
@@ -65,8 +65,6 @@ _SEXAGESIMAL_UNITS = ("h:m:s", "d:m:s", "hms", "dms", "hourangle", "sexagesimal"
 
 _SAME = 0.1
 """Largest distance of positions that are the same (arcsec): a sixtieth of a pixel."""
-
-_MOST_EXAMPLES = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -232,9 +230,9 @@ class _Reader:
             row = int(np.argmax(apart))
             if not apart[row] <= _SAME:
                 where = "one of them is missing" if np.isinf(apart[row]) else f"{apart[row]:.3g} arcsec apart"
-                listed = "; ".join(f"{ra}, {dec}" for ra, dec in pairs)
+                given = "; ".join(f"{ra}, {dec}" for ra, dec in pairs)
                 raise CatalogError(
-                    f"{self._location} has {len(pairs)} pairs of coordinates, {listed}, with different positions "
+                    f"{self._location} has {len(pairs)} pairs of coordinates, {given}, with different positions "
                     f"({where} in row {row + 1}); choose the pair in ICRS, and at the epoch of proper motions, with "
                     "--ra-column and --dec-column."
                 )
@@ -473,9 +471,7 @@ class _Reader:
             if problems is not None:
                 problems += bad
             elif bad:
-                more = f" and {len(bad) - _MOST_EXAMPLES} more" if len(bad) > _MOST_EXAMPLES else ""
-                listed = "; ".join(map(str, bad[:_MOST_EXAMPLES]))
                 raise CatalogError(
-                    f"{self._location}: column {column} has values that cannot be used, {listed}{more}; choose "
-                    "another column with its option, or correct the values."
+                    f"{self._location}: column {column} has values that cannot be used, {listed(bad, separator='; ')}; "
+                    "choose another column with its option, or correct the values."
                 )

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spherex.errors import listed
+
 if TYPE_CHECKING:
     from astropy.table import Table
     from lsst.daf.butler import Butler
@@ -14,8 +16,6 @@ if TYPE_CHECKING:
 
 MOST_REGIONS = 50_000
 """Regions of images that are read at most: 3 s."""
-
-_MOST_EXAMPLES = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,9 +39,8 @@ class Coverage:
 
     def __str__(self) -> str:
         least = "" if self.is_exact else "at least "
-        names = ", ".join(self.outside[:_MOST_EXAMPLES])
-        more = f" and {len(self.outside) - _MOST_EXAMPLES} more" if len(self.outside) > _MOST_EXAMPLES else ""
-        return f"{least}{len(self.outside)} of {self.targets} targets are in no image of the repository: {names}{more}."
+        number = f"{least}{len(self.outside)} of {self.targets} targets"
+        return f"{number} are in no image of the repository: {listed(self.outside)}."
 
 
 def coverage_of(butler: Butler, table: Table, most: int = MOST_REGIONS) -> Coverage | None:

@@ -16,6 +16,7 @@ import numpy as np
 
 import spherex
 from spherex.detectors import MEASUREMENTS_TYPE, PATCH_TARGETS_TYPE, SPECTRA_TYPE
+from spherex.errors import listed
 
 from .caching import DatasetCache, dataset_key
 from .patches import warn_of_missing_images
@@ -246,5 +247,4 @@ class GatherSpectraTask(pipeBase.PipelineTask):
             for text in known.warnings():
                 found[known.detector, text].append(target)
         for (detector, text), targets in found.items():
-            others = f" and {len(targets) - 1} more targets of patch {patch}" if len(targets) > 1 else ""
-            self.log.warning("%s%s, detector %d: %s.", targets[0], others, detector, text)
+            self.log.warning("%s of patch %d, detector %d: %s.", listed(targets, most=1), patch, detector, text)

@@ -83,9 +83,7 @@ def list_calibrations(repo: str, collection: str, dataset_type: Sequence[str], d
     return True
 
 
-def _why_none(
-    butler: Butler, repo: str, collection: str, dataset_type: Sequence[str], detectors: Sequence[int]
-) -> str:
+def _why_none(butler: Butler, repo: str, collection: str, dataset_type: Sequence[str], detectors: Sequence[int]) -> str:
     """Return why there is nothing to list, and what to do."""
     if collection not in butler.collections.query("*", include_chains=True):
         return f"There is no collection {collection!r} in {repo}.{_collection_to_try(butler, collection, repo)}"

@@ -10,7 +10,7 @@ import numpy as np
 import sqlalchemy.exc
 
 from spherex.detectors import catalog_collection
-from spherex.errors import CatalogError, counted, did_you_mean, first_line
+from spherex.errors import CatalogError, counted, did_you_mean, first_line, listed
 from spherex.repository import explain, open_repository
 
 from . import refresh_statistics_after, user_errors
@@ -109,10 +109,9 @@ def register_targets(
     if len(similar) > _MOST_PROBLEMS:
         click.echo(f"... and {counted(len(similar) - _MOST_PROBLEMS, 'more group')} of such names", err=True)
     if coincident := coincident_names(table):
-        more = f" and {len(coincident) - _MOST_PROBLEMS} more" if len(coincident) > _MOST_PROBLEMS else ""
         click.echo(
             f"{file}: {len(coincident)} targets are at the place of another one, so that a fit cannot separate them "
-            f"and they have no fluxes: {', '.join(coincident[:_MOST_PROBLEMS])}{more}",
+            f"and they have no fluxes: {listed(coincident, most=_MOST_PROBLEMS)}",
             err=True,
         )
     with open_repository(repo, writeable=not dry_run, fields=_FIELDS) as butler:
