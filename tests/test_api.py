@@ -209,6 +209,12 @@ def test_a_cutout_at_no_wavelength_is_refused(folder: Path, wavelength: object) 
         spherex.cutout(folder / "REPO", STAR, 5, wavelength=wavelength)
 
 
+def test_a_cutout_at_a_wavelength_of_no_detector_is_refused(folder: Path) -> None:
+    """The nearest image of all would be that of another colour."""
+    with pytest.raises(SearchError, match="no detector has wavelengths from 1300 to 1300 um; .* from 0.75 to 5"):
+        spherex.cutout(folder / "REPO", STAR, 5, wavelength=1300 * u.um)
+
+
 def test_a_cutout_where_no_image_is_names_the_way_to_get_one(folder: Path) -> None:
     with pytest.raises(SearchError, match=r"no image contains RA 10\.000000, Dec -10\.000000: .* find-archive"):
         spherex.cutout(folder / "REPO", SkyCoord(10, -10, unit="deg"), 5, wavelength=2.0)

@@ -436,7 +436,8 @@ class SPHERExImage(CCDData):
     def plot(self, axes: Axes | None = None, **options: Any) -> Axes:
         """Draw the image with a colour bar, and for a celestial WCS a compass and a scale bar.
 
-        The title is the wavelength at the middle of the image, if it is known.
+        The title is the identity in the header (``OBSID``, ``DETECTOR``) and the
+        wavelength at the middle of the image, as far as they are known.
 
         Parameters
         ----------
@@ -462,10 +463,13 @@ class SPHERExImage(CCDData):
         axes.figure.colorbar(drawn, ax=axes, extend=extend, label=unit)
         axes.set_xlabel("x (pixels)")
         axes.set_ylabel("y (pixels)")
+        axes.locator_params(integer=True)
+        parts = [f"{sign}{self.header[key]}" for sign, key in (("", "OBSID"), ("D", "DETECTOR")) if key in self.header]
         if self.wavelength is not None:
             rows, columns = self.data.shape
             middle, _ = self.wavelength.at((columns - 1) / 2, (rows - 1) / 2)
-            axes.set_title(f"{middle.to_value('um'):.3f} µm in the middle")
+            parts.append(f"{middle.to_value('um'):.3f} µm in the middle")
+        axes.set_title("   ".join(parts))
         return axes
 
     def add(self, operand: Any, operand2: Any = None, **kwargs: Any) -> SPHERExImage:

@@ -336,6 +336,32 @@ def _surveys(butler: Butler, instrument: str) -> list[str]:
         surveys += found
 
 
+def detectors_with(shortest: float, longest: float) -> list[int]:
+    """Return the detectors that have wavelengths in a range.
+
+    Parameters
+    ----------
+    shortest, longest
+        The range (um).
+
+    Raises
+    ------
+    SearchError
+        If there is none.
+    """
+    fitting = [
+        detector.id
+        for detector in DETECTORS
+        if detector.lmin * (1 - _BEYOND) <= longest and shortest <= detector.lmax * (1 + _BEYOND)
+    ]
+    if not fitting:
+        raise SearchError(
+            f"no detector has wavelengths from {shortest:g} to {longest:g} um; wavelengths are in um, and those of "
+            f"the detectors go from {DETECTORS[0].lmin:g} to {DETECTORS[-1].lmax:g}."
+        )
+    return fitting
+
+
 def detectors_of(criteria: Criteria) -> list[int] | None:
     """Return the detectors that may have the wavelengths.
 
@@ -356,17 +382,7 @@ def detectors_of(criteria: Criteria) -> list[int] | None:
     """
     if criteria.wavelengths is None:
         return list(criteria.detectors) or None
-    shortest, longest = criteria.wavelengths
-    fitting = [
-        detector.id
-        for detector in DETECTORS
-        if detector.lmin * (1 - _BEYOND) <= longest and shortest <= detector.lmax * (1 + _BEYOND)
-    ]
-    if not fitting:
-        raise SearchError(
-            f"no detector has wavelengths from {shortest:g} to {longest:g} um; wavelengths are in um, and those of "
-            f"the detectors go from {DETECTORS[0].lmin:g} to {DETECTORS[-1].lmax:g}."
-        )
+    fitting = detectors_with(*criteria.wavelengths)
     return [id_ for id_ in fitting if id_ in (criteria.detectors or fitting)]
 
 

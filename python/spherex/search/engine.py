@@ -21,7 +21,7 @@ from spherex.image import Box
 from spherex.repository import reading
 
 from .candidates import MARGIN, Candidates, find_candidates
-from .criteria import Criteria, calibrations_of, value_in
+from .criteria import Criteria, calibrations_of, detectors_with, value_in
 from .pixels import HeaderPixels, read_files
 from .table import make_table
 from .wavelengths import wavelengths_at
@@ -221,7 +221,8 @@ def cutout(
     ------
     SearchError
         If no image contains the position, or no such image has a known
-        wavelength, or the wavelength wanted is not a positive length.
+        wavelength, or the wavelength wanted is not a positive length of the
+        range of the detectors.
     spherex.fits.ProductError
         If the file is damaged.
     OSError
@@ -242,6 +243,7 @@ def cutout(
     wanted = np.asarray(value_in(units.um, wavelength))
     if wanted.shape or not 0 < wanted < np.inf:
         raise SearchError(f"the wavelength is one positive length, not {wavelength}.")
+    detectors_with(float(wanted), float(wanted))
     found = find_images(repo, Criteria.around(position, **criteria))
     table = found.table
     for problem in found.problems:
