@@ -253,7 +253,7 @@ def test_a_cutout_is_drawn_with_unit_and_wavelength(whole: SPHERExImage) -> None
     (drawn,) = axes.images
     np.testing.assert_array_equal(np.ma.filled(drawn.get_array(), np.nan), part.data)
     wavelength, _ = whole.wavelength.at(45, 30)
-    assert axes.get_title() == f"2025W25_1A_0003_2   D4   {wavelength.to_value('um'):.3f} µm in the middle"
+    assert axes.get_title() == f"2025W25_1A_0003_2   D4\n{wavelength.to_value('um'):.3f} µm in the middle"
     assert all(tick == round(tick) for tick in [*axes.get_xticks(), *axes.get_yticks()])
     (bar,) = set(axes.figure.axes) - {axes}
     assert bar.get_ylabel() == part.unit.to_string("unicode")

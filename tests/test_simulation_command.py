@@ -256,3 +256,15 @@ def test_script_runs_from_a_clone() -> None:
         result = subprocess.run(without, capture_output=True, text=True, check=False)
     assert result.returncode == 1
     assert re.match(r"spherex-simulate: no module \w+.*\n$", result.stderr)
+
+
+def test_a_killed_simulation_leaves_no_part_of_a_file(tmp_path: Path) -> None:
+    words = ("--product", "level2", "--release", "qr3", "--detectors", "1", "--exposures", "3", "--quiet")
+    program = Path(__file__).parents[1] / "bin" / "spherex-simulate"
+    process = subprocess.Popen([sys.executable, program, tmp_path, *words])
+    while not list(tmp_path.rglob("*.part")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.terminate()
+    assert process.wait() == 128 + signal.SIGTERM
+    assert not list(tmp_path.rglob("*.part"))

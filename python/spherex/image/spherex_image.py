@@ -464,12 +464,13 @@ class SPHERExImage(CCDData):
         axes.set_xlabel("x (pixels)")
         axes.set_ylabel("y (pixels)")
         axes.locator_params(integer=True)
-        parts = [f"{sign}{self.header[key]}" for sign, key in (("", "OBSID"), ("D", "DETECTOR")) if key in self.header]
+        names = (("", "OBSID"), ("D", "DETECTOR"))
+        lines = ["   ".join(f"{sign}{self.header[key]}" for sign, key in names if key in self.header)]
         if self.wavelength is not None:
             rows, columns = self.data.shape
             middle, _ = self.wavelength.at((columns - 1) / 2, (rows - 1) / 2)
-            parts.append(f"{middle.to_value('um'):.3f} µm in the middle")
-        axes.set_title("   ".join(parts))
+            lines.append(f"{middle.to_value('um'):.3f} µm in the middle")
+        axes.set_title("\n".join(filter(None, lines)))
         return axes
 
     def add(self, operand: Any, operand2: Any = None, **kwargs: Any) -> SPHERExImage:
