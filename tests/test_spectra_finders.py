@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from astropy import units as u
 from astropy.coordinates import SkyCoord
+from astropy.time import Time
 from astropy.wcs import WCS
 
 from spherex.errors import HeaderError
@@ -51,6 +53,25 @@ def test_beyond_the_edge_a_stamp_is_grey():
     stamp = figure.axes[0].images[0].get_array()
     assert stamp.shape == (41, 41)
     assert 0 < np.ma.count_masked(stamp) < 41 * 41
+
+
+def test_a_target_that_moves_is_where_it_is_in_each_image():
+    """30 arcsec, 5 pixels, in the ten years before the second image."""
+    images = [image(1), image(2)]
+    for one, date in zip(images, (57388.5, 57388.5 + 3652.5), strict=True):
+        one.header["MJD-AVG"] = date
+        one.data[:] = 0
+    images[0].data[30, 40] = images[1].data[30 + 5, 40] = 1000
+    motion = {"pm_ra_cosdec": 0 * u.mas / u.yr, "pm_dec": 3000 * u.mas / u.yr}
+    star = SkyCoord(150.0 * u.deg, 40.0 * u.deg, **motion, obstime=Time(57388.5, format="mjd"), distance=10 * u.pc).icrs
+    figure = plot_finders(images, star, side=21)
+    for title in ("D1", "D2"):
+        (axes,) = (axes for axes in figure.axes if axes.get_title() == title)
+        stamp = np.ma.filled(axes.images[0].get_array(), 0)
+        assert np.abs(np.array(np.unravel_index(np.argmax(stamp), stamp.shape)) - 10).max() <= 1
+    del images[0].header["MJD-AVG"]
+    with pytest.raises(HeaderError, match="the target moves, and an image has no time"):
+        plot_finders(images, star)
 
 
 @pytest.mark.parametrize(

@@ -199,7 +199,7 @@ def cutout(
     repo
         The repository, or its path, URI or label.
     position
-        One position, which the image contains.
+        One position, which the image contains. Proper motions are not applied.
     size
         Angle, or number of pixels, for both axes or as a pair (rows,
         columns), see `spherex.image.Cutout`.

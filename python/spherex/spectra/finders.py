@@ -9,10 +9,11 @@ import numpy as np
 
 from spherex.detectors import DETECTOR_IDS, DETECTORS
 from spherex.errors import HeaderError
-from spherex.headers import detector_of
+from spherex.headers import detector_of, exposure_middle
 from spherex.image import draw_image
 
-from .placing import place_targets
+from .placing import motions_of, place_targets, positions_at
+from .sources import catalog_of
 
 if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord
@@ -34,7 +35,8 @@ def plot_finders(images: Sequence[SPHERExImage], target: SkyCoord, side: int = 4
         Level 2 images or cutouts, as `spherex.read` returns them. Of the
         images of a detector, the first that contains the target is drawn.
     target
-        Position of the target. The marks beside it leave its pixels free.
+        Position of the target, with its proper motion if it has an
+        ``obstime``. The marks beside it leave its pixels free.
     side
         Rows and columns to draw (pixels).
     title
@@ -43,7 +45,7 @@ def plot_finders(images: Sequence[SPHERExImage], target: SkyCoord, side: int = 4
     Raises
     ------
     spherex.errors.HeaderError
-        If an image has no detector.
+        If an image has no detector, or the target moves and it has no time.
     ValueError
         If an image lacks a celestial WCS.
 
@@ -60,14 +62,15 @@ def plot_finders(images: Sequence[SPHERExImage], target: SkyCoord, side: int = 4
     figure = Figure(figsize=(10, 7), layout="constrained")
     figure.suptitle(title or f"RA {target.icrs.ra.deg:.5f}°  Dec {target.icrs.dec.deg:+.5f}°", fontsize=12)
     numbers = dict.fromkeys(DETECTOR_IDS, 0)
-    shown: dict[int, SPHERExImage] = {}
+    shown: dict[int, tuple[SPHERExImage, SkyCoord]] = {}
     for image in images:
         detector = detector_of(image.header, DETECTOR_IDS)
         if detector is None:
             raise HeaderError("an image has no DETECTOR in its header; finding charts need Level 2 images")
         numbers[detector] += 1
-        if detector not in shown and np.isfinite(_place(image, target, detector)).all():
-            shown[detector] = image
+        position = _position_in(image, target)
+        if detector not in shown and np.isfinite(_place(image, position, detector)).all():
+            shown[detector] = image, position
     panels = figure.subplots(2, 3).ravel()
     for axes, description in zip(panels, DETECTORS, strict=True):
         detector = description.id
@@ -81,19 +84,29 @@ def plot_finders(images: Sequence[SPHERExImage], target: SkyCoord, side: int = 4
             axes.set_title(label, fontsize=10)
             axes.set_box_aspect(1)
             continue
-        image = shown[detector]
+        image, position = shown[detector]
         # Padded at an edge, so that the target is in the middle of each stamp.
-        stamp = image.cutout(position=target, size=side, mode="pad")
+        stamp = image.cutout(position=position, size=side, mode="pad")
         drawn, extend, _ = draw_image(axes, stamp)
         if image.wavelength is not None:
-            label += f"   {image.wavelength.at(*_place(image, target, detector))[0].to_value('um'):.3f} µm"
+            label += f"   {image.wavelength.at(*_place(image, position, detector))[0].to_value('um'):.3f} µm"
         axes.set_title(label, fontsize=10)
-        middle = _place(stamp, target, detector)
+        middle = _place(stamp, position, detector)
         for shift in ((1, 0), (0, 1)):
             ends = np.outer([_GAP, _REACH], shift) + middle
             axes.plot(ends[:, 0], ends[:, 1], color="#00FFFF", linewidth=1.6, zorder=4)
         figure.colorbar(drawn, ax=axes, extend=extend, shrink=0.85, label=image.unit.to_string("unicode"))
     return figure
+
+
+def _position_in(image: SPHERExImage, target: SkyCoord) -> SkyCoord:
+    """Return the position of a target at the time of an image."""
+    catalog = catalog_of(target)
+    (motion,) = motions_of(catalog)
+    time = exposure_middle(image.header) if motion else None
+    if motion and time is None:
+        raise HeaderError("the target moves, and an image has no time in its header")
+    return target.icrs.reshape(()) if time is None else positions_at(catalog, time)[0]
 
 
 def _place(image: SPHERExImage, target: SkyCoord, detector: int) -> NDArray[np.float64]:
