@@ -6,15 +6,17 @@ import ast
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
 import pytest
+import yaml
 from astropy.io import fits
 from lsst.daf.butler import Butler, DatasetType
 
 from . import layout
-from .ingest_helpers import butler_command
+from .ingest_helpers import Outcome, butler_command
 from .test_readme import ROOT, UNIVERSE, blocks_of
 
 PAGE = (ROOT / "doc" / "extending.md").read_text()
@@ -123,3 +125,120 @@ def test_what_changes_the_dataset_of_a_linked_file(plates: Path, tmp_path: Path,
         hdus[0].data += 1
     with Butler.from_config(str(plates), collections="scans", observatory="Tautenburg") as butler:
         assert tuple(not butler.get("scan", plate=plate).density.any() for plate in (7, 8)) == kept
+
+
+def with_scans(repo: Path, folder: Path) -> Path:
+    """Fill a repository of the example with its plates and one scan."""
+    from plates.script import register_plates
+
+    register_plates(str(repo), str(UNIVERSE / "plate_book.ecsv"))
+    fits.PrimaryHDU(np.zeros((4, 4)), fits.Header({"STEP": 10.0})).writeto(folder / "plate_7.fits")
+    (folder / "scans.csv").write_text("file,plate\nplate_7.fits,7\n")
+    butler_command("register-dataset-type", repo, "scan", "Scan", "observatory", "plate")
+    assert ingest_scans(repo, folder).code == 0
+    return repo
+
+
+def ingest_scans(repo: Path, folder: Path, *options: str) -> Outcome:
+    options = ("--data-id", "observatory=Tautenburg", "--prefix", str(folder), *options)
+    return butler_command("ingest-files", *options, repo, "scan", "scans", folder / "scans.csv")
+
+
+CHANGES = "added renamed removed retyped independent shorter required implied dimension_renamed namespace".split()
+
+
+def edited_universe(change: str) -> dict[str, Any]:
+    """Return the universe of the example with a change that the page lists."""
+    universe = yaml.safe_load((UNIVERSE / "dimensions.yaml").read_text())
+    # This process caches universes by namespace and version.
+    universe["version"] = 2 + CHANGES.index(change)
+    elements = universe["elements"]
+    plate = elements["plate"]
+    name = {"name": "name", "type": "string", "length": 16, "doc": "Name."}
+    other = {"doc": "Another dimension.", "requires": ["observatory"], "keys": [name]}
+    match change:
+        case "added":
+            plate["metadata"].append(name | {"name": "filter"})
+        case "renamed":
+            plate["metadata"][0]["name"] = "coating"
+        case "removed":
+            del plate["metadata"]
+        case "retyped":
+            plate["metadata"] = [{"name": "emulsion", "type": "int", "doc": "Number."}]
+        case "shorter":
+            plate["metadata"][0]["length"] = 2
+        case "independent":
+            elements["telescope"] = other
+        case "required":
+            elements["telescope"] = other
+            plate["requires"].append("telescope")
+        case "implied":
+            del plate["metadata"]
+            elements["emulsion"] = other
+            plate["implies"] = ["emulsion"]
+        case "dimension_renamed":
+            elements["glass"] = elements.pop("plate")
+            universe["topology"] = {"spatial": {"regions": ["glass"]}, "temporal": {"times": ["glass"]}}
+        case "namespace":
+            universe["namespace"] = "photographs"
+    return universe
+
+
+def new_repository(folder: Path, change: str) -> Path:
+    (folder / "new.yaml").write_text(yaml.safe_dump(edited_universe(change), sort_keys=False))
+    options = ("--override", "--seed-config", UNIVERSE / "butler.yaml", "--dimension-config", folder / "new.yaml")
+    assert butler_command("create", *options, folder / "NEW").code == 0
+    return folder / "NEW"
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "value"),
+    [
+        ("added", "filter", None),
+        ("renamed", "coating", None),
+        ("removed", "id", 7),
+        ("retyped", "emulsion", "103aO"),
+        ("independent", "emulsion", "103aO"),
+        ("shorter", "", "CHECK constraint failed"),
+        ("required", "", "are different from the conforming set"),
+        ("implied", "", "are different from the conforming set"),
+        ("dimension_renamed", "", "do not all exist in target universe"),
+        ("namespace", "", "with a different namespace"),
+    ],
+)
+def test_what_a_transfer_makes_of_a_changed_universe(
+    plates: Path, tmp_path: Path, change: str, field: str, value: object
+) -> None:
+    old, new = with_scans(plates, tmp_path), new_repository(tmp_path, change)
+    with Butler.from_config(str(old)) as source, Butler.from_config(str(new), writeable=True) as butler:
+        refs = source.query_datasets("scan", "scans", with_dimension_records=True)
+        options = {"transfer": "copy", "transfer_dimensions": True, "register_dataset_types": True}
+        if field:
+            assert butler.transfer_from(source, refs, **options) == refs
+            (record,) = butler.query_dimension_records("plate")
+            assert getattr(record, field) == value
+            assert [ref.id for ref in butler.query_datasets("scan", "scans")] == [ref.id for ref in refs]
+        else:
+            assert value in PAGE
+            with pytest.raises(Exception, match=str(value)):
+                butler.transfer_from(source, refs, **options)
+            assert list(new.rglob("*.fits")) == []
+
+
+def test_the_program_of_the_page_copies_into_a_changed_universe(
+    plates: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_scans(plates, tmp_path).rename(tmp_path / "OLD")
+    new_repository(tmp_path, "implied")
+    monkeypatch.chdir(tmp_path)
+    program, check = blocks_of(ROOT / "doc" / "extending.md", "python migrate")
+    capsys.readouterr()
+    for _ in range(2):
+        exec(program + check, {})
+        assert capsys.readouterr().out == "True\n"
+    with Butler.from_config("NEW", collections="scans") as butler:
+        (ref,) = butler.query_datasets("scan", where="emulsion = '103aO' AND observatory = 'Tautenburg'")
+        assert butler.get(ref).density.shape == (4, 4)
+        assert len(butler.query_dimension_records("plate")) == 2
+    for mode in ("unique", "dataid_type_run"):
+        assert ingest_scans(tmp_path / "NEW", tmp_path, "--id-generation-mode", mode).code == 1
