@@ -85,8 +85,20 @@ def test_table_and_pyproject_agree():
 
 
 def test_table_names_what_is_imported():
-    # Nothing is imported from ctrl_mpexec: it has the command pipetask.
-    assert imported_products() | {"ctrl_mpexec", "sconsUtils"} == table_products() | table_products("setupOptional")
+    # Nothing is imported from these: they have the commands pipetask, bps and scons.
+    commands = {"ctrl_mpexec", "ctrl_bps", "ctrl_bps_parsl", "sconsUtils"}
+    assert imported_products() | commands == table_products() | table_products("setupOptional")
+
+
+def test_page_names_the_packages_of_each_extra():
+    text = (ROOT / "doc" / "installation.md").read_text()
+    listed = dict(re.findall(r"^\| `(\w+)` \| .*?`pip install ([^`]*)`", text, re.MULTILINE))
+    products = table_products("setupOptional")
+    for extra in ("archive", "bps", "hats", "html", "obscore", "postgres"):
+        names = {canonicalize_name(requirement.name) for requirement in requirements(extra)}
+        of_stack = {name for name in names if name.removeprefix("lsst-").replace("-", "_") in products}
+        # parsl comes with the product in a stack, but its environment may lack it.
+        assert set(listed.get(extra, "").split()) - {"parsl"} == names - of_stack, extra
 
 
 def test_pyproject_names_what_is_imported():
