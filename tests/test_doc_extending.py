@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +24,7 @@ from . import layout
 from .ingest_helpers import Outcome, butler_command
 from .test_readme import ROOT, UNIVERSE, blocks_of
 
+RESOURCES = UNIVERSE / "python" / "plates"
 PAGE = (ROOT / "doc" / "extending.md").read_text()
 PLACES = re.findall(r"`(\w+)` in\s+\[([\w/]+\.py)\]\(\.\./python/spherex/\2\)", PAGE)
 
@@ -37,6 +43,25 @@ def test_places_of_the_map_exist(name: str, file: str) -> None:
 def test_the_page_quotes_the_example(info: str, file: str) -> None:
     (quoted,) = blocks_of(ROOT / "doc" / "extending.md", info)
     assert quoted in (UNIVERSE / file).read_text()
+
+
+def test_the_wheel_of_the_example_has_all_files_of_the_package(tmp_path: Path) -> None:
+    source = shutil.copytree(UNIVERSE, tmp_path / "source", ignore=shutil.ignore_patterns("__pycache__"))
+    options = ("--no-isolation", "--wheel", "--outdir", str(tmp_path))
+    subprocess.run([sys.executable, "-m", "build", *options, str(source)], check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if name.startswith("plates/")}
+    assert names == {f"plates/{path.name}" for path in RESOURCES.glob("*.*")}
+
+
+def test_the_example_has_the_pins_of_this_package() -> None:
+    theirs, ours = (
+        tomllib.loads((folder / "pyproject.toml").read_text())["project"]["dependencies"] for folder in (UNIVERSE, ROOT)
+    )
+    pins = {need for need in theirs if "==" in need}
+    assert len(pins) == 3
+    assert pins <= set(ours)
 
 
 def test_rooms_are_listed_in_their_order() -> None:
@@ -78,8 +103,8 @@ def plates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the path of an empty repository of the example universe."""
     monkeypatch.syspath_prepend(UNIVERSE / "python")
     repo = tmp_path / "PLATES"
-    options = ("--override", "--seed-config", UNIVERSE / "butler.yaml")
-    assert butler_command("create", *options, "--dimension-config", UNIVERSE / "dimensions.yaml", repo).code == 0
+    options = ("--override", "--seed-config", RESOURCES / "butler.yaml")
+    assert butler_command("create", *options, "--dimension-config", RESOURCES / "dimensions.yaml", repo).code == 0
     return repo
 
 
@@ -149,7 +174,7 @@ CHANGES = "added renamed removed retyped independent shorter required implied di
 
 def edited_universe(change: str) -> dict[str, Any]:
     """Return the universe of the example with a change that the page lists."""
-    universe = yaml.safe_load((UNIVERSE / "dimensions.yaml").read_text())
+    universe = yaml.safe_load((RESOURCES / "dimensions.yaml").read_text())
     # This process caches universes by namespace and version.
     universe["version"] = 2 + CHANGES.index(change)
     elements = universe["elements"]
@@ -186,7 +211,7 @@ def edited_universe(change: str) -> dict[str, Any]:
 
 def new_repository(folder: Path, change: str) -> Path:
     (folder / "new.yaml").write_text(yaml.safe_dump(edited_universe(change), sort_keys=False))
-    options = ("--override", "--seed-config", UNIVERSE / "butler.yaml", "--dimension-config", folder / "new.yaml")
+    options = ("--override", "--seed-config", RESOURCES / "butler.yaml", "--dimension-config", folder / "new.yaml")
     assert butler_command("create", *options, folder / "NEW").code == 0
     return folder / "NEW"
 
