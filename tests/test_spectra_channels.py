@@ -13,6 +13,7 @@ from astropy.table import QTable
 import spherex
 from spherex.detectors import DETECTORS, FRAME_SHAPE
 from spherex.spectra import CHANNEL_COLUMNS, Channels, combine_channels, design_channels, read_channels
+from spherex.spectra.channels import LIMIT_MARGIN
 
 from .spectra_helpers import measurements
 
@@ -229,6 +230,13 @@ def test_the_limits_are_those_of_the_genuine_table(genuine):
     limits = channels.limits.reshape(6, 17, 2)
     np.testing.assert_allclose(limits[:, :, 0], expected[:, :-1], atol=1e-5)
     np.testing.assert_allclose(limits[:, :, 1], expected[:, 1:], atol=1e-5)
+
+
+def test_neighbours_of_the_genuine_table_overlap_by_less_than_the_margin(genuine):
+    low, high = np.array([genuine["SPECTRAL_CHANNELS"].data[name].reshape(6, 17) for name in ("WL_MIN", "WL_MAX")])
+    width = np.diff(design_channels().limits.reshape(6, 17, 2))[:, :, 0]
+    share = (high[:, :-1] - low[:, 1:]) / 2 / np.minimum(width[:, :-1], width[:, 1:])
+    assert 0.9 * LIMIT_MARGIN < share.max() < LIMIT_MARGIN
 
 
 def test_the_channels_agree_with_the_genuine_map(genuine, archive_samples):

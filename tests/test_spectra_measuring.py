@@ -19,7 +19,7 @@ from spherex.headers import exposure_middle
 from spherex.image import Box, PlaneWavelengths
 from spherex.photometry import Profiles
 from spherex.spectra import Calibration, Calibrations, MeasureSettings, failed_table, measure_targets, read_profiles
-from spherex.spectra.channels import _has_older_gains
+from spherex.spectra.channels import has_older_gains
 from spherex.spectra.measuring import TargetRows, airglow_slopes, gains_in
 from spherex.spectra.placing import Placed, Window, barycentric_time, place_targets, plan_windows
 
@@ -130,8 +130,8 @@ def test_images_of_an_unknown_version_are_corrected_and_then_averaged_with_other
     plain, corrected = (measure((unknown, catalogue, truth), given) for given in (None, gains))
     assert set(corrected["flux_correction_id"]) == {"g"}
     assert (corrected["gain_correction"] != 1).all()
-    np.testing.assert_array_equal(_has_older_gains(plain), True)
-    np.testing.assert_array_equal(_has_older_gains(corrected), False)
+    np.testing.assert_array_equal(has_older_gains(plain), True)
+    np.testing.assert_array_equal(has_older_gains(corrected), False)
 
 
 def test_gains_that_are_none_become_the_median_of_their_row():

@@ -8,9 +8,11 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 import spherex
+from spherex.detectors import FRAME_SHAPE
 from spherex.errors import UserError
 from spherex.spectra import (
     FLUX_AXES,
+    Channels,
     add_spectrum,
     combine_channels,
     design_channels,
@@ -22,6 +24,7 @@ from spherex.tasks import DrawSpectrumConfig, DrawSpectrumTask
 
 from .spectra_helpers import measurements
 
+LIMIT = r"$\downarrow$"
 META = {"catalog": "nearby", "target": "west", "ra": 150.5, "dec": -2.25}
 
 
@@ -62,7 +65,7 @@ def test_a_wild_measurement_does_not_rule_the_range():
     low, high = figure.axes[0].get_ylim()
     assert high - low < 1.5 * (calm[1] - calm[0])
     signs = {one.get_label(): one.get_marker() for one in figure.legends[0].legend_handles}
-    assert (signs["above the picture (1)"], signs["below the picture (1)"]) == ("^", "v")
+    assert (signs["above the picture\n(1, 1 mean)"], signs["below the picture\n(1, 1 mean)"]) == ("^", "v")
 
 
 def test_a_line_that_several_measurements_agree_on_is_in_the_range():
@@ -220,6 +223,57 @@ def test_residuals_are_from_the_channel_of_the_measurement_and_not_from_the_near
     assert points == [(2.474, -1), (2.52, 1)]
 
 
+def residuals(figure) -> list[tuple[float, float]]:
+    """Return the points in the lower panel."""
+    lines = figure.axes[1].lines
+    return sorted(
+        tuple(xy) for line in lines if line.get_marker() in "ox" for xy in line.get_xydata().round(9).tolist()
+    )
+
+
+def test_residuals_of_a_single_visit_are_those_of_the_measurements_that_are_left_out():
+    # Channel 7 has a mean of one visit, an old one, and one that is not good; channel 8 one visit alone.
+    table = five(
+        wavelength=[2.85, 2.86, 2.87, 2.95, 3.05],
+        flux=[50, 30, 60, 50, 50],
+        flux_error=10.0,
+        version=["7.0.5", "6.4", "7.0.5", "7.0.5", "7.0.5"],
+        good=[True, True, False, True, True],
+    )
+    channels = combine_channels(table)
+    assert (channels["visits"].tolist(), channels["left_out_older"].tolist()) == ([1, 1, 1], [1, 0, 0])
+    assert residuals(plot_spectrum(table, channels)) == [(2.86, -2), (2.87, 1)]
+
+
+def by_pixel() -> Channels:
+    """Return the channels of the mission for a frame of which the rows from 1000 are in one channel."""
+    design = design_channels()
+    pixels = np.full(FRAME_SHAPE, 7)
+    pixels[1000:] = 8
+    return Channels(design.detector, design.number, design.wavelength, "a map", pixels)
+
+
+def test_the_channels_of_a_map_are_those_of_the_pixels():
+    # Limits are at 2.8315, 2.91 and 2.99 um: the second and third one are in the other channel by wavelength.
+    table = five(
+        wavelength=[2.87, 2.908, 2.912, 2.95, 2.87],
+        y=[900, 1100, 900, 1100, 900],
+        flux=[150, 120, 170, 140, 160],
+        flux_error=10.0,
+    )
+    channels = by_pixel()
+    means = combine_channels(table, channels)
+    np.testing.assert_allclose(means["flux"].value, [160, 130])
+    expected = [(2.87, -1), (2.87, 0), (2.908, -1), (2.912, 1), (2.95, 1)]
+    assert residuals(plot_spectrum(table, means, channels=channels)) == expected
+    curve = sorted(height for _, height in drawn(plot_light_curve(table, means, channels=channels), "o"))
+    np.testing.assert_allclose(curve, [12 / 13, 15 / 16, 1, 17 / 16, 14 / 13])
+    # Without the map, near the limit nothing is compared.
+    expected = [(2.87, -1), (2.87, 0), (2.95, 1)]
+    assert residuals(plot_spectrum(table, means)) == expected
+    assert len(drawn(plot_light_curve(table, means), "o")) == 3
+
+
 def test_a_channel_without_a_mean_has_no_residuals():
     table = five(wavelength=[2.8, 2.8, 2.8, 2.9, 2.9], good=[True, True, True, False, False])
     lower = plot_spectrum(table, combine_channels(table)).axes[1]
@@ -246,7 +300,7 @@ def test_other_axes(flux_axis, heights, tmp_path):
     else:
         # What has no logarithm is an arrow at the faint edge.
         assert [(x, y < 0.5) for x, y in arrows(axes)][:2] == [(2.95, True), (3.05, True)]
-        assert "below the picture (2, 2 with flux ≤ 0)" in legend(figure)
+        assert "below the picture\n(2, 2 with flux ≤ 0)" in legend(figure)
     bottom, top = axes.get_ylim()
     assert (bottom > top) == (flux_axis == "ab_magnitude")
     figure.savefig(tmp_path / "spectrum.png")
@@ -257,7 +311,7 @@ def test_upper_limits(flux_axis, tmp_path):
     good = [True, True, True, False, True]
     table = five(flux=[50, 60, 5, 4, -5], flux_error=10.0, good=good)
     figure = plot_spectrum(table, combine_channels(table), flux_axis=flux_axis, upper_limits=3)
-    limits = np.array(sorted(drawn(figure, r"$\downarrow$")))
+    limits = np.array(sorted(drawn(figure, LIMIT)))
     expected = np.array([35.0, 30.0])
     np.testing.assert_allclose(limits[:, 0], [2.9, 3.05])
     np.testing.assert_allclose(limits[:, 1], expected if flux_axis == "flux" else 23.9 - 2.5 * np.log10(expected))
@@ -266,6 +320,70 @@ def test_upper_limits(flux_axis, tmp_path):
     assert table["flux"].value.tolist() == [50, 60, 5, 4, -5]
     figure.savefig(tmp_path / "spectrum.png")
     assert "below 3 σ: upper limit" not in legend(plot_spectrum(table, flux_axis=flux_axis))
+
+
+def test_limits_above_the_picture_are_no_triangles():
+    table = measurements(400, flux=100.0)
+    table["flux_error"][[5, 9]] = [1e5, np.inf] * table["flux"].unit
+    figure = plot_spectrum(table, combine_channels(table), upper_limits=3)
+    assert legend(figure)[-1] == "below 3 σ: upper limit\n(1 above the picture)"
+    assert arrows(figure.axes[0]) == []
+    assert figure.axes[0].get_ylim()[1] < 200
+
+
+def test_fluxes_far_below_zero_are_no_limits():
+    table = measurements(400, flux=50.0)
+    table["flux"][[5, 9]] = [-4000, -30] * table["flux"].unit
+    figure = plot_spectrum(table, upper_limits=3)
+    assert legend(figure)[-2:] == ["below 3 σ: upper limit", "below the picture (1)"]
+    ((_, limit),) = drawn(figure, LIMIT)
+    assert limit == pytest.approx(36)
+
+
+@pytest.mark.parametrize("flux_axis", ["flux", "ab_magnitude"])
+def test_means_below_the_limit_are_limits(flux_axis):
+    # Channel 6 has two visits, and channel 10 one far below zero.
+    table = five(wavelength=[2.79, 2.8, 2.9, 2.95, 3.12], flux=[5, 15, 5, 60, -60], flux_error=10.0)
+    figure = plot_spectrum(table, combine_channels(table), flux_axis=flux_axis, upper_limits=3)
+    assert len(drawn(figure, LIMIT)) == 4
+    lines = [line for line in figure.axes[0].lines if line.get_marker() == LIMIT and line.get_color() == "black"]
+    ((wavelength, limit),) = (point for line in lines for point in line.get_xydata())
+    expected = 10 + 3 * 10 / np.sqrt(2)
+    assert wavelength == pytest.approx(2.795)
+    assert limit == pytest.approx(expected if flux_axis == "flux" else 23.9 - 2.5 * np.log10(expected))
+    squares = {round(x, 6) for x, _ in drawn(figure, "s")}
+    assert squares == ({2.95, 3.12} if flux_axis == "flux" else {2.95})
+    if flux_axis == "ab_magnitude":
+        assert legend(figure)[-1] == "below the picture\n(1, 1 with flux ≤ 0)"
+        assert len(arrows(figure.axes[0])) == 1
+
+
+def test_limits_of_means_are_in_the_picture():
+    table = measurements(400, flux=np.resize([3.0, 30.0], 400))
+    figure = plot_spectrum(table, combine_channels(table), flux_axis="ab_magnitude", upper_limits=3)
+    lines = [line for line in figure.axes[0].lines if line.get_marker() == LIMIT and line.get_color() == "black"]
+    faintest = max(float(line.get_ydata().max()) for line in lines if len(line.get_ydata()))
+    assert figure.axes[0].get_ylim()[0] > faintest > 20.5
+
+
+def test_triangles_of_means_are_counted():
+    table = five(wavelength=[2.79, 2.8, 2.9, 2.95, 3.05], flux=[-21, -21, 60, 60, 60], flux_error=10.0)
+    figure = plot_spectrum(table, combine_channels(table), flux_axis="ab_magnitude", upper_limits=2.5)
+    assert legend(figure)[-2:] == ["below 2.5 σ: upper limit", "below the picture (1 mean)"]
+    assert len(arrows(figure.axes[0])) == 1
+
+
+@pytest.mark.parametrize("upper_limits", [-3, 0, np.nan, np.inf])
+def test_upper_limits_are_positive_numbers(upper_limits):
+    with pytest.raises(ValueError, match=f"upper_limits is {upper_limits}; use a positive number"):
+        plot_spectrum(five(), upper_limits=upper_limits)
+
+
+def test_squares_do_not_hide_crosses():
+    table = five(wavelength=[2.8, 2.8, 2.9, 2.9, 3.05], good=[True, False, True, True, True])
+    lines = plot_spectrum(table, combine_channels(table)).axes[0].lines
+    squares, crosses = ([line.get_zorder() for line in lines if line.get_marker() == marker] for marker in "sx")
+    assert min(order for order in crosses if order != 3.5) > max(squares)
 
 
 @pytest.mark.parametrize("flux_axis", FLUX_AXES)
@@ -278,7 +396,8 @@ def test_the_task_has_all_axes():
     task = DrawSpectrumTask(config=DrawSpectrumConfig(fluxAxis="ab_magnitude"))
     assert task.run(five()).plot.axes[0].get_ylabel() == "AB magnitude"
     limited = DrawSpectrumTask(config=DrawSpectrumConfig(upperLimits=3.0)).run(five(flux=1.0)).plot
-    assert len(drawn(limited, r"$\downarrow$")) == 5
+    assert len(drawn(limited, LIMIT)) == 5
+    assert "below 3 σ: upper limit" in legend(limited)
     with pytest.raises(ValueError, match="no axis 'mag' for fluxes; use one of flux, log_flux"):
         plot_spectrum(five(), flux_axis="mag")
 
@@ -318,3 +437,18 @@ def test_no_light_curve_of_single_visits():
     spectrum = gather_spectrum([measurements(3)], META)
     with pytest.raises(UserError, match="no channel has several visits"):
         plot_light_curve(spectrum, combine_channels(spectrum, design_channels()))
+
+
+def test_a_light_curve_has_the_measurements_of_means_of_several_visits():
+    # Channels 6 and 7 have an old measurement, beside one and two new ones.
+    table = five(
+        wavelength=[2.79, 2.8, 2.85, 2.86, 2.87],
+        flux=[150, 100, 90, 60, 110],
+        flux_error=1.0,
+        version=["7.0.5", "6.4", "7.0.5", "6.4", "7.0.5"],
+    )
+    means = combine_channels(table)
+    assert means["visits"].tolist() == [1, 2]
+    assert sorted(height for _, height in drawn(plot_light_curve(table, means), "o")) == [0.9, 1.1]
+    with pytest.raises(UserError, match="no channel has several visits"):
+        plot_light_curve(table[:2], combine_channels(table[:2]))

@@ -18,7 +18,8 @@ from lsst.daf.butler import Butler, CollectionType, DatasetType, Timespan
 from lsst.daf.butler.formatters.parquet import astropy_to_arrow
 from lsst.pipe.base import NoWorkFound, Pipeline
 from lsst.pipe.base.all_dimensions_quantum_graph_builder import AllDimensionsQuantumGraphBuilder
-from lsst.pipe.base.testUtils import assertValidInitOutput, lintConnections, makeQuantum, runTestQuantum
+from lsst.pipe.base.testUtils import assertValidInitOutput, lintConnections, runTestQuantum
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 import spherex
@@ -30,6 +31,7 @@ from spherex.spectra import (
     design_channels,
     gather_patch,
     make_table,
+    plot_spectrum,
     read_channels,
     spectrum_in,
 )
@@ -40,6 +42,7 @@ from .spectra_helpers import CATALOG, PLACES, TargetRepo, _square, measurements
 
 TASKS = [GatherSpectraTask, CombineChannelsTask, DrawSpectrumTask]
 SPECTRA = "resource://spherex/pipelines/ingredients/Spectra.yaml"
+PLOTS = "resource://spherex/pipelines/SpectrumPlotPipeline.yaml"
 
 
 @pytest.fixture
@@ -63,20 +66,18 @@ def repo(repo_root: Path) -> Iterator[TargetRepo]:
         yield repo
 
 
-def graph(repo: TargetRepo, *collections: str, where: str = "") -> dict[str, list]:
-    """Build a graph of all tasks; return the quanta of each."""
+def graph(repo: TargetRepo, *collections: str, where: str = "", pipeline: str = SPECTRA) -> dict[str, list]:
+    """Build a graph of all tasks of a pipeline; return the quanta of each."""
+    tasks = Pipeline.from_uri(pipeline).to_graph()
     builder = AllDimensionsQuantumGraphBuilder(
-        Pipeline.from_uri(SPECTRA).to_graph(),
+        tasks,
         repo.butler,
         input_collections=["measured", f"catalogs/{CATALOG}", *collections],
         output_run="o",
         where=where,
     )
     built = builder.finish(attach_datastore_records=False).assemble()
-    return {
-        label: list(built.build_execution_quanta(task_label=label).values())
-        for label in ("gatherSpectra", "combineChannels")
-    }
+    return {label: list(built.build_execution_quanta(task_label=label).values()) for label in tasks.tasks}
 
 
 def patch_of(repo: TargetRepo, target: str) -> int:
@@ -131,7 +132,7 @@ def test_a_query_by_target_warns_that_others_of_the_patch_lack_images(repo, capl
     assert f"catalog = '{CATALOG}' AND patch = {patch_of(repo, 'west')}." in caplog.text
 
 
-def put_channels(repo: TargetRepo, run: str, number: int, begin: str | None = None) -> None:
+def put_channels(repo: TargetRepo, run: str, number: int, begin: str | None = None, collection: str = "calib") -> None:
     butler = repo.butler
     dataset_type = DatasetType(
         "spectral_channels", ("instrument",), "AstropyHDUList", universe=butler.dimensions, isCalibration=True
@@ -148,14 +149,14 @@ def put_channels(repo: TargetRepo, run: str, number: int, begin: str | None = No
     pixels = fits.ImageHDU(np.full((2040, 2040), number, np.uint8), name="CHANNEL_MAP")
     butler.collections.register(run)
     ref = butler.put(fits.HDUList([fits.PrimaryHDU(), pixels, table]), dataset_type, run=run, instrument="SPHEREx")
-    butler.collections.register("calib", CollectionType.CALIBRATION)
+    butler.collections.register(collection, CollectionType.CALIBRATION)
     timespan = Timespan(None if begin is None else Time(begin, scale="tai"), Time("2026-01-01", scale="tai"))
     if begin is not None:
         timespan = Timespan(timespan.begin, None)
-    butler.registry.certify("calib", [ref], timespan)
+    butler.registry.certify(collection, [ref], timespan)
 
 
-def test_all_of_it_in_a_repository(repo, caplog):
+def test_all_of_it_in_a_repository(repo, caplog, tmp_path):
     put_channels(repo, "early", 5)
     put_channels(repo, "late", 7, "2026-01-01")
     quanta = graph(repo, "calib")
@@ -170,7 +171,6 @@ def test_all_of_it_in_a_repository(repo, caplog):
         dataset_type = DatasetType(name, ("catalog", dimension), storage_class, universe=butler.dimensions)
         butler.registry.registerDatasetType(dataset_type)
     output = butler.clone(run="o", collections="o")
-    patch = output.registry.expandDataId(catalog=CATALOG, patch=patch_of(repo, "west"))
     runTestQuantum(GatherSpectraTask(), output, quanta["gatherSpectra"][0], mockRun=False)
     spectrum = spherex.get_spectrum(output, CATALOG, "west")
     assert spectrum.colnames == [column.name for column in COLUMNS]
@@ -195,11 +195,29 @@ def test_all_of_it_in_a_repository(repo, caplog):
     expected = combine_channels(spectrum, read_channels(output.get(used), channels.meta["channels"]))
     for name in channels.colnames:
         np.testing.assert_array_equal(np.asarray(channels[name]), np.asarray(expected[name]))
-    task = DrawSpectrumTask()
-    target = output.registry.expandDataId(catalog=CATALOG, target="west")
-    places = {"spectra": patch, "channelSpectra": patch, "plot": target}
-    runTestQuantum(task, output, makeQuantum(task, output, target, places), mockRun=False)
-    assert imread(output.getURI("spectrum_plot", target).ospath).shape == (750, 1100, 4)
+    picture = draw(repo, output, "calib")
+    assert picture.shape == (750, 1100, 4)
+    assert not np.array_equal(picture, saved(plot_spectrum(spectrum, channels), tmp_path))
+    pixels = read_channels(output.get(used), channels.meta["channels"])
+    np.testing.assert_array_equal(picture, saved(plot_spectrum(spectrum, channels, channels=pixels), tmp_path))
+    # Newer channels are not those of the means.
+    put_channels(repo, "newer", 7, collection="newer_calib")
+    np.testing.assert_array_equal(draw(repo, output, "newer_calib"), saved(plot_spectrum(spectrum, channels), tmp_path))
+
+
+def draw(repo: TargetRepo, output: Butler, calibrations: str) -> np.ndarray:
+    """Draw the spectrum of `west`; return the pixels."""
+    output.pruneDatasets(output.query_datasets("spectrum_plot", explain=False), unstore=True, purge=True)
+    where = f"catalog = '{CATALOG}' AND target = 'west'"
+    ((quantum,),) = graph(repo, "o", calibrations, where=where, pipeline=PLOTS).values()
+    runTestQuantum(DrawSpectrumTask(), output, quantum, mockRun=False)
+    return imread(output.getURI("spectrum_plot", catalog=CATALOG, target="west").ospath)
+
+
+def saved(figure: Figure, folder: Path) -> np.ndarray:
+    """Save a figure; return the pixels."""
+    figure.savefig(folder / "expected.png")
+    return imread(folder / "expected.png")
 
 
 def test_a_target_without_measurements_is_no_work(repo):

@@ -205,7 +205,11 @@ CASES: dict[str, Callable[[Store], tuple[dict[str, Any], dict[str, Any]]]] = {
     "CompareInjectedTask": compared,
     "DrawSpectrumTask": lambda store: (
         {},
-        {"spectrum": spectrum_of(), "channelSpectrum": combine_channels(spectrum_of())},
+        {
+            "spectrum": spectrum_of(),
+            "channelSpectrum": combine_channels(spectrum_of()),
+            "channels": design_channels(),
+        },
     ),
     "GatherSpectraTask": gathered,
     "InjectSourcesTask": injected,

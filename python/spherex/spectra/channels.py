@@ -60,6 +60,12 @@ CHANNEL_MAP serves all detectors: the limit is the middle of the overlap. With t
 images these limits find the channel of CHANNEL_MAP in 95 to 98 % of the pixels of a frame.
 """
 
+LIMIT_MARGIN = 0.09
+"""Half of the overlap of two channels, as a fraction of the width of either; the largest one of the same product.
+
+Closer to a limit CHANNEL_MAP may name the neighbour.
+"""
+
 _CHANCE = 0.05
 """Probability of chi2 below which the error of a mean follows the scatter of the visits."""
 _CONTRADICTION = 1e-4
@@ -362,12 +368,11 @@ def _means(
     # Group of each row, from 0 without gaps.
     of_row = np.repeat(np.arange(number), np.diff(first, append=len(group)))
     flux, error, wavelength = (rows[name] for name in ("flux", "flux_error", "wavelength"))
-    # A flux without an error does not have a weight, in tables of other programs too.
-    is_usable = rows["good"] & np.isfinite(flux) & np.isfinite(error) & (error > 0)
-    is_old = _has_older_gains(rows)
-    has_new = np.logical_or.reduceat(is_usable & ~is_old, first)[of_row]
-    is_older = is_usable & is_old & has_new
-    used = is_usable & ~is_older
+    has_weight = is_usable(rows)
+    is_old = has_older_gains(rows)
+    has_new = np.logical_or.reduceat(has_weight & ~is_old, first)[of_row]
+    is_older = has_weight & is_old & has_new
+    used = has_weight & ~is_older
 
     def total(quantity: NDArray[Any]) -> NDArray[Any]:
         return np.add.reduceat(np.where(used, quantity, 0), first)
@@ -424,7 +429,7 @@ def _means(
         "flag_names": _joined(rows["flag_names"], used, of_row, number),
         "quality": joined.astype(np.int32),
         "quality_names": np.asarray(quality_names(joined)),
-        "left_out": np.add.reduceat(~is_usable, first, dtype=np.int64),
+        "left_out": np.add.reduceat(~has_weight, first, dtype=np.int64),
         "left_out_older": np.add.reduceat(is_older, first, dtype=np.int64),
         "version": _joined(rows["version"], used, of_row, number),
         "detector": channels.detector[index[first]],
@@ -460,7 +465,15 @@ def _joined(
     return np.array([" ".join(sorted(group)) for group in words], dtype=str)
 
 
-def _has_older_gains(rows: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
+def is_usable(rows: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
+    """Return which measurements may be averaged."""
+    flux, error = rows["flux"], rows["flux_error"]
+    # A flux without an error does not have a weight, in tables of other programs too.
+    usable: NDArray[np.bool_] = rows["good"] & np.isfinite(flux) & np.isfinite(error) & (error > 0)
+    return usable
+
+
+def has_older_gains(rows: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
     """Return which measurements have old gains that were not corrected."""
     # The correction of a pixel may be exactly 1.
     is_corrected = (rows["gain_correction"] != 1) | (rows["flux_correction_id"] != "")

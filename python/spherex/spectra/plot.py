@@ -12,8 +12,8 @@ import spherex
 from spherex.detectors import DETECTORS
 from spherex.errors import UserError
 
-from .channels import CHANNEL_COLUMNS, design_channels
-from .tables import FAILED, frequent_reasons, unmasked
+from .channels import CHANNEL_COLUMNS, LIMIT_MARGIN, design_channels, has_older_gains, is_usable
+from .tables import COLUMNS, FAILED, frequent_reasons, unmasked, values_of
 
 if TYPE_CHECKING:
     from astropy.table import QTable
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
     from numpy.typing import ArrayLike, NDArray
+
+    from .channels import Channels
 
 
 FLUX_AXES = {
@@ -64,6 +66,8 @@ _MICROJANSKY_CGS = 1e-29
 
 _MOST_REASONS = 4
 
+_CHANNEL_KEY = ("detector", "channel")
+
 
 def plot_spectrum(
     spectrum: QTable,
@@ -71,14 +75,19 @@ def plot_spectrum(
     title: str | None = None,
     flux_axis: str = "flux",
     upper_limits: float | None = None,
+    channels: Channels | None = None,
 ) -> Figure:
     """Return a figure of flux against wavelength.
 
     Dots are measurements, and crosses those that are not good. Squares are
     means of channels, with a line between neighbours. Triangles at an edge are
     points beyond it, with their number if they are several. With channels a
-    second panel shows the differences from the mean of the channel, where that
-    is of several measurements, in standard deviations.
+    second panel shows the differences from the mean of the channel, in standard
+    deviations, where that mean contains another measurement: of all
+    measurements in a channel with several visits, and of those that are left
+    out of the mean of a single visit.
+
+    To draw into axes of your own, use `spherex.spectra.add_spectrum`.
 
     Parameters
     ----------
@@ -94,14 +103,19 @@ def plot_spectrum(
         ``lambda_f_lambda``. Where negative fluxes have no logarithm, they are
         triangles at the faint edge.
     upper_limits
-        Number of standard deviations. Good measurements below it are arrows at
-        max(flux, 0) plus so many of their errors. With `None` all measurements
-        are drawn as they are.
+        Number of standard deviations, positive. Good measurements and means
+        between minus and plus so many of their errors are arrows at
+        max(flux, 0) plus so many errors. Arrows above the picture are left
+        out, and the legend counts them. With `None` there are no arrows.
+    channels
+        The argument ``channels`` of `combine_channels`. By default, if the
+        means are not of `design_channels`, measurements near the limit of a
+        channel are not compared with a mean.
 
     Raises
     ------
     ValueError
-        If there is no such axis.
+        If there is no such axis, or ``upper_limits`` is not positive and finite.
 
     Examples
     --------
@@ -126,7 +140,9 @@ def plot_spectrum(
     handles = add_spectrum(axes, spectrum, channel_spectrum, flux_axis, upper_limits)
     if has_residuals and channel_spectrum is not None:
         rows = unmasked(spectrum)
-        add_residuals(lower, rows, _channel_means(rows, unmasked(channel_spectrum, CHANNEL_COLUMNS)), "mean")
+        mean, visits, is_in_mean = _channel_means(rows, unmasked(channel_spectrum, CHANNEL_COLUMNS), channels)
+        # The difference of a measurement from itself is 0, and no comparison.
+        add_residuals(lower, rows, np.where(visits > is_in_mean, mean, np.nan), "mean")
     if not handles:
         axes.set_xlim(DETECTORS[0].lmin, DETECTORS[-1].lmax)
     else:
@@ -161,12 +177,14 @@ def add_spectrum(
     Raises
     ------
     ValueError
-        If there is no such axis.
+        If there is no such axis, or ``upper_limits`` is not positive and finite.
     """
     from matplotlib.lines import Line2D
 
     if flux_axis not in FLUX_AXES:
         raise ValueError(f"no axis {flux_axis!r} for fluxes; use one of {', '.join(FLUX_AXES)}")
+    if upper_limits is not None and not 0 < upper_limits < np.inf:
+        raise ValueError(f"upper_limits is {upper_limits}; use a positive number of standard deviations, such as 3")
     spectrum = unmasked(spectrum)
     axes.grid(alpha=0.25, linewidth=0.6)
     shown = spectrum[(spectrum["reason"] == "") & np.isfinite(spectrum["flux"].value)]
@@ -175,25 +193,22 @@ def add_spectrum(
         axes.set_yticks([])
         axes.grid(visible=False)
         return []
-    is_limit = np.zeros(len(shown), bool)
-    if upper_limits is not None:
-        flux, error = shown["flux"], shown["flux_error"]
-        is_limit = np.asarray(shown["good"]) & (error > 0) & (flux < upper_limits * error)
-        shown["flux"] = np.where(is_limit, np.maximum(flux, 0 * flux) + upper_limits * error, flux)
-    points = _Points.of(shown, flux_axis)
+    points = _Points.of(shown, flux_axis, upper_limits)
     means = None
     if channel_spectrum is not None:
-        means = _Points.of(unmasked(channel_spectrum, CHANNEL_COLUMNS), flux_axis)
+        means = _Points.of(unmasked(channel_spectrum, CHANNEL_COLUMNS), flux_axis, upper_limits)
     low, high = _limits(points, means)
     if flux_axis in ("flux", "lambda_f_lambda"):
         axes.axhline(0.0, color="0.4", linewidth=0.8, zorder=1)
     axes.set_ylim((high, low) if flux_axis == "ab_magnitude" else (low, high))
-    outside: Counter[int] = Counter()
+    fraction = _fraction(axes, points.height)
+    # A triangle would say that the flux is above the picture.
+    is_beyond = points.is_limit & (fraction > 1)
     for detector, colour in zip(DETECTORS, DETECTOR_COLOURS, strict=True):
         here = points.detector == detector.id
-        for is_shown, marker in ((here & points.is_good & ~is_limit, "o"), (here & ~points.is_good, "x")):
+        for is_shown, marker in ((here & points.is_good & ~points.is_limit, "o"), (here & ~points.is_good, "x")):
             _draw_points(axes, points[is_shown], colour, marker, 0.45 if len(shown) > _MANY else 0.9)
-        limits = points[here & is_limit]
+        limits = points[here & points.is_limit & (fraction >= 0) & (fraction <= 1)]
         axes.plot(limits.wavelength, limits.height, linestyle="", marker=_LIMIT, color=colour, markersize=9, zorder=3)
         if means is not None:
             _draw_channels(axes, means[means.detector == detector.id], colour)
@@ -201,25 +216,35 @@ def add_spectrum(
     # Arrows alone do not widen the limits of the wavelength.
     axes.update_datalim(np.stack([points.wavelength, np.zeros(len(shown))], axis=1), updatey=False)
     axes.autoscale_view(scaley=False)
+    outside, means_outside = Counter[int](), Counter[int]()
     for detector, colour in zip(DETECTORS, DETECTOR_COLOURS, strict=True):
-        own = points[points.detector == detector.id]
+        own = points[(points.detector == detector.id) & ~is_beyond]
         outside.update(_draw_outside(axes, own.wavelength, own.height, colour))
     if means is not None:
-        has_mean = ~np.isnan(means.height)
-        _draw_outside(axes, means.wavelength[has_mean], means.height[has_mean], "black", 0.06)
+        # The mean of a single visit has the triangle of the visit.
+        own = means[
+            means.is_several & ~np.isnan(means.height) & ~(means.is_limit & (_fraction(axes, means.height) > 1))
+        ]
+        means_outside.update(_draw_outside(axes, own.wavelength, own.height, "black", 0.06))
     signs = [
         (f"D{detector.id}", "o", colour, colour)
         for detector, colour in zip(DETECTORS, DETECTOR_COLOURS, strict=True)
         if detector.id in points.detector
     ]
     signs += [("channel mean", "s", "black", "none")] * (means is not None)
-    signs += [(f"below {upper_limits} σ: upper limit", _LIMIT, "0.3", "0.3")] * bool(is_limit.any())
+    if points.is_limit.any():
+        number = int(np.count_nonzero(is_beyond))
+        text = f"below {upper_limits:g} σ: upper limit" + (f"\n({number} above the picture)" if number else "")
+        signs.append((text, _LIMIT, "0.3", "0.3"))
     signs += [("not good", "x", "0.3", "none")] * bool((~points.is_good).any())
-    signs += [(f"above the picture ({outside[1]})", _MARKERS[1], "0.3", "none")] * (outside[1] > 0)
-    text = f"below the picture ({outside[-1]})"
-    if negative := int(np.count_nonzero(np.isinf(points.height))):
-        text = f"below the picture ({outside[-1]}, {negative} with flux ≤ 0)"
-    signs += [(text, _MARKERS[-1], "0.3", "none")] * (outside[-1] > 0)
+    negative = int(np.count_nonzero(np.isinf(points.height)))
+    for side, where, few in ((1, "above", 0), (-1, "below", negative)):
+        texts = [str(outside[side])] * (outside[side] > 0) + [f"{few} with flux ≤ 0"] * (few > 0)
+        texts += [f"{means_outside[side]} mean{'s' * (means_outside[side] > 1)}"] * (means_outside[side] > 0)
+        if texts:
+            # Long entries in one line would make the legend wider than the figure.
+            gap = "\n" if len(texts) > 1 else " "
+            signs.append((f"{where} the picture{gap}({', '.join(texts)})", _MARKERS[side], "0.3", "none"))
     return [
         Line2D([], [], linestyle="", marker=marker, color=colour, markerfacecolor=inside, label=label)
         for label, marker, colour, inside in signs
@@ -228,7 +253,7 @@ def add_spectrum(
 
 @dataclasses.dataclass(frozen=True)
 class _Points:
-    """Fluxes in the unit of an axis; infinite where it cannot show them.
+    """Fluxes, or their upper limits, in the unit of an axis; infinite where it cannot show them.
 
     Attributes ``first`` and ``last`` are the ends of the error bars.
     """
@@ -242,11 +267,18 @@ class _Points:
     is_good: NDArray[np.bool_]
     is_significant: NDArray[np.bool_]
     is_several: NDArray[np.bool_]
+    is_limit: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, table: QTable, flux_axis: str) -> _Points:
+    def of(cls, table: QTable, flux_axis: str, upper_limits: float | None) -> _Points:
         wavelength, flux = table["wavelength"].to_value("um"), table["flux"].to_value("uJy")
         error = np.nan_to_num(table["flux_error"].to_value("uJy"), nan=0.0, posinf=0.0)
+        is_good, is_limit = np.asarray(table["good"]), np.zeros(len(table), bool)
+        is_significant = np.abs(flux) > _SIGNIFICANT * error
+        if upper_limits is not None:
+            # A flux far below zero is an outlier and no limit.
+            is_limit = is_good & (error > 0) & (flux < upper_limits * error) & (flux >= -upper_limits * error)
+            flux = np.where(is_limit, np.maximum(flux, 0.0) + upper_limits * error, flux)
         first, height, last = (_heights(flux + sign * error, wavelength, flux_axis) for sign in (-1, 0, 1))
         is_mean = "visits" in table.colnames
         length = len(table)
@@ -258,9 +290,10 @@ class _Points:
             height,
             first,
             last,
-            np.asarray(table["good"]),
-            (visits > 1) & (np.abs(flux) > _SIGNIFICANT * error),
+            is_good,
+            (visits > 1) & is_significant,
             visits > 1,
+            is_limit,
         )
 
     def __getitem__(self, index: NDArray[np.bool_]) -> _Points:
@@ -284,12 +317,12 @@ def _limits(points: _Points, means: _Points | None) -> tuple[float, float]:
     """Return the limits of the axis.
 
     They contain the good measurements without the lowest and highest two per
-    cent, and the significant means of several measurements: a single outlier
-    does not change them, an emission line does.
+    cent, and of the means of several measurements those that are significant or
+    near limits: a single outlier does not change them, an emission line does.
     """
     is_shown = np.isfinite(points.height)
     if not is_shown.any():
-        # All fluxes are without a logarithm: the arrows need some axis.
+        # All fluxes are without a logarithm: the triangles need some axis.
         return 0.0, 1.0
     good = points.height[is_shown & points.is_good]
     if not len(good):
@@ -298,7 +331,9 @@ def _limits(points: _Points, means: _Points | None) -> tuple[float, float]:
     reach = high - low
     values = [good[(good >= low - reach) & (good <= high + reach)]]
     if means is not None:
-        values.append(means.height[np.isfinite(means.height) & means.is_good & means.is_significant])
+        is_near = (means.height >= low - reach) & (means.height <= high + reach)
+        is_shown_mean = means.is_significant & ~means.is_limit | means.is_several & means.is_limit & is_near
+        values.append(means.height[np.isfinite(means.height) & means.is_good & is_shown_mean])
     low, high = np.min(np.concatenate(values)), np.max(np.concatenate(values))
     errors = np.abs(points.last[is_shown] - points.height[is_shown])
     # A bright flux on an axis of magnitudes has no zero to compare with.
@@ -318,7 +353,8 @@ def _draw_points(axes: Axes, points: _Points, colour: str, marker: str, opacity:
         markeredgewidth=0.0 if marker == "o" else 1.3,
         elinewidth=0.9,
         alpha=opacity,
-        zorder=3,
+        # Crosses are few, and above the squares of channels: these must not hide them.
+        zorder=3 if marker == "o" else 3.7,
     )
 
 
@@ -330,6 +366,12 @@ def _bars(axes: Axes, points: _Points) -> NDArray[np.float64]:
     return np.stack([points.height - ends.min(axis=0), ends.max(axis=0) - points.height])
 
 
+def _fraction(axes: Axes, height: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return heights as fractions of the axis, from 0 at its bottom to 1 at its top."""
+    bottom, top = axes.get_ylim()
+    return (height - bottom) / (top - bottom)
+
+
 def _draw_outside(
     axes: Axes, wavelength: NDArray[np.float64], height: NDArray[np.float64], colour: str, inset: float = 0.02
 ) -> dict[int, int]:
@@ -337,8 +379,7 @@ def _draw_outside(
 
     ``inset`` is the distance from the edges, as a fraction of the axis.
     """
-    bottom, top = axes.get_ylim()
-    fraction = (height - bottom) / (top - bottom)
+    fraction = _fraction(axes, height)
     low, high = axes.get_xlim()
     numbers = {}
     for side, is_outside in ((1, fraction > 1), (-1, fraction < 0)):
@@ -365,6 +406,10 @@ def _draw_outside(
 def _draw_channels(axes: Axes, means: _Points, colour: str) -> None:
     low, high = sorted(axes.get_ylim())
     inside = means[(means.height >= low) & (means.height <= high)]
+    # The mean of a single visit has the arrow of the visit. A line to a limit would show a flux.
+    limits = inside[inside.is_limit & inside.is_several]
+    axes.plot(limits.wavelength, limits.height, linestyle="", marker=_LIMIT, color="black", markersize=11, zorder=2.5)
+    inside = inside[~inside.is_limit]
     good = inside[inside.is_good]
     # A line between channels that are not neighbours would show fluxes that nobody measured.
     order = np.argsort(good.channel)
@@ -391,25 +436,34 @@ def _draw_channels(axes: Axes, means: _Points, colour: str) -> None:
     )
 
 
-def _channel_means(spectrum: QTable, channel_spectrum: QTable) -> NDArray[np.float64]:
-    """Return the mean of the channel of each measurement (uJy); NaN where there is none but the measurement.
+def _channel_means(
+    spectrum: QTable, channel_spectrum: QTable, channels: Channels | None
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.bool_]]:
+    """Return the mean of the channel of each measurement (uJy), its visits, and whether the measurement is one.
 
-    Channels from a map of pixels, which is not at hand, have the same numbers
-    and, in 95 to 98 % of the pixels, the same limits of wavelength.
+    Without a mean it is NaN, of 0 visits.
     """
-    detector = np.asarray(spectrum["detector"])
-    channels = design_channels()
-    place = channels.of(detector, *(spectrum[name].value for name in ("wavelength", "x", "y")))
-    number = np.where(place < 0, -1, channels.number[place])
-    own, means = (number, detector), (np.asarray(channel_spectrum[name]) for name in ("channel", "detector"))
-    is_own = np.all([one[:, np.newaxis] == other for one, other in zip(own, means, strict=True)], axis=0)
-    row = np.argmax(is_own, axis=1)
-    mean: NDArray[np.float64] = channel_spectrum["flux"].to_value("uJy")[row]
-    mean[~is_own.any(axis=1)] = np.nan
-    # The mean of a single visit is the visit, to the last bits.
-    is_single = np.asarray(channel_spectrum["visits"])[row] == 1
-    mean[is_single & np.isclose(mean, spectrum["flux"].to_value("uJy"), rtol=1e-12, atol=0.0)] = np.nan
-    return mean
+    values = {column.name: values_of(spectrum, column) for column in COLUMNS}
+    detector, wavelength = values["detector"], values["wavelength"]
+    design = design_channels()
+    used = design if channels is None else channels
+    place = used.of(detector, wavelength, values["x"], values["y"])
+    if channels is None and channel_spectrum.meta.get("channels") != design.source:
+        # The means are from a map of pixels, which is not at hand: near a limit it may name the neighbour.
+        low, high = np.asarray(design.limits)[place].T
+        place[np.minimum(wavelength - low, high - wavelength) < LIMIT_MARGIN * (high - low)] = -1
+    rows = {
+        key: row
+        for row, key in enumerate(zip(*(channel_spectrum[name].tolist() for name in _CHANNEL_KEY), strict=True))
+    }
+    own = zip(used.detector[place].tolist(), used.number[place].tolist(), (place >= 0).tolist(), strict=True)
+    row = np.array([rows.get((number, channel), -1) if has_place else -1 for number, channel, has_place in own], int)
+    mean, visits, older = (
+        np.append(values_of(channel_spectrum, column), column.blank if column.name == "flux" else 0)[row]
+        for column in CHANNEL_COLUMNS
+        if column.name in ("flux", "visits", "left_out_older")
+    )
+    return mean, visits, is_usable(values) & (visits > 0) & ~(has_older_gains(values) & (older > 0))
 
 
 def add_residuals(axes: Axes, spectrum: QTable, expected: NDArray[np.float64], label: str) -> None:
@@ -449,25 +503,32 @@ def add_residuals(axes: Axes, spectrum: QTable, expected: NDArray[np.float64], l
         _draw_outside(axes, wavelength[here], pull[here], colour, 0.05)
 
 
-def plot_light_curve(spectrum: QTable, channel_spectrum: QTable, title: str | None = None) -> Figure:
+def plot_light_curve(
+    spectrum: QTable, channel_spectrum: QTable, title: str | None = None, channels: Channels | None = None
+) -> Figure:
     """Return a figure of relative brightness against time.
 
     Each measurement is at another wavelength than the one before. So it is
     divided by the mean of its channel, where that is the mean of several
-    visits. The mean contains the measurement itself: with
-    n visits the points scatter less than the source does, by a factor of
-    sqrt(1 - 1 / n). The visits of a channel have different wavelengths: where
-    the spectrum is steep, its slope looks like a change of the brightness.
+    visits. Measurements that are left out of the mean are not shown: they are
+    not good, or have old gains where others have new ones. Means of visits that
+    contradict each other are used: those of a variable source do.
+
+    The mean contains the measurement itself: with n visits the points scatter
+    less than the source does, by a factor of sqrt(1 - 1 / n). The visits of a
+    channel have different wavelengths: where the spectrum is steep, its slope
+    looks like a change of the brightness.
 
     Parameters
     ----------
     spectrum
-        Measurements, as returned by `gather_spectrum`. Only good ones are
-        shown.
+        Measurements, as returned by `gather_spectrum`.
     channel_spectrum
         Means of the measurements, as returned by `combine_channels`.
     title
         Title; by default as for `plot_spectrum`.
+    channels
+        The argument ``channels`` of `combine_channels`, see `plot_spectrum`.
 
     Raises
     ------
@@ -483,11 +544,9 @@ def plot_light_curve(spectrum: QTable, channel_spectrum: QTable, title: str | No
 
     rows, means = unmasked(spectrum), unmasked(channel_spectrum, CHANNEL_COLUMNS)
     significance = means["flux"].value / np.nan_to_num(means["flux_error"].value, nan=np.inf)
-    expected = (
-        _channel_means(rows, means[significance >= _SIGNIFICANT]) if (significance >= _SIGNIFICANT).any() else None
-    )
-    is_shown = np.zeros(len(rows), bool) if expected is None else np.isfinite(expected) & np.asarray(rows["good"])
-    if expected is None or not is_shown.any():
+    expected, visits, is_in_mean = _channel_means(rows, means[significance >= _SIGNIFICANT], channels)
+    is_shown = is_in_mean & (visits > 1)
+    if not is_shown.any():
         raise UserError(
             "there is no light curve: no channel has several visits and a mean of at least "
             f"{_SIGNIFICANT:.0f} standard errors."

@@ -20,17 +20,11 @@ if TYPE_CHECKING:
     from spherex.spectra import Channels
 
 
-class CombineChannelsConnections(pipeBase.PipelineTaskConnections, dimensions=("catalog", "patch")):
-    """Inputs and outputs of `CombineChannelsTask`."""
+class ChannelsConnections(pipeBase.PipelineTaskConnections, dimensions=("catalog",)):
+    """Channels of pixels, an input of tasks whose quanta belong to many exposures."""
 
-    spectra = cT.Input(
-        doc="All measurements of the targets of a patch.",
-        name=SPECTRA_TYPE,
-        storageClass="SpectraTable",
-        dimensions=("catalog", "patch"),
-    )
     channels = cT.PrerequisiteInput(
-        doc="Channel of each pixel; without it, measurements go to the nearest channel by wavelength.",
+        doc="Channel of each pixel; without it, the wavelength of a measurement determines its channel.",
         name=SPECTRAL_CHANNELS_TYPE,
         storageClass="AstropyHDUList",
         dimensions=("instrument",),
@@ -39,14 +33,8 @@ class CombineChannelsConnections(pipeBase.PipelineTaskConnections, dimensions=("
         minimum=0,
         deferLoad=True,
     )
-    channelSpectra = cT.Output(
-        doc="Means of the measurements of each channel, by target and wavelength.",
-        name=CHANNEL_SPECTRA_TYPE,
-        storageClass="SpectraTable",
-        dimensions=("catalog", "patch"),
-    )
 
-    def __init__(self, *, config: CombineChannelsConfig | None = None) -> None:
+    def __init__(self, *, config: pipeBase.PipelineTaskConfig | None = None) -> None:
         super().__init__(config=config)
         self._lookup = NewestCalibrationLookup()
         self.channels = dataclasses.replace(self.channels, lookupFunction=self._lookup)
@@ -54,6 +42,23 @@ class CombineChannelsConnections(pipeBase.PipelineTaskConnections, dimensions=("
     def adjust_all_quanta(self, adjuster: pipeBase.QuantaAdjuster) -> None:
         """Forget the calibrations; see `lsst.pipe.base.PipelineTaskConnections.adjust_all_quanta`."""
         self._lookup.finish()
+
+
+class CombineChannelsConnections(ChannelsConnections, dimensions=("catalog", "patch")):
+    """Inputs and outputs of `CombineChannelsTask`."""
+
+    spectra = cT.Input(
+        doc="All measurements of the targets of a patch.",
+        name=SPECTRA_TYPE,
+        storageClass="SpectraTable",
+        dimensions=("catalog", "patch"),
+    )
+    channelSpectra = cT.Output(
+        doc="Means of the measurements of each channel, by target and wavelength.",
+        name=CHANNEL_SPECTRA_TYPE,
+        storageClass="SpectraTable",
+        dimensions=("catalog", "patch"),
+    )
 
 
 class CombineChannelsConfig(pipeBase.PipelineTaskConfig, pipelineConnections=CombineChannelsConnections):
@@ -82,7 +87,7 @@ class CombineChannelsTask(pipeBase.PipelineTask):
         channels = None
         for ref in inputRefs.channels:
             if ref.dataId["instrument"] in patch_meta(spectra)["instruments"]:
-                channels = _read_channels(butlerQC.get(ref))
+                channels = cached_channels(butlerQC.get(ref))
         butlerQC.put(self.run(spectra, channels), outputRefs)
 
     def run(self, spectra: pa.Table, channels: Channels | None = None) -> pipeBase.Struct:
@@ -105,9 +110,26 @@ class CombineChannelsTask(pipeBase.PipelineTask):
         return pipeBase.Struct(channelSpectra=combine_patch(spectra, channels or design_channels()))
 
 
+def source_of_channels(handle: Any) -> str:
+    """Return the origin of channels in the metadata ``channels`` of a channel spectrum.
+
+    Parameters
+    ----------
+    handle
+        Handle of a dataset `SPECTRAL_CHANNELS_TYPE`.
+    """
+    return f"{handle.ref.datasetType.name} {handle.ref.id}"
+
+
 @cached(DatasetCache(1), key=dataset_key)
-def _read_channels(handle: Any) -> Channels:
-    """Read the channels once for all patches of a process."""
+def cached_channels(handle: Any) -> Channels:
+    """Read the channels once for all quanta of a process.
+
+    Parameters
+    ----------
+    handle
+        Handle of a dataset `SPECTRAL_CHANNELS_TYPE`.
+    """
     from spherex.spectra import read_channels
 
-    return read_channels(handle.get(), f"{handle.ref.datasetType.name} {handle.ref.id}")
+    return read_channels(handle.get(), source_of_channels(handle))

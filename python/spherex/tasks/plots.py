@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import lsst.pex.config as pexConfig
@@ -10,10 +11,13 @@ import lsst.pipe.base.connectionTypes as cT  # noqa: N812
 
 from spherex.detectors import CHANNEL_SPECTRA_TYPE, SPECTRA_TYPE, SPECTRUM_PLOT_TYPE, SUBTRACTED_TYPE
 
+from .combine_channels import ChannelsConnections, cached_channels, source_of_channels
+
 if TYPE_CHECKING:
     from astropy.table import QTable
 
     from spherex.image import SPHERExImage
+    from spherex.spectra import Channels
 
 
 _PATCH_DIMENSIONS = ("catalog", "patch")
@@ -21,7 +25,7 @@ _TARGET_DIMENSIONS = ("catalog", "target")
 _IMAGE_DIMENSIONS = ("instrument", "exposure", "detector")
 
 
-class DrawSpectrumConnections(pipeBase.PipelineTaskConnections, dimensions=_TARGET_DIMENSIONS):
+class DrawSpectrumConnections(ChannelsConnections, dimensions=_TARGET_DIMENSIONS):
     """Inputs and outputs of `DrawSpectrumTask`."""
 
     spectra = cT.Input(
@@ -63,7 +67,9 @@ class DrawSpectrumConfig(pipeBase.PipelineTaskConfig, pipelineConnections=DrawSp
         optional=True,
         min=0.0,
         inclusiveMin=False,
-        doc="Good measurements below so many errors are drawn as upper limits; by default none is.",
+        max=math.inf,
+        inclusiveMax=False,
+        doc="Good fluxes between minus and plus so many errors are drawn as upper limits; by default none is.",
     )
 
 
@@ -90,21 +96,35 @@ class DrawSpectrumTask(pipeBase.PipelineTask):
         from spherex.spectra import spectrum_in
 
         target = outputRefs.plot.dataId["target"]
-        spectra, channels = (
+        spectra, means = (
             butlerQC.get(ref).get(parameters={"target": target})
             for ref in (inputRefs.spectra, inputRefs.channelSpectra)
         )
         if not len(spectra):
             raise pipeBase.NoWorkFound(f"{target} has no measurement")
-        butlerQC.put(self.run(spectrum_in(spectra, target), spectrum_in(channels, target)), outputRefs)
+        channel_spectrum = spectrum_in(means, target)
+        channels = None
+        for ref in inputRefs.channels:
+            handle = butlerQC.get(ref)
+            # Newer channels than those of the means do not say which measurements were averaged.
+            if source_of_channels(handle) == channel_spectrum.meta["channels"]:
+                channels = cached_channels(handle)
+        butlerQC.put(self.run(spectrum_in(spectra, target), channel_spectrum, channels), outputRefs)
 
-    def run(self, spectrum: QTable, channelSpectrum: QTable | None = None) -> pipeBase.Struct:  # noqa: N803
+    def run(
+        self,
+        spectrum: QTable,
+        channelSpectrum: QTable | None = None,  # noqa: N803
+        channels: Channels | None = None,
+    ) -> pipeBase.Struct:
         """Plot a spectrum.
 
         Parameters
         ----------
         spectrum, channelSpectrum
             Tables from `spherex.spectra.gather_spectrum` and `spherex.spectra.combine_channels`.
+        channels
+            Channels of ``channelSpectrum``, if they are of pixels.
 
         Returns
         -------
@@ -114,7 +134,11 @@ class DrawSpectrumTask(pipeBase.PipelineTask):
         from spherex.spectra import plot_spectrum
 
         plot = plot_spectrum(
-            spectrum, channelSpectrum, flux_axis=self.config.fluxAxis, upper_limits=self.config.upperLimits
+            spectrum,
+            channelSpectrum,
+            flux_axis=self.config.fluxAxis,
+            upper_limits=self.config.upperLimits,
+            channels=channels,
         )
         return pipeBase.Struct(plot=plot)
 
