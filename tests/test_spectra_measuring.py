@@ -583,5 +583,5 @@ def test_targets_that_would_be_lost_or_misplaced_are_refused(frame, change, mess
 def test_several_bad_targets_are_counted(frame):
     targets = frame[1].copy()
     targets["ra"][1:] = np.nan
-    with pytest.raises(CatalogError, match="no position on the sky for target s00001 in row 2 and 2 others"):
+    with pytest.raises(CatalogError, match="no position on the sky for target s00001 in row 2 and 2 more"):
         measure(frame, targets=targets)
