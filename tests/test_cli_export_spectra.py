@@ -70,7 +70,7 @@ def export(repo: TargetRepo, out: Path, *options: object, collection: str = "spe
 
 
 def test_parquet_files_have_positions_and_units(repo: TargetRepo, tmp_path: Path) -> None:
-    assert "Wrote the spectra of 3 targets" in export(repo, tmp_path / "out").output
+    assert export(repo, tmp_path / "out").output == f"Wrote the spectra of 3 targets to {tmp_path / 'out'}.\n"
     files = sorted((tmp_path / "out").glob("*.parquet"))
     assert len(files) == 2
     ref = repo.butler.query_datasets("spectra", "spectra", where=f"catalog = '{CATALOG}'")

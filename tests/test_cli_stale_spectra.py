@@ -126,7 +126,8 @@ def test_spectra_of_today_are_not_stale(repo):
     outcome = stale(repo)
     assert outcome.code == 0
     (line,) = outcome.output.splitlines()
-    assert line == "0 of 2 spectra are out of date. check-provenance finds image files replaced in place."
+    remedy = f"To look for image files that are missing or were replaced: butler check-provenance {repo.root}"
+    assert line == f"0 of 2 spectra are out of date. {remedy}"
     assert stale(repo, "--print-query", "patches").output.splitlines() == [line]
     assert reasons(repo) == {}
 

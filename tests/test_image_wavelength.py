@@ -56,6 +56,13 @@ def test_scalars_and_arrays_of_any_shape(tmp_path):
         wavelength.at(np.arange(5), np.arange(6))
 
 
+def test_its_text_has_range_and_shape(tmp_path):
+    wavelength = read_product(write_level2(tmp_path / "a.fits").path).wavelength
+    central, _ = wavelength.planes()
+    expected = f"{central.value.min():.3f} to {central.value.max():.3f} um, shape {central.shape}"
+    assert str(wavelength) == f"<Wavelength: {expected}>"
+
+
 def test_the_planes_have_the_shape_of_the_image(tmp_path):
     image = read_product(write_level2(tmp_path / "a.fits").path)
     central, bandwidth = image.wavelength.planes()

@@ -161,8 +161,13 @@ def test_newest_run_wins(
             outcome = ingest_level2(repo, *update, path)
             assert outcome.code == 0, outcome
         results.append((level2_record(repo), level2_region(repo)))
-        line = "a newer processing run, whose values replace" if path is new else "an older processing run, whose"
-        assert f"1 of them: {line}" in outcome.output
+        line = (
+            "replace them: the processing run is newer"
+            if path is new
+            else "are not recorded: the processing run is older"
+        )
+        what = "1 of them: time, pointing or other values of the exposure differ from those in the repository"
+        assert f"{what}, and {line}\n" in outcome.output
         assert ("record changed" in outcome.output) == (path is new)
     assert results[0] == results[1]
 

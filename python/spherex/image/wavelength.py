@@ -56,6 +56,9 @@ _LONGEST = 1e6
 _LONGEST_WAVELENGTH = 100.0
 """Largest wavelength or bandwidth of a control point, um; the longest of the detectors is 5."""
 
+_REPR_STEPS = 33
+"""Most columns and rows at which the range of wavelengths is looked up for `repr`."""
+
 _AXES = (1, 2)
 
 
@@ -381,6 +384,13 @@ class Wavelength:
     def __getstate__(self) -> dict[str, Any]:
         # astropy cannot pickle a WCS with look-up tables.
         return {name: value for name, value in vars(self).items() if name != "wcs"}
+
+    def __repr__(self) -> str:
+        y, x = (np.linspace(0, length - 1, min(length, _REPR_STEPS)) for length in self._shape)
+        wavelength, _ = self.at(x, y[:, np.newaxis])
+        known = wavelength[np.isfinite(wavelength)].to_value(units.um)
+        text = f"{known.min():.3f} to {known.max():.3f} um" if known.size else "unknown"
+        return f"<{type(self).__name__}: {text}, shape {self._shape}>"
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -75,8 +75,9 @@ _UNKNOWN_AGE = (False, ())
 
 _RecordKey = tuple[Any, ...]
 
-_NEWER = "a newer processing run, whose values replace those in the repository"
-_OLDER = "an older processing run, whose values differ from those of a newer one and are not recorded"
+_DIFFERENT = "time, pointing or other values of the exposure differ from those in the repository"
+_NEWER = f"{_DIFFERENT}, and replace them: the processing run is newer"
+_OLDER = f"{_DIFFERENT}, and are not recorded: the processing run is older"
 
 
 @dataclasses.dataclass(slots=True)

@@ -66,8 +66,9 @@ def check_provenance(
 
 
 def _lines(report: OriginReport) -> Iterator[str]:
-    for ref, reason in report.failures:
-        yield f"failed: {_name(ref)}: {reason}"
+    yield f"{counted(report.images, 'image')} read, {len(report.without)} of them without names of calibrations"
+    yield from _counts(report)
+    # What is wrong comes last, where it is seen.
     for ref, reference, name in report.mistaken:
         origin = f"was made with {reference.type} {reference.id}"
         yield f"contradiction: {_name(ref)} {origin}, which is {name} in this repository"
@@ -81,7 +82,11 @@ def _lines(report: OriginReport) -> Iterator[str]:
             f"replaced: {_name(ref)} claims to be older than its {reference.type} {reference.id} of "
             f"{time_of_uuid(reference.id):%Y-%m-%d}; download it again if your copy is older"
         )
-    yield f"{counted(report.images, 'image')} read, {len(report.without)} of them without names of calibrations"
+    for ref, reason in report.failures:
+        yield f"failed: {_name(ref)}: {reason}"
+
+
+def _counts(report: OriginReport) -> Iterator[str]:
     missing = {name for name, _, _ in report.unresolved}
     for name in sorted(report.resolved.keys() | missing):
         absent = {key: count for key, count in report.unresolved.items() if key[0] == name}

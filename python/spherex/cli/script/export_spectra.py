@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,7 +63,9 @@ def export_spectra(
         kind = {"dataset_type": dataset_type, "format": form, "stamps": stamps}
         done = _read_manifest(out, kind)
         targets = skipped = 0
-        with click.progressbar(sorted(refs), label="Patches") as progress:
+        # Elsewhere than in a terminal, click writes the label alone.
+        file = None if sys.stdout.isatty() else io.StringIO()
+        with click.progressbar(sorted(refs), label="Patches", file=file) as progress:
             for ref in progress:
                 name = f"{ref.dataId['catalog']}_{ref.dataId['patch']}"
                 path = out / f"{name}{SINGLE_FILES.get(form, '')}"

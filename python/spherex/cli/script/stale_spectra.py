@@ -94,7 +94,8 @@ def stale_spectra(
         ):
             click.echo(line.rstrip())
     click.echo(
-        f"{len(stale)} of {number} spectra are out of date. check-provenance finds image files replaced in place.",
+        f"{len(stale)} of {number} spectra are out of date. To look for image files that are missing or were replaced: "
+        f"butler check-provenance {repo}",
         err=True,
     )
 
