@@ -19,6 +19,8 @@ import pytest
 import yaml
 from astropy.io import fits
 from lsst.daf.butler import Butler, DatasetType
+from lsst.daf.butler.cli.butler import cli
+from lsst.daf.butler.cli.utils import LogCliRunner
 
 from . import layout
 from .ingest_helpers import Outcome, butler_command
@@ -267,3 +269,31 @@ def test_the_program_of_the_page_copies_into_a_changed_universe(
         assert len(butler.query_dimension_records("plate")) == 2
     for mode in ("unique", "dataid_type_run"):
         assert ingest_scans(tmp_path / "NEW", tmp_path, "--id-generation-mode", mode).code == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("requires: [observatory]", "requires: [NAME]", "KeyError: 'NAME'"),
+        ("plate_regions: [plate]", "plate_regions: [NAME]", "KeyError: 'NAME'"),
+        ("common: htm5", "common: healpix5", "KeyError: 'healpix5'"),
+        ("plate_regions: [plate]", "plate: [plate]", "RuntimeError: Cycle or unmet dependency in dimension elements"),
+        (
+            "    governor: true",
+            "    requires: [plate]",
+            "RuntimeError: Cycle or unmet dependency in dimension elements",
+        ),
+        ("version: 1", "", "Mandatory keys (['version']) missing"),
+    ],
+)
+def test_messages_about_a_universe(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert f"`{message}`" in PAGE
+    text = (RESOURCES / "dimensions.yaml").read_text()
+    assert text.count(old) == 1
+    # Its own namespace, because this process caches universes.
+    (tmp_path / "new.yaml").write_text(text.replace(old, new).replace("namespace: plates", "namespace: wrong"))
+    options = ("--seed-config", str(RESOURCES / "butler.yaml"), "--dimension-config", str(tmp_path / "new.yaml"))
+    result = LogCliRunner().invoke(cli, ["create", "--override", *options, str(tmp_path / "WRONG")])
+    assert result.exit_code == 1
+    # In this process, the name of the exception is not printed.
+    assert message.removeprefix("KeyError: ").removeprefix("RuntimeError: ") in result.output
