@@ -60,6 +60,12 @@ CHANNEL_MAP serves all detectors: the limit is the middle of the overlap. With t
 images these limits find the channel of CHANNEL_MAP in 95 to 98 % of the pixels of a frame.
 """
 
+COMBINED_COLUMNS = (
+    "target", "image_id", "exposure", "detector", "x", "y", "wavelength", "bandwidth", "flux", "flux_error", "chi2",
+    "dof", "good", "quality", "flags", "flag_names", "version", "gain_correction", "flux_correction_id",
+)  # fmt: skip
+"""Columns of measurements from which `combine_rows` makes means."""
+
 LIMIT_MARGIN = 0.09
 """Half of the overlap of two channels, as a fraction of the width of either; the largest one of the same product.
 
@@ -317,7 +323,7 @@ def combine_rows(
     Parameters
     ----------
     values
-        The columns `COLUMNS` of the measurements, each of shape (n,), without masks.
+        The columns `COMBINED_COLUMNS` of the measurements, each of shape (n,), without masks.
     channels
         The channels.
 

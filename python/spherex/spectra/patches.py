@@ -20,7 +20,7 @@ from astropy import units
 
 from spherex.errors import UserError
 
-from .channels import CHANNEL_COLUMNS, Channels, combine_rows
+from .channels import CHANNEL_COLUMNS, COMBINED_COLUMNS, Channels, combine_rows
 from .diagnostics import DIAGNOSED_COLUMNS, diagnose_detectors
 from .tables import COLUMNS, SpectrumColumn, gather_spectrum, make_table
 
@@ -103,7 +103,9 @@ def combine_patch(patch: pa.Table, channels: Channels) -> pa.Table:
     meta = patch_meta(patch)
     # As in `gather_spectrum`: failed measurements without a wavelength belong to no channel.
     placed = patch.filter(pc.is_finite(patch["wavelength"]))
-    means, without = combine_rows({column.name: _values(placed, column) for column in COLUMNS}, channels)
+    # Others, such as UUIDs of calibrations, would take most of the memory.
+    used = (column for column in COLUMNS if column.name in COMBINED_COLUMNS)
+    means, without = combine_rows({column.name: _values(placed, column) for column in used}, channels)
     known = meta[TARGETS]
     for name in pc.unique(patch["target"]).to_pylist():
         known[name] = {**known.get(name, {}), _WITHOUT: without.get(name, 0)}
