@@ -163,7 +163,9 @@ class Survey:
         ]
         command("ingest-level2", repo, "--transfer", transfer, self.newer)
         printed.append(command("stale-spectra", repo, "spectra"))
-        return [re.sub(r"(file|s3)://\S+|\d{8}T\d{6}Z|-{4,}", "", text).split() for text in printed]
+        texts = [re.sub(r"(file|s3)://\S+|\d{8}T\d{6}Z|-{4,}", "", text) for text in printed]
+        # A local repository is named by its path, too.
+        return [text.replace(repo, "").split() for text in texts]
 
 
 def command(*words: object) -> str:

@@ -232,6 +232,18 @@ def test_another_format_needs_another_directory(repo: TargetRepo, tmp_path: Path
     assert "has an export with other options (format: parquet, now ecsv)" in outcome.output
 
 
+def test_a_directory_of_an_older_layout_is_not_filled_up(repo: TargetRepo, tmp_path: Path) -> None:
+    """Its files have other columns."""
+    assert export(repo, tmp_path / "out").code == 0
+    manifest = tmp_path / "out" / "export.json"
+    content = json.loads(manifest.read_text())
+    del content["layout"]
+    manifest.write_text(json.dumps(content))
+    outcome = export(repo, tmp_path / "out")
+    assert outcome.code == 1
+    assert "(layout: 1, now 2): choose another directory" in outcome.output
+
+
 @pytest.mark.slow
 def test_lsdb_matches_a_hats_catalogue_of_it(repo: TargetRepo, tmp_path: Path) -> None:
     for module in ("hats_import", "lsdb"):

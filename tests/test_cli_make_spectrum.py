@@ -309,7 +309,7 @@ def test_a_chain_of_chains_as_the_collection(folder: Path) -> None:
 
 def test_nothing_is_registered_or_removed_where_nothing_is_measured(folder: Path) -> None:
     with Butler.from_config("REPO", writeable=True) as butler:
-        for name in ("mine", "all"):
+        for name in ("mine", "all", "spectra/other"):
             butler.collections.register(name, CollectionType.CHAINED)
         butler.collections.prepend_chain("all", "mine")
         before = set(butler.collections.query("*"))
@@ -318,6 +318,7 @@ def test_nothing_is_registered_or_removed_where_nothing_is_measured(folder: Path
     assert "no image of REPO contains a target of far" in outcome.output
     assert make("far", "--output", "spectra/other").code == 1
     with Butler.from_config("REPO") as butler:
+        assert before <= set(butler.collections.query("*"))
         assert set(butler.collections.query("*")) - before == set(
             butler.collections.query("catalogs/far*", include_chains=True)
         )

@@ -255,6 +255,10 @@ def test_a_cutout_is_drawn_with_unit_and_wavelength(whole: SPHERExImage) -> None
     wavelength, _ = whole.wavelength.at(45, 30)
     assert axes.get_title() == f"2025W25_1A_0003_2   D4\n{wavelength.to_value('um'):.3f} µm in the middle"
     assert all(tick == round(tick) for tick in [*axes.get_xticks(), *axes.get_yticks()])
+    bare = Figure().add_subplot()
+    bare.set_xticks([])
+    part.plot(bare)
+    assert not len(bare.get_xticks())
     (bar,) = set(axes.figure.axes) - {axes}
     assert bar.get_ylabel() == part.unit.to_string("unicode")
 

@@ -68,8 +68,8 @@ def assert_same(repo: str, other: str) -> None:
     """Compare two repositories: contents, what commands print that read, and spectra."""
     assert contents_of(repo) == contents_of(other)
     for name, *words in READING:
-        printed = [command(name, root, *words) for root in (repo, other)]
-        first, second = (re.sub(r"(file|s3)://\S+|-{4,}", "", text).split() for text in printed)
+        printed = {root: re.sub(r"(file|s3)://\S+|-{4,}", "", command(name, root, *words)) for root in (repo, other)}
+        first, second = (text.replace(root, "").split() for root, text in printed.items())
         assert first == second
     assert_same_spectra(spectra_of(repo), spectra_of(other))
 

@@ -272,6 +272,9 @@ def test_the_channels_of_a_map_are_those_of_the_pixels():
     expected = [(2.87, -1), (2.87, 0), (2.95, 1)]
     assert residuals(plot_spectrum(table, means)) == expected
     assert len(drawn(plot_light_curve(table, means), "o")) == 3
+    for draw in (plot_spectrum, plot_light_curve):
+        with pytest.raises(ValueError, match="the channels are of .*, but the means of"):
+            draw(table, means, channels=design_channels())
 
 
 def test_a_channel_without_a_mean_has_no_residuals():

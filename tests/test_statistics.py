@@ -125,3 +125,18 @@ def test_between_batches(repo_root: Path, tmp_path: Path, monkeypatch: pytest.Mo
     scan, *_, search = plans[-1]
     assert scan.startswith("SCAN tmp_")
     assert "detector=? AND exposure=?" in search
+
+
+def test_statistics_that_fail_are_tried_before_the_next_batch(
+    repo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def refuse(repo: str) -> None:
+        calls.append(repo)
+        raise sqlalchemy.exc.OperationalError("ANALYZE", None, Exception("database is locked"))
+
+    monkeypatch.setattr(ingest_script, "refresh_statistics", refuse)
+    monkeypatch.setattr(ingest_script, "IngestOptions", functools.partial(IngestOptions, batch_size=6))
+    outcome = ingest(repo_root, *write_files(tmp_path / "in", 4))
+    assert (outcome.code, len(calls)) == (0, 3)

@@ -301,12 +301,20 @@ def test_names_with_blanks_and_hyphens(tmp_path: Path) -> None:
     ("names", "is_refused"),
     [
         ("mu_alpha,mu_delta", True),
-        ("pmRA*,proper motion dec", True),
+        ("pmRA*,other", True),
+        ("other,pm_Dec*", True),
+        ("other,proper motion dec", True),
+        ("ProperMotionRA,other", True),
+        ("pmRA[mas/yr],other", True),
+        ("RA_PM,other", True),
+        ("other,pmDEdeg", True),
+        ("muAlphaStar,other", True),
         ("pmRAcosD,other", True),
         ("muRA,muDec", True),
         ("pm,radius", False),
         ("mu_max,pmag", False),
         ("mu_radius,pm_remark", False),
+        ("mu_delay,extra_pm", False),
     ],
 )
 def test_motions_with_unusual_names(tmp_path: Path, names: str, is_refused: bool) -> None:

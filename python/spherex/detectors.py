@@ -200,7 +200,7 @@ def catalog_collection(name: str) -> str:
 
 
 def spectra_collection(catalog: str) -> str:
-    """Return the CHAINED collection in which `butler make-spectrum` puts the spectra of a catalogue.
+    """Return the CHAINED collection in which ``butler make-spectrum`` puts the spectra of a catalogue.
 
     Parameters
     ----------

@@ -189,7 +189,7 @@ def get_spectrum(
         ``spectra``, or ``channel_spectra`` for the means in channels.
     collections
         Collections to search; by default those of the Butler ``repo``. Without
-        any, ``spectra/<catalog>``, where `butler make-spectrum` puts them.
+        any, ``spectra/<catalog>``, where ``butler make-spectrum`` puts them.
 
     Returns
     -------

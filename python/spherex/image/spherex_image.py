@@ -452,6 +452,8 @@ class SPHERExImage(CCDData):
         axes
             The axes.
         """
+        from matplotlib.ticker import MaxNLocator
+
         from .drawing import draw_image
 
         if axes is None:
@@ -463,7 +465,9 @@ class SPHERExImage(CCDData):
         axes.figure.colorbar(drawn, ax=axes, extend=extend, label=unit)
         axes.set_xlabel("x (pixels)")
         axes.set_ylabel("y (pixels)")
-        axes.locator_params(integer=True)
+        for axis in (axes.xaxis, axes.yaxis):
+            if isinstance(locator := axis.get_major_locator(), MaxNLocator):
+                locator.set_params(integer=True)
         names = (("", "OBSID"), ("D", "DETECTOR"))
         lines = ["   ".join(f"{sign}{self.header[key]}" for sign, key in names if key in self.header)]
         if self.wavelength is not None:

@@ -94,7 +94,7 @@ def ingest(
     pattern: re.Pattern[str],
     options: IngestOptions | None = None,
     is_stopped: Callable[[], bool] = bool,
-    refresh_statistics: Callable[[], None] | None = None,
+    refresh_statistics: Callable[[], bool] | None = None,
 ) -> IngestReport:
     """Ingest files.
 
@@ -115,8 +115,9 @@ def ingest(
         Function that returns whether the ingest is to stop after the exposures
         at hand.
     refresh_statistics
-        Function that refreshes the statistics of the database. It is called
-        before a batch whenever the ingested files have become ten times as many.
+        Function that refreshes the statistics of the database, and returns
+        whether it could. It is called before a batch whenever the ingested
+        files have become ten times as many, and again where it could not.
 
     Returns
     -------
@@ -181,7 +182,7 @@ class _Run:
         translator: FileTranslator,
         options: IngestOptions,
         report: IngestReport,
-        refresh_statistics: Callable[[], None] | None,
+        refresh_statistics: Callable[[], bool] | None,
     ) -> None:
         self._butler = butler
         self._option = translator.distinguishing_option
@@ -199,10 +200,10 @@ class _Run:
         bar: ProgressBar[None]
         with _PROGRESS.bar(desc="Ingesting files", total=2 * len(found)) as bar:
             for batch in batches(found, self._options.batch_size):
-                if self._refresh_statistics is not None and self._report.ingested >= self._next_refresh:
-                    # Without them SQLite compares each file of a batch with all datasets of its run, which
-                    # takes a time that grows with the square of the number of files.
-                    self._refresh_statistics()
+                is_due = self._refresh_statistics is not None and self._report.ingested >= self._next_refresh
+                # Without statistics SQLite compares each file of a batch with all datasets of its run, which
+                # takes a time that grows with the square of the number of files.
+                if is_due and self._refresh_statistics is not None and self._refresh_statistics():
                     # A connection reads them when it is made.
                     self._butler.registry.resetConnectionPool()
                     self._next_refresh = 10 * self._report.ingested

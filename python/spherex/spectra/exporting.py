@@ -41,7 +41,7 @@ POSITION_COLUMNS = (
     SpectrumColumn("pmdec", float, "pos.pm;pos.eq.dec", "Proper motion in declination", "mas / yr"),
     SpectrumColumn("ref_epoch", float, "meta.ref;time.epoch", "Julian year of ra and dec of a target that moves", "yr"),
 )
-"""Columns that tables of many targets have beside those of their spectra; NaN where a target does not move."""
+"""Columns that tables of many targets have beside those of their spectra; NaN where no motion is recorded."""
 
 EXTENSIONS = {"ecsv": ".ecsv", "votable": ".vot"}
 """Formats with a file for each target, and the extension of their files."""

@@ -46,6 +46,8 @@ def plot_finders(images: Sequence[SPHERExImage], target: SkyCoord, side: int = 4
     ------
     spherex.errors.HeaderError
         If an image has no detector, or the target moves and it has no time.
+    spherex.errors.CatalogError
+        If the target has no valid position or motion.
     ValueError
         If an image lacks a celestial WCS.
 

@@ -219,14 +219,20 @@ def motions_of(targets: Table) -> list[dict[str, float]]:
         Values by name, in the order of the table; an empty dictionary where
         the motion is zero or not known.
     """
+    motions: list[dict[str, float]] = [{} for _ in range(len(targets))]
+    moves, values = _moving(targets)
+    for row, motion in zip(moves.tolist(), values.T.tolist(), strict=True):
+        motions[row] = dict(zip(MOTION, motion, strict=True))
+    return motions
+
+
+def _moving(targets: Table) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Return the rows of the targets that move, shape (n,), and their `MOTION`, shape (3, n)."""
     if not set(MOTION) <= set(targets.colnames):
-        return [{} for _ in range(len(targets))]
-    rows = np.stack([numbers_in(targets, name) for name in MOTION], axis=1)
-    moves = np.isfinite(rows).all(axis=1) & (rows[:, :2] != 0).any(axis=1)
-    return [
-        dict(zip(MOTION, row, strict=True)) if is_moving else {}
-        for row, is_moving in zip(rows.tolist(), moves.tolist(), strict=True)
-    ]
+        return np.empty(0, np.intp), np.empty((len(MOTION), 0))
+    values = np.stack([numbers_in(targets, name) for name in MOTION])
+    moves = np.flatnonzero(np.isfinite(values).all(axis=0) & (values[:2] != 0).any(axis=0))
+    return moves, values[:, moves]
 
 
 def positions_at(targets: Table, time: Time) -> SkyCoord:
@@ -250,11 +256,9 @@ def positions_at(targets: Table, time: Time) -> SkyCoord:
     from astropy.time import Time
 
     position = SkyCoord(numbers_in(targets, "ra"), numbers_in(targets, "dec"), unit="deg")
-    motions = motions_of(targets)
-    moves = np.array([row for row, motion in enumerate(motions) if motion], np.intp)
+    moves, (pmra, pmdec, epoch) = _moving(targets)
     if not len(moves):
         return position
-    pmra, pmdec, epoch = np.array([[motions[row][name] for name in MOTION] for row in moves]).T
     ra, dec = position.ra.deg.copy(), position.dec.deg.copy()
     unit = units.mas / units.yr
     # Without a distance astropy assumes one at which fast stars are faster than

@@ -115,7 +115,8 @@ def plot_spectrum(
     Raises
     ------
     ValueError
-        If there is no such axis, or ``upper_limits`` is not positive and finite.
+        If there is no such axis, ``upper_limits`` is not positive and finite,
+        or ``channels`` are not those of the means.
 
     Examples
     --------
@@ -446,9 +447,12 @@ def _channel_means(
     values = {column.name: values_of(spectrum, column) for column in COLUMNS}
     detector, wavelength = values["detector"], values["wavelength"]
     design = design_channels()
+    source = channel_spectrum.meta.get("channels")
+    if channels is not None and source is not None and channels.source != source:
+        raise ValueError(f"the channels are of {channels.source}, but the means of {source}")
     used = design if channels is None else channels
     place = used.of(detector, wavelength, values["x"], values["y"])
-    if channels is None and channel_spectrum.meta.get("channels") != design.source:
+    if channels is None and source != design.source:
         # The means are from a map of pixels, which is not at hand: near a limit it may name the neighbour.
         low, high = np.asarray(design.limits)[place].T
         place[np.minimum(wavelength - low, high - wavelength) < LIMIT_MARGIN * (high - low)] = -1
@@ -534,6 +538,8 @@ def plot_light_curve(
     ------
     UserError
         If no channel has several visits and a flux of at least 5 errors.
+    ValueError
+        If ``channels`` are not those of the means.
 
     Examples
     --------

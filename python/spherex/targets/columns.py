@@ -56,7 +56,11 @@ _USUAL: Mapping[str, tuple[str, ...]] = {
 }
 """Usual names of columns in catalogues, by our names."""
 
-_MOVING = re.compile(r"(?:^|_)(?:(?:pm|mu)_?(?:ra|dec?|alpha|delta)|proper_?motion)(?:_|[0-9]|cos|$)")
+_MOVING = re.compile(
+    r"(?:^|_)(?:pm|mu)_?(?:ra|dec?|alpha|delta)(?:cos|deg|star|(?![a-z]))"
+    r"|(?:^|_)(?:ra|dec?)_?pm(?![a-z])"
+    r"|proper_?motion"
+)
 """Names of columns that may be proper motions."""
 
 _DEGREES = ("degree", "degrees", "deg.", "decimal degrees")

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 _STAMP_SIDE = 21
 """Rows and columns of a stamp (pixels): 2 arcmin."""
 
+_LAYOUT = 2
+"""Version of the content of files: since 2 with proper motions, and stamps that follow them."""
+
 _MANIFEST = "export.json"
 """File of an output directory: what was exported, so that a repeated command goes on."""
 
@@ -60,7 +63,7 @@ def export_spectra(
 
     with open_repository(repo, writeable=False) as butler:
         refs = find_spectra(butler, repo, collection, dataset_type, where)
-        kind = {"dataset_type": dataset_type, "format": form, "stamps": stamps}
+        kind = {"dataset_type": dataset_type, "format": form, "stamps": stamps, "layout": _LAYOUT}
         done = _read_manifest(out, kind)
         targets = skipped = 0
         # Elsewhere than in a terminal, click writes the label alone.
@@ -153,8 +156,8 @@ def _read_manifest(out: Path, kind: dict[str, Any]) -> dict[str, str]:
             raise UserError(f"{out} is not empty, and was not written by export-spectra: choose another directory.")
         return {}
     try:
-        # Exports of before 2026-11-28 have no word on stamps.
-        found: dict[str, Any] = {"stamps": False} | json.loads(manifest.read_text())
+        # Exports of before 2026-11-28 have no word on stamps, those of before 2026-11-29 none on the layout.
+        found: dict[str, Any] = {"stamps": False, "layout": 1} | json.loads(manifest.read_text())
         done: dict[str, str] = found["patches"]
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{manifest} is damaged: remove {out}, and export again.") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import signal
@@ -15,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from spherex.archive import ProcessingRun
 from spherex.detectors import LEVEL2_TYPE
-from spherex.errors import ArchiveNameError, IngestError, counted
+from spherex.errors import ArchiveNameError, IngestError, UserError, counted
 from spherex.ingest import (
     FITS_REGEX,
     RAW_REGEX,
@@ -90,10 +89,13 @@ def run_ingest(
         # A list of an earlier ingest must not be taken for that of this one.
         _write_list(list_stored, [])
 
-    def refresh() -> None:
-        # A warning can wait for the end of the command, which tries it again.
-        with contextlib.suppress(SQLAlchemyError):
+    def refresh() -> bool:
+        # A failure is no reason to stop, and the end of the command warns of one.
+        try:
             refresh_statistics(repo)
+        except (OSError, SQLAlchemyError, UserError):
+            return False
+        return True
 
     with _StopRequest() as stop, open_repository(repo, not options.dry_run, translator.fields) as butler:
         if not options.dry_run:

@@ -104,7 +104,7 @@ def make_spectrum(
         try:
             is_registered = register_targets(repo, name, target[0], None, False, False, update=False, dry_run=False)
         except click.ClickException as error:
-            if " --" not in error.message:
+            if " --" not in error.message or "butler register-targets" in error.message:
                 raise
             raise click.ClickException(
                 f"{error.message} These are options of register-targets: butler register-targets {repo} {name} "
