@@ -94,7 +94,7 @@ def ingest(
     pattern: re.Pattern[str],
     options: IngestOptions | None = None,
     is_stopped: Callable[[], bool] = bool,
-    refresh_statistics: Callable[[], bool] | None = None,
+    refresh_statistics: Callable[[], bool] = bool,
 ) -> IngestReport:
     """Ingest files.
 
@@ -182,7 +182,7 @@ class _Run:
         translator: FileTranslator,
         options: IngestOptions,
         report: IngestReport,
-        refresh_statistics: Callable[[], bool] | None,
+        refresh_statistics: Callable[[], bool],
     ) -> None:
         self._butler = butler
         self._option = translator.distinguishing_option
@@ -200,10 +200,9 @@ class _Run:
         bar: ProgressBar[None]
         with _PROGRESS.bar(desc="Ingesting files", total=2 * len(found)) as bar:
             for batch in batches(found, self._options.batch_size):
-                is_due = self._refresh_statistics is not None and self._report.ingested >= self._next_refresh
                 # Without statistics SQLite compares each file of a batch with all datasets of its run, which
                 # takes a time that grows with the square of the number of files.
-                if is_due and self._refresh_statistics is not None and self._refresh_statistics():
+                if self._report.ingested >= self._next_refresh and self._refresh_statistics():
                     # A connection reads them when it is made.
                     self._butler.registry.resetConnectionPool()
                     self._next_refresh = 10 * self._report.ingested

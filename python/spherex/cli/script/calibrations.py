@@ -86,12 +86,16 @@ def list_calibrations(repo: str, collection: str, dataset_type: Sequence[str], d
 def _why_none(butler: Butler, repo: str, collection: str, dataset_type: Sequence[str], detectors: Sequence[int]) -> str:
     """Return why there is nothing to list, and what to do."""
     if collection not in butler.collections.query("*", include_chains=True):
-        return f"There is no collection {collection!r} in {repo}.{_collection_to_try(butler, collection, repo)}"
+        return _no_collection(butler, collection, repo)
     if unknown := sorted(set(detectors) - set(DETECTOR_IDS)):
         return f"There is no detector {unknown[0]}: they are {DETECTOR_IDS[0]} to {DETECTOR_IDS[-1]}."
     known = [kind.name for kind in butler.registry.queryDatasetTypes(...) if kind.isCalibration()]
     hint = "".join(did_you_mean(name, known) for name in dataset_type)
     return f"No such calibration is certified in {collection}.{hint or _collection_to_try(butler, collection, repo)}"
+
+
+def _no_collection(butler: Butler, collection: str, repo: str) -> str:
+    return f"There is no collection {collection!r} in {repo}.{_collection_to_try(butler, collection, repo)}"
 
 
 def _collection_to_try(butler: Butler, collection: str, repo: str) -> str:
@@ -178,8 +182,7 @@ def _check(butler: Butler, repo: str, collection: str, dataset_type: str) -> Non
     try:
         kind = butler.collections.get_info(collection).type
     except MissingCollectionError:
-        missing = f"There is no collection {collection!r} in {repo}."
-        raise UserError(missing + _collection_to_try(butler, collection, repo)) from None
+        raise UserError(_no_collection(butler, collection, repo)) from None
     try:
         is_calibration = butler.get_dataset_type(dataset_type).isCalibration()
     except DatasetTypeExpressionError:

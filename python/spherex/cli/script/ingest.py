@@ -90,7 +90,7 @@ def run_ingest(
         _write_list(list_stored, [])
 
     def refresh() -> bool:
-        # A failure is no reason to stop, and the end of the command warns of one.
+        # The ingest goes on without them; the command warns at its end.
         try:
             refresh_statistics(repo)
         except (OSError, SQLAlchemyError, UserError):
@@ -100,7 +100,7 @@ def run_ingest(
     with _StopRequest() as stop, open_repository(repo, not options.dry_run, translator.fields) as butler:
         if not options.dry_run:
             register_instrument(butler, repo, translator.instrument)
-        report = ingest(butler, translator, locations, pattern, options, stop, None if options.dry_run else refresh)
+        report = ingest(butler, translator, locations, pattern, options, stop, bool if options.dry_run else refresh)
     if not options.dry_run and not report.obstacle:
         refresh_statistics_after(repo, report.ingested, statistics_after)
     for line in report.failure_lines():
