@@ -280,14 +280,29 @@ def test_an_image_that_cannot_be_read_is_reported_and_repeated_on_request(folder
         assert_equal(spherex.get_spectrum(butler, "warm", "warm"), spectrum_of("warm"))
 
 
-def test_an_image_whose_file_is_gone_is_reported(folder: Path) -> None:
+def test_an_image_whose_file_is_gone_is_reported_and_not_tried_each_time(folder: Path) -> None:
     path = sorted((folder / "REPO" / "SPHEREx").rglob("*.fits"))[0]
     path.rename(folder / "aside.fits")
-    outcome = make("warm", "--output", "spectra/other")
-    assert outcome.code == 1
-    assert "1 target still out of date, perhaps because files of images are gone" in outcome.output
+    for log in ("Log: spectra-warm.log", "Nothing to do"):
+        outcome = make("warm", "--output", "spectra/other")
+        assert outcome.code == 1
+        assert log in outcome.output
+        assert "warm without a flux: 1 × its file is gone" in outcome.output
+        assert "1 image could not be read: the metadata" in outcome.output
     (folder / "aside.fits").rename(path)
-    assert make("warm", "--output", "spectra/other").code == 0
+    assert make("warm", "--output", "spectra/other", "--failed").code == 0
+    with Butler.from_config("REPO", collections="spectra/other") as butler:
+        assert_equal(spherex.get_spectrum(butler, "warm", "warm"), spectrum_of("warm"))
+
+
+def test_the_summary_says_why_measurements_are_not_good(folder: Path) -> None:
+    # Three pixels from the star, whose light is nobody's.
+    outcome = make("blank", PLACE[0], PLACE[1] + 3 * 6.15 / 3600, "--output", "spectra/blank")
+    assert outcome.code == 0, outcome
+    spectrum = spherex.get_spectrum("REPO", "blank", "blank", collections="spectra/blank")
+    (mark,) = (line for line in outcome.output.splitlines() if line.startswith("blank not good: "))
+    names = list(spectrum["quality_names"][~spectrum["good"]])
+    assert f" × {max(names, key=names.count)}" in mark
 
 
 def test_names_do_not_get_the_spectra_of_others(folder: Path) -> None:

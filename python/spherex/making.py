@@ -467,7 +467,10 @@ class _Update:
             raise_on_partial_outputs=False,
         )
         query = f"instrument = '{_INSTRUMENT}' AND {where}"
-        graph = executor.build_quantum_graph(executor.make_pipeline(pipeline), query, bind=bind)
+        # With the records, an image whose file is gone is tried like others, and its targets have rows with the reason.
+        graph = executor.build_quantum_graph(
+            executor.make_pipeline(pipeline), query, bind=bind, attach_datastore_records=True
+        )
         if not len(graph):
             if not self._run:
                 collections.x_remove(run)

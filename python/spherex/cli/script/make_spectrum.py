@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -141,8 +142,8 @@ def make_spectrum(
         )
     if made.stale:
         click.echo(
-            f"{counted(made.stale, 'target')} still out of date, perhaps because files of images are gone: butler "
-            f"stale-spectra {repo} {collection} lists them, and {path} has the reasons.",
+            f"{counted(made.stale, 'target')} still out of date: butler stale-spectra {repo} {collection} lists them, "
+            f"and {path} has the reasons.",
             err=True,
         )
     if not made.targets:
@@ -299,6 +300,9 @@ def _report(butler: Butler, repo: str, catalog: str, collection: str, made: Upda
         means = get_spectrum(butler, catalog, name, dataset_type=CHANNEL_SPECTRA_TYPE, collections=collection)
         numbers = f"{counted(len(spectrum), 'measurement')}, {np.count_nonzero(spectrum['good'])} of them good"
         click.echo(f"{name}: {numbers}, in {counted(len(means), 'channel')}")
+        marks = Counter(spectrum["quality_names"][~spectrum["good"] & (spectrum["reason"] == "")].tolist())
+        if marks:
+            click.echo(f"{name} not good: {', '.join(f'{number} × {mark}' for mark, number in marks.most_common(2))}")
         if reasons := frequent_reasons(spectrum, 1):
             click.echo(f"{name} without a flux: {', '.join(reasons)}")
         if name in made.pictures:
