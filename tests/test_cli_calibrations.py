@@ -13,6 +13,7 @@ from spherex.calibrations import certify_newest
 from spherex.instrument import SimulatorInstrument
 
 from .ingest_helpers import butler_command, file_bytes
+from .test_readme import ROOT, UNIVERSE, blocks_of
 
 GAIN = uuid.UUID("74478304-abf1-4a9c-9eb2-926090a84446")
 WCS = uuid.UUID("019b2942-2772-73f3-8000-000000000000")
@@ -129,6 +130,45 @@ def test_list_calibrations_of_a_chain(repo: Path) -> None:
         butler.collections.register("calib", CollectionType.CHAINED)
         butler.collections.redefine_chain("calib", ["SPHEREx/calib"])
     assert give("list-calibrations", repo, "--collection", "calib") == give("list-calibrations", repo)
+
+
+def test_calibrations_are_copied_with_their_validity(
+    repo: Path, make_repo: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    span = ("--begin-date", "2025-06-01", "--end-date", "2025-07-01")
+    assert give("decertify-calibrations", repo, "spectral_wcs", *span)[0] == 0
+    repo.rename(tmp_path / "DATA")
+    make_repo(tmp_path / "OTHER")
+    monkeypatch.chdir(tmp_path)
+    (block,) = blocks_of(ROOT / "doc" / "level2.md", "sh calibrations copy")
+    for line in block.splitlines():
+        assert give(*line.split()[1:])[0] == 0
+    status, text = give("list-calibrations", "OTHER")
+    assert status == 0
+    assert [row.split()[:-1] for row in text.splitlines()[2:]] == [
+        row.split()[:-1] for row in give("list-calibrations", "DATA")[1].splitlines()[2:]
+    ]
+    assert text.count("/OTHER/") == 3
+
+
+@pytest.mark.parametrize(
+    ("command", "method"),
+    [
+        (["list-calibrations"], "butler.registry.queryDatasetAssociations("),
+        (["decertify-calibrations", "fog", "--collection", "calib"], "butler.registry.decertify("),
+        (["find-images", "10", "41"], ""),
+    ],
+)
+def test_a_repository_of_another_project_is_left_alone(tmp_path: Path, command: list[str], method: str) -> None:
+    dimensions = UNIVERSE / "python" / "plates" / "dimensions.yaml"
+    Butler.makeRepo(str(tmp_path / "PLATES"), dimensionConfig=str(dimensions))
+    name, *rest = command
+    status, text = give(name, tmp_path / "PLATES", *rest)
+    assert status == 1
+    assert "universe 'plates' version 1, not 'spherex'. This command is for repositories of SPHEREx only." in text
+    assert "create-spherex" not in text
+    assert ("In this one, use in Python: " in text) == bool(method)
+    assert method in text
 
 
 def test_decertify_splits_the_validity(repo: Path) -> None:

@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 import yaml
 from astropy.io import fits
-from lsst.daf.butler import Butler, DatasetType
+from astropy.time import Time
+from lsst.daf.butler import Butler, CollectionType, DatasetType, Timespan
 from lsst.daf.butler.cli.butler import cli
 from lsst.daf.butler.cli.utils import LogCliRunner
 
@@ -218,57 +219,135 @@ def new_repository(folder: Path, change: str) -> Path:
     return folder / "NEW"
 
 
+MIGRATION, CHECK = blocks_of(ROOT / "doc" / "extending.md", "python migrate")
+(UNKNOWN,) = blocks_of(ROOT / "doc" / "extending.md", "sh emulsion")
+(RENAMED,) = re.findall(r"`(sed .* export.yaml)`", PAGE)
+
+
+def with_calibrations(repo: Path) -> None:
+    """Add a calibration with two validity ranges, a TAGGED collection and a chain."""
+    with Butler.from_config(str(repo), writeable=True) as butler:
+        names = ("fog", ("observatory",), "StructuredDataDict")
+        dataset_type = DatasetType(*names, universe=butler.dimensions, isCalibration=True)
+        butler.registry.registerDatasetType(dataset_type)
+        butler.collections.register("fogs")
+        ref = butler.put({}, dataset_type, run="fogs", observatory="Tautenburg")
+        butler.collections.register("calib/v1", CollectionType.CALIBRATION)
+        begin, end = Time(["1981-01-01", "1982-01-01"], scale="tai")
+        butler.registry.certify("calib/v1", [ref], Timespan(None, begin))
+        butler.registry.certify("calib/v1", [ref], Timespan(begin, end))
+        butler.collections.register("best", CollectionType.TAGGED)
+        butler.registry.associate("best", butler.query_datasets("scan", "scans"))
+        butler.collections.register("calib", CollectionType.CHAINED)
+        butler.collections.redefine_chain("calib", ["calib/v1"])
+
+
+@pytest.fixture
+def export(plates: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the export by the program of the page, of a repository OLD in the current directory."""
+    with_scans(plates, tmp_path)
+    with_calibrations(plates)
+    plates.rename(tmp_path / "OLD")
+    monkeypatch.chdir(tmp_path)
+    (program,) = blocks_of(ROOT / "doc" / "scale_out.md", "python move")
+    exec(program.replace("DATA", "OLD"), {})
+    return tmp_path / "export.yaml"
+
+
+def import_into(new: Path) -> None:
+    with Butler.from_config(str(new), writeable=True) as butler:
+        butler.import_(directory="OLD", filename="export.yaml", transfer="copy")
+
+
+def checked(capsys: pytest.CaptureFixture[str]) -> str:
+    """Return what the check of the page prints."""
+    capsys.readouterr()
+    exec(CHECK, {})
+    return capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("change", "field", "value"),
     [
         ("added", "filter", None),
-        ("renamed", "coating", None),
-        ("removed", "id", 7),
         ("retyped", "emulsion", "103aO"),
         ("independent", "emulsion", "103aO"),
-        ("shorter", "", "CHECK constraint failed"),
-        ("required", "", "are different from the conforming set"),
-        ("implied", "", "are different from the conforming set"),
-        ("dimension_renamed", "", "do not all exist in target universe"),
-        ("namespace", "", "with a different namespace"),
+        ("namespace", "emulsion", "103aO"),
     ],
 )
-def test_what_a_transfer_makes_of_a_changed_universe(
-    plates: Path, tmp_path: Path, change: str, field: str, value: object
+def test_an_import_into_a_changed_universe_copies_all(
+    export: Path, change: str, field: str, value: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    old, new = with_scans(plates, tmp_path), new_repository(tmp_path, change)
-    with Butler.from_config(str(old)) as source, Butler.from_config(str(new), writeable=True) as butler:
-        refs = source.query_datasets("scan", "scans", with_dimension_records=True)
-        options = {"transfer": "copy", "transfer_dimensions": True, "register_dataset_types": True}
-        if field:
-            assert butler.transfer_from(source, refs, **options) == refs
-            (record,) = butler.query_dimension_records("plate")
-            assert getattr(record, field) == value
-            assert [ref.id for ref in butler.query_datasets("scan", "scans")] == [ref.id for ref in refs]
-        else:
-            assert value in PAGE
-            with pytest.raises(Exception, match=str(value)):
-                butler.transfer_from(source, refs, **options)
-            assert list(new.rglob("*.fits")) == []
+    new = new_repository(export.parent, change)
+    assert checked(capsys) == "False\n"
+    import_into(new)
+    assert checked(capsys) == "True\n"
+    with Butler.from_config(str(new)) as butler:
+        assert {getattr(record, field) for record in butler.query_dimension_records("plate")} == {value}
+        assert butler.collections.get_info("calib").children == ("calib/v1",)
 
 
-def test_the_program_of_the_page_copies_into_a_changed_universe(
-    plates: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("change", "message", "remedy"),
+    [
+        ("renamed", "Invalid fields for plate dimension record", RENAMED),
+        ("removed", "Invalid fields for plate dimension record", "sed -i '/^    emulsion:/d' export.yaml"),
+        ("shorter", "CHECK constraint failed", "sed -i 's/^    emulsion: .*/    emulsion: O/' export.yaml"),
+        ("implied", "FOREIGN KEY constraint failed", MIGRATION),
+        ("required", "'telescope'", "sed -i -E 's/^( *)- observatory: .*/&\\n\\1  telescope: Schmidt/' export.yaml"),
+        ("dimension_renamed", "'plate'", "sed -i -E 's/^( *(element: |- |))plate\\b/\\1glass/' export.yaml"),
+    ],
+)
+def test_an_import_into_a_changed_universe_works_after_the_remedy(
+    export: Path, change: str, message: str, remedy: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with_scans(plates, tmp_path).rename(tmp_path / "OLD")
-    new_repository(tmp_path, "implied")
-    monkeypatch.chdir(tmp_path)
-    program, check = blocks_of(ROOT / "doc" / "extending.md", "python migrate")
-    capsys.readouterr()
-    for _ in range(2):
-        exec(program + check, {})
-        assert capsys.readouterr().out == "True\n"
+    new = new_repository(export.parent, change)
+    assert message in PAGE
+    with pytest.raises(Exception, match=message):
+        import_into(new)
+    assert list(new.rglob("*.fits")) == []
+    if change == "required":
+        with Butler.from_config(str(new), writeable=True) as butler:
+            butler.registry.insertDimensionData("observatory", {"name": "Tautenburg"})
+            butler.registry.insertDimensionData("telescope", {"observatory": "Tautenburg", "name": "Schmidt"})
+    if remedy is MIGRATION:
+        exec(MIGRATION, {})
+    else:
+        subprocess.run(remedy, shell=True, check=True)
+    import_into(new)
+    assert checked(capsys) == "True\n"
+    if change == "renamed":
+        with Butler.from_config(str(new)) as butler:
+            assert {record.coating for record in butler.query_dimension_records("plate")} == {"103aO"}
+
+
+def test_a_field_becomes_a_dimension(export: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Butler.from_config("OLD", writeable=True) as old:
+        empty = {"observatory": "Tautenburg", "id": 9, "timespan": None, "region": None}
+        old.registry.insertDimensionData("plate", empty)
+    (program,) = blocks_of(ROOT / "doc" / "scale_out.md", "python move")
+    exec(program.replace("DATA", "OLD"), {})
+    new = new_repository(export.parent, "implied")
+    subprocess.run(UNKNOWN, shell=True, check=True)
+    exec(MIGRATION, {})
+    import_into(new)
+    assert checked(capsys) == "True\n"
     with Butler.from_config("NEW", collections="scans") as butler:
         (ref,) = butler.query_datasets("scan", where="emulsion = '103aO' AND observatory = 'Tautenburg'")
         assert butler.get(ref).density.shape == (4, 4)
-        assert len(butler.query_dimension_records("plate")) == 2
+        (record,) = butler.query_dimension_records("plate", where="plate = 9 AND observatory = 'Tautenburg'")
+        assert record.emulsion == "unknown"
     for mode in ("unique", "dataid_type_run"):
-        assert ingest_scans(tmp_path / "NEW", tmp_path, "--id-generation-mode", mode).code == 1
+        assert ingest_scans(new, export.parent, "--id-generation-mode", mode).code == 1
+
+
+def test_a_transfer_leaves_out_collections(export: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    new = new_repository(export.parent, "added")
+    copy = ("transfer-datasets", "OLD", new, "--collections", "*", "--register-dataset-types", "-t", "copy")
+    assert butler_command(*copy).code == 0
+    with Butler.from_config(str(new)) as butler:
+        assert sorted(butler.collections.query("*")) == ["fogs", "scans"]
+    assert checked(capsys) == "False\n"
 
 
 @pytest.mark.parametrize(

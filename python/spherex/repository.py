@@ -85,6 +85,9 @@ _PATIENCE = 30.0
 _STORAGE_CLASS = "SPHERExImage"
 """A storage class of our configuration, which ``butler create`` alone does not have."""
 
+_DEFAULT_NAMESPACE = "daf_butler"
+"""Namespace of the universe of ``butler create`` without options."""
+
 _ROOM = 2**20
 """More space than the tables of a new repository take (bytes)."""
 
@@ -383,7 +386,9 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 @contextlib.contextmanager
-def open_repository(repo: str, writeable: bool, fields: Mapping[str, frozenset[str]] | None = None) -> Iterator[Butler]:
+def open_repository(
+    repo: str, writeable: bool, fields: Mapping[str, frozenset[str]] | None = None, stock_method: str = ""
+) -> Iterator[Butler]:
     """Open a repository for files of SPHEREx.
 
     A database server that does not answer has half a minute to come back.
@@ -396,6 +401,9 @@ def open_repository(repo: str, writeable: bool, fields: Mapping[str, frozenset[s
         Whether the command writes to it.
     fields
         Fields of dimension records that the universe must have, by element.
+    stock_method
+        Call of the stock Butler that serves other universes, for the message
+        on a repository of another project.
 
     Yields
     ------
@@ -435,7 +443,7 @@ def open_repository(repo: str, writeable: bool, fields: Mapping[str, frozenset[s
         reason = reason_of(error) or f"{first_line(error)}; ask its owner"
         raise RepositoryError(f"{repo} cannot be opened: {reason}.") from error
     with butler:
-        _check_universe(butler, repo, fields or {})
+        _check_universe(butler, repo, fields or {}, stock_method)
         if writeable and _STORAGE_CLASS not in StorageClassFactory():
             raise RepositoryError(
                 f"{repo} was made without the storage classes of SPHEREx. Make another repository by: "
@@ -575,14 +583,18 @@ def _wait_for_success(ask: Callable[[], None]) -> None:
         time.sleep(min(1.0, _PATIENCE / 10))
 
 
-def _check_universe(butler: Butler, repo: str, fields: Mapping[str, frozenset[str]]) -> None:
+def _check_universe(butler: Butler, repo: str, fields: Mapping[str, frozenset[str]], stock_method: str = "") -> None:
     universe = butler.dimensions
     name = f"{universe.namespace!r} version {universe.version}"
     if universe.namespace != NAMESPACE:
-        raise RepositoryError(
-            f"{repo} was made with the dimension universe {name}, not {NAMESPACE!r}. "
-            f"Make another repository by: {CREATE_COMMAND} NEW_REPO"
-        )
+        # The default universe is that of a repository which was made without our options; any other one is there on
+        # purpose.
+        if universe.namespace == _DEFAULT_NAMESPACE:
+            remedy = f"Make another repository by: {CREATE_COMMAND} NEW_REPO"
+        else:
+            remedy = "This command is for repositories of SPHEREx only."
+            remedy += f" In this one, use in Python: {stock_method}" if stock_method else ""
+        raise RepositoryError(f"{repo} was made with the dimension universe {name}, not {NAMESPACE!r}. {remedy}")
     for element, wanted in fields.items():
         have = universe[element].schema.names if element in universe.elements.names else ()
         missing = sorted(wanted.difference(have))

@@ -49,7 +49,8 @@ def list_calibrations(repo: str, collection: str, dataset_type: Sequence[str], d
     bool
         Whether there are any.
     """
-    with open_repository(repo, writeable=False) as butler:
+    stock_method = "butler.registry.queryDatasetAssociations(TYPE, collections=COLLECTION)"
+    with open_repository(repo, writeable=False, stock_method=stock_method) as butler:
         names = sorted(
             kind.name
             for kind in butler.registry.queryDatasetTypes(...)
@@ -154,7 +155,8 @@ def decertify_calibrations(
         timespan = timespan_between(begin_date, end_date)
     except ValueError as error:
         raise click.BadParameter(f"{error}.", param_hint="--begin-date, --end-date") from None
-    with open_repository(repo, writeable=not dry_run) as butler:
+    stock_method = "butler.registry.decertify(COLLECTION, TYPE, TIMESPAN)"
+    with open_repository(repo, writeable=not dry_run, stock_method=stock_method) as butler:
         _check(butler, repo, collection, dataset_type)
         data_ids = [
             certified.ref.dataId
