@@ -12,6 +12,7 @@ from astropy.io import fits
 from lsst.daf.butler import Butler, Timespan
 from lsst.sphgeom import ConvexPolygon, LonLat, UnitVector3d
 
+from spherex.ingest.level2 import timespan_in
 from spherex.ingest.reprocessing import difference
 
 from .ingest_helpers import butler_command, snapshot
@@ -137,20 +138,26 @@ def test_images_of_every_run_are_found(repo_root: Path, releases: dict[str, list
         assert header["OBSID"] in outcome.output
 
 
-CHANGES: dict[str, dict[str, Any]] = {
-    "target": {"SPS_TARGET": "SPS_017838_S34"},
-    "flags": {"SPS_FLAGS": "deep_north"},
-    "exposure time": {"XPOSURE": 112.9},
-    "times": times(0.0064),
-    "one sampling interval": times(1.535),
-    "astrometry": {"CRVAL2": 40.02},
+CHANGES: dict[str, tuple[dict[str, Any], str | None]] = {
+    "target": ({"SPS_TARGET": "SPS_017838_S34"}, "target_name"),
+    "flags": ({"SPS_FLAGS": "deep_north"}, "survey"),
+    "exposure time": ({"XPOSURE": 112.9}, "exposure_time"),
+    # The record spans both.
+    "times": (times(0.0064), None),
+    "one sampling interval": (times(1.535), None),
+    "astrometry": ({"CRVAL2": 40.02}, "region"),
 }
+"""Changes of a header, and the field that the report names."""
 
 
 @pytest.mark.parametrize("update", [[], ["--update-records"]], ids=["", "update"])
-@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+@pytest.mark.parametrize(("change", "differing"), CHANGES.values(), ids=CHANGES)
 def test_newest_run_wins(
-    tmp_path: Path, make_repo: Callable[..., Path], change: dict[str, Any], update: list[str]
+    tmp_path: Path,
+    make_repo: Callable[..., Path],
+    change: dict[str, Any],
+    differing: str | None,
+    update: list[str],
 ) -> None:
     old = write_level2(tmp_path / "in", run=RUN)
     new = write_level2(tmp_path / "in", run=NEWER, change=change)
@@ -161,14 +168,10 @@ def test_newest_run_wins(
             outcome = ingest_level2(repo, *update, path)
             assert outcome.code == 0, outcome
         results.append((level2_record(repo), level2_region(repo)))
-        line = (
-            "replace them: the processing run is newer"
-            if path is new
-            else "are not recorded: the processing run is older"
-        )
-        what = "1 of them: time, pointing or other values of the exposure differ from those in the repository"
-        assert f"{what}, and {line}\n" in outcome.output
-        assert ("record changed" in outcome.output) == (path is new)
+        line = "of them differ from another processing run; searches use the newest\n"
+        assert (line in outcome.output) == (differing is not None)
+        assert differing is None or f"\n{differing} of 1 {line}" in outcome.output
+        assert ("record changed" in outcome.output) == (path is new or differing is None)
     assert results[0] == results[1]
 
 
@@ -217,7 +220,7 @@ def test_update_corrects_the_newest_run_only(repo_root: Path, tmp_path: Path) ->
 
 def test_record_of_a_run_that_is_gone(repo_root: Path, tmp_path: Path) -> None:
     """The next run replaces it, also an older one."""
-    ingest_level2(repo_root, write_level2(tmp_path / "in", run=NEWER, change=CHANGES["target"]))
+    ingest_level2(repo_root, write_level2(tmp_path / "in", run=NEWER, change={"SPS_TARGET": "another"}))
     assert butler_command("remove-runs", "--no-confirm", "--force", repo_root, f"SPHEREx/level2/{NEWER}").code == 0
     assert ingest_level2(repo_root, write_level2(tmp_path / "in", run=OLDER)).code == 0
     assert level2_record(repo_root).target_name == "87514"
@@ -234,6 +237,52 @@ def test_detectors_of_several_runs(repo_root: Path, tmp_path: Path) -> None:
     assert (moved[0] == regions[0], moved[1] == regions[1]) == (False, True)
     ingest_level2(repo_root, write_level2(tmp_path / "more", detector=2, run=RUN, name="x.fits"), "--dataset-type", "c")
     assert level2_record(repo_root).target_name == "new"
+
+
+@pytest.mark.parametrize("is_newer_first", [False, True])
+@pytest.mark.parametrize(("first", "second"), [(0.0, 0.001), (0.001, 0.0), (0.0, 1.535), (1.535, 0.0)])
+def test_record_spans_the_detectors_of_all_runs(
+    repo_root: Path, tmp_path: Path, first: float, second: float, is_newer_first: bool
+) -> None:
+    """Also those that are left in an older run, and further ones of the newer run."""
+    old = [write_level2(tmp_path / "in", detector=detector, change=times(first)) for detector in (1, 2, 3)]
+    new = [write_level2(tmp_path / "in", detector=d, run=NEWER, change=times(second)) for d in (2, 3)]
+    batches = [[new[0]], old, [new[1]]] if is_newer_first else [old, [new[0]], [new[1]]]
+    for paths in batches:
+        outcome = ingest_level2(repo_root, *paths)
+        assert outcome.code == 0, outcome
+        assert "differ from another" not in outcome.output
+    begin, end = level2_record(repo_root).timespan.nsec
+    spans = [timespan_in(fits.getheader(path, "IMAGE")).nsec for path in (*old, *new)]
+    assert (begin, end) == (min(span[0] for span in spans), max(span[1] for span in spans))
+    # The same again changes nothing.
+    outcome = ingest_level2(repo_root, *old, *new)
+    assert (outcome.code, outcome.counts["already there"]) == (0, 5), outcome
+    assert "changed" not in outcome.output
+
+
+def test_equal_runs_do_not_differ(repo_root: Path, tmp_path: Path) -> None:
+    """Detectors of an exposure differ by a millisecond, and by a little in numbers."""
+    changes = {1: {}, 2: {**times(0.001), "X_SC_START": 6210.5}, 3: {**times(-0.001), "X_SC_START": 6209.5}}
+    for run in (RUN, NEWER, OLDER):
+        paths = [write_level2(tmp_path / "in", detector=d, run=run, change=change) for d, change in changes.items()]
+        outcome = ingest_level2(repo_root, *paths)
+        assert (outcome.code, outcome.counts["ingested"]) == (0, 3), outcome
+        assert "differ from another" not in outcome.output
+        assert "changed" not in outcome.output
+
+
+def test_update_after_removal_of_a_run(repo_root: Path, tmp_path: Path) -> None:
+    """The record gets the values of the run that is left."""
+    old = [write_level2(tmp_path / "in", detector=detector) for detector in (1, 2)]
+    ingest_level2(repo_root, *old)
+    before = level2_record(repo_root)
+    ingest_level2(repo_root, write_level2(tmp_path / "in", run=NEWER, change={**times(1.5), "SPS_TARGET": "another"}))
+    assert butler_command("remove-runs", "--no-confirm", "--force", repo_root, f"SPHEREx/level2/{NEWER}").code == 0
+    assert level2_record(repo_root).target_name == "another"
+    outcome = ingest_level2(repo_root, "--update-records", *old)
+    assert (outcome.code, outcome.counts["already there"]) == (0, 2), outcome
+    assert level2_record(repo_root) == before
 
 
 def test_differences_of_times_and_places() -> None:

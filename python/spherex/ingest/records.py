@@ -17,8 +17,8 @@ from spherex.detectors import CUTOUT_EXTENT, FRAME_SIDE
 from spherex.errors import DescriptionError
 from spherex.image import Box
 
-from .descriptions import FileDescription, FileTranslator, RecordDescription, Tolerances
-from .reprocessing import contradiction, difference, newest_ages
+from .descriptions import FileDescription, FileTranslator, RecordDescription, Reprocessing, Tolerances
+from .reprocessing import ages_of_images, contradiction, difference
 
 if TYPE_CHECKING:
     from lsst.daf.butler import Butler, DatasetRef, DimensionRecord
@@ -52,9 +52,7 @@ def merge(first: Any, second: Any, tolerances: Tolerances, field: str = "") -> A
         (begin, end), (second_begin, second_end) = first.nsec, second.nsec
         if max(abs(begin - second_begin), abs(end - second_end)) >= tolerances.time:
             return None
-        if begin <= second_begin and end >= second_end:
-            return first
-        return Timespan.model_construct(nsec=(min(begin, second_begin), max(end, second_end)))
+        return _span(first, second)
     if isinstance(first, ConvexPolygon) and isinstance(second, ConvexPolygon):
         corners = first.getVertices(), second.getVertices()
         if len(corners[0]) != len(corners[1]):
@@ -67,6 +65,14 @@ def merge(first: Any, second: Any, tolerances: Tolerances, field: str = "") -> A
     return None
 
 
+def _span(first: Timespan, second: Timespan) -> Timespan:
+    """Return the timespan from the earlier begin to the later end; ``first`` itself where nothing changes."""
+    (begin, end), (second_begin, second_end) = first.nsec, second.nsec
+    if begin <= second_begin and end >= second_end:
+        return first
+    return Timespan.model_construct(nsec=(min(begin, second_begin), max(end, second_end)))
+
+
 _Claim = tuple[int, RecordDescription, Any]
 """Number of a file, the values that it has for a record, and the age of its processing run."""
 
@@ -75,19 +81,18 @@ _UNKNOWN_AGE = (False, ())
 
 _RecordKey = tuple[Any, ...]
 
-_DIFFERENT = "time, pointing or other values of the exposure differ from those in the repository"
-_NEWER = f"{_DIFFERENT}, and replace them: the processing run is newer"
-_OLDER = f"{_DIFFERENT}, and are not recorded: the processing run is older"
-
 
 @dataclasses.dataclass(slots=True)
 class _Entry:
-    """Values of one record, and whether it has to be written."""
+    """Values of one record, and those in the repository, None for a new one."""
 
     values: dict[str, Any]
-    is_new: bool
-    is_changed: bool = False
+    recorded: Mapping[str, Any] | None = None
     defaults: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def is_new(self) -> bool:
+        return self.recorded is None
 
 
 class DimensionRecords:
@@ -96,8 +101,9 @@ class DimensionRecords:
     A file fills in unknown values, and never replaces a known value by None.
     Different values of a file and the repository, or of two files, are a
     conflict, unless they differ by less than the tolerance. Between processing
-    runs only what identifies the exposure can be in conflict. All other values
-    are those of the newest run. The order of the files never matters.
+    runs only what identifies the exposure can be in conflict. The timespan
+    spans all files of all runs; all other values are those of the newest run.
+    The order of the files never matters.
 
     Parameters
     ----------
@@ -122,9 +128,9 @@ class DimensionRecords:
             element: fields.difference(butler.dimensions[element].schema.names)
             for element, fields in translator.optional_fields.items()
         }
-        self._ages: dict[tuple[int, int | None], Any] | None = None
-        self.remarks: dict[int, str] = {}
-        """Remarks for the report on files whose values differ from those of other runs, by number."""
+        self._ages: dict[tuple[int, int | None], set[Any]] | None = None
+        self.differing: dict[int, tuple[str, ...]] = {}
+        """Fields of files that differ from those of other runs, by number of the file."""
 
     def load(self, descriptions: Iterable[FileDescription]) -> None:
         """Get the records of the repository, by one query for each element.
@@ -145,7 +151,7 @@ class DimensionRecords:
                 values = {name: getattr(found, name) for name in names}
                 key = tuple(values[name] for name in self._key_fields[element])
                 if key in keys:
-                    entries[key] = _Entry(values, is_new=False)
+                    entries[key] = _Entry(dict(values), values)
 
     def _query(self, element: str, keys: set[tuple[Any, ...]]) -> Iterator[DimensionRecord]:
         """Find the records with these keys, and perhaps some more."""
@@ -209,7 +215,7 @@ class DimensionRecords:
         for (element, key), of_record in claims.items():
             good = [claim for claim in of_record if claim[0] not in refused]
             if good:
-                self._take_over(good, self._entries[element].setdefault(key, _Entry({}, is_new=True)))
+                self._take_over(good, self._entries[element].setdefault(key, _Entry({})))
         return refused
 
     def _fitted(self, record: RecordDescription) -> RecordDescription:
@@ -231,14 +237,17 @@ class DimensionRecords:
                 )
         if entry is None or not _differs(record.values, entry.values):
             return
-        if self._translator.reprocessing is not None:
-            recorded = self._recorded_age(record)
-            if age != recorded:
-                self._check_identity(record, entry, is_older=recorded is not None and age < recorded)
-                return
+        rule = self._translator.reprocessing
+        ages = self._recorded_ages(record) if rule is not None else set()
+        if rule is not None and age != max(ages, default=None):
+            self._check_identity(record, entry, is_older=bool(ages) and age < max(ages))
+            return
         for name, value in record.values.items() if not self._update else ():
             old = entry.values.get(name)
             if value is None or old is None or value is old or merge(old, value, self._tolerances, name) is not None:
+                continue
+            if rule is not None and len(ages) > 1 and _can_span(value, old, rule):
+                # Times of an older run may have widened it.
                 continue
             raise DescriptionError(
                 f"{self._contradiction(record, name, value, old)} in the repository; "
@@ -260,14 +269,14 @@ class DimensionRecords:
         age = None if self._translator.reprocessing is None else self._translator.age_of(run)
         return _UNKNOWN_AGE if age is None else (True, age)
 
-    def _recorded_age(self, record: RecordDescription) -> Any:
-        """Return the age of the newest run with an image of a recorded exposure; None without an image."""
+    def _recorded_ages(self, record: RecordDescription) -> set[Any]:
+        """Return the ages of the runs with an image of a recorded exposure."""
         if self._ages is None:
             # Only a batch that differs from the repository costs a query.
             exposures = (entry.values["id"] for entry in self._entries["exposure"].values() if not entry.is_new)
-            self._ages = newest_ages(self._butler, self._translator, exposures, self._age_of)
+            self._ages = ages_of_images(self._butler, self._translator, exposures, self._age_of)
         exposure = record.values["id" if record.element == "exposure" else "exposure"]
-        return self._ages.get((exposure, record.values.get("detector")))
+        return self._ages.get((exposure, record.values.get("detector")), set())
 
     def _lengths_of(self, element: str) -> dict[str, int]:
         """Return the lengths of the text columns of an element."""
@@ -322,19 +331,47 @@ class DimensionRecords:
             for records in groups.values():
                 self._merge(records, entry)
             return
-        recorded = None if entry.is_new else self._recorded_age(claims[0][1])
+        recorded = None if entry.is_new else max(self._recorded_ages(claims[0][1]), default=None)
         newest = max(groups)
         for age in sorted(groups, reverse=True):
-            differing = [
-                number for number, record, its in claims if its == age and _differs(record.values, entry.values)
-            ]
-            if age == newest and (recorded is None or age >= recorded):
-                if not entry.is_new and age != recorded:
-                    self.remarks |= dict.fromkeys(differing, _NEWER)
+            old = dict(entry.values)
+            is_newest = age == newest and (recorded is None or age >= recorded)
+            if not is_newest or not entry.is_new and age != recorded:
+                for number, record, its in claims:
+                    if its == age and (fields := self._differing_fields(record, entry)):
+                        self.differing[number] = self.differing.get(number, ()) + fields
+            if is_newest:
                 self._merge(groups[age], entry, is_replaced=age != recorded)
+                if recorded is not None and (age != recorded or not self._update):
+                    self._widen(entry, [old])
             else:
-                self.remarks |= dict.fromkeys(differing, _OLDER)
                 self._fill(groups[age], entry)
+                self._widen(entry, [record.values for record in groups[age]])
+
+    def _differing_fields(self, record: RecordDescription, entry: _Entry) -> tuple[str, ...]:
+        """Return the fields of a file that are not those of a record, except times: the record spans them."""
+        fields = []
+        for name, value in record.values.items():
+            old = entry.values.get(name)
+            if value is None or old is None or value == old or isinstance(value, Timespan):
+                continue
+            # A number of the record may be that of another detector.
+            if not isinstance(value, float) or merge(old, value, self._tolerances, name) is None:
+                fields.append(name)
+        return tuple(fields)
+
+    def _widen(self, entry: _Entry, others: Iterable[Mapping[str, Any]]) -> None:
+        """Let the timespans of a record span those of other processing runs, too."""
+        rule = self._translator.reprocessing
+        for name, value in entry.values.items():
+            if rule is None or not isinstance(value, Timespan):
+                continue
+            span = value
+            for other in others:
+                if (theirs := other.get(name)) is not None and _can_span(theirs, value, rule):
+                    span = _span(span, theirs)
+            if span is not value:
+                entry.values[name] = span
 
     def _fill(self, records: Sequence[RecordDescription], entry: _Entry) -> None:
         """Fill in unknown values from the files of an older run."""
@@ -374,9 +411,7 @@ class DimensionRecords:
             entry.defaults = dict(defaults)
         elif all(current.get(name) is None and changes.get(name) is None for name in defaults):
             changes |= defaults
-        if changes:
-            current.update(changes)
-            entry.is_changed = not entry.is_new
+        current.update(changes)
 
     def pending(self) -> Iterator[tuple[str, list[DimensionRecord], list[DimensionRecord]]]:
         """List the records to write, elements that others depend on first.
@@ -400,7 +435,7 @@ class DimensionRecords:
                         if all(entry.values.get(name) is None for name in defaults):
                             entry.values.update(defaults)
                     new.append(element.RecordClass(**entry.values))
-                elif entry.is_changed:
+                elif entry.values != entry.recorded:
                     changed.append(element.RecordClass(**entry.values))
             yield element.name, new, changed
 
@@ -451,6 +486,11 @@ def _differs(values: Mapping[str, Any], others: Mapping[str, Any]) -> bool:
         value is not None and (theirs := others.get(name)) is not None and value is not theirs and value != theirs
         for name, value in values.items()
     )
+
+
+def _can_span(value: Any, other: Any, rule: Reprocessing) -> bool:
+    """Return whether two values are timespans that processing runs of one exposure may have."""
+    return isinstance(value, Timespan) and contradiction({"": value}, {"": other}, rule) is None
 
 
 def _is_among(column: Any, values: set[Any]) -> Any:

@@ -61,6 +61,9 @@ class IngestReport:
     remarks: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     """Files that were ingested and have a peculiarity, by peculiarity."""
 
+    differing: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    """Files that were ingested and differ from another processing run of their exposure, by field of the records."""
+
     derived: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     """Datasets that were made from the contents of files, by dataset type."""
 
@@ -132,7 +135,7 @@ class IngestReport:
         """
         for field in ("ingested", "existing", "skipped", "failed", "new_records"):
             setattr(self, field, getattr(self, field) + getattr(part, field))
-        for field in ("changed_records", "ignored", "unknown", "remarks", "derived", "unsafe"):
+        for field in ("changed_records", "ignored", "unknown", "remarks", "differing", "derived", "unsafe"):
             getattr(self, field).update(getattr(part, field))
         for field in ("stored", "notes", "failures"):
             getattr(self, field).extend(getattr(part, field))
@@ -164,6 +167,7 @@ class IngestReport:
             counts.append(f"{self.not_tried} not tried")
         verb = "would be changed" if self.dry_run else "changed"
         unknown = sorted(self.unknown.items())
+        differing = ", ".join(f"{name} of {n}" for name, n in sorted(self.differing.items()))
         ignored = ", ".join(f"{n} {reason}" for reason, n in sorted(self.ignored.items()))
         return [
             f"{'dry run, ' if self.dry_run else ''}{counted(self.found, 'file')} found: {', '.join(counts)}",
@@ -174,6 +178,11 @@ class IngestReport:
             ),
             *(f"{n} of them without {name}: left unknown in the repository" for name, n in unknown),
             *(f"{n} of them: {remark}" for remark, n in sorted(self.remarks.items())),
+            *(
+                [f"{differing} of them differ from another processing run; searches use the newest"]
+                if differing
+                else []
+            ),
             *(f"{counted(n, 'dataset')} {name} made from them" for name, n in sorted(self.derived.items())),
             *(f"{counted(n, 'original')} not listed: {reason}" for reason, n in sorted(self.unsafe.items())),
             *(f"{counted(n, f'{name} record')} {verb}" for name, n in sorted(self.changed_records.items())),

@@ -1,4 +1,4 @@
-"""Processing runs of one exposure: the newest one, contradictions, differences in words."""
+"""Processing runs of one exposure: their ages, contradictions, differences in words."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _BORESIGHT = ("ra_boresight", "dec_boresight")
 _DATA_ID = ("instrument", "exposure", "detector")
 
 
-def newest_ages(
+def ages_of_images(
     butler: Butler, translator: FileTranslator, exposures: Iterable[int], age_of: Callable[[str], Any]
-) -> dict[tuple[int, int | None], Any]:
-    """Return the ages of the newest runs that have images of exposures.
+) -> dict[tuple[int, int | None], set[Any]]:
+    """Return the ages of the runs that have images of exposures.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def newest_ages(
 
     Returns
     -------
-    dict [ tuple [ int, int or None ], key ]
+    dict [ tuple [ int, int or None ], set [ key ] ]
         Ages by exposure and detector; by exposure and None of any detector.
     """
     ids = sorted(set(exposures))
@@ -44,7 +44,7 @@ def newest_ages(
         f"{translator.chain}/*", collection_types=CollectionType.RUN, include_summary=True
     )
     names = {name for info in infos for name in info.dataset_types or ()}
-    ages: dict[tuple[int, int | None], Any] = {}
+    ages: dict[tuple[int, int | None], set[Any]] = {}
     for name in sorted(names):
         dimensions = butler.get_dataset_type(name).dimensions
         if set(dimensions.required) != set(_DATA_ID):
@@ -59,8 +59,7 @@ def newest_ages(
                 age = age_of(ref.run)
                 exposure, detector = int(ref.dataId["exposure"]), int(ref.dataId["detector"])
                 for key in ((exposure, detector), (exposure, None)):
-                    if key not in ages or ages[key] < age:
-                        ages[key] = age
+                    ages.setdefault(key, set()).add(age)
     return ages
 
 

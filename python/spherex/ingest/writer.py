@@ -223,6 +223,7 @@ class BatchWriter:
                 self._derived_kept[key] = self._derived_contents.pop(key)
         report.ingested, report.existing = len(batch.new), len(batch.existing)
         report.remarks.update(batch.remarks)
+        report.differing.update(batch.differing)
         for file, _ in batch.new:
             report.unknown.update(file.description.unknown)
             report.remarks.update(file.description.remarks)
@@ -313,8 +314,8 @@ class BatchWriter:
             dataset = existing.get(place_of(refs[number]))
             is_new = dataset is None or dataset.uri is None
             (batch.new if is_new else batch.existing).append((files[number], refs[number]))
-            if is_new and number in records.remarks:
-                batch.remarks[records.remarks[number]] += 1
+            if is_new:
+                batch.differing.update(records.differing.get(number, ()))
             if key is not None:
                 batch.derived[key] = None
         return records, batch, failures
@@ -564,3 +565,4 @@ class _Batch:
     existing: list[tuple[DescribedFile, DatasetRef]] = dataclasses.field(default_factory=list)
     derived: dict[DatasetKey, None] = dataclasses.field(default_factory=dict)
     remarks: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    differing: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
