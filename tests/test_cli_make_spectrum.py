@@ -18,6 +18,7 @@ import pytest
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.coordinates.name_resolve import sesame_url
+from astropy.io import fits
 from astropy.modeling.models import BlackBody
 from astropy.table import QTable, Table
 from click.testing import CliRunner
@@ -179,7 +180,7 @@ def test_a_removed_image_leaves_the_spectrum(folder: Path) -> None:
 
 
 def test_a_target_that_is_added_to_a_catalogue(folder: Path) -> None:
-    rows = ["name,ra,dec", f"warm,{PLACE[0]},{PLACE[1]}", "cool,305.77,38.84"]
+    rows = ["name,ra,dec", f"warm,{PLACE[0]},{PLACE[1]}", "cool,305.77,38.84", "far,120.5,-45.25"]
     Path("mine.csv").write_text("\n".join(rows[:2]) + "\n")
     assert make("mine.csv").code == 0
     alone = spectrum_of("warm", "mine")
@@ -189,7 +190,9 @@ def test_a_target_that_is_added_to_a_catalogue(folder: Path) -> None:
     assert outcome.code == 1
     assert "replace them by: butler register-targets REPO mine FILE --update" in outcome.output
     assert butler_command("register-targets", "REPO", "mine", "mine.csv", "--update").code == 0
-    assert make("mine").code == 0
+    outcome = make("mine")
+    assert outcome.code == 0
+    assert "1 target in no image: far" in outcome.output
     assert len(spectrum_of("cool", "mine")) == 8
     assert "Nothing to do" in make("mine").output
 
@@ -226,7 +229,8 @@ def test_new_targets_after_an_interruption_are_measured_in_all_images(folder: Pa
         update_spectra(butler, "mine", "spectra/mine", measuring=interrupted)
     write_catalog(WARM, COOL)
     assert butler_command("register-targets", "REPO", "mine", "mine.csv", "--update").code == 0
-    assert make("mine").code == 0
+    outcome = make("mine")
+    assert outcome.code == 0
     assert len(spectrum_of("cool", "mine")) == 8
 
 
@@ -263,16 +267,24 @@ def near_alone(name: str) -> QTable:
     return spherex.spectrum("REPO", table[order])
 
 
-def test_an_image_that_cannot_be_read_is_reported_and_repeated_on_request(folder: Path) -> None:
-    path = sorted((folder / "REPO" / "SPHEREx").rglob("*.fits"))[0]
+@pytest.mark.parametrize(("length", "reason"), [(300_000, "no wavelength"), (60_000, "no pixels")])
+def test_an_image_that_cannot_be_read_is_reported_and_repeated_on_request(
+    folder: Path, length: int, reason: str
+) -> None:
+    if reason == "no pixels":
+        # The wavelengths are those of the calibration.
+        simulate_images(folder / "calibrated", "--calibrations", exposures=1)
+        assert butler_command("ingest-calibrations", "REPO", "calibrated").code == 0
+        assert make("warm").code == 0
+    path = sorted((folder / "REPO" / "SPHEREx" / "level2").rglob("*.fits"))[0]
     content = path.resolve().read_bytes()
     path.unlink()
-    path.write_bytes(content[:300_000])
+    path.write_bytes(content[:length])
     for _ in range(2):
         outcome = make("warm", *PLACE, "--output", "spectra/other")
         assert outcome.code == 1
-        assert "1 image could not be read: the metadata" in outcome.output
-        assert "warm without a flux: 1 × no wavelength: the file is cut short" in outcome.output
+        assert f"1 image could not be read ({path.absolute()})" in outcome.output
+        assert f"warm without a flux: 1 × {reason}: the file is cut short" in outcome.output
     path.write_bytes(content)
     outcome = make("warm", "--output", "spectra/other", "--failed")
     assert outcome.code == 0, outcome
@@ -281,18 +293,52 @@ def test_an_image_that_cannot_be_read_is_reported_and_repeated_on_request(folder
 
 
 def test_an_image_whose_file_is_gone_is_reported_and_not_tried_each_time(folder: Path) -> None:
-    path = sorted((folder / "REPO" / "SPHEREx").rglob("*.fits"))[0]
+    path = sorted((folder / "REPO" / "SPHEREx" / "level2").rglob("*.fits"))[0]
     path.rename(folder / "aside.fits")
     for log in ("Log: spectra-warm.log", "Nothing to do"):
         outcome = make("warm", "--output", "spectra/other")
         assert outcome.code == 1
         assert log in outcome.output
         assert "warm without a flux: 1 × its file is gone" in outcome.output
-        assert "1 image could not be read: the metadata" in outcome.output
+        assert f"1 image could not be read ({path.absolute()})" in outcome.output
     (folder / "aside.fits").rename(path)
     assert make("warm", "--output", "spectra/other", "--failed").code == 0
     with Butler.from_config("REPO", collections="spectra/other") as butler:
         assert_equal(spherex.get_spectrum(butler, "warm", "warm"), spectrum_of("warm"))
+
+
+def test_calibrations_that_come_later_are_used(folder: Path) -> None:
+    assert set(spectrum_of("warm")["spectral_wcs_id"]) == {""}
+    simulate_images(folder / "calibrated", "--calibrations", exposures=1)
+    assert butler_command("ingest-calibrations", "REPO", "calibrated").code == 0
+    path = sorted((folder / "REPO" / "SPHEREx" / "level2").rglob("*.fits"))[0]
+    content = path.resolve().read_bytes()
+    path.unlink()
+    path.write_bytes(content[:20_000])
+    outcome = make("warm")
+    assert (outcome.code, len(runs())) == (1, 2), outcome
+    spectrum = spectrum_of("warm")
+    assert len(spectrum) == 7
+    assert "" not in {*spectrum["spectral_wcs_id"], *spectrum["solid_angle_id"]}
+    # The images have a PSF of their own; the one that cannot be read stays without calibrations.
+    assert set(spectrum["psf_id"]) == {""}
+    outcome = make("warm")
+    assert "Nothing to do" in outcome.output
+    assert len(runs()) == 2
+
+
+def test_a_psf_that_comes_later_is_used(empty: Path, files: Path) -> None:
+    name = sorted(files.rglob("level2*2D2*.fits"))[0]
+    with fits.open(name) as hdus:
+        del hdus["EPSF"]
+        hdus.writeto(name.name)
+    for _ in range(2):
+        outcome = make("warm", *PLACE, "--files", name.name)
+        assert "warm without a flux: 1 × no PSF: " in outcome.output
+    simulate_images(empty / "calibrated", "--calibrations", "--detectors", "2", exposures=1)
+    assert butler_command("ingest-calibrations", "REPO", "calibrated").code == 0
+    assert make("warm").code == 0
+    assert_is_the_star(spectrum_of("warm"))
 
 
 def test_the_summary_says_why_measurements_are_not_good(folder: Path) -> None:

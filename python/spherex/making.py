@@ -43,7 +43,7 @@ from spherex.detectors import (
 from spherex.errors import MOST_NAMES, SearchError, UserError, did_you_mean, first_line
 from spherex.provenance import compare_spectra, queries_of_images, queries_of_numbers, queries_of_patches
 from spherex.repository import reading
-from spherex.spectra import TARGETS, catalog_of, gather_spectrum, motions_of, patch_meta, spectrum_in
+from spherex.spectra import TARGETS, UNREAD, catalog_of, gather_spectrum, motions_of, patch_meta, spectrum_in
 from spherex.targets import target_records
 from spherex.tasks import MeasureTargetsConfig, MeasureTargetsConnections, MeasureTargetsTask
 
@@ -250,10 +250,12 @@ class UpdatedSpectra:
         The spectra of all patches.
     targets
         Names of all targets with a measurement.
+    unseen
+        Names of the other targets of the catalogue.
     pictures
         Pictures of their newest spectra, by target.
     unread
-        UUIDs of images that could not be read, of all spectra.
+        Images that could not be read, or not completely, of all spectra.
     stale
         Number of spectra that are still out of date.
     """
@@ -263,8 +265,9 @@ class UpdatedSpectra:
     failed: Counter[str] = dataclasses.field(default_factory=Counter)
     spectra: list[DatasetRef] = dataclasses.field(default_factory=list)
     targets: list[str] = dataclasses.field(default_factory=list)
+    unseen: list[str] = dataclasses.field(default_factory=list)
     pictures: dict[str, DatasetRef] = dataclasses.field(default_factory=dict)
-    unread: set[str] = dataclasses.field(default_factory=set)
+    unread: list[DatasetRef] = dataclasses.field(default_factory=list)
     stale: int = 0
 
 
@@ -504,11 +507,17 @@ class _Update:
         done, newest = self.done, self.spectra()
         done.spectra = sorted(newest.values())
         patches: dict[str, int] = {}
+        unread: set[str] = set()
         for patch, ref in newest.items():
-            rows = self._butler.get(ref, parameters={"columns": ["target", "wavelength", "image_id"]})
+            rows = self._butler.get(ref, parameters={"columns": ["target", "wavelength", "image_id", "reason"]})
             patches |= dict.fromkeys(self.targets[patch].intersection(rows["target"].unique().to_pylist()), patch)
-            done.unread.update(rows.filter(pc.invert(pc.is_finite(rows["wavelength"])))["image_id"].to_pylist())
+            is_unread = pc.or_kleene(
+                pc.invert(pc.is_finite(rows["wavelength"])), pc.match_substring_regex(rows["reason"], UNREAD)
+            )
+            unread.update(rows.filter(is_unread)["image_id"].to_pylist())
+        done.unread = sorted(self._butler.get_many_datasets(sorted(unread)))
         done.targets = sorted(patches)
+        done.unseen = sorted(set().union(*self.targets.values()) - patches.keys())
         if not patches:
             return
         # The newest run is the first one.

@@ -633,8 +633,9 @@ def make_spectrum(**kwargs: Any) -> None:
     All images of the repository that contain a target are measured by the
     stock pipelines. Run again, the command makes only what is missing or out
     of date: spectra with new images, with newer versions of images or
-    calibrations, of moved or new targets. The exit status is 1 if there is no
-    spectrum, if a step fails, or if an image cannot be read.
+    other calibrations, of moved or new targets. The exit status is 1 if there
+    is no spectrum, if a step fails, or if the file of an image is gone or
+    cannot be read completely.
     """
     from .script.make_spectrum import make_spectrum as script
 

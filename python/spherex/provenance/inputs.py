@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 
+from spherex.detectors import EPSF_TYPE, SOLID_ANGLE_TYPE, SPECTRAL_WCS_TYPE
 from spherex.spectra import IMAGES, patch_meta
 
 if TYPE_CHECKING:
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
 
 CALIBRATION_COLUMNS = ("spectral_wcs_id", "solid_angle_id", "psf_id", "flux_correction_id", "error_scale_id")
 
-_TEXTS = ("image_id", "reason", "catalog_id", *CALIBRATION_COLUMNS)
+REPLACING = {"spectral_wcs_id": SPECTRAL_WCS_TYPE, "solid_angle_id": SOLID_ANGLE_TYPE, "psf_id": EPSF_TYPE}
+"""Dataset types of calibrations that every measurement uses where they are valid: the PSF where the image has none."""
+
+_TEXTS = ("image_id", "reason", "catalog_id", "psf_source", *CALIBRATION_COLUMNS)
 
 
 class Place(NamedTuple):
@@ -80,6 +84,9 @@ class PatchInputs:
         outside of the frame.
     instruments
         Instruments of all images.
+    lacking
+        Whether an image ``texts["image_id"].known`` was measured without the
+        calibration of a column of `REPLACING`, though it had a use for it.
     """
 
     ref: DatasetRef
@@ -89,6 +96,7 @@ class PatchInputs:
     images: list[tuple[int, int]]
     measured: frozenset[Place]
     instruments: tuple[str, ...]
+    lacking: dict[str, NDArray[np.bool_]]
 
     @classmethod
     def read(cls, butler: Butler, ref: DatasetRef) -> Self:
@@ -101,13 +109,22 @@ class PatchInputs:
         ref
             The spectra.
         """
-        names = ["target", "exposure", "detector", *_TEXTS]
+        names = ["target", "exposure", "detector", "time", *_TEXTS]
         patch = butler.get(ref, parameters={"columns": names})
         meta = patch_meta(patch)
         columns = {name: _texts(patch[name]) for name in ("target", *_TEXTS)}
         target, images = columns.pop("target"), columns["image_id"]
         first = np.unique(images.codes, return_index=True)[1]
         exposures, detectors = (patch[name].to_numpy()[first].tolist() for name in ("exposure", "detector"))
+        # Of an image that could not be read nothing is known, not even the time.
+        is_measured = np.isfinite(patch["time"].to_numpy())
+        lacking = {}
+        for name in REPLACING:
+            lacks = is_measured & columns[name].has({""})
+            if name == "psf_id":
+                lacks &= columns["psf_source"].has({""})
+            lacking[name] = np.zeros(len(images.known), bool)
+            lacking[name][images.codes[lacks]] = True
         return cls(
             ref,
             target.known,
@@ -116,6 +133,7 @@ class PatchInputs:
             list(zip(exposures, detectors, strict=True)),
             frozenset(Place(*image) for image in meta[IMAGES]),
             tuple(meta["instruments"]),
+            lacking,
         )
 
     @property

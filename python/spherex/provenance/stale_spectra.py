@@ -18,7 +18,7 @@ from spherex.detectors import CATALOG_TYPE
 from spherex.errors import UserError, counted
 
 from .images import current_images, image_types, images_at, instants_of, patches_of, targets_on
-from .inputs import CALIBRATION_COLUMNS, PatchInputs, Place
+from .inputs import CALIBRATION_COLUMNS, REPLACING, PatchInputs, Place
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -136,14 +136,14 @@ class StaleSpectrum:
     target
         Name of the target.
     superseded
-        Images with a newer version.
+        Images with another version that comes first now.
     gone
         Images that are no longer in the collection of images.
     new
         Images that contain the target and are not in the spectrum.
     recalibrated
-        Images for which another calibration is valid, by the dataset type of
-        the calibration.
+        Images for which another calibration is valid, or one where there was
+        none, by the dataset type of the calibration.
     catalog_change
         Change of the target in the catalogue, see `CurrentCatalogs.change`.
     moved
@@ -344,27 +344,30 @@ class Comparison:
             self._know_calibrations(used.known)
             # An image has one calibration for all targets.
             pairs, of_row = np.unique(codes.astype(np.int64) * len(used.known) + used.codes, return_inverse=True)
-            names = self._changed_pairs(pairs, column, used.known, images)
+            names = self._changed_pairs(pairs, column, spectra, images)
             for row in np.flatnonzero(np.array([bool(name) for name in names])[of_row]).tolist():
                 changed[spectra.target[row]][names[of_row[row]]].add(images.place_of(spectra, row))
         for stale, places in zip(found, changed, strict=True):
             stale.recalibrated = {name: sorted(some) for name, some in places.items()}
 
-    def _changed_pairs(self, pairs: NDArray[np.int64], column: str, known: Sequence[str], images: _Images) -> list[str]:
+    def _changed_pairs(self, pairs: NDArray[np.int64], column: str, spectra: PatchInputs, images: _Images) -> list[str]:
         """Return the name of what has changed for each pair of image and calibration; empty where nothing has."""
+        known, lacking = spectra.texts[column].known, spectra.lacking.get(column)
         names = [""] * len(pairs)
-        groups: dict[tuple[str, str], list[tuple[int, Place, uuid.UUID]]] = collections.defaultdict(list)
+        groups: dict[tuple[str, str], list[tuple[int, Place, uuid.UUID | None]]] = collections.defaultdict(list)
         for number, pair in enumerate(pairs.tolist()):
             image, code = divmod(pair, len(known))
             ref = images.refs[image]
-            if ref is None or not known[code] or images.superseded[image]:
+            if ref is None or images.superseded[image]:
                 continue
-            calibration = self._calibrations[known[code]]
-            if calibration is None:
+            place = Place.of(ref.dataId)
+            if not known[code]:
+                if lacking is not None and lacking[image]:
+                    groups[REPLACING[column], place.instrument].append((number, place, None))
+            elif (calibration := self._calibrations[known[code]]) is None:
                 # Of a calibration that was removed the column is known, but not the dataset type.
                 names[number] = column.removesuffix("_id")
             else:
-                place = Place.of(ref.dataId)
                 groups[calibration.datasetType.name, place.instrument].append((number, place, calibration.id))
         for (name, instrument), members in groups.items():
             self._know_instants([images.refs[pairs[number] // len(known)] for number, _, _ in members])
@@ -374,7 +377,7 @@ class Comparison:
             instants = np.array([self._instants[place[:2]] for _, place, _ in timed], np.int64)
             valid = index.find_all(instrument, detectors, instants).tolist()
             for (number, _, id_), place_in_index in zip(timed, valid, strict=True):
-                if place_in_index < 0 or index.refs[place_in_index].id != id_:
+                if (index.refs[place_in_index].id if place_in_index >= 0 else None) != id_:
                     names[number] = name
         return names
 
@@ -400,7 +403,7 @@ class _Images:
     refs
         The images, `None` where an image was removed.
     superseded, gone
-        Places of an image that has a newer version, or that is no longer in
+        Places of an image of which another version comes first, or that is no longer in
         the collection of images; empty where this is not so. The instrument of
         an image that was removed is one of those of the spectra.
     is_current
@@ -483,8 +486,10 @@ def compare_spectra(
 ) -> Iterator[StaleSpectrum]:
     """Compare all spectra with their inputs of today.
 
-    Calibrations and catalogues are compared if the spectrum names them. Values
-    from the image itself stay valid as long as the image does.
+    An image is to be measured again if another calibration is valid, or one
+    for a value that was taken from the image for want of it (see
+    `spherex.provenance.inputs.REPLACING`). Catalogues are compared if the
+    spectrum names them.
 
     Parameters
     ----------

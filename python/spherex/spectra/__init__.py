@@ -36,6 +36,7 @@ __all__ = [
     "TARGETS",
     "TRUTH_COLUMNS",
     "UNPLACED",
+    "UNREAD",
     "add_residuals",
     "add_spectrum",
     "catalog_of",
@@ -79,7 +80,7 @@ from .exporting import INPUT_COLUMNS, POSITION_COLUMNS, SINGLE_FILES, make_stamp
 from .finders import plot_finders
 from .injecting import RECOVERY_COLUMNS, TRUTH_COLUMNS, InjectSettings, compare_with_truth, inject_sources
 from .inputs import Calibration, Calibrations, ImageSource, MeasureSettings, read_map, read_profiles
-from .measuring import MICROJANSKY, failed_table, measure_targets
+from .measuring import MICROJANSKY, UNREAD, failed_table, measure_targets
 from .patches import IMAGES, TARGETS, combine_patch, diagnose_patch, gather_patch, patch_meta, spectrum_in
 from .placing import motions_of, positions_at
 from .plot import FLUX_AXES, add_residuals, add_spectrum, plot_light_curve, plot_spectrum

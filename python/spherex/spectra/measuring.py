@@ -76,6 +76,11 @@ _GAIN_RANGE = (0.5, 2.0)
 NO_GAIN = "no gain in this row of the calibration l3_flux_corrections"
 """Reason of targets whose gain is to be corrected, but unknown."""
 
+_NO_PIXELS = "no pixels"
+
+UNREAD = f"^{_NO_PIXELS}|the file is cut short"
+"""Regular expression of the reasons of targets on an image whose file could not be read completely."""
+
 _MEDIAN_SOLID_ANGLE = "OMEGA_MEDIAN"
 
 _ARCSEC2 = 3600.0**2
@@ -364,7 +369,7 @@ class TargetRows:
         wcs
             Celestial WCS of the image.
         """
-        with self._failing("no pixels", window.members):
+        with self._failing(_NO_PIXELS, window.members):
             image = self._source.read(window.box)
             self._measure_image(image, window.box.shifted(*self._origin), window.members, wcs)
 

@@ -21,7 +21,7 @@ from spherex.detectors import (
     catalog_collection,
     spectra_collection,
 )
-from spherex.errors import MOST_NAMES, CatalogError, SearchError, UserError, counted, did_you_mean
+from spherex.errors import MOST_NAMES, CatalogError, SearchError, UserError, counted, did_you_mean, listed
 from spherex.making import UpdatedSpectra, get_spectrum, update_spectra
 from spherex.repository import open_repository
 from spherex.search import position_of_name
@@ -127,19 +127,25 @@ def make_spectrum(
             if find:
                 done &= _find(butler, repo, name, access, service)
             failure = "" if failed else None
-            made = update_spectra(butler, name, collection, failure=failure, measuring=_progress_bar)
+            try:
+                made = update_spectra(butler, name, collection, failure=failure, measuring=_progress_bar)
+            except KeyboardInterrupt:
+                click.echo("Interrupted. The same command goes on from here.", err=True)
+                raise
         if made.targets:
             click.echo(f"Log: {path}" if made.runs else "Nothing to do: the spectra are up to date.")
             _report(butler, repo, name, collection, made)
+        if made.unread:
+            places = [_place_of(butler, ref) for ref in made.unread[:_MOST_TARGETS]]
+            click.echo(
+                f"{counted(len(made.unread), 'image')} could not be read ({listed(places, len(made.unread))}): the "
+                "column reason of the spectra, or unplaced in their metadata, says why. Once the files are repaired, "
+                "repeat the command with --failed.",
+                err=True,
+            )
     for label, number in made.failed.items():
         if number:
             click.echo(f"{label} failed {counted(number, 'time')}: see {path}; the command can be repeated.", err=True)
-    if made.unread:
-        click.echo(
-            f"{counted(len(made.unread), 'image')} could not be read: the metadata of the spectra (unplaced) name the "
-            "reason. Once the files are repaired, repeat the command with --failed.",
-            err=True,
-        )
     if made.stale:
         click.echo(
             f"{counted(made.stale, 'target')} still out of date: butler stale-spectra {repo} {collection} lists them, "
@@ -309,8 +315,12 @@ def _report(butler: Butler, repo: str, catalog: str, collection: str, made: Upda
             click.echo(f"Picture: {_place_of(butler, made.pictures[name])}")
     if (others := len(made.targets) - _MOST_TARGETS) > 0:
         click.echo(f"... and {counted(others, 'more target')}; {counted(len(made.pictures), 'picture')} in all")
+    if made.unseen:
+        click.echo(f"{counted(len(made.unseen), 'target')} in no image: {listed(made.unseen, most=_MOST_TARGETS)}")
     if len(made.spectra) == 1:
         click.echo(f"Table: {_place_of(butler, made.spectra[0])}")
+    else:
+        click.echo(f"{len(made.spectra)} tables: butler export-spectra {repo} {collection} DIRECTORY copies them.")
     names = f"{repo!r}, {catalog!r}, {made.targets[0]!r}"
     click.echo(f"In Python: import spherex; spectrum = spherex.get_spectrum({names}, collections={collection!r})")
 
