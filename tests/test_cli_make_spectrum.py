@@ -335,6 +335,7 @@ def test_a_psf_that_comes_later_is_used(empty: Path, files: Path) -> None:
     for _ in range(2):
         outcome = make("warm", *PLACE, "--files", name.name)
         assert "warm without a flux: 1 × no PSF: " in outcome.output
+        assert "epsf serves instead: butler ingest-calibrations REPO LOCATIONS" in outcome.output
     simulate_images(empty / "calibrated", "--calibrations", "--detectors", "2", exposures=1)
     assert butler_command("ingest-calibrations", "REPO", "calibrated").code == 0
     assert make("warm").code == 0

@@ -311,6 +311,8 @@ def _report(butler: Butler, repo: str, catalog: str, collection: str, made: Upda
             click.echo(f"{name} not good: {', '.join(f'{number} × {mark}' for mark, number in marks.most_common(2))}")
         if reasons := frequent_reasons(spectrum, 1):
             click.echo(f"{name} without a flux: {', '.join(reasons)}")
+            if "no PSF" in reasons[0]:
+                click.echo(f"The calibration epsf serves instead: butler ingest-calibrations {repo} LOCATIONS")
         if name in made.pictures:
             click.echo(f"Picture: {_place_of(butler, made.pictures[name])}")
     if (others := len(made.targets) - _MOST_TARGETS) > 0:
