@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from lsst.daf.butler import MissingDatasetTypeError
+from lsst.daf.butler import MissingCollectionError, MissingDatasetTypeError
 
 from spherex.calibrations import CalibrationIndex
 from spherex.detectors import CATALOG_TYPE
@@ -372,7 +372,13 @@ class Comparison:
         for (name, instrument), members in groups.items():
             self._know_instants([images.refs[pairs[number] // len(known)] for number, _, _ in members])
             timed = [member for member in members if self._instants[member[1][:2]] is not None]
-            index = self._index_of(name)
+            try:
+                index = self._index_of(name)
+            except MissingCollectionError:
+                # Where there are no calibrations, none is lacking; those that spectra name are somewhere else.
+                if any(id_ is not None for _, _, id_ in members):
+                    raise
+                continue
             detectors = np.array([place.detector for _, place, _ in timed], np.int64)
             instants = np.array([self._instants[place[:2]] for _, place, _ in timed], np.int64)
             valid = index.find_all(instrument, detectors, instants).tolist()
