@@ -1,4 +1,4 @@
-"""Write two scans of nothing but grain and fog, and the table of them that ingest-files wants."""
+"""Write two scans of nothing but grain and fog, a calibration, and their tables for ingest-files."""
 
 from pathlib import Path
 
@@ -13,3 +13,6 @@ for plate in (7, 8):
     hdu.writeto(f"plate_{plate}.fits", overwrite=True)
     lines.append(f"plate_{plate}.fits,{plate}")
 Path("scans.csv").write_text("\n".join(lines) + "\n")
+
+Path("wedge_1981.yaml").write_text("scale: 1.02\n")
+Path("wedges.csv").write_text("file,observatory\nwedge_1981.yaml,Tautenburg\n")

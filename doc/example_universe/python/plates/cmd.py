@@ -11,11 +11,12 @@ from lsst.daf.butler.cli.utils import ButlerCommand
 @repo_argument(required=True)
 @click.argument("plate_book")
 @click.option("--update", is_flag=True, help="Correct the records of plates that differ from the table.")
-def register_plates(repo: str, plate_book: str, update: bool) -> None:
+@click.option("--scans", metavar="DIRECTORY", help="Ingest the files plate_NUMBER.fits there, too.")
+def register_plates(repo: str, plate_book: str, update: bool, scans: str | None) -> None:
     """Register the plates that the table PLATE_BOOK lists."""
     from .script import register_plates as script
 
-    inserted, updated, unchanged = script(repo, plate_book, update)
+    inserted, updated, unchanged = script(repo, plate_book, update, scans)
     click.echo(f"{inserted} plates registered, {updated} updated, {unchanged} unchanged")
 
 
