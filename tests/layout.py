@@ -36,6 +36,7 @@ ROOMS = (
     "spectra",
     "formatters",
     "instrument",
+    "unknown_names",
     "repository",
     "calibrations",
     "targets",
@@ -69,7 +70,7 @@ NEVER = {
 }
 """What a room does not import although the order would allow it: rooms and foreign packages."""
 
-MOST_MODULES = 118
+MOST_MODULES = 119
 LEAST_MEDIAN = 150
 MOST_LINES = 800
 LONG_MODULE = "This module is long because"

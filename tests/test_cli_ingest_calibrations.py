@@ -13,6 +13,7 @@ from lsst.daf.butler import Butler, CollectionType
 
 from .calibrations_helpers import DARK, FRAME, ID, NEW, OLD, ingest, rows_of, write_maps, write_others, write_wcs
 from .ingest_helpers import butler_command
+from .programs import run_well
 
 
 def test_each_kind_comes_with_its_type(repo_root: Path, tmp_path: Path) -> None:
@@ -46,6 +47,15 @@ GOOD: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "spectral_channels": (("CHANNEL_MAP",), (5, 5)),
     "xtalk_class1": ((), ()),
 }
+
+
+def test_the_report_is_all_that_is_printed(repo_root: Path, tmp_path: Path) -> None:
+    """The Butler logs a line for each of its calls."""
+    paths = [write_wcs(tmp_path, detector=detector) for detector in (1, 2)]
+    assert run_well("butler", "ingest-calibrations", repo_root, *paths).stderr == ""
+    paths = [write_wcs(tmp_path, NEW, detector) for detector in (1, 2)]
+    done = run_well("butler", "--log-level", "DEBUG", "ingest-calibrations", repo_root, *paths)
+    assert "Importing 2 datasets" in done.stderr
 
 
 def test_what_the_documentation_of_the_archive_allows_is_taken(repo_root: Path, tmp_path: Path) -> None:
@@ -263,7 +273,7 @@ def test_a_type_of_two_kinds_fails_only_its_own_files(
         assert outcome.code == 1
         (line,) = outcome.failures
         assert line.startswith(f"failed: {path}: its dataset type 'aurora_template' should be")
-        assert "butler remove-dataset-type REPO aurora_template" in line
+        assert f"butler remove-dataset-type {repo_root} aurora_template" in line
     assert outcome.counts["ingested"] == 1
     prune = ["--purge", "SPHEREx/calib/cal-aur-v1-2026-010", "--datasets", "aurora_template", "--no-confirm"]
     assert butler_command("prune-datasets", repo_root, *prune).code == 0

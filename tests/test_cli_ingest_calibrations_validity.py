@@ -32,7 +32,7 @@ def test_a_newer_run_takes_over_and_says_so(repo_root: Path, tmp_path: Path) -> 
     ingest(repo_root, write_wcs(tmp_path, OLD))
     outcome = ingest(repo_root, write_wcs(tmp_path, NEW), "--begin-date", "2026-01-01")
     runs = f"SPHEREx/calib/{NEW} replaces SPHEREx/calib/{OLD}"
-    assert f"spectral_wcs, detector 4: {runs} from 2026-01-01T00:00:00 to - (TAI)" in outcome.output
+    assert f"spectral_wcs, detector 4: {runs} from 2026-01-01T00:00:00 on (TAI)" in outcome.output
     assert [wavelength_at(repo_root, date) for date in ("2025-12-31", "2026-01-01")] == [4.0, 4.5]
 
 
@@ -40,8 +40,18 @@ def test_an_older_run_that_comes_later_does_not(repo_root: Path, tmp_path: Path)
     ingest(repo_root, write_wcs(tmp_path, NEW))
     outcome = ingest(repo_root, write_wcs(tmp_path, OLD))
     assert outcome.code == 0
-    assert f"SPHEREx/calib/{OLD} leaves SPHEREx/calib/{NEW} from - to - (TAI)" in outcome.output
+    assert f"SPHEREx/calib/{OLD} leaves SPHEREx/calib/{NEW} for all times" in outcome.output
     assert wavelength_at(repo_root, "2025-12-31") == 4.5
+
+
+def test_one_line_for_all_detectors(repo_root: Path, tmp_path: Path) -> None:
+    ingest(repo_root, *(write_wcs(tmp_path, OLD, detector) for detector in (1, 2, 5)))
+    outcome = ingest(
+        repo_root, *(write_wcs(tmp_path, NEW, detector) for detector in (1, 2, 5)), "--end-date", "2026-01-01"
+    )
+    runs = f"SPHEREx/calib/{NEW} replaces SPHEREx/calib/{OLD}"
+    line = f"spectral_wcs, detectors 1, 2, 5: {runs} until 2026-01-01T00:00:00 (TAI)"
+    assert changes_of(outcome) == [line]
 
 
 def test_again_changes_nothing(repo_root: Path, tmp_path: Path) -> None:
@@ -145,4 +155,4 @@ def test_a_dry_run_tells_what_a_real_one_does(
     forms = {"replaces": "would replace", "leaves": "would leave", "becomes": "would become"}
     expected = [" ".join(forms.get(word, word) for word in line.split(" ")) for line in changes_of(done)]
     assert changes_of(foretold) == expected
-    assert len(expected) == {(OLD, 1): 1, (NEW, 1): 1, (None, 2): 2}[before, len(runs)]
+    assert len(expected) == {(OLD, 1): 1, (NEW, 1): 1, (None, 2): 1}[before, len(runs)]

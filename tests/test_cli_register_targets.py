@@ -252,7 +252,7 @@ def test_changed_file_needs_update(mine: Path, tmp_path: Path, change: str) -> N
         outcome = register(mine, "mine", path, *options)
         assert outcome.code == 1
         assert f"catalogue mine exists with other rows ({counts}" in outcome.output
-        assert "replace them by: butler register-targets REPO mine FILE --update, or choose" in outcome.output
+        assert f"replace them by: butler register-targets {mine} mine FILE --update, or choose" in outcome.output
     assert content(mine) == before
     outcome = register(mine, "mine", path, "--update", "--dry-run")
     assert outcome.code == 0
@@ -597,7 +597,13 @@ def test_targets_in_no_image_are_counted(with_images: Path, tmp_path: Path) -> N
         assert "file.csv: 3 of 6 targets are in no image of the repository: d, e, f." in outcome.output
     assert "in no image" not in register(with_images, "seen", write_csv(tmp_path / "file.csv", *rows[:3])).output
     far = ["x,200,-20", "y,201,-20"]
-    assert "2 of 2 targets are in no" in register(with_images, "far", write_csv(tmp_path / "file.csv", *far)).output
+    hint = "If they are hours, write them as 20:22:48."
+    output = register(with_images, "far", write_csv(tmp_path / "file.csv", *far)).output
+    assert "2 of 2 targets are in no" in output
+    assert hint not in output
+    hours = ["x,20.38,38.8", "y,9.5,-20"]
+    assert hint in register(with_images, "hours", write_csv(tmp_path / "file.csv", *hours)).output
+    assert hint not in register(with_images, "mixed", write_csv(tmp_path / "file.csv", "a,10.5,20", *hours)).output
 
 
 def test_registered_although_the_count_fails(with_images: Path, tmp_path: Path) -> None:

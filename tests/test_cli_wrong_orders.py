@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import shlex
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from lsst.daf.butler import Butler
 
 import spherex
 from spherex.errors import MOST_NAMES, SearchError, UserError, did_you_mean
 from spherex.search import Criteria
 
-from .ingest_helpers import butler_command
-from .programs import run_program
+from .ingest_helpers import butler_command, ingest_bound
+from .programs import command_of, run_program
 from .spectra_helpers import CATALOG, PLACES, TargetRepo
 from .targets_helpers import write_csv
 
@@ -46,7 +49,7 @@ def refused(command: str) -> str:
 @pytest.mark.parametrize(
     ("command", "then"),
     [
-        ("find-images EMPTY 305 38", "ingest-level2 REPO LOCATIONS"),
+        ("find-images EMPTY 305 38", "ingest-level2 EMPTY LOCATIONS"),
         ("find-archive EMPTY --catalog stars", "register-targets EMPTY stars FILE"),
         ("check-provenance EMPTY", "ingest-level2 EMPTY LOCATIONS"),
         ("list-calibrations EMPTY", "ingest-calibrations EMPTY LOCATIONS"),
@@ -58,6 +61,9 @@ def refused(command: str) -> str:
         ("register-targets EMPTY stars.csv stars", "register-targets EMPTY stars stars.csv"),
         ("ingest-simulated EMPTY .", "(ingest-level2, ingest-calibrations or ingest-simulated)"),
         ("stale-spectra NEW spectra", "create-spherex NEW"),
+        ("ingest-level2 stars.csv EMPTY", "stars.csv is not a repository of the Butler, but EMPTY is."),
+        ("find-archive stars EMPTY", "The repository comes first: butler find-archive EMPTY ..."),
+        ("register-targets stars EMPTY stars.csv", "butler register-targets EMPTY ..."),
     ],
 )
 def test_the_next_command_is_named(folder: Path, command: str, then: str) -> None:
@@ -105,6 +111,49 @@ def test_unlike_names_are_not_proposed() -> None:
     assert did_you_mean("star 100", [f"star {number}" for number in range(MOST_NAMES)]).startswith(
         " Did you mean 'star 100' or"
     )
+
+
+def test_images_without_their_chain(filled: TargetRepo, make_repo: Callable[..., Path], tmp_path: Path) -> None:
+    """As `butler transfer-datasets` leaves them; the runs are named, the newest first."""
+    other = make_repo(tmp_path / "other")
+    with Butler.from_config(str(other), writeable=True) as butler:
+        refs = filled.butler.query_datasets("level2", collections="SPHEREx/level2")
+        butler.transfer_from(
+            filled.butler, refs, transfer="copy", register_dataset_types=True, transfer_dimensions=True
+        )
+        run = refs[0].run
+        newer = "SPHEREx/level2/l2b-v99-2099-001"
+        butler.collections.register(newer)
+    what = refused(f"find-images {other} 305 38")
+    command = f"butler collection-chain {other} SPHEREx/level2 {newer} {run}"
+    assert what.endswith(f"Make it of its runs by: {command}")
+    assert butler_command(*shlex.split(command)[1:]).code == 0
+    assert "no collection" not in refused(f"find-images {other} 305 38")
+
+
+@pytest.mark.slow
+def test_a_read_only_repository(folder: Path) -> None:
+    """An option that writes nothing is named where the command has it."""
+    Path("EMPTY").chmod(0o500)
+    try:
+        made = ingest_bound(Path("EMPTY"), "stars.csv", command="make-spectrum")
+        registered = ingest_bound(Path("EMPTY"), "stars", "stars.csv", command="register-targets")
+    finally:
+        Path("EMPTY").chmod(0o700)
+    assert made.output.endswith("ask its owner.\n")
+    assert registered.output.endswith("ask its owner, or use --dry-run.\n")
+
+
+def test_a_reader_that_ends(filled: TargetRepo) -> None:
+    """Such as ``head``: no traceback."""
+    read, write = os.pipe()
+    os.close(read)
+    command = command_of("butler", "check-provenance", filled.root)
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr
 
 
 def test_a_repository_with_our_dimensions_alone(folder: Path) -> None:

@@ -7,7 +7,9 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from astropy.io import fits
 from lsst.daf.butler import Butler, CollectionType
 
 from .damages import cut, dangling, empty, grow, not_fits
@@ -367,3 +369,15 @@ def test_failures_leave_good_runs_alone(repo_root: Path, tmp_path: Path) -> None
     assert level2_region(repo_root) is not None
     assert set(chain_of(repo_root)) == {f"SPHEREx/level2/{RUN}", f"SPHEREx/level2/{NEWER}"}
     assert obsid_of(0) == level2_record(repo_root).name
+
+
+def test_a_file_of_another_kind(repo_root: Path, tmp_path: Path) -> None:
+    path = tmp_path / "map.fits"
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(np.zeros((4, 4)), name="SCI")]).writeto(path)
+    (failure,) = ingest_level2(repo_root, path).failures
+    remedy = "; replace the file with an intact copy"
+    assert failure.endswith(f"no 2-D image in HDU IMAGE{remedy}, or leave it out if it is a file of another kind")
+    # The name of an image: it was cut short between two HDUs.
+    path.rename(write_level2(tmp_path))
+    (failure,) = ingest_level2(repo_root, tmp_path).failures
+    assert failure.endswith(f"no 2-D image in HDU IMAGE{remedy}")

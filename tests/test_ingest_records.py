@@ -160,7 +160,7 @@ def test_repair_as_documented(repo_root: Path, tmp_path: Path, mode: str) -> Non
     section = text.partition("## Repairing records")[2].partition("\n## ")[0]
     prune, repair = re.findall(r"^butler (.*)$", section, re.MULTILINE)
     (failure,) = ingest(repo_root, "--transfer", mode, "--update-records", corrected).failures
-    assert "remove the dataset first (butler prune-datasets REPO" in failure
+    assert f"remove the dataset first (butler prune-datasets {repo_root} --purge" in failure
     assert butler_command(*shlex.split(prune.replace("REPO", str(repo_root))), "--no-confirm").code == 0
     assert datasets(repo_root).keys() == {(5, 1)}
     repair = repair.replace("REPO", str(repo_root)).replace("CORRECTED_FILES", str(corrected))

@@ -15,7 +15,9 @@ __all__ = [
     "FrameError",
     "HeaderError",
     "IngestError",
+    "NoRepositoryError",
     "ProductError",
+    "ReadOnlyError",
     "RemoteError",
     "RepositoryError",
     "SearchError",
@@ -86,6 +88,14 @@ class RemoteError(UserError, OSError):
 
 class RepositoryError(UserError):
     """A repository cannot be opened, read or written, or does not fit."""
+
+
+class NoRepositoryError(RepositoryError):
+    """A path or URI is not that of a repository."""
+
+
+class ReadOnlyError(RepositoryError):
+    """A repository may not be written."""
 
 
 class IngestError(UserError):

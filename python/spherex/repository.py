@@ -12,7 +12,6 @@ __all__ = [
     "is_answering",
     "is_fatal",
     "is_without_answer",
-    "missing_name",
     "open_repository",
     "owners_of",
     "protected_path",
@@ -22,7 +21,6 @@ __all__ = [
     "refresh_statistics",
     "register_instrument",
     "repository_config",
-    "unknown_name",
 ]
 
 import collections
@@ -31,7 +29,6 @@ import dataclasses
 import errno
 import logging
 import os
-import re
 import tempfile
 import time
 import uuid
@@ -53,17 +50,15 @@ from lsst.daf.butler.datastores.chainedDatastore import ChainedDatastore
 from lsst.daf.butler.registry import ConflictingDefinitionError, RegistryConfig
 from lsst.utils.introspection import get_full_type_name
 
-from spherex.archive import CALIBRATION_KINDS
-from spherex.detectors import (
-    CALIBRATION_COLLECTION,
-    CHANNEL_SPECTRA_TYPE,
-    LEVEL2_COLLECTION,
-    LEVEL2_TYPE,
-    RAW_TYPE,
-    SPECTRA_TYPE,
+from spherex.errors import (
+    NoRepositoryError,
+    ReadOnlyError,
+    RepositoryError,
+    UserError,
+    first_line,
 )
-from spherex.errors import RepositoryError, UserError, did_you_mean, first_line
 from spherex.instrument import CREATE_COMMAND, NAMESPACE
+from spherex.unknown_names import missing_name, remember_name
 
 if TYPE_CHECKING:
     from lsst.daf.butler import DataCoordinate, DatasetRef, DatasetType
@@ -90,6 +85,10 @@ _DEFAULT_NAMESPACE = "daf_butler"
 
 _ROOM = 2**20
 """More space than the tables of a new repository take (bytes)."""
+
+
+_CONFIG_EXTENSIONS = (".yaml", ".json")
+"""Ends of the names of configurations, which may stand for their repository."""
 
 
 def repository_config(repo: str) -> ButlerConfig:
@@ -236,7 +235,7 @@ _NOT_UNIQUE = "another record has the same name or number; check the names and i
 _NO_ROLE = "the database does not know you; set LSST_DB_AUTH to a file with its URL, your role and the password"
 _HALF_MADE = (
     "its database has no tables of a repository, because its creation failed or they were dropped; restore the "
-    f"database from a backup, or remove butler.yaml and make another repository by: {CREATE_COMMAND} REPO"
+    f"database from a backup, or remove butler.yaml and make another repository by {CREATE_COMMAND}"
 )
 _BY_DATABASE_TEXT = {
     "disk is full": _BY_ERRNO[errno.ENOSPC],
@@ -417,6 +416,8 @@ def open_repository(
         not be written; in the context, in place of the error of a missing
         collection or dataset type.
     """
+    if os.path.isfile(repo) and not repo.endswith(_CONFIG_EXTENSIONS):
+        raise NoRepositoryError(f"{repo} is a file, not a repository of the Butler.")
     try:
         config = repository_config(repo)
         if writeable:
@@ -425,7 +426,7 @@ def open_repository(
             if path is None and root is not None and root.isLocal and not os.access(root.ospath, os.W_OK):
                 path = root.ospath
             if path is not None:
-                raise RepositoryError(f"{repo} is read-only for you ({path}): ask its owner, or use --dry-run.")
+                raise ReadOnlyError(f"{repo} is read-only for you ({path}): ask its owner.")
             if not has_room(config):
                 raise RepositoryError(
                     f"{repo} has no space left for its database: make room and run the same command again."
@@ -436,12 +437,13 @@ def open_repository(
     except RepositoryError:
         raise
     except FileNotFoundError as error:
-        raise RepositoryError(
+        raise NoRepositoryError(
             f"{repo} is not a repository of the Butler ({first_line(error)}). Make one by: {CREATE_COMMAND} {repo}"
         ) from error
     except Exception as error:
         reason = reason_of(error) or f"{first_line(error)}; ask its owner"
         raise RepositoryError(f"{repo} cannot be opened: {reason}.") from error
+    remember_name(butler, repo)
     with butler:
         _check_universe(butler, repo, fields or {}, stock_method)
         if writeable and _STORAGE_CLASS not in StorageClassFactory():
@@ -452,63 +454,7 @@ def open_repository(
         try:
             yield butler
         except (MissingCollectionError, MissingDatasetTypeError) as error:
-            raise RepositoryError(missing_name(butler, error, repo)) from error
-
-
-_COMMANDS = {
-    **dict.fromkeys((CALIBRATION_COLLECTION, *CALIBRATION_KINDS), "ingest-calibrations {repo} LOCATIONS"),
-    **dict.fromkeys((LEVEL2_COLLECTION, LEVEL2_TYPE), "ingest-level2 {repo} LOCATIONS"),
-    RAW_TYPE: "ingest-simulated {repo} LOCATIONS",
-    **dict.fromkeys((SPECTRA_TYPE, CHANNEL_SPECTRA_TYPE), "make-spectrum {repo} NAME"),
-}
-"""Commands that make collections, which have a slash in the name, and dataset types of the mission."""
-
-_QUOTED = re.compile(r"(collection|dataset type)\b[^']*'([^']+)'", re.IGNORECASE)
-
-
-def missing_name(butler: Butler, error: Exception, repo: str = "REPO") -> str:
-    """Return a message on a collection or dataset type that does not exist, with what to do.
-
-    Parameters
-    ----------
-    butler
-        The repository.
-    error
-        Error of the Butler, which has the name in quotes.
-    repo
-        The repository, for the message.
-    """
-    named = _QUOTED.search(str(error))
-    return unknown_name(butler, named[1].lower(), named[2], repo) if named else f"{first_line(error)}."
-
-
-def unknown_name(butler: Butler, kind: str, name: str, repo: str = "REPO") -> str:
-    """Return a message on a name that does not exist, with the command that makes it or a similar name.
-
-    Parameters
-    ----------
-    butler
-        The repository.
-    kind
-        ``collection``, ``dataset type`` or ``catalogue``.
-    name
-        The name.
-    repo
-        The repository, for the message.
-    """
-    missing = f"There is no {kind} {name!r} in {repo}."
-    if kind == "catalogue":
-        known = [record.name for record in butler.query_dimension_records("catalog", explain=False)]
-        command = f"Make it by: butler register-targets {repo} {name} FILE"
-    elif name in _COMMANDS and (kind == "dataset type") == ("/" not in name):
-        return f"{missing} Make it by: butler {_COMMANDS[name].format(repo=repo)}"
-    elif kind == "collection":
-        known = list(butler.collections.query("*"))
-        command = f"List those that exist by: butler query-collections {repo}"
-    else:
-        known = [dataset_type.name for dataset_type in butler.registry.queryDatasetTypes()]
-        command = f"List those that exist by: butler query-dataset-types {repo}"
-    return missing + (did_you_mean(name, known) or f" {command}")
+            raise RepositoryError(missing_name(butler, error)) from error
 
 
 @contextlib.contextmanager

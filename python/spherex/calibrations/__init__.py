@@ -18,6 +18,7 @@ __all__ = [
     "limits_of",
     "middle_of",
     "newest_last",
+    "range_text",
     "timespan_between",
 ]
 
@@ -39,5 +40,6 @@ from .validity import (
     gaps_of,
     limits_of,
     newest_last,
+    range_text,
     timespan_between,
 )

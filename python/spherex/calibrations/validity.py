@@ -79,6 +79,24 @@ def limits_of(timespan: Timespan) -> tuple[str, str]:
     return text(timespan.begin), text(timespan.end)
 
 
+def range_text(timespan: Timespan) -> str:
+    """Return a validity range in words.
+
+    Parameters
+    ----------
+    timespan
+        Validity range.
+    """
+    begin, end = limits_of(timespan)
+    if timespan.isEmpty():
+        return begin
+    if timespan.begin is None and timespan.end is None:
+        return "for all times"
+    if timespan.begin is None:
+        return f"until {end} (TAI)"
+    return f"from {begin} on (TAI)" if timespan.end is None else f"from {begin} to {end} (TAI)"
+
+
 AgeOf = Callable[[str], Any]
 """Returns a value that sorts runs from the oldest to the newest; `None` for
 a run outside of that order.

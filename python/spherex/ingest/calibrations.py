@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from lsst.daf.butler import CollectionType, MissingCollectionError, Timespan
 
 from spherex.archive import CALIBRATION_KINDS, CalibrationContent, CalibrationHDU, CalibrationName, Level2Name, kind_of
-from spherex.calibrations import CertifyTrial, certify_newest, gaps_of, limits_of, newest_last
+from spherex.calibrations import CertifyTrial, certify_newest, gaps_of, newest_last, range_text
 from spherex.detectors import DETECTOR_IDS
 from spherex.errors import ArchiveNameError, DescriptionError, FileNameError, IngestError, ProductError
 from spherex.file_names import check_directory_name
@@ -243,12 +243,12 @@ class CalibrationTranslator(FileTranslator):
         latest = [ref for ref in existing if newest[ref.datasetType.name, ref.dataId] == ref.id]
         refs = [*new, *existing] if self._is_given else new
         # New datasets may fill gaps; existing ones fill them only in a given range.
-        lines = []
+        lines: list[tuple[DatasetRef, str]] = []
         if self._is_given:
             verb = "would become" if dry_run else "becomes"
             for ref in latest:
                 for gap in self._gaps(butler, ref):
-                    lines.append(f"{_name(ref)}, already there, {verb} valid {_range(gap)}")
+                    lines.append((ref, f", already there, {verb} valid {range_text(gap)}"))
         if self._trial is not None:
             changes = self._trial.certify(refs)
         else:
@@ -258,14 +258,17 @@ class CalibrationTranslator(FileTranslator):
             for ref in latest:
                 for gap in self._gaps(butler, ref):
                     lines.append(
-                        f"{_name(ref)}, already there, {verb} out {_range(gap)}, where nothing is valid; "
-                        "use --begin-date or --end-date to certify it"
+                        (
+                            ref,
+                            f", already there, {verb} out {range_text(gap)}, where nothing is valid; "
+                            "use --begin-date or --end-date to certify it",
+                        )
                     )
         for change in changes:
             verb = "replace" if change.is_replaced else "leave"
             verb = f"would {verb}" if dry_run else f"{verb}s"
-            lines.append(f"{_name(change.ref)} {verb} {change.existing.run} {_range(change.timespan)}")
-        return lines
+            lines.append((change.ref, f" {verb} {change.existing.run} {range_text(change.timespan)}"))
+        return _merged(lines)
 
     def _gaps(self, butler: Butler, ref: DatasetRef) -> list[Timespan]:
         """Return where nothing is valid for the data ID of a dataset."""
@@ -306,11 +309,15 @@ def _refuse_name(name: str) -> NoReturn:
     raise DescriptionError("it is a Level 2 image; use butler ingest-level2")
 
 
-def _name(ref: DatasetRef) -> str:
-    detector = ref.dataId.get("detector")
-    return f"{ref.datasetType.name}{'' if detector is None else f', detector {detector}'}: {ref.run}"
-
-
-def _range(timespan: Timespan) -> str:
-    begin, end = limits_of(timespan)
-    return f"from {begin} to {end} (TAI)"
+def _merged(lines: list[tuple[DatasetRef, str]]) -> list[str]:
+    """Return one line for all detectors of which the same is to be reported."""
+    detectors: dict[tuple[str, str, str], list[str]] = {}
+    for ref, text in lines:
+        of_line = detectors.setdefault((ref.datasetType.name, ref.run, text), [])
+        if (detector := ref.dataId.get("detector")) is not None:
+            of_line.append(str(detector))
+    merged = []
+    for (type_, run, text), numbers in detectors.items():
+        of_detectors = f", detector{'s' * (len(numbers) > 1)} {', '.join(numbers)}" if numbers else ""
+        merged.append(f"{type_}{of_detectors}: {run}{text}")
+    return merged

@@ -69,11 +69,16 @@ class DatasetKey:
     values: tuple[Any, ...]
     id: uuid.UUID | None = None
 
-    @property
-    def removal(self) -> str:
-        """Command that removes the dataset."""
+    def removal(self, repo: str) -> str:
+        """Return the command that removes the dataset.
+
+        Parameters
+        ----------
+        repo
+            Path, URI or label of the repository.
+        """
         where = " AND ".join(f"{name}={value!r}" for name, value in zip(self.kind.dimensions, self.values, strict=True))
-        return f'butler prune-datasets REPO --purge {self.run} --datasets {self.kind.name} --where "{where}"'
+        return f'butler prune-datasets {repo} --purge {self.run} --datasets {self.kind.name} --where "{where}"'
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -499,7 +499,8 @@ class Level2Translator(FileTranslator):
 
     def identify_by_headers(self, structure: FileStructure) -> FileKey:
         """Return exposure, detector and run of a file with any name; see `FileTranslator`."""
-        image = _image_of(structure)
+        # Nothing shows yet that it is an image.
+        image = _image_of(structure, ", or leave it out if it is a file of another kind")
         try:
             observation, detector = identity_of(image.cards)
         except ProductError as error:
@@ -703,12 +704,12 @@ def _points_of(content: fits.HDUList) -> ControlPoints:
     return points
 
 
-def _image_of(structure: FileStructure) -> HDUInfo:
-    """Return the HDU with the image."""
+def _image_of(structure: FileStructure, or_else: str = "") -> HDUInfo:
+    """Return the HDU with the image; fail with a further remedy without one."""
     for hdu in structure.hdus:
         if hdu.name == IMAGE and len(hdu.image_shape) == 2:
             return hdu
-    raise DescriptionError(f"no 2-D image in HDU {IMAGE}; replace the file with an intact copy")
+    raise DescriptionError(f"no 2-D image in HDU {IMAGE}; replace the file with an intact copy{or_else}")
 
 
 def _parts_of(uri: str) -> Level2NameParts:

@@ -19,6 +19,7 @@ from lsst.daf.butler import (
 from spherex.errors import DescriptionError, FileNameError, IngestError
 from spherex.file_names import check_directory_name
 from spherex.repository import dataset_id, explain
+from spherex.unknown_names import name_of
 
 if TYPE_CHECKING:
     from lsst.daf.butler import Butler
@@ -222,12 +223,13 @@ class Registrar:
                 f"The repository has another definition of dataset type {wanted.name!r} ({existing.dimensions}, "
                 f"{existing.storageClass_name}): choose another name by {self._translator.type_option}."
             )
+        repo = name_of(self._butler)
         raise DescriptionError(
             f"its dataset type {wanted.name!r} should be {wanted.dimensions}, {wanted.storageClass_name}, but is "
             f"{existing.dimensions}, {existing.storageClass_name} in the repository; choose another name by "
             f"{self._translator.type_option}, or, if the existing one is a mistake, remove it with its datasets "
-            f"(butler prune-datasets REPO --purge RUN --datasets {wanted.name}, butler remove-dataset-type REPO "
-            f"{wanted.name}); butler query-datasets REPO {wanted.name} lists their RUN"
+            f"(butler prune-datasets {repo} --purge RUN --datasets {wanted.name}, butler remove-dataset-type {repo} "
+            f"{wanted.name}); butler query-datasets {repo} {wanted.name} lists their RUN"
         )
 
     def _register_run(self, run: str) -> None:

@@ -6,6 +6,7 @@ import collections
 import contextlib
 import dataclasses
 import itertools
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from lsst.resources import ResourcePath
 
 from spherex.errors import DescriptionError, ProductError, first_line
 from spherex.repository import has_content_id
+from spherex.unknown_names import name_of
 
 from .existing import DatasetPlace, ExistingDataset, check_unchanged, find_existing, place_of
 from .locations import resource_path
@@ -328,9 +330,10 @@ class BatchWriter:
     def _check(self, file: DescribedFile, ref: DatasetRef, dataset: ExistingDataset) -> None:
         """Check that a file is the one of the dataset that exists in its place."""
         key = file.description.dataset
+        removal = key.removal(name_of(self._butler))
         if key.id not in (None, dataset.ref.id):
             raise DescriptionError(
-                f"it is ingested already, with the id {dataset.ref.id}; remove that dataset first ({key.removal}) "
+                f"it is ingested already, with the id {dataset.ref.id}; remove that dataset first ({removal}) "
                 "to assign another id"
             )
         try:
@@ -339,7 +342,7 @@ class BatchWriter:
         except DescriptionError as error:
             raise DescriptionError(
                 f"{error}{self._difference(file, dataset)}; if it is the better one, remove the dataset first "
-                f"({key.removal}) or use another {self._translator.distinguishing_option}"
+                f"({removal}) or use another {self._translator.distinguishing_option}"
             ) from None
 
     def _check_content(self, file: DescribedFile, ref: DatasetRef, dataset: ExistingDataset) -> None:
@@ -476,7 +479,8 @@ class BatchWriter:
             if changed:
                 self._butler.registry.insertDimensionData(element, *changed, replace=True)
         if not self._options.dry_run:
-            self._store(batch, report, placed)
+            with _without_line_for_each_call():
+                self._store(batch, report, placed)
         # A dry run remembers what it would do: the trial must not count.
         if not (self._options.dry_run and trial):
             # Two copies of one file may both exist already.
@@ -550,6 +554,19 @@ def _undone_on_error() -> Iterator[DatastoreTransaction]:
         transaction.rollback()
         raise
     transaction.commit()
+
+
+@contextlib.contextmanager
+def _without_line_for_each_call() -> Iterator[None]:
+    """Keep the Butler from logging each ingest of a portion of the files, unless the user wants more than usual."""
+    logger = logging.getLogger("lsst.daf.butler")
+    level = logger.level
+    if logger.getEffectiveLevel() == logging.INFO:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _add_failures(report: IngestReport, files: Sequence[DescribedFile], failures: Mapping[int, object]) -> None:

@@ -19,7 +19,7 @@ from spherex.calibrations import middle_of
 from spherex.detectors import CUTOUT_EXTENT, FRAME_SHAPE, PIXEL_SCALE
 from spherex.errors import SearchError, first_line
 from spherex.geometry import corners_of
-from spherex.repository import missing_name
+from spherex.unknown_names import missing_name
 
 from .criteria import check_filters, detectors_of
 

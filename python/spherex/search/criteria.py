@@ -15,7 +15,7 @@ from spherex.calibrations import timespan_between
 from spherex.detectors import CALIBRATION_COLLECTION, DETECTORS, LEVEL2_COLLECTION, LEVEL2_TYPE
 from spherex.errors import SearchError, did_you_mean
 from spherex.numbers import is_sexagesimal, number_of_text, sexagesimal
-from spherex.repository import missing_name
+from spherex.unknown_names import missing_name
 
 if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord
@@ -88,7 +88,7 @@ class Criteria:
         if not 0.0 <= self.radius <= _WIDEST:
             raise SearchError(
                 f"the radius is negative or above {_WIDEST:g} degree: {self.radius:g}. For wider circles use "
-                'butler query-datasets REPO level2 --where "... OVERLAPS CIRCLE(ra, dec, radius)".'
+                'butler query-datasets with --where "... OVERLAPS CIRCLE(ra, dec, radius)".'
             )
         if self.wavelengths is not None and not 0.0 < self.wavelengths[0] <= self.wavelengths[1]:
             raise SearchError(f"{self.wavelengths[0]:g} to {self.wavelengths[1]:g} um is not a range of wavelengths.")

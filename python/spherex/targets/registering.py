@@ -15,6 +15,7 @@ import numpy as np
 
 from spherex.detectors import CATALOG_TYPE, PATCH_TARGETS_TYPE, ROWS_OF_A_GROUP, catalog_collection
 from spherex.errors import CatalogError
+from spherex.unknown_names import name_of
 
 from .checking import unequal
 
@@ -193,8 +194,8 @@ def register_catalog(
     if known and not update and (new or changed or present is not None):
         raise CatalogError(
             f"catalogue {name} exists with other rows ({counts.new} new targets, {counts.changed} moved, "
-            f"{counts.gone} no longer in the file); replace them by: butler register-targets REPO {name} FILE "
-            "--update, or choose another name."
+            f"{counts.gone} no longer in the file); replace them by: butler register-targets {name_of(butler)} "
+            f"{name} FILE --update, or choose another name."
         )
     run = f"{chain}/{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%S.%fZ}"
     if not dry_run:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import select
+import sys
 from collections.abc import Iterator
 
 import click
 
-from spherex.errors import UserError, first_line
+from spherex.errors import NoRepositoryError, ReadOnlyError, UserError, first_line
 
 MANY = 100
 """Number of files or targets after which the statistics are refreshed: `ANALYZE`
@@ -24,11 +27,19 @@ def user_errors() -> Iterator[None]:
     click.ClickException
         In place of a `UserError`, and of errors of full disks and of
         databases out of reach.
+    click.exceptions.Exit
+        If the output is a pipe that nobody reads any more.
     """
     try:
         yield
     except UserError as error:
-        raise click.ClickException(str(error)) from None
+        raise click.ClickException(_message(error, click.get_current_context(silent=True))) from None
+    except BrokenPipeError:
+        if not _is_reader_gone():
+            raise
+        # What is printed at the end of the process would fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise click.exceptions.Exit(1) from None
     except click.ClickException:
         raise
     except Exception as error:
@@ -37,6 +48,28 @@ def user_errors() -> Iterator[None]:
         if not is_fatal(error):
             raise
         raise click.ClickException(f"{explain(error)}.") from error
+
+
+def _message(error: UserError, context: click.Context | None) -> str:
+    """Return the message of an error, with a remedy by the arguments and options of the command."""
+    if isinstance(error, ReadOnlyError) and context is not None and "dry_run" in context.params:
+        return f"{str(error).removesuffix('.')}, or use --dry-run."
+    if isinstance(error, NoRepositoryError) and context is not None:
+        for value in context.params.values():
+            for word in value if isinstance(value, tuple) else (value,):
+                if isinstance(word, str) and os.path.exists(os.path.join(word, "butler.yaml")):
+                    return (
+                        f"{context.params.get('repo')} is not a repository of the Butler, but {word} is. The "
+                        f"repository comes first: butler {context.info_name} {word} ..."
+                    )
+    return str(error)
+
+
+def _is_reader_gone() -> bool:
+    """Return whether nobody reads the output any more, such as ``head`` after its lines."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return bool(poll.poll(0))
 
 
 def refresh_statistics_after(repo: str, changes: int, least: int = MANY) -> None:

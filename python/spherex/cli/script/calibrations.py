@@ -14,11 +14,13 @@ from spherex.calibrations import (
     certified_datasets,
     decertify,
     limits_of,
+    range_text,
     timespan_between,
 )
 from spherex.detectors import DETECTOR_IDS
 from spherex.errors import UserError, did_you_mean
-from spherex.repository import open_repository, unknown_name
+from spherex.repository import open_repository
+from spherex.unknown_names import unknown_name
 
 from . import user_errors
 
@@ -166,8 +168,7 @@ def decertify_calibrations(
         decertified = decertify(butler, collection, dataset_type, timespan, data_ids, dry_run=dry_run)
     verb = "would be decertified" if dry_run else "decertified"
     for ref, timespan in decertified:
-        begin, end = limits_of(timespan)
-        click.echo(f"{verb}: {dataset_type} {ref.dataId} of {ref.run}, which was valid from {begin} to {end} (TAI)")
+        click.echo(f"{verb}: {dataset_type} {ref.dataId} of {ref.run}, which was valid {range_text(timespan)}")
     if not decertified:
         click.echo(
             f"No such {dataset_type} is certified in that range; 'butler list-calibrations {repo} --collection "
@@ -188,7 +189,7 @@ def _check(butler: Butler, repo: str, collection: str, dataset_type: str) -> Non
     try:
         is_calibration = butler.get_dataset_type(dataset_type).isCalibration()
     except DatasetTypeExpressionError:
-        raise UserError(unknown_name(butler, "dataset type", dataset_type, repo)) from None
+        raise UserError(unknown_name(butler, "dataset type", dataset_type)) from None
     if kind is not CollectionType.CALIBRATION:
         raise UserError(f"Collection {collection!r} is of type {kind.name}; use the CALIBRATION collection itself.")
     if not is_calibration:

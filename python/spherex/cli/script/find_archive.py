@@ -13,9 +13,10 @@ from spherex.detectors import CATALOG_TYPE, LEVEL2_TYPE, catalog_collection
 from spherex.errors import SearchError, counted
 from spherex.ingest import Level2Translator, is_ingested
 from spherex.remote import go_unsigned_without_credentials
-from spherex.repository import open_repository, unknown_name
+from spherex.repository import open_repository
 from spherex.search import IMAGE_SERVICE, TABLE_SERVICE, ArchiveService, Criteria, position_of_name
 from spherex.spectra import catalog_of, positions_at
+from spherex.unknown_names import unknown_name
 
 from . import user_errors
 from .find_images import output_path, position_of_arguments, radius_of, save_table
@@ -160,7 +161,7 @@ def _targets(butler: Butler, repo: str, catalog: str) -> Table:
     try:
         targets = butler.get(CATALOG_TYPE, catalog=catalog, collections=catalog_collection(catalog))
     except (DatasetNotFoundError, MissingCollectionError, MissingDatasetTypeError, DataIdValueError):
-        raise SearchError(unknown_name(butler, "catalogue", catalog, repo)) from None
+        raise SearchError(unknown_name(butler, "catalogue", catalog)) from None
     positions = positions_at(targets, Time.now())
     return Table([positions.ra, positions.dec], names=["ra", "dec"])
 

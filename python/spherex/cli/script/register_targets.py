@@ -16,6 +16,7 @@ from spherex.repository import explain, open_repository
 from . import refresh_statistics_after, user_errors
 
 _MOST_PROBLEMS = 50
+_HOURS = 24
 _SYSTEM_ERRORS = (OSError, RuntimeError, sqlalchemy.exc.SQLAlchemyError)
 _FIELDS = {"catalog": frozenset({"desc"}), "target": frozenset({"ra", "dec", "region"})}
 
@@ -99,6 +100,8 @@ def register_targets(
             click.echo(f"... and {len(problems) - _MOST_PROBLEMS} more", err=True)
         is_nothing_left = not skip_bad_rows or len(bad) == len(table)
         end = "nothing is registered" if is_nothing_left else "they are skipped"
+        if is_nothing_left and len(bad) < len(table):
+            end += ". Fix them, or leave them out by --skip-bad-rows of register-targets"
         click.echo(f"{len(bad)} of {len(table)} rows cannot be targets; {end}.", err=True)
         if is_nothing_left:
             return False
@@ -146,6 +149,10 @@ def register_targets(
             ) from error
     if coverage is not None and coverage.outside:
         click.echo(f"{file}: {coverage}", err=True)
+        if len(coverage.outside) == coverage.targets and max(table["ra"]) < _HOURS:
+            click.echo(
+                f"All right ascensions are below {_HOURS} degrees. If they are hours, write them as 20:22:48.", err=True
+            )
     return not faults
 
 
