@@ -82,6 +82,7 @@ def test_few_targets_say_nothing() -> None:
 def visits(detector: int, number: int, **given: Any) -> Any:
     """Return measurements of a target, with the signal to noise and the columns that diagnostics need."""
     values = {"flux": 300.0, "flux_error": 12.0, "aperture_flux": 300.0, "core_chi2": 20.0, "core_dof": 20}
+    values |= {"aperture_flux_error": 13.0}
     return measurements(number, detector=detector, wavelength=1.0 + 0.5 * detector, **(values | given))
 
 
@@ -114,6 +115,21 @@ def test_good_images_have_no_warnings() -> None:
     (found,) = gather_spectrum([table]).meta["diagnostics"]
     assert found["centroid_dy"] == pytest.approx(0.15)
     assert DetectorDiagnostics(**found).warnings() == []
+
+
+def test_few_measurements_that_agree_by_chance_give_no_alarm() -> None:
+    rng = np.random.default_rng(4)
+    pulls = []
+    for _ in range(300):
+        flux = 300.0 + 12.0 * rng.standard_normal(5)
+        # The flux in the aperture has the noise of the fit, and more.
+        aperture = flux + np.sqrt(18.0**2 - 12.0**2) * rng.standard_normal(5)
+        (found,) = gather_spectrum([visits(1, 5, flux=flux, aperture_flux=aperture, aperture_flux_error=18.0)]).meta[
+            "diagnostics"
+        ]
+        pulls.append((found["psf_over_aperture"] - 1) / found["psf_over_aperture_error"])
+    assert np.max(np.abs(pulls)) < 4
+    assert np.std(pulls) == pytest.approx(0.9, abs=0.15)
 
 
 def test_diagnostics_are_in_the_page(request: pytest.FixtureRequest) -> None:

@@ -52,10 +52,12 @@ _RATIO_COLUMNS = (
     "flux",
     "flux_error",
     "aperture_flux",
+    "aperture_flux_error",
     "core_chi2",
     "core_dof",
     "masked_fraction",
     "error_scale",
+    "aperture_error_scale",
 )
 _OFFSET_COLUMNS = ("centroid_dx", "centroid_dx_error", "centroid_dy", "centroid_dy_error")
 
@@ -71,8 +73,9 @@ class Diagnostics:
     ----------
     psf_over_aperture, psf_over_aperture_error
         Median of the flux by PSF over that in the aperture, of measurements with
-        a signal to noise of 10 to 60, and its standard deviation. A PSF 5 %
-        too narrow, which faint sources do not show in chi2, makes it too small.
+        a signal to noise of 10 to 60, and its standard deviation: from the
+        scatter, and at least that of the noise. A PSF 5 % too narrow, which
+        faint sources do not show in chi2, makes it too small.
     clear
         Number of these measurements; the median is unknown with fewer than five.
     centroid_dx, centroid_dx_error, centroid_dy, centroid_dy_error
@@ -273,13 +276,21 @@ def _flux_ratio(
     measurements: Table | Mapping[str, NDArray[Any]], signal: NDArray[np.float64], masked: NDArray[np.float64]
 ) -> dict[str, Any]:
     """Return psf_over_aperture, its error and the number of measurements by name."""
-    flux, aperture = (np.asarray(measurements[name], float) for name in ("flux", "aperture_flux"))
+    columns = ("flux", "aperture_flux", "aperture_flux_error", "aperture_error_scale")
+    flux, aperture, aperture_error, scale = (np.asarray(measurements[name], float) for name in columns)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = flux / aperture
+        # The fit has the least variance of all unbiased fluxes, so that its covariance with that in the aperture is
+        # its own variance: var(aperture - flux) = var(aperture) - var(flux).
+        aperture_variance = (aperture_error / np.where(np.isfinite(scale), scale, 1.0)) ** 2
+        variances = np.maximum(aperture_variance - (flux / signal) ** 2, 0) / aperture**2
     # Also those that are not good: with a wrong PSF, no bright target is.
-    is_clear = (signal > _FAINT) & (signal < _CLEAR) & (masked < _MOST_MASKED) & np.isfinite(ratios)
+    is_clear = (signal > _FAINT) & (signal < _CLEAR) & (masked < _MOST_MASKED) & np.isfinite(ratios + variances)
     clear = ratios[is_clear]
     median, error, _, _ = robust_statistics(clear if len(clear) >= _FEWEST else clear[:0])
+    if np.isfinite(error):
+        # A few values may be close together by chance.
+        error = max(error, _MEDIAN_ERROR * math.sqrt(np.mean(variances[is_clear]) / len(clear)))
     return {"psf_over_aperture": median, "psf_over_aperture_error": error, "clear": len(clear)}
 
 
