@@ -282,7 +282,8 @@ class Reprocessing:
     """Largest differences between the processing runs of one exposure.
 
     Larger ones are contradictions. All that is not named here is the result of
-    the processing: the record has the values of the newest run.
+    the processing: the record has the values of the newest run, and a timespan
+    that spans all runs.
 
     Parameters
     ----------
