@@ -6,6 +6,7 @@ import contextlib
 import http.server
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -184,3 +185,10 @@ def _running(command: list[str], folder: Path) -> Iterator[None]:
             except subprocess.TimeoutExpired:
                 # A slurmd that has lost its controller tries to reach it for minutes.
                 server.kill()
+
+
+if __name__ == "__main__":
+    # For a trial of doc/scale_out.md by hand.
+    with contextlib.suppress(KeyboardInterrupt), slurm_cluster() as cluster:
+        print(f"export SLURM_CONF={cluster / 'slurm.conf'}", flush=True)
+        signal.pause()

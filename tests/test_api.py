@@ -77,6 +77,12 @@ def test_a_wrong_name_is_an_attribute_error() -> None:
     assert not hasattr(spherex, "__wrapped__")
 
 
+def test_rooms_are_reached_from_the_package_alone() -> None:
+    code = "import spherex; print(spherex.spectra.spectrum_in.__name__, hasattr(spherex, 'spectrums'))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "spectrum_in False\n"
+
+
 def test_all_names_can_be_imported_at_once() -> None:
     code = "from spherex import *; print(read.__module__, SPHERExImage.__name__)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

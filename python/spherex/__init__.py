@@ -2,8 +2,8 @@
 
 The names here are what most users need. They are imported when they are used,
 so that ``import spherex`` costs nothing. Everything else is reached by its
-room, such as `spherex.image`, `spherex.spectra` or `spherex.tasks`; the page
-doc/extending.md lists the rooms.
+room, such as `spherex.image`, `spherex.spectra` or `spherex.tasks`, which is
+imported when it is used too; the page doc/extending.md lists the rooms.
 """
 
 from __future__ import annotations
@@ -113,7 +113,16 @@ if not TYPE_CHECKING:
             room, original = _ORIGINS[name]
             value = getattr(importlib.import_module(f"spherex.{room}"), original)
         else:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            module = f"spherex.{name}"
+            try:
+                # A name with an underscore is asked for by Python itself, and none of ours.
+                value = None if name.startswith("_") else importlib.import_module(module)
+            except ModuleNotFoundError as error:
+                if error.name != module:
+                    raise
+                value = None
+            if value is None:
+                raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         globals()[name] = value
         return value
 
