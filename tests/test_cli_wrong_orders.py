@@ -57,7 +57,7 @@ def refused(command: str) -> str:
         ("stale-spectra EMPTY spectra/stars", "make-spectrum EMPTY NAME"),
         ("export-spectra EMPTY spectra/stars out", "make-spectrum EMPTY NAME"),
         ("export-spectra EMPTY spectra out --dataset-type channel_spectra", "make-spectrum EMPTY NAME"),
-        ("make-spectrum EMPTY stars.csv", "ingest-level2 REPO LOCATIONS, or by make-spectrum with --files or --find."),
+        ("make-spectrum EMPTY stars.csv", "ingest-level2 EMPTY LOCATIONS, or by make-spectrum with --files or --find."),
         ("register-targets EMPTY stars.csv stars", "register-targets EMPTY stars stars.csv"),
         ("ingest-simulated EMPTY .", "(ingest-level2, ingest-calibrations or ingest-simulated)"),
         ("stale-spectra NEW spectra", "create-spherex NEW"),
@@ -127,6 +127,7 @@ def test_images_without_their_chain(filled: TargetRepo, make_repo: Callable[...,
     what = refused(f"find-images {other} 305 38")
     command = f"butler collection-chain {other} SPHEREx/level2 {newer} {run}"
     assert what.endswith(f"Make it of its runs by: {command}")
+    assert refused(f"make-spectrum {other} star 305 38").endswith(what)
     assert butler_command(*shlex.split(command)[1:]).code == 0
     assert "no collection" not in refused(f"find-images {other} 305 38")
 

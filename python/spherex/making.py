@@ -46,6 +46,7 @@ from spherex.repository import reading
 from spherex.spectra import TARGETS, UNREAD, catalog_of, gather_spectrum, motions_of, patch_meta, spectrum_in
 from spherex.targets import target_records
 from spherex.tasks import MeasureTargetsConfig, MeasureTargetsConnections, MeasureTargetsTask
+from spherex.unknown_names import name_of, unknown_name
 
 if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord
@@ -315,9 +316,11 @@ def update_spectra(
         is a collection of another kind.
     """
     if not _existing(butler, [LEVEL2_COLLECTION]):
+        if butler.collections.query(f"{LEVEL2_COLLECTION}/*"):
+            raise UserError(unknown_name(butler, "collection", LEVEL2_COLLECTION))
         raise UserError(
-            "the repository has no images. Add some by: butler ingest-level2 REPO LOCATIONS, or by make-spectrum with "
-            "--files or --find."
+            f"the repository has no images. Add some by: butler ingest-level2 {name_of(butler)} LOCATIONS, or by "
+            "make-spectrum with --files or --find."
         )
     if collection.partition("/")[0] in {LEVEL2_COLLECTION.partition("/")[0], CATALOG_COLLECTION.partition("/")[0]}:
         raise UserError(f"the collection {collection} is for images or catalogues; choose another name for spectra.")
