@@ -24,6 +24,7 @@ from spherex.spectra import positions_at
 from spherex.targets import coverage_of
 
 from .ingest_helpers import butler_command, ingest_bound
+from .programs import run_well
 from .targets_helpers import EXTENSIONS, NOTHING, content, kept, positions, records, register, write, write_csv
 
 TARGETS: dict[str, tuple[float, float]] = {
@@ -189,6 +190,13 @@ def test_bad_rows_are_told_and_nothing_is_registered(repo: Path, tmp_path: Path)
     ]
     assert outcome.output.splitlines()[-1] == "7 of 7 rows cannot be targets; nothing is registered."
     assert content(repo) == NOTHING
+
+
+def test_the_report_is_all_that_is_printed(repo: Path, tmp_path: Path) -> None:
+    """The Butler logs its ingest of the tables of several patches."""
+    path = write_csv(tmp_path / "file.csv", "a,10,20", "b,200,-20")
+    done = run_well("butler", "register-targets", repo, "mine", path)
+    assert (done.stderr, len(done.stdout.splitlines())) == ("", 1)
 
 
 def test_many_bad_rows_are_counted(repo: Path, tmp_path: Path) -> None:

@@ -251,7 +251,7 @@ def test_record_spans_the_detectors_of_all_runs(
     for paths in batches:
         outcome = ingest_level2(repo_root, *paths)
         assert outcome.code == 0, outcome
-        assert "differ from another" not in outcome.output
+        assert "differ" not in outcome.output
     begin, end = level2_record(repo_root).timespan.nsec
     spans = [timespan_in(fits.getheader(path, "IMAGE")).nsec for path in (*old, *new)]
     assert (begin, end) == (min(span[0] for span in spans), max(span[1] for span in spans))
@@ -268,7 +268,7 @@ def test_equal_runs_do_not_differ(repo_root: Path, tmp_path: Path) -> None:
         paths = [write_level2(tmp_path / "in", detector=d, run=run, change=change) for d, change in changes.items()]
         outcome = ingest_level2(repo_root, *paths)
         assert (outcome.code, outcome.counts["ingested"]) == (0, 3), outcome
-        assert "differ from another" not in outcome.output
+        assert "differ" not in outcome.output
         assert "changed" not in outcome.output
 
 

@@ -15,6 +15,7 @@ __all__ = [
     "open_repository",
     "owners_of",
     "protected_path",
+    "quiet_ingest",
     "reason_of",
     "recorded_files",
     "recover",
@@ -491,6 +492,19 @@ def _wait_for_server(config: ButlerConfig) -> None:
     # The Butler would log lines for each attempt.
     engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.pool.NullPool)
     _wait_for_success(lambda: engine.connect().close())
+
+
+@contextlib.contextmanager
+def quiet_ingest() -> Iterator[None]:
+    """Keep the Butler from logging each of its ingests, unless the user wants more lines than usual."""
+    logger = logging.getLogger("lsst.daf.butler")
+    level = logger.level
+    if logger.getEffectiveLevel() == logging.INFO:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def is_answering(butler: Butler) -> bool:

@@ -6,7 +6,6 @@ import collections
 import contextlib
 import dataclasses
 import itertools
-import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ from lsst.daf.butler.datastore import DatastoreTransaction
 from lsst.resources import ResourcePath
 
 from spherex.errors import DescriptionError, ProductError, first_line
-from spherex.repository import has_content_id
+from spherex.repository import has_content_id, quiet_ingest
 from spherex.unknown_names import name_of
 
 from .existing import DatasetPlace, ExistingDataset, check_unchanged, find_existing, place_of
@@ -479,7 +478,7 @@ class BatchWriter:
             if changed:
                 self._butler.registry.insertDimensionData(element, *changed, replace=True)
         if not self._options.dry_run:
-            with _without_line_for_each_call():
+            with quiet_ingest():
                 self._store(batch, report, placed)
         # A dry run remembers what it would do: the trial must not count.
         if not (self._options.dry_run and trial):
@@ -554,19 +553,6 @@ def _undone_on_error() -> Iterator[DatastoreTransaction]:
         transaction.rollback()
         raise
     transaction.commit()
-
-
-@contextlib.contextmanager
-def _without_line_for_each_call() -> Iterator[None]:
-    """Keep the Butler from logging each ingest of a portion of the files, unless the user wants more than usual."""
-    logger = logging.getLogger("lsst.daf.butler")
-    level = logger.level
-    if logger.getEffectiveLevel() == logging.INFO:
-        logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _add_failures(report: IngestReport, files: Sequence[DescribedFile], failures: Mapping[int, object]) -> None:

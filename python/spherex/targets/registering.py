@@ -15,6 +15,7 @@ import numpy as np
 
 from spherex.detectors import CATALOG_TYPE, PATCH_TARGETS_TYPE, ROWS_OF_A_GROUP, catalog_collection
 from spherex.errors import CatalogError
+from spherex.repository import quiet_ingest
 from spherex.unknown_names import name_of
 
 from .checking import unequal
@@ -301,7 +302,8 @@ def _ingest_patches(butler: Butler, name: str, table: Table, run: str) -> None:
     with ResourcePath.temporary_uri(suffix=".parq") as file:
         rows = pa.table(columns).sort_by("patch")
         pyarrow.parquet.write_table(rows, file.ospath, row_group_size=ROWS_OF_A_GROUP)
-        butler.ingest(FileDataset(file, refs, formatter=_PATCHES_FORMATTER), transfer="copy")
+        with quiet_ingest():
+            butler.ingest(FileDataset(file, refs, formatter=_PATCHES_FORMATTER), transfer="copy")
 
 
 def _dataset_types(butler: Butler) -> tuple[DatasetType, ...]:
