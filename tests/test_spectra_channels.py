@@ -76,6 +76,16 @@ def test_the_error_follows_the_scatter_where_visits_contradict_each_other(flux, 
     assert row["good"] == ("VISITS_DISAGREE" not in names)
 
 
+def test_the_means_of_one_visit_of_a_variable_source_are_good():
+    wavelength, time = np.tile([0.728, 0.744, 0.760], 3), np.repeat([61241.0, 61272.0, 61303.0], 3)
+    flux = np.repeat([1000.0, 1200.0, 750.0], 3)
+    table = measurements(9, wavelength=wavelength, time=time, flux=flux, flux_error=10.0, detector=1)
+    assert not combine_channels(table, THREE)["good"].any()
+    means = combine_channels(table[abs(table["time"].value - 61272) < 1], THREE)
+    assert means["good"].all()
+    assert means["flux"].value.tolist() == [1200.0] * 3
+
+
 @pytest.mark.parametrize("number", [2, 3, 5, 20])
 @pytest.mark.parametrize(("factor", "coverage"), [(1, (0.66, 0.73)), (2, (0.55, 0.71)), (5, (0.62, 0.71))])
 def test_errors_of_means_are_honest_for_few_visits(number, factor, coverage):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from astropy.table import vstack
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
@@ -165,6 +166,11 @@ def test_a_mean_that_is_not_good_is_a_cross():
     figure = plot_spectrum(table, combine_channels(table))
     assert drawn(figure, "x") == {(2.8, 150)}
     assert {round(x, 6) for x, _ in drawn(figure, "s")} == {2.9, 3.05}
+    assert legend(figure)[:3] == ["D4", "channel mean", "channel mean,\nnot good"]
+    # The legend has no square if there is none.
+    figure = plot_spectrum(table[:2], combine_channels(table[:2]))
+    assert drawn(figure, "s") == set()
+    assert legend(figure)[:2] == ["D4", "channel mean,\nnot good"]
 
 
 def test_squares_do_not_hide_dots_and_error_bars_are_drawn():
@@ -212,6 +218,7 @@ def test_residuals_are_differences_from_the_channel_mean_over_the_error():
     }
     assert points == {"o": [(2.79, -1), (2.8, 1), (3.03, 0), (3.03, 0)], "x": []}
     assert [(x, y > 0.5) for x, y in arrows(lower)] == [(3.03, True)]
+    assert legend(figure)[-1] == "lower panel: above\n5.5 σ (1)"
     assert len(plot_spectrum(table).axes) == 1
 
 
@@ -367,6 +374,44 @@ def test_limits_of_means_are_in_the_picture():
     lines = [line for line in figure.axes[0].lines if line.get_marker() == LIMIT and line.get_color() == "black"]
     faintest = max(float(line.get_ydata().max()) for line in lines if len(line.get_ydata()))
     assert figure.axes[0].get_ylim()[0] > faintest > 20.5
+
+
+def faint():
+    """Return three visits of channels of D4: mean fluxes of 3.2 errors, of which the visits are no detections."""
+    wavelengths = np.arange(2.45, 3.75, 0.075)
+    number = len(wavelengths)
+    flux = np.concatenate([[26.0] * number, [18.0] * number, [11.44] * number])
+    bright = measurements(150, wavelength=np.linspace(0.75, 1.1, 150), detector=1, flux=100.0, flux_error=3.0)
+    table = measurements(3 * number, wavelength=np.tile(wavelengths, 3), detector=4, flux=flux, flux_error=10.0)
+    return vstack([bright, table], metadata_conflicts="silent")
+
+
+@pytest.mark.parametrize("upper_limits", [None, 3.0, 2.0, 1.0])
+@pytest.mark.parametrize("flux_axis", FLUX_AXES)
+def test_means_that_are_detections_are_in_the_picture(flux_axis, upper_limits):
+    table = faint()
+    means = combine_channels(table)
+    signal = means["flux"].value / means["flux_error"].value
+    assert signal.min() > 3
+    figure = plot_spectrum(table, means, flux_axis=flux_axis, upper_limits=upper_limits)
+    low, high = sorted(figure.axes[0].get_ylim())
+    squares = [height for _, height in drawn(figure, "s")]
+    assert len(squares) == len(means)
+    assert all(low < height < high for height in squares)
+    assert not any("mean" in text and "picture" in text for text in legend(figure))
+
+
+def test_measurements_that_are_detections_are_in_the_picture_of_many_limits():
+    """The limits of D4 are as bright as the detections of D1, and brighter than those of D2."""
+    table = measurements(
+        120,
+        wavelength=np.concatenate([np.linspace(0.75, 1.1, 10), np.linspace(1.15, 1.6, 3), np.linspace(2.45, 3.7, 107)]),
+        detector=np.repeat([1, 2, 4], [10, 3, 107]),
+        flux=np.repeat([100.0, 20.0, 1.0], [10, 3, 107]),
+        flux_error=np.repeat([2.0, 2.0, 33.0], [10, 3, 107]),
+    )
+    low, _ = plot_spectrum(table, upper_limits=3).axes[0].get_ylim()
+    assert low < 20
 
 
 def test_triangles_of_means_are_counted():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -50,8 +51,10 @@ _CORE = (2.0, 98.0)
 """Percentiles of the fluxes that are inside the limits."""
 _MARGIN = 0.15
 """Margin above and below, as a fraction of the range."""
+_DETECTED = 3.0
+"""Least signal to noise of means of several visits that widen the limits."""
 _SIGNIFICANT = 5.0
-"""Least signal to noise of channels that widen the limits."""
+"""Least signal to noise of the channels of a light curve."""
 _PULL_LIMIT = 5.5
 """Limit of the axis of residuals, in standard deviations."""
 _MANY = 600
@@ -65,8 +68,13 @@ _MICROJANSKY_CGS = 1e-29
 """1 uJy in erg / (s cm2 Hz)."""
 
 _MOST_REASONS = 4
+_MOST_ENTRIES = 10
+"""Number of entries of a legend above which it has two lines."""
 
 _CHANNEL_KEY = ("detector", "channel")
+
+_Sign: TypeAlias = tuple[str, str, str, str]
+"""Label of an entry of a legend, and marker, colour and inner colour of its sign."""
 
 
 def plot_spectrum(
@@ -80,9 +88,11 @@ def plot_spectrum(
     """Return a figure of flux against wavelength.
 
     Dots are measurements, and crosses those that are not good. Squares are
-    means of channels, with a line between neighbours. Triangles at an edge are
-    points beyond it, with their number if they are several. With channels a
-    second panel shows the differences from the mean of the channel, in standard
+    means of channels, with a line between neighbours, and black crosses those
+    that are not good. Triangles at an edge are points beyond it, with their
+    number if they are several. Good means of several visits that are
+    detections, of 3 errors or more, are always inside. With channels a second
+    panel shows the differences from the mean of the channel, in standard
     deviations, where that mean contains another measurement: of all
     measurements in a channel with several visits, and of those that are left
     out of the mean of a single visit.
@@ -143,12 +153,14 @@ def plot_spectrum(
         rows = unmasked(spectrum)
         mean, visits, is_in_mean = _channel_means(rows, unmasked(channel_spectrum, CHANNEL_COLUMNS), channels)
         # The difference of a measurement from itself is 0, and no comparison.
-        add_residuals(lower, rows, np.where(visits > is_in_mean, mean, np.nan), "mean")
+        handles += add_residuals(lower, rows, np.where(visits > is_in_mean, mean, np.nan), "mean")
     if not handles:
         axes.set_xlim(DETECTORS[0].lmin, DETECTORS[-1].lmax)
     else:
+        # In one line, many entries would be wider than the figure.
+        ncols = len(handles) if len(handles) <= _MOST_ENTRIES else (len(handles) + 1) // 2
         figure.legend(
-            handles=handles, loc="outside lower center", ncols=len(handles), fontsize=9, frameon=False,
+            handles=handles, loc="outside lower center", ncols=ncols, fontsize=9, frameon=False,
             columnspacing=1.2, handletextpad=0.3,
         )  # fmt: skip
     return figure
@@ -180,8 +192,6 @@ def add_spectrum(
     ValueError
         If there is no such axis, or ``upper_limits`` is not positive and finite.
     """
-    from matplotlib.lines import Line2D
-
     if flux_axis not in FLUX_AXES:
         raise ValueError(f"no axis {flux_axis!r} for fluxes; use one of {', '.join(FLUX_AXES)}")
     if upper_limits is not None and not 0 < upper_limits < np.inf:
@@ -227,13 +237,19 @@ def add_spectrum(
             means.is_several & ~np.isnan(means.height) & ~(means.is_limit & (_fraction(axes, means.height) > 1))
         ]
         means_outside.update(_draw_outside(axes, own.wavelength, own.height, "black", 0.06))
-    signs = [
+    signs: list[_Sign] = [
         (f"D{detector.id}", "o", colour, colour)
         for detector, colour in zip(DETECTORS, DETECTOR_COLOURS, strict=True)
         if detector.id in points.detector
     ]
-    signs += [("channel mean", "s", "black", "none")] * (means is not None)
-    if points.is_limit.any():
+    has_mean_limits = False
+    if means is not None:
+        fraction = _fraction(axes, means.height)
+        inside = means[(fraction >= 0) & (fraction <= 1)]
+        signs += [("channel mean", "s", "black", "none")] * bool((inside.is_good & ~inside.is_limit).any())
+        signs += [("channel mean,\nnot good", "x", "black", "none")] * bool((~inside.is_good).any())
+        has_mean_limits = bool((inside.is_limit & inside.is_several).any())
+    if points.is_limit.any() or has_mean_limits:
         number = int(np.count_nonzero(is_beyond))
         text = f"below {upper_limits:g} σ: upper limit" + (f"\n({number} above the picture)" if number else "")
         signs.append((text, _LIMIT, "0.3", "0.3"))
@@ -246,6 +262,13 @@ def add_spectrum(
             # Long entries in one line would make the legend wider than the figure.
             gap = "\n" if len(texts) > 1 else " "
             signs.append((f"{where} the picture{gap}({', '.join(texts)})", _MARKERS[side], "0.3", "none"))
+    return _handles(signs)
+
+
+def _handles(signs: Sequence[_Sign]) -> list[Line2D]:
+    """Return the entries of a legend."""
+    from matplotlib.lines import Line2D
+
     return [
         Line2D([], [], linestyle="", marker=marker, color=colour, markerfacecolor=inside, label=label)
         for label, marker, colour, inside in signs
@@ -266,7 +289,7 @@ class _Points:
     first: NDArray[np.float64]
     last: NDArray[np.float64]
     is_good: NDArray[np.bool_]
-    is_significant: NDArray[np.bool_]
+    is_detected: NDArray[np.bool_]
     is_several: NDArray[np.bool_]
     is_limit: NDArray[np.bool_]
 
@@ -275,7 +298,8 @@ class _Points:
         wavelength, flux = table["wavelength"].to_value("um"), table["flux"].to_value("uJy")
         error = np.nan_to_num(table["flux_error"].to_value("uJy"), nan=0.0, posinf=0.0)
         is_good, is_limit = np.asarray(table["good"]), np.zeros(len(table), bool)
-        is_significant = np.abs(flux) > _SIGNIFICANT * error
+        # What is not a limit is a detection, also with limits of fewer errors.
+        is_detected = np.abs(flux) >= min(_DETECTED, upper_limits or np.inf) * error
         if upper_limits is not None:
             # A flux far below zero is an outlier and no limit.
             is_limit = is_good & (error > 0) & (flux < upper_limits * error) & (flux >= -upper_limits * error)
@@ -292,7 +316,7 @@ class _Points:
             first,
             last,
             is_good,
-            (visits > 1) & is_significant,
+            is_detected & ~is_limit,
             visits > 1,
             is_limit,
         )
@@ -318,28 +342,38 @@ def _limits(points: _Points, means: _Points | None) -> tuple[float, float]:
     """Return the limits of the axis.
 
     They contain the good measurements without the lowest and highest two per
-    cent, and of the means of several measurements those that are significant or
-    near limits: a single outlier does not change them, an emission line does.
+    cent, and the same of those that are detections and no limits: limits can
+    be brighter than all detections, and so many that these are at an edge. Of
+    the means of several visits they contain all detections, and limits that
+    are near. A single outlier does not change them, an emission line does.
     """
     is_shown = np.isfinite(points.height)
     if not is_shown.any():
         # All fluxes are without a logarithm: the triangles need some axis.
         return 0.0, 1.0
-    good = points.height[is_shown & points.is_good]
-    if not len(good):
-        good = points.height[is_shown]
-    low, high = np.percentile(good, _CORE)
-    reach = high - low
-    values = [good[(good >= low - reach) & (good <= high + reach)]]
+    is_used = is_shown & points.is_good
+    if not is_used.any():
+        is_used = is_shown
+    low, high = _core(points.height[is_used])
+    values = [points.height[is_used & (points.height >= low) & (points.height <= high)]]
+    if (is_detection := is_used & points.is_detected).any():
+        lowest, highest = _core(points.height[is_detection])
+        values.append(points.height[is_detection & (points.height >= lowest) & (points.height <= highest)])
     if means is not None:
-        is_near = (means.height >= low - reach) & (means.height <= high + reach)
-        is_shown_mean = means.is_significant & ~means.is_limit | means.is_several & means.is_limit & is_near
-        values.append(means.height[np.isfinite(means.height) & means.is_good & is_shown_mean])
+        is_near = means.is_limit & (means.height >= low) & (means.height <= high)
+        is_shown_mean = means.is_good & means.is_several & (means.is_detected | is_near)
+        values.append(means.height[np.isfinite(means.height) & is_shown_mean])
     low, high = np.min(np.concatenate(values)), np.max(np.concatenate(values))
     errors = np.abs(points.last[is_shown] - points.height[is_shown])
     # A bright flux on an axis of magnitudes has no zero to compare with.
     room = max(_MARGIN * (high - low), 1.3 * float(np.median(errors)), 1e-3 * max(abs(low), abs(high))) or 1.0
     return float(low - room), float(high + room)
+
+
+def _core(height: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the limits beyond which heights are outliers."""
+    low, high = np.percentile(height, _CORE).tolist()
+    return 2 * low - high, 2 * high - low
 
 
 def _draw_points(axes: Axes, points: _Points, colour: str, marker: str, opacity: float) -> None:
@@ -470,7 +504,7 @@ def _channel_means(
     return mean, visits, is_usable(values) & (visits > 0) & ~(has_older_gains(values) & (older > 0))
 
 
-def add_residuals(axes: Axes, spectrum: QTable, expected: NDArray[np.float64], label: str) -> None:
+def add_residuals(axes: Axes, spectrum: QTable, expected: NDArray[np.float64], label: str) -> list[Line2D]:
     """Plot differences from expected fluxes against wavelength, in standard deviations.
 
     Parameters
@@ -483,6 +517,11 @@ def add_residuals(axes: Axes, spectrum: QTable, expected: NDArray[np.float64], l
         Flux that is expected in each row (uJy); NaN if it is unknown.
     label
         What is subtracted, for the label of the axis.
+
+    Returns
+    -------
+    handles
+        Handles of a legend for the triangles at the edges, with their numbers.
     """
     flux, error = spectrum["flux"].to_value("uJy"), spectrum["flux_error"].to_value("uJy")
     wavelength, detector = spectrum["wavelength"].to_value("um"), np.asarray(spectrum["detector"])
@@ -495,6 +534,7 @@ def add_residuals(axes: Axes, spectrum: QTable, expected: NDArray[np.float64], l
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.axhspan(-1, 1, color="0.92", zorder=0.5)
     axes.axhline(0.0, color="0.4", linewidth=0.8, zorder=1)
+    outside = Counter[int]()
     for number, colour in zip((detector.id for detector in DETECTORS), DETECTOR_COLOURS, strict=True):
         here = (detector == number) & has_pull
         for is_good, marker in ((True, "o"), (False, "x")):
@@ -504,13 +544,20 @@ def add_residuals(axes: Axes, spectrum: QTable, expected: NDArray[np.float64], l
                 markersize=3.5 if is_good else 6, markeredgewidth=0.0 if is_good else 1.3,
                 alpha=0.45 if len(spectrum) > _MANY else 0.9, zorder=3,
             )  # fmt: skip
-        _draw_outside(axes, wavelength[here], pull[here], colour, 0.05)
+        outside.update(_draw_outside(axes, wavelength[here], pull[here], colour, 0.05))
+    return _handles(
+        [
+            (f"lower panel: {where}\n{side * _PULL_LIMIT:g} σ ({outside[side]})", _MARKERS[side], "0.3", "none")
+            for side, where in ((1, "above"), (-1, "below"))
+            if outside[side]
+        ]
+    )
 
 
 def plot_light_curve(
     spectrum: QTable, channel_spectrum: QTable, title: str | None = None, channels: Channels | None = None
 ) -> Figure:
-    """Return a figure of relative brightness against time.
+    """Return a figure of relative brightness against time; there is no axis of fluxes or magnitudes.
 
     Each measurement is at another wavelength than the one before. So it is
     divided by the mean of its channel, where that is the mean of several
