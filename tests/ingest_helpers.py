@@ -235,7 +235,12 @@ def ingest_bound(
     repo: Path, *args: object, limits: Sequence[tuple[int, int]] = (), command: str = "ingest-simulated"
 ) -> Outcome:
     """Ingest in another process, which permissions bind even if it is root's."""
-    done = start_program("butler", command, repo, *args, preexec_fn=functools.partial(_be_bound, limits))
+    return bound_program("butler", command, repo, *args, limits=limits)
+
+
+def bound_program(program: str, *args: object, limits: Sequence[tuple[int, int]] = ()) -> Outcome:
+    """Run a program, which permissions bind even if it is root's, and which must not end with a traceback."""
+    done = start_program(program, *args, preexec_fn=functools.partial(_be_bound, limits))
     assert "Traceback" not in done.stderr, done.stderr
     return Outcome(done.returncode, done.stdout + done.stderr)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from lsst.daf.butler import Butler
 
-from .ingest_helpers import butler_command
+from .ingest_helpers import bound_program, butler_command
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -73,6 +74,15 @@ def test_a_failure_leaves_nothing(tmp_path: Path, exists: bool, seed: str, words
     assert [one.name for one in repo.glob("*")] == (["mine.txt"] if exists else [])
     assert repo.exists() == exists
     assert butler_command("create-spherex", repo).code == 0
+
+
+@pytest.mark.parametrize("place", ["closed/repo", "file/repo", "x" * 300])
+def test_a_directory_that_cannot_be_made_is_one_line(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "closed").mkdir(mode=0)
+    outcome = bound_program("butler", "create-spherex", tmp_path / place)
+    assert outcome.code == 1
+    assert re.fullmatch(rf"Error: No repository was made in {tmp_path / place}: [^\n]+\.\n", outcome.output)
 
 
 def test_a_failure_leaves_nothing_in_a_bucket(tmp_path: Path, bucket: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pyarrow.parquet
@@ -9,7 +10,7 @@ import pytest
 from astropy.table import Table
 from lsst.daf.butler import Butler
 
-from .ingest_helpers import Outcome, butler_command
+from .ingest_helpers import Outcome, bound_program, butler_command
 from .search_helpers import SIDE, Image, add_images, prepare
 
 PLACE = ("30.0", "40.0")
@@ -115,6 +116,17 @@ def test_file_is_not_overwritten_unasked(repo: Path, tmp_path: Path) -> None:
     assert path.read_text() == "precious"
     assert find(repo, *PLACE, "--output", path, "--overwrite").code == 0
     assert len(Table.read(path, format="ascii.ecsv")) == 4
+
+
+@pytest.mark.parametrize("place", ["file/a.ecsv", "closed/a.ecsv", "readonly/a.parquet", f"{'x' * 300}.vot"])
+def test_a_file_that_cannot_be_written_is_one_line(repo: Path, tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "closed").mkdir(mode=0)
+    (tmp_path / "readonly").mkdir(mode=0o555)
+    path = tmp_path / place
+    outcome = bound_program("butler", "find-images", repo, *PLACE, "--output", path)
+    assert outcome.code == 1
+    assert re.fullmatch(rf"Error: {path} cannot be written: [^\n;]+; choose another place\.\n", outcome.output)
 
 
 def test_masked_values_are_written(repo_root: Path, tmp_path: Path) -> None:

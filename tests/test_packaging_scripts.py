@@ -55,6 +55,16 @@ def test_demo_refuses_arguments(arguments, tmp_path):
     assert "see spherex-demo --help" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("folder", "words"), [("/proc", "cannot write /proc/spherex-demo.log; choose"), ("/dev/null/a", "cannot make the")]
+)
+def test_demo_names_a_folder_that_cannot_be_written(folder, words):
+    result = run(ROOT / "bin" / "spherex-demo", folder)
+    assert result.returncode == 1
+    assert f"spherex-demo: {words}" in result.stderr
+    assert result.stdout == ""
+
+
 def test_scripts_work_through_a_link(tmp_path):
     link = tmp_path / "demo"
     link.symlink_to(ROOT / "bin" / "spherex-demo")

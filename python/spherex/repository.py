@@ -219,10 +219,11 @@ def _database_url(config: ButlerConfig) -> URL:
     return registry.connectionString
 
 
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Numbers of errors of full disks, and of files that are larger than a quota or limit."""
 
 _BY_ERRNO = {
-    **dict.fromkeys(_NO_SPACE, "there is no space left; make room and run the same command again"),
+    **dict.fromkeys(NO_SPACE, "there is no space left; make room and run the same command again"),
     errno.EROFS: "the file system of the repository is read-only; ask its owner",
     errno.EXDEV: "it is on a different file system than the repository, so hard links fail; use --transfer copy",
     errno.EPERM: "the file system does not allow it; use --transfer copy",
@@ -305,7 +306,7 @@ def is_fatal(error: BaseException) -> bool:
         True for full disks, read-only media and databases out of reach.
     """
     return any(
-        (isinstance(cause, OSError) and cause.errno in (*_NO_SPACE, errno.EROFS))
+        (isinstance(cause, OSError) and cause.errno in (*NO_SPACE, errno.EROFS))
         or _is_from_absent_server(cause)
         or any(text in str(cause) for text in _FATAL_TEXTS)
         for cause in _chain(error)

@@ -7,6 +7,7 @@ import os
 import select
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 
@@ -70,6 +71,33 @@ def _is_reader_gone() -> bool:
     poll = select.poll()
     poll.register(sys.stdout.fileno(), 0)
     return bool(poll.poll(0))
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Show that files of the user, outside of the repository, cannot be written.
+
+    Parameters
+    ----------
+    path
+        The file or directory.
+
+    Raises
+    ------
+    UserError
+        In place of an `OSError`.
+    """
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, UserError):
+            raise
+        from spherex.repository import NO_SPACE
+
+        # The texts of pyarrow name the file again.
+        reason = os.strerror(error.errno) if error.errno else first_line(error)
+        remedy = "make room and run the same command again" if error.errno in NO_SPACE else "choose another place"
+        raise UserError(f"{path} cannot be written: {reason}; {remedy}.") from None
 
 
 def refresh_statistics_after(repo: str, changes: int, least: int = MANY) -> None:

@@ -34,14 +34,18 @@ def create_spherex(repo: str, seed_config: str) -> None:
 
     root = ResourcePath(repo, forceAbsolute=True, forceDirectory=True)
     config = root.join("butler.yaml", forceDirectory=False)
-    if config.exists():
+    try:
+        is_there, before = config.exists(), _entries(root)
+    except OSError as error:
+        # Of a directory that may not be searched.
+        raise RepositoryError(_reason(repo, error)) from error
+    if is_there:
         raise RepositoryError(f"There is a repository in {repo} already: use it, or choose another place.")
     try:
         seed = Config(seed_config)
     except Exception as error:
         # Readers of YAML raise exceptions of many kinds.
         raise RepositoryError(f"The seed {seed_config} cannot be read: {first_line(error)}.") from error
-    before = _entries(root)
     try:
         Butler.makeRepo(root, config=seed, dimensionConfig=_DIMENSIONS, forceConfigRoot=False)
     except BaseException as error:

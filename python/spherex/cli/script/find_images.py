@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from spherex.repository import open_repository
 from spherex.search import FORMATS, Criteria, degrees_of, format_text, position_of, timespan_of_dates, write_table
 from spherex.search import find_images as search
 
-from . import user_errors
+from . import user_errors, writing
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -218,7 +219,8 @@ def output_path(output: str, overwrite: bool) -> Path:
         raise click.BadParameter(
             f"{output!r} does not have the extension of a format: {', '.join(FORMATS)}.", param_hint="--output"
         )
-    if path.exists() and not overwrite:
+    # Other than Path.exists, it passes over a directory that may not be searched.
+    if os.path.exists(path) and not overwrite:
         raise click.BadParameter(f"{output!r} exists; use --overwrite to replace it.", param_hint="--output")
     return path
 
@@ -238,10 +240,8 @@ def save_table(table: Table, path: Path) -> None:
     UserError
         If it cannot be written.
     """
-    try:
+    with writing(path):
         write_table(table, path)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}.") from None
     click.echo(f"{counted(len(table), 'image')}: {path}")
 
 
