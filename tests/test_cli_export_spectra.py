@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -25,11 +26,12 @@ from lsst.daf.butler import Butler, CollectionType, DatasetType
 from lsst.daf.butler.formatters.parquet import arrow_to_astropy, astropy_to_arrow
 from matplotlib.image import imread
 
+import spherex
 import spherex.spectra
 from spherex.spectra import IMAGES, TARGETS, combine_patch, design_channels, gather_patch, spectrum_in
 from spherex_simulator.command import simulate
 
-from .ingest_helpers import Outcome, butler_command
+from .ingest_helpers import Outcome, bound_program, butler_command
 from .spectra_helpers import CATALOG, PLACES, TargetRepo, measurements
 
 BROWSER = ("--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000", "--dump-dom")
@@ -273,7 +275,7 @@ def test_a_page_shows_the_spectra_in_a_browser(repo: TargetRepo, tmp_path: Path)
     out = tmp_path / "out"
     outcome = export(repo, out, "--format", "html")
     assert outcome.code == 0, outcome
-    assert len(list(out.glob("*.html"))) == 2
+    assert len(list(out.glob("*.html"))) == 3
     (page,) = (page for page in out.glob("*.html") if '"name":"west"' in page.read_text())
     # Without a server; the part after the hash is the name of the target, a/b .. and a sigma.
     command = [browser, *BROWSER, f"--user-data-dir={tmp_path / 'profile'}"]
@@ -296,6 +298,84 @@ def test_a_page_shows_the_spectra_in_a_browser(repo: TargetRepo, tmp_path: Path)
         assert str(spectrum["image_id"][0]) in table
         # The images of these spectra were never in the repository.
         assert "no longer in the repository" in body
+    # Of the other patch, and typed by hand.
+    for fragment, words in (("#east", "east is not on this page: see"), ("#50%25%", "50%25% is not on this page")):
+        body = subprocess.run([*command, f"{page.as_uri()}{fragment}"], **CAPTURE).stdout
+        assert words in body
+        assert '<a href="index.html">index.html</a>, or choose a target.' in body
+        assert re.search(r'<div id="target" hidden="">', body)
+    body = subprocess.run([*command, (out / "index.html").as_uri()], **CAPTURE).stdout
+    assert f'<a href="{page.name}#a%2Fb%20..%20%CE%A3">' in body
+    assert "Spectra of nearby: 3 targets on 2 pages" in body
+
+
+def indexed(out: Path) -> dict[str, list[list[object]]]:
+    """Return the targets in an index by page."""
+    text = (out / "index.html").read_text().partition('<script id="data" type="application/json">')[2]
+    return {page["page"]: page["targets"] for page in json.loads(text.partition("</script>")[0])}
+
+
+def test_an_index_has_the_targets_of_all_pages(repo: TargetRepo, tmp_path: Path) -> None:
+    pytest.importorskip("plotly")
+    out = tmp_path / "out"
+    patches = {}
+    for place in ("west", "east"):
+        (record,) = repo.butler.query_dimension_records("target", catalog=CATALOG, target=place)
+        patches[place] = record.patch
+    where = ("--where", f"catalog = '{CATALOG}' AND patch = {patches['west']}")
+    outcome = export(repo, out, "--format", "html", *where)
+    assert outcome.output.endswith(f" Open {out / 'index.html'} in a browser.\n")
+    west, east = (f"{CATALOG}_{patches[place]}.html" for place in ("west", "east"))
+    assert {page: [target[0] for target in targets] for page, targets in indexed(out).items()} == {
+        west: sorted(NAMES[:2])
+    }
+    spectrum = spherex.get_spectrum(repo.butler, CATALOG, "west", collections="spectra")
+    (row,) = (target for target in indexed(out)[west] if target[0] == "west")
+    assert row[1:5] == [*PLACES["west"], len(spectrum), int(spectrum["good"].sum())]
+    assert "plotly" not in (out / "index.html").read_text()
+    # Of pages that another command selects, and of one that is made again.
+    assert export(repo, out, "--format", "html").code == 0
+    assert set(indexed(out)) == {west, east}
+    repo.butler.collections.register("again")
+    put(repo, patches["east"], ("east", "<b>side"), "east", run="again")
+    assert export(repo, out, "--format", "html", collection="again").code == 0
+    assert [target[0] for target in indexed(out)[east]] == ["<b>side", "east"]
+    assert "<b>" not in (out / "index.html").read_text()
+    (out / west).unlink()
+    assert export(repo, out, "--format", "html", collection="again").code == 0
+    assert set(indexed(out)) == {east}
+    (out / east).write_text("half")
+    outcome = export(repo, out, "--format", "html", collection="again")
+    assert outcome.code == 1
+    assert f"{out / east} is damaged: remove it, and export again." in outcome.output
+
+
+FORMS = ("parquet", "html", "ecsv", "votable", "multispectrum")
+
+
+@pytest.mark.parametrize("place", ["file/out", "closed/out", "readonly/out", "readonly", "/proc/out", "x" * 300])
+def test_a_directory_that_cannot_be_written_is_one_line(repo: TargetRepo, tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "closed").mkdir(mode=0)
+    (tmp_path / "readonly").mkdir(mode=0o555)
+    out = tmp_path / place
+    outcome = bound_program("butler", "export-spectra", repo.root, "spectra", out)
+    assert outcome.code == 1
+    assert re.fullmatch(rf"Error: {out} cannot be written: [^\n;]+; choose another place\.\n", outcome.output)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", FORMS)
+def test_a_full_disk_is_one_line(repo: TargetRepo, tmp_path: Path, form: str) -> None:
+    if form == "html":
+        pytest.importorskip("plotly")
+    out = tmp_path / "out"
+    words = ("butler", "export-spectra", repo.root, "spectra", out, "--format", form)
+    outcome = bound_program(*words, limits=[(resource.RLIMIT_FSIZE, 2000)])
+    assert outcome.code == 1
+    expected = f"Error: {out} cannot be written: File too large; make room and run the same command again.\n"
+    assert outcome.output == expected
+    assert bound_program(*words).code == 0
 
 
 def test_a_page_does_not_show_means(repo: TargetRepo, tmp_path: Path) -> None:
@@ -325,7 +405,7 @@ def test_a_page_has_the_inputs_and_stamps_of_measurements(tmp_path: Path, repo_r
         "export-spectra", repo_root, "spectra/stars", tmp_path / "out", "--format", "html", "--stamps"
     )
     assert outcome.code == 0, outcome
-    (page,) = (tmp_path / "out").glob("*.html")
+    (page,) = (tmp_path / "out").glob("stars_*.html")
     text = page.read_text().partition('<script id="data" type="application/json">')[2].partition("</script>")[0]
     content = json.loads(text)
     with Butler.from_config(str(repo_root)) as butler:
@@ -336,11 +416,16 @@ def test_a_page_has_the_inputs_and_stamps_of_measurements(tmp_path: Path, repo_r
             assert known["uri"] == str(butler.getURI(ref))
             assert known["run"] == ref.run
             assert f"exposure {ref.dataId['exposure']}" in known["data_id"]
-    stamps = content["targets"][0]["stamps"]
+    (stamps,) = content["stamps"]
     assert [stamp["detector"] for stamp in stamps] == [2, 5]
     for stamp in stamps:
         picture = imread(io.BytesIO(base64.b64decode(stamp["picture"].partition(",")[2])))
-        assert picture.shape[:2] == (21, 21)
+        assert picture.shape[:2] == (stamp["rows"], stamp["columns"]) == (21, 21)
+        assert stamp["place"] == pytest.approx([10, 10], abs=0.51)
+        # The mirror image of a map, turned by the roll angle of the telescope.
+        (east_x, east_y), (north_x, north_y) = stamp["east"], stamp["north"]
+        assert east_x * north_y - east_y * north_x == pytest.approx(-1, abs=0.01)
+        assert (stamp["bar"], stamp["bar_label"]) == (pytest.approx(30 / 6.15, rel=0.03), "30 arcsec")
         # The star is in the middle of its stamp.
         brightness = picture[..., :3].sum(axis=2)
         assert brightness[9:12, 9:12].min() > np.median(brightness)
@@ -354,7 +439,9 @@ def test_a_page_has_the_inputs_and_stamps_of_measurements(tmp_path: Path, repo_r
     first = content["spectra"][0]["image_id"][0]
     assert f'<a href="{content["inputs"][first]["uri"]}">' in body
     assert content["inputs"][content["spectra"][0]["catalog_id"][0]]["data_id"] == "catalog stars"
-    assert body.count("<img ") == 2
+    assert body.count("<img ") == body.count('<svg viewBox="-0.5 -0.5 21 21">') == 2
+    assert body.count(">30 arcsec</text>") == body.count(">N</text>") == 2
+    assert '<td class="words">PSF</td><td class="words">of the image</td>' in body
     assert " in 2016, moving by " in body
 
 

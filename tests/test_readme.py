@@ -256,6 +256,11 @@ def test_the_chapters_on_spectra_work(tmp_path: Path) -> None:
     assert len(pictures) == 3
     assert all(Path(picture).read_bytes().startswith(b"\x89PNG") for picture in pictures)
     run_examples(first, folder, environment(), "python spectra")
+    (script,) = blocks_of(first, "python export")
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=folder, env=environment(), capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "3 targets, fluxes in uJy\n"
     printed = run_blocks(blocks_of(second, "sh spectra"), folder, environment())
     assert len(re.findall(r"^mine +\w+ +\S+ +3 images superseded$", printed, re.MULTILINE)) == 3
     assert "Executed 2 quanta successfully, 0 failed and 0 remain" in printed

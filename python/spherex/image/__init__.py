@@ -9,6 +9,7 @@ __all__ = [
     "Box",
     "COMPONENTS",
     "ControlPoints",
+    "Compass",
     "Cutout",
     "FLAG_DESCRIPTIONS",
     "FlagPlane",
@@ -44,7 +45,7 @@ __all__ = [
 ]
 
 from .box import Box, Cutout
-from .drawing import draw_image
+from .drawing import Compass, draw_image
 from .flags import (
     ARTEFACT_FLAGS,
     BAD_PIXEL_PRESETS,

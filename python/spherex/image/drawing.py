@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,46 @@ _BAR = 0.25
 """Greatest length of the scale bar, as a fraction of the width."""
 _ARROW, _LETTER, _CORNER = 22.0, 31.0, 40.0
 """Length of the arrows, distance of their letters, and distance of their feet from the corner (points)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Compass:
+    """Directions on an image, and a scale bar for it.
+
+    Parameters
+    ----------
+    east, north
+        Steps of one pixel in columns and rows, shape (2,).
+    bar
+        Length of the scale bar (pixels).
+    label
+        The same on the sky.
+    """
+
+    east: NDArray[np.float64]
+    north: NDArray[np.float64]
+    bar: float
+    label: str
+
+    @classmethod
+    def of(cls, wcs: WCS, shape: tuple[int, ...]) -> Compass | None:
+        """Return the compass of an image, `None` if its middle is not on the sky.
+
+        Parameters
+        ----------
+        wcs
+            Celestial coordinates of the pixels.
+        shape
+            Rows and columns of the image.
+        """
+        rows, columns = shape
+        inverse = _pixels_per_degree(wcs, (columns - 1) / 2, (rows - 1) / 2)
+        if inverse is None:
+            return None
+        east, north = (direction / np.hypot(*direction) for direction in inverse.T)
+        scale = 3600 / float(np.sqrt(np.abs(np.linalg.det(inverse))))
+        length = max([number for number in _BARS if number <= _BAR * columns * scale], default=1)
+        return cls(east, north, length / scale, _BARS[length])
 
 
 def draw_image(
@@ -98,15 +139,14 @@ def add_compass(axes: Axes, wcs: WCS, shape: tuple[int, ...]) -> None:
     from matplotlib.patheffects import withStroke
 
     rows, columns = shape
-    inverse = _pixels_per_degree(wcs, (columns - 1) / 2, (rows - 1) / 2)
-    if inverse is None:
+    compass = Compass.of(wcs, shape)
+    if compass is None:
         return
     stroke = [withStroke(linewidth=2.0, foreground="black")]
     outlined: dict[str, Any] = {"color": "white", "path_effects": stroke, "zorder": 5}
     # In points, so that the arrows have the same size on every image; columns and rows have the same scale.
     foot = np.full(2, _CORNER)
-    for name, direction in (("E", inverse[:, 0]), ("N", inverse[:, 1])):
-        unit = direction / np.hypot(*direction)
+    for name, unit in (("E", compass.east), ("N", compass.north)):
         axes.annotate(
             "", tuple(foot + _ARROW * unit), (_CORNER, _CORNER), xycoords="axes points",
             textcoords="axes points", zorder=5,
@@ -118,12 +158,10 @@ def add_compass(axes: Axes, wcs: WCS, shape: tuple[int, ...]) -> None:
         axes.annotate(
             name, tuple(foot + _LETTER * unit), xycoords="axes points", ha="center", va="center", fontsize=9, **outlined
         )
-    scale = 3600 / np.sqrt(np.abs(np.linalg.det(inverse)))
-    length = max([number for number in _BARS if number <= _BAR * columns * scale], default=1)
     right, height = columns * 0.95 - 0.5, rows * 0.07 - 0.5
-    left = right - length / scale
+    left = right - compass.bar
     axes.plot([left, right], [height, height], linewidth=2, solid_capstyle="butt", **outlined)
-    axes.text((left + right) / 2, height + 0.02 * rows, _BARS[length], ha="center", va="bottom", fontsize=9, **outlined)
+    axes.text((left + right) / 2, height + 0.02 * rows, compass.label, ha="center", va="bottom", fontsize=9, **outlined)
 
 
 def _pixels_per_degree(wcs: WCS, x: float, y: float) -> NDArray[np.float64] | None:

@@ -18,6 +18,7 @@ __all__ = [
     "ErrorScale",
     "FLUX_AXES",
     "IMAGES",
+    "INDEX",
     "ImageSource",
     "ImageDiagnostics",
     "InjectSettings",
@@ -70,13 +71,14 @@ __all__ = [
     "spectrum_in",
     "unmasked",
     "values_of",
+    "write_index",
     "write_patch",
 ]
 
 from .channels import CHANNEL_COLUMNS, Channels, combine_channels, design_channels, read_channels
 from .diagnostics import DetectorDiagnostics, ImageDiagnostics, diagnose, diagnose_detectors
 from .error_scale import PAIR_COLUMNS, SCALE_COLUMNS, ErrorScale, PairSettings, measure_error_scale
-from .exporting import INPUT_COLUMNS, POSITION_COLUMNS, SINGLE_FILES, make_stamp, write_patch
+from .exporting import INDEX, INPUT_COLUMNS, POSITION_COLUMNS, SINGLE_FILES, make_stamp, write_index, write_patch
 from .finders import plot_finders
 from .injecting import RECOVERY_COLUMNS, TRUTH_COLUMNS, InjectSettings, compare_with_truth, inject_sources
 from .inputs import Calibration, Calibrations, ImageSource, MeasureSettings, read_map, read_profiles

@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import importlib.resources
 import io
+import itertools
 import json
+import re
 import shutil
 import urllib.parse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -19,20 +21,23 @@ import pyarrow.parquet as pq
 
 from spherex.detectors import ROWS_OF_A_GROUP
 from spherex.errors import UserError
+from spherex.image import Compass
 
 from .channels import CHANNEL_COLUMNS
+from .finders import MARKS, place_in
 from .patches import TARGETS, arrow_schema, patch_meta, spectrum_in
 from .plot import DETECTOR_COLOURS
 from .tables import COLUMNS, SpectrumColumn, describe_columns, make_plain_table
 
 if TYPE_CHECKING:
+    from astropy.coordinates import SkyCoord
     from astropy.io.votable.tree import VOTableFile
     from astropy.table import QTable
 
     from spherex.image import SPHERExImage
 
-Stamp: TypeAlias = Mapping[str, str | float]
-"""Title and data URI of the picture of the surroundings of a target, and its ``detector``."""
+Stamp: TypeAlias = Mapping[str, object]
+"""Picture of the surroundings of a target, see `make_stamp`, with ``title``."""
 
 POSITION_COLUMNS = (
     SpectrumColumn("ra", float, "pos.eq.ra;meta.main", "Right ascension of the target, ICRS", "deg"),
@@ -54,7 +59,10 @@ INPUT_COLUMNS = (
 )  # fmt: skip
 """Columns with the UUIDs of the datasets that made a measurement."""
 
-_SHOWN = ("wavelength", "flux", "flux_error", "detector", "good", "quality_names", "image_run", *INPUT_COLUMNS)
+_SHOWN = (
+    "wavelength", "flux", "flux_error", "detector", "good", "quality_names", "image_run", "wavelength_source",
+    "solid_angle_source", "psf_source", *INPUT_COLUMNS,
+)  # fmt: skip
 """Columns of the measurements on a page."""
 
 _UTYPES = {
@@ -64,6 +72,24 @@ _UTYPES = {
     "time": "spec:Spectrum.Data.TimeAxis.Value",
 }
 """Elements of the Spectrum Data Model of the IVOA, version 1.1."""
+
+INDEX = "index.html"
+"""Page of all targets of an output directory."""
+
+_SUMMARY = '<script id="targets-data" type="application/json">'
+"""Begin of the line of a page that contains its targets, near its top: the index reads no more."""
+
+_MOST_LINES = 20
+"""Number of lines of a page among which that one is."""
+
+_PLACE = "\0"
+"""Stands for the targets, which are written page by page."""
+
+_COMMON = {"style": "style.css", "table": "table.js"}
+"""Parts that all pages have."""
+
+_INDEXED = ("name", "ra", "dec", "measurements", "good", "signal")
+"""What the index contains of each target."""
 
 _SAFE = " +-_.()"
 """Characters that names of files have, besides letters and digits."""
@@ -91,13 +117,25 @@ def with_positions(patch: pa.Table) -> pa.Table:
     return patch.replace_schema_metadata(metadata)
 
 
-def make_stamp(image: SPHERExImage) -> str:
-    """Return a picture of an image as a data URI, with a pixel for each pixel.
+def make_stamp(image: SPHERExImage, position: SkyCoord, detector: int) -> dict[str, object]:
+    """Return a picture of an image, with a pixel for each pixel, and what a page draws on it.
 
     Parameters
     ----------
     image
         Cutout around a target.
+    position
+        Position of the target at the time of the image.
+    detector
+        Detector of the image.
+
+    Returns
+    -------
+    stamp
+        ``picture``, a data URI of ``columns`` and ``rows``; ``detector``;
+        ``place``, column and row of the target; if the middle is on the sky,
+        ``east`` and ``north``, steps of one pixel in columns and rows, and the
+        length ``bar`` (pixels) and ``bar_label`` of a scale bar.
     """
     import matplotlib
     from astropy.visualization import ZScaleInterval
@@ -109,7 +147,19 @@ def make_stamp(image: SPHERExImage) -> str:
     # As in `spherex.image.draw_image`.
     colours = matplotlib.colormaps["inferno"].with_extremes(bad="0.5")
     imsave(file, np.ma.masked_invalid(data), vmin=low, vmax=high, cmap=colours, origin="lower", format="png")
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    rows, columns = data.shape
+    stamp: dict[str, object] = {
+        "picture": f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}",
+        "columns": columns,
+        "rows": rows,
+        "detector": detector,
+        "place": place_in(image, position, detector).round(2).tolist(),
+    }
+    compass = None if image.wcs is None else Compass.of(image.wcs.celestial, data.shape)
+    if compass is not None:
+        stamp |= {"east": compass.east.round(3).tolist(), "north": compass.north.round(3).tolist()}
+        stamp |= {"bar": round(compass.bar, 2), "bar_label": compass.label}
+    return stamp
 
 
 def _make_page(patch: pa.Table, inputs: Mapping[str, Mapping[str, str]], stamps: Mapping[str, Sequence[Stamp]]) -> str:
@@ -126,6 +176,7 @@ def _make_page(patch: pa.Table, inputs: Mapping[str, Mapping[str, str]], stamps:
         rows = spectrum_in(patch, name)
         signal = (rows["flux"] / rows["flux_error"]).value
         signal = signal[np.isfinite(signal)]
+        good = np.asarray(rows["good"])
         known = meta[TARGETS][name]
         place = {column.name: float(known[column.name]) for column in POSITION_COLUMNS if column.name in known}
         targets.append(
@@ -133,8 +184,8 @@ def _make_page(patch: pa.Table, inputs: Mapping[str, Mapping[str, str]], stamps:
                 "name": name,
                 **place,
                 "measurements": len(rows),
-                "signal": float(np.median(signal)) if len(signal) else None,
-                "stamps": stamps.get(name, ()),
+                "good": int(np.count_nonzero(good)),
+                "signal": round(float(np.median(signal)), 2) if len(signal) else None,
             }
         )
         values = {column: np.asarray(getattr(rows[column], "value", rows[column])).tolist() for column in _SHOWN}
@@ -145,14 +196,68 @@ def _make_page(patch: pa.Table, inputs: Mapping[str, Mapping[str, str]], stamps:
                 for column in _SHOWN
             }
         )
-    content: dict[str, Any] = {key: str(meta.get(key, "")) for key in ("catalog", "patch")}
-    content |= {"colours": DETECTOR_COLOURS, "targets": targets, "spectra": spectra, "inputs": inputs}
+    summary = {key: str(meta.get(key, "")) for key in ("catalog", "patch")} | {"targets": targets}
+    content = {"colours": DETECTOR_COLOURS, "marks": MARKS, "spectra": spectra, "inputs": inputs}
+    content["stamps"] = [stamps.get(target["name"], ()) for target in targets]
+    return "".join(_page_parts("page.html", plotly=get_plotlyjs(), targets=_to_json(summary), data=_to_json(content)))
+
+
+def _to_json(content: object) -> str:
+    """Return the text of a script element in one line."""
     # HTML finds the end tag of a script within a text, too.
-    data = json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
-    page = importlib.resources.files("spherex.spectra").joinpath("page.html").read_text(encoding="utf-8")
-    top, rest = page.split("$plotly")
-    middle, bottom = rest.split("$data")
-    return "".join([top, get_plotlyjs(), middle, data, bottom])
+    return json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _page_parts(name: str, **values: str) -> list[str]:
+    """Return the pieces of a page with values in place of $style, $table and further words."""
+    files = importlib.resources.files("spherex.spectra")
+    read = {key: files.joinpath(file).read_text(encoding="utf-8") for key, file in _COMMON.items()}
+    values = {**read, **values}
+    pieces = re.split(rf"\$({'|'.join(values)})\b", files.joinpath(name).read_text(encoding="utf-8"))
+    return [values[piece] if number % 2 else piece for number, piece in enumerate(pieces)]
+
+
+def write_index(directory: Path, pages: Iterable[str]) -> None:
+    """Write a page with all targets of the pages of a directory, all or nothing.
+
+    It reads the first lines of each page, so that it agrees with them however
+    often an export was interrupted or repeated. Only the targets of one page
+    are in memory.
+
+    Parameters
+    ----------
+    directory
+        The directory.
+    pages
+        Names of its pages, as `write_patch` made them.
+
+    Raises
+    ------
+    spherex.errors.UserError
+        If a page is damaged.
+    """
+    aside = directory / f"{INDEX}.incomplete"
+    top, bottom = "".join(_page_parts("index.html", data=_PLACE)).split(_PLACE)
+    with aside.open("w", encoding="utf-8") as stream:
+        stream.write(f"{top}[")
+        for number, name in enumerate(pages):
+            summary = _read_summary(directory / name)
+            targets = [[target[key] for key in _INDEXED] for target in summary["targets"]]
+            page = {"page": name, "catalog": summary["catalog"], "targets": targets}
+            stream.write(f"{',' if number else ''}\n{_to_json(page)}")
+        stream.write(f"]{bottom}")
+    aside.replace(directory / INDEX)
+
+
+def _read_summary(page: Path) -> dict[str, Any]:
+    """Return catalogue and targets of a page."""
+    with page.open(encoding="utf-8") as stream:
+        line = next((line for line in itertools.islice(stream, _MOST_LINES) if line.startswith(_SUMMARY)), "")
+    try:
+        summary: dict[str, Any] = json.loads(line.removeprefix(_SUMMARY).removesuffix("</script>\n"))
+    except ValueError:
+        raise UserError(f"{page} is damaged: remove it, and export again.") from None
+    return summary
 
 
 def multi_spectrum(patch: pa.Table) -> VOTableFile:

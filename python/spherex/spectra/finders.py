@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from spherex.image import SPHERExImage
 
-_GAP, _REACH = 1.5, 4.0
+MARKS = (1.5, 4.0)
 """Ends of the marks beside the target (pixels from its middle)."""
 
 
@@ -71,7 +71,7 @@ def plot_finders(images: Sequence[SPHERExImage], target: SkyCoord, side: int = 4
             raise HeaderError("an image has no DETECTOR in its header; finding charts need Level 2 images")
         numbers[detector] += 1
         position = _position_in(image, target)
-        if detector not in shown and np.isfinite(_place(image, position, detector)).all():
+        if detector not in shown and np.isfinite(place_in(image, position, detector)).all():
             shown[detector] = image, position
     panels = figure.subplots(2, 3).ravel()
     for axes, description in zip(panels, DETECTORS, strict=True):
@@ -91,11 +91,11 @@ def plot_finders(images: Sequence[SPHERExImage], target: SkyCoord, side: int = 4
         stamp = image.cutout(position=position, size=side, mode="pad")
         drawn, extend, _ = draw_image(axes, stamp)
         if image.wavelength is not None:
-            label += f"   {image.wavelength.at(*_place(image, position, detector))[0].to_value('um'):.3f} µm"
+            label += f"   {image.wavelength.at(*place_in(image, position, detector))[0].to_value('um'):.3f} µm"
         axes.set_title(label, fontsize=10)
-        middle = _place(stamp, position, detector)
+        middle = place_in(stamp, position, detector)
         for shift in ((1, 0), (0, 1)):
-            ends = np.outer([_GAP, _REACH], shift) + middle
+            ends = np.outer(MARKS, shift) + middle
             axes.plot(ends[:, 0], ends[:, 1], color="#00FFFF", linewidth=1.6, zorder=4)
         figure.colorbar(drawn, ax=axes, extend=extend, shrink=0.85, label=image.unit.to_string("unicode"))
     return figure
@@ -111,8 +111,23 @@ def _position_in(image: SPHERExImage, target: SkyCoord) -> SkyCoord:
     return target.icrs.reshape(()) if time is None else positions_at(catalog, time)[0]
 
 
-def _place(image: SPHERExImage, target: SkyCoord, detector: int) -> NDArray[np.float64]:
-    """Return column and row of a target; NaN outside of the image."""
+def place_in(image: SPHERExImage, target: SkyCoord, detector: int) -> NDArray[np.float64]:
+    """Return column and row of a target; NaN outside of the image.
+
+    Parameters
+    ----------
+    image
+        The image.
+    target
+        Position at the time of the image.
+    detector
+        Detector of the image, for the message.
+
+    Raises
+    ------
+    ValueError
+        If the image lacks a celestial WCS.
+    """
     if image.wcs is None or not image.wcs.has_celestial:
         raise ValueError(f"the image of detector {detector} lacks a celestial WCS; use Level 2 images")
     placed = place_targets(image.wcs.celestial, target.icrs.reshape(1), image.data.shape, 0.0)

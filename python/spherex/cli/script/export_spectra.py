@@ -16,7 +16,7 @@ from lsst.daf.butler import FileIntegrityError
 from spherex.errors import UserError, counted, first_line, without_secrets
 from spherex.repository import open_repository
 
-from . import user_errors
+from . import user_errors, writing
 from .stale_spectra import find_spectra
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ _STAMP_SIDE = 21
 
 _LAYOUT = 2
 """Version of the content of files: since 2 with proper motions, and stamps that follow them."""
+_LAYOUT_OF_PAGES = 3
+"""The same of pages: since 3 with the line of their targets, which the index reads."""
 
 _MANIFEST = "export.json"
 """File of an output directory: what was exported, so that a repeated command goes on."""
@@ -56,15 +58,17 @@ def export_spectra(
     where
         Data query for the patches.
     """
-    from spherex.spectra import SINGLE_FILES, write_patch
+    from spherex.spectra import INDEX, SINGLE_FILES, write_index, write_patch
 
     if stamps and form != "html":
         raise click.UsageError("--stamps is for --format html.")
 
     with open_repository(repo, writeable=False) as butler:
         refs = find_spectra(butler, repo, collection, dataset_type, where)
-        kind = {"dataset_type": dataset_type, "format": form, "stamps": stamps, "layout": _LAYOUT}
-        done = _read_manifest(out, kind)
+        layout = _LAYOUT_OF_PAGES if form == "html" else _LAYOUT
+        kind = {"dataset_type": dataset_type, "format": form, "stamps": stamps, "layout": layout}
+        with writing(out):
+            done = _read_manifest(out, kind)
         targets = skipped = 0
         # Elsewhere than in a terminal, click writes the label alone.
         file = None if sys.stdout.isatty() else io.StringIO()
@@ -81,11 +85,17 @@ def export_spectra(
                     extras["inputs"] = _describe_inputs(butler, patch)
                     if stamps:
                         extras["stamps"] = _make_stamps(butler, patch)
-                targets += write_patch(patch, path, form, **extras)
-                done[name] = str(ref.id)
-                _write_manifest(out, kind | {"patches": done})
+                with writing(out):
+                    targets += write_patch(patch, path, form, **extras)
+                    done[name] = str(ref.id)
+                    _write_manifest(out, kind | {"patches": done})
+    if form == "html":
+        # Pages of patches that this command does not select are there, too.
+        with writing(out):
+            write_index(out, [f"{name}.html" for name in sorted(done) if (out / f"{name}.html").exists()])
     kept = f"; {skipped} of {len(refs)} patches were there already" if skipped else ""
-    click.echo(f"Wrote the spectra of {counted(targets, 'target')} to {out}{kept}.")
+    hint = f" Open {out / INDEX} in a browser." if form == "html" else ""
+    click.echo(f"Wrote the spectra of {counted(targets, 'target')} to {out}{kept}.{hint}")
 
 
 def _describe_inputs(butler: Butler, patch: pa.Table) -> dict[str, dict[str, str]]:
@@ -107,14 +117,14 @@ def _describe_inputs(butler: Butler, patch: pa.Table) -> dict[str, dict[str, str
     return found
 
 
-def _make_stamps(butler: Butler, patch: pa.Table) -> dict[str, list[dict[str, str | float]]]:
+def _make_stamps(butler: Butler, patch: pa.Table) -> dict[str, list[dict[str, object]]]:
     """Return for each target a picture of each detector, from the first of its good measurements."""
     from astropy.table import Table
     from astropy.time import Time
 
     from spherex.spectra import POSITION_COLUMNS, TARGETS, make_stamp, patch_meta, positions_at, spectrum_in
 
-    stamps: dict[str, list[dict[str, str | float]]] = {}
+    stamps: dict[str, list[dict[str, object]]] = {}
     for name, known in patch_meta(patch)[TARGETS].items():
         place = Table({column.name: [known[column.name]] for column in POSITION_COLUMNS if column.name in known})
         spectrum = spectrum_in(patch, name)
@@ -123,7 +133,8 @@ def _make_stamps(butler: Butler, patch: pa.Table) -> dict[str, list[dict[str, st
         for row in rows[firsts]:
             # A target that moves is elsewhere in each image.
             time = Time(row["time"].to_value("d"), format="mjd", scale="utc")
-            parameters = {"position": positions_at(place, time)[0], "size": _STAMP_SIDE, "mode": "pad"}
+            position = positions_at(place, time)[0]
+            parameters = {"position": position, "size": _STAMP_SIDE, "mode": "pad"}
             ref = butler.get_dataset(uuid.UUID(row["image_id"]))
             if ref is None:
                 raise UserError(
@@ -138,12 +149,7 @@ def _make_stamps(butler: Butler, patch: pa.Table) -> dict[str, list[dict[str, st
                     "or leave out --stamps."
                 ) from error
             title = f"D{row['detector']}, {row['wavelength'].to_value('um'):.3f} um"
-            stamp: dict[str, str | float] = {
-                "detector": int(row["detector"]),
-                "title": title,
-                "picture": make_stamp(image),
-            }
-            stamps.setdefault(name, []).append(stamp)
+            stamps.setdefault(name, []).append({"title": title} | make_stamp(image, position, int(row["detector"])))
     return stamps
 
 
