@@ -344,10 +344,11 @@ def test_an_index_has_the_targets_of_all_pages(repo: TargetRepo, tmp_path: Path)
     (out / west).unlink()
     assert export(repo, out, "--format", "html", collection="again").code == 0
     assert set(indexed(out)) == {east}
-    (out / east).write_text("half")
-    outcome = export(repo, out, "--format", "html", collection="again")
-    assert outcome.code == 1
-    assert f"{out / east} is damaged: remove it, and export again." in outcome.output
+    for damaged in (b"half", b"\xff\xfe"):
+        (out / east).write_bytes(damaged)
+        outcome = export(repo, out, "--format", "html", collection="again")
+        assert outcome.code == 1
+        assert f"{out / east} is damaged: remove it, and export again." in outcome.output
 
 
 FORMS = ("parquet", "html", "ecsv", "votable", "multispectrum")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -27,6 +28,7 @@ from lsst.daf.butler import Butler, CollectionType
 import spherex
 from spherex.errors import SearchError, UserError
 from spherex.making import update_spectra
+from spherex.spectra import UNREAD
 from spherex_simulator.command import simulate
 
 from .archive_server import TREE, Archive, Entry, serving_archive
@@ -350,6 +352,28 @@ def test_the_summary_says_why_measurements_are_not_good(folder: Path) -> None:
     (mark,) = (line for line in outcome.output.splitlines() if line.startswith("blank not good: "))
     names = list(spectrum["quality_names"][~spectrum["good"]])
     assert f" × {max(names, key=names.count)}" in mark
+
+
+def test_a_table_of_measurements_that_is_gone_is_made_again(folder: Path) -> None:
+    simulate_images(folder / "more", "--detectors", "2", exposures=5)
+    (path,) = list((folder / "REPO").rglob("target_measurements*.parq"))[:1]
+    path.unlink()
+    make("warm", "--files", "more")
+    outcome = make("warm")
+    assert outcome.code == 0, outcome
+    # Of detector 2 there is one more.
+    assert len(spectrum_of("warm")) == 9
+
+
+def test_an_intact_file_is_not_called_unreadable() -> None:
+    for reason in (
+        "no pixels: the image is in Jy, not in MJy/sr",
+        "no wavelength at this pixel",
+        "no PSF: it has none",
+    ):
+        assert not re.search(UNREAD, reason)
+    for reason in ("no PSF: HDU 5 (EPSF) is damaged", "the file is cut short", "its file is gone", "the file is empty"):
+        assert re.search(UNREAD, reason)
 
 
 def test_names_do_not_get_the_spectra_of_others(folder: Path) -> None:

@@ -126,7 +126,7 @@ def test_images_without_their_chain(filled: TargetRepo, make_repo: Callable[...,
         butler.collections.register(newer)
     what = refused(f"find-images {other} 305 38")
     command = f"butler collection-chain {other} SPHEREx/level2 {newer} {run}"
-    assert what.endswith(f"Make it of its runs by: {command}")
+    assert what.endswith(f"Make the chain from its runs by: {command}")
     assert refused(f"make-spectrum {other} star 305 38").endswith(what)
     assert butler_command(*shlex.split(command)[1:]).code == 0
     assert "no collection" not in refused(f"find-images {other} 305 38")

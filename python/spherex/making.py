@@ -59,6 +59,8 @@ if TYPE_CHECKING:
 
 _INSTRUMENT = "SPHEREx"
 _SPECTRA = "resource://spherex/pipelines/SpectrumPipeline.yaml"
+_MEASUREMENT = f"{_SPECTRA}#measurement"
+_WITH_IMAGES = (_SPECTRA, _MEASUREMENT)
 _PICTURES = "resource://spherex/pipelines/SpectrumPlotPipeline.yaml"
 
 
@@ -339,7 +341,7 @@ def update_spectra(
     for query in queries_of_numbers(catalog, wanted):
         # A run for each: images on patches of several queries cannot be in one run twice.
         update.end_run()
-        update.run(f"{_SPECTRA}#measurement", query, skip_existing=True)
+        update.run(_MEASUREMENT, query, skip_existing=True)
         update.run(f"{_SPECTRA}#spectra", query)
     stale = update.stale_spectra(failure)
     if lost := [spectrum for spectrum in stale if spectrum.gone]:
@@ -351,7 +353,7 @@ def update_spectra(
     if stale:
         update.end_run()
     for query in queries_of_images(stale):
-        update.run(f"{_SPECTRA}#measurement", query)
+        update.run(_MEASUREMENT, query)
     for query in queries_of_patches(stale):
         update.run(f"{_SPECTRA}#spectra", query)
     if stale:
@@ -474,8 +476,9 @@ class _Update:
         )
         query = f"instrument = '{_INSTRUMENT}' AND {where}"
         # With the records, an image whose file is gone is tried like others, and its targets have rows with the reason.
+        # Without them, a table of measurements that is gone is left out of the spectra, and its image measured again.
         graph = executor.build_quantum_graph(
-            executor.make_pipeline(pipeline), query, bind=bind, attach_datastore_records=True
+            executor.make_pipeline(pipeline), query, bind=bind, attach_datastore_records=pipeline in _WITH_IMAGES
         )
         if not len(graph):
             if not self._run:
@@ -512,11 +515,9 @@ class _Update:
         patches: dict[str, int] = {}
         unread: set[str] = set()
         for patch, ref in newest.items():
-            rows = self._butler.get(ref, parameters={"columns": ["target", "wavelength", "image_id", "reason"]})
+            rows = self._butler.get(ref, parameters={"columns": ["target", "image_id", "reason"]})
             patches |= dict.fromkeys(self.targets[patch].intersection(rows["target"].unique().to_pylist()), patch)
-            is_unread = pc.or_kleene(
-                pc.invert(pc.is_finite(rows["wavelength"])), pc.match_substring_regex(rows["reason"], UNREAD)
-            )
+            is_unread = pc.match_substring_regex(rows["reason"], UNREAD)
             unread.update(rows.filter(is_unread)["image_id"].to_pylist())
         done.unread = sorted(self._butler.get_many_datasets(sorted(unread)))
         done.targets = sorted(patches)

@@ -104,7 +104,7 @@ def unknown_name(butler: Butler, kind: str, name: str) -> str:
         command = f"Make it by: butler register-targets {repo} {name} FILE"
     elif name == LEVEL2_COLLECTION and (runs := butler.collections.query(f"{name}/*", CollectionType.RUN)):
         newest_first = " ".join(sorted(runs, key=_age, reverse=True))
-        return f"{missing} Make it of its runs by: butler collection-chain {repo} {name} {newest_first}"
+        return f"{missing} Make the chain from its runs by: butler collection-chain {repo} {name} {newest_first}"
     elif name in _COMMANDS and (kind == "dataset type") == ("/" not in name):
         return f"{missing} Make it by: butler {_COMMANDS[name].format(repo=repo)}"
     elif kind == "collection":

@@ -632,7 +632,7 @@ def make_spectrum(**kwargs: Any) -> None:
 
     All images of the repository that contain a target are measured by the
     stock pipelines. Run again, the command makes only what is missing or out
-    of date: spectra with new images, with newer versions of images or
+    of date: spectra with new images, with other versions of images or
     other calibrations, of moved or new targets. The exit status is 1 if there
     is no spectrum, if a step fails, or if the file of an image is gone or
     cannot be read completely.
@@ -727,7 +727,7 @@ def register_targets(**kwargs: Any) -> None:
 def stale_spectra(**kwargs: Any) -> None:
     """List the spectra in COLLECTION that are out of date, and why.
 
-    A spectrum is out of date if there is a newer version of an image, or
+    A spectrum is out of date if there is another version of an image, or
     another image that contains the target, if another calibration is valid
     for an exposure, or if the target has another position in the catalogue.
     The files of images and calibrations are not opened: an image file that

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 CALIBRATION_COLUMNS = ("spectral_wcs_id", "solid_angle_id", "psf_id", "flux_correction_id", "error_scale_id")
 
 REPLACING = {"spectral_wcs_id": SPECTRAL_WCS_TYPE, "solid_angle_id": SOLID_ANGLE_TYPE, "psf_id": EPSF_TYPE}
-"""Dataset types of calibrations that every measurement uses where they are valid: the PSF where the image has none."""
+"""Dataset types of calibrations that a measurement uses where they are valid, the PSF where the image has none.
+
+With ``psfSource=image``, or another dataset type for the PSF, an image without one is never measured with `EPSF_TYPE`.
+"""
 
 _TEXTS = ("image_id", "reason", "catalog_id", "psf_source", *CALIBRATION_COLUMNS)
 

@@ -370,15 +370,18 @@ class Comparison:
             else:
                 groups[calibration.datasetType.name, place.instrument].append((number, place, calibration.id))
         for (name, instrument), members in groups.items():
-            self._know_instants([images.refs[pairs[number] // len(known)] for number, _, _ in members])
-            timed = [member for member in members if self._instants[member[1][:2]] is not None]
+            is_named = any(id_ is not None for _, _, id_ in members)
             try:
                 index = self._index_of(name)
             except MissingCollectionError:
                 # Where there are no calibrations, none is lacking; those that spectra name are somewhere else.
-                if any(id_ is not None for _, _, id_ in members):
+                if is_named:
                     raise
                 continue
+            if not (index.refs or is_named):
+                continue
+            self._know_instants([images.refs[pairs[number] // len(known)] for number, _, _ in members])
+            timed = [member for member in members if self._instants[member[1][:2]] is not None]
             detectors = np.array([place.detector for _, place, _ in timed], np.int64)
             instants = np.array([self._instants[place[:2]] for _, place, _ in timed], np.int64)
             valid = index.find_all(instrument, detectors, instants).tolist()

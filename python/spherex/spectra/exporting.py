@@ -251,9 +251,9 @@ def write_index(directory: Path, pages: Iterable[str]) -> None:
 
 def _read_summary(page: Path) -> dict[str, Any]:
     """Return catalogue and targets of a page."""
-    with page.open(encoding="utf-8") as stream:
-        line = next((line for line in itertools.islice(stream, _MOST_LINES) if line.startswith(_SUMMARY)), "")
     try:
+        with page.open(encoding="utf-8") as stream:
+            line = next((line for line in itertools.islice(stream, _MOST_LINES) if line.startswith(_SUMMARY)), "")
         summary: dict[str, Any] = json.loads(line.removeprefix(_SUMMARY).removesuffix("</script>\n"))
     except ValueError:
         raise UserError(f"{page} is damaged: remove it, and export again.") from None

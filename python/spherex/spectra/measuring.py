@@ -76,10 +76,11 @@ _GAIN_RANGE = (0.5, 2.0)
 NO_GAIN = "no gain in this row of the calibration l3_flux_corrections"
 """Reason of targets whose gain is to be corrected, but unknown."""
 
-_NO_PIXELS = "no pixels"
+UNREAD = r"\b(file is gone|cut short|damaged|incomplete|file is empty|not FITS|another size)\b"
+"""Regular expression of the reasons of targets on an image whose file could not be read completely.
 
-UNREAD = f"^{_NO_PIXELS}|the file is cut short"
-"""Regular expression of the reasons of targets on an image whose file could not be read completely."""
+An intact file that lacks a part, or is in another unit, is none of these.
+"""
 
 _MEDIAN_SOLID_ANGLE = "OMEGA_MEDIAN"
 
@@ -369,7 +370,7 @@ class TargetRows:
         wcs
             Celestial WCS of the image.
         """
-        with self._failing(_NO_PIXELS, window.members):
+        with self._failing("no pixels", window.members):
             image = self._source.read(window.box)
             self._measure_image(image, window.box.shifted(*self._origin), window.members, wcs)
 

@@ -8,13 +8,14 @@ const breakable = (text) => text.split(/(?<=[/_.])/).flatMap((part, index) => in
 // A table whose headings sort it, of at most some rows.
 // Columns are [key, heading, digits, classes of a text, key of the link of a text].
 function fill(table, columns, rows, onClick, most = Infinity) {
-  let order = null, sign = 1;
+  // Kept with the table: a search fills it again.
+  const sorting = table.sorting ??= { order: null, sign: 1 };
   const body = table.tBodies[0];
   const draw = () => {
     const sorted = [...rows];
-    if (order !== null) {
-      const rank = (row) => row[order] ?? -Infinity;
-      sorted.sort((a, b) => sign * (rank(a) < rank(b) ? -1 : rank(a) > rank(b) ? 1 : 0));
+    if (sorting.order !== null) {
+      const rank = (row) => row[sorting.order] ?? -Infinity;
+      sorted.sort((a, b) => sorting.sign * (rank(a) < rank(b) ? -1 : rank(a) > rank(b) ? 1 : 0));
     }
     body.replaceChildren(...sorted.slice(0, most).map((row) => {
       const line = document.createElement("tr");
@@ -30,7 +31,8 @@ function fill(table, columns, rows, onClick, most = Infinity) {
         if (textClass) cell.className = textClass;
       }
       if (row.name !== undefined) line.dataset.name = row.name;
-      line.addEventListener("click", () => onClick(row, line));
+      // A link opens by itself, perhaps in another tab.
+      line.addEventListener("click", (event) => event.target.closest("a") || onClick(row, line));
       return line;
     }));
   };
@@ -40,8 +42,8 @@ function fill(table, columns, rows, onClick, most = Infinity) {
     if (textClass) cell.className = textClass;
     cell.textContent = title;
     cell.addEventListener("click", () => {
-      sign = order === key ? -sign : 1;
-      order = key;
+      sorting.sign = sorting.order === key ? -sorting.sign : 1;
+      sorting.order = key;
       draw();
     });
     heading.append(cell);

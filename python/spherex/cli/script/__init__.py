@@ -75,7 +75,7 @@ def _is_reader_gone() -> bool:
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Show that files of the user, outside of the repository, cannot be written.
+    """Report files of the user, outside of the repository, that cannot be written.
 
     Parameters
     ----------
