@@ -123,9 +123,11 @@ def test_images_without_their_chain(filled: TargetRepo, make_repo: Callable[...,
         )
         run = refs[0].run
         newer = "SPHEREx/level2/l2b-v99-2099-001"
-        butler.collections.register(newer)
+        labelled = newer.replace("level2/", "level2/cutouts/")
+        for name in (labelled, newer):
+            butler.collections.register(name)
     what = refused(f"find-images {other} 305 38")
-    command = f"butler collection-chain {other} SPHEREx/level2 {newer} {run}"
+    command = f"butler collection-chain {other} SPHEREx/level2 {newer} {labelled} {run}"
     assert what.endswith(f"Make the chain from its runs by: {command}")
     assert refused(f"make-spectrum {other} star 305 38").endswith(what)
     assert butler_command(*shlex.split(command)[1:]).code == 0

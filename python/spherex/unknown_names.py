@@ -103,7 +103,9 @@ def unknown_name(butler: Butler, kind: str, name: str) -> str:
         known = [record.name for record in butler.query_dimension_records("catalog", explain=False)]
         command = f"Make it by: butler register-targets {repo} {name} FILE"
     elif name == LEVEL2_COLLECTION and (runs := butler.collections.query(f"{name}/*", CollectionType.RUN)):
-        newest_first = " ".join(sorted(runs, key=_age, reverse=True))
+        # Of one processing run, that without a label comes first, then the labels by alphabet, as after an ingest.
+        by_label = sorted(runs, key=lambda run: (run.count("/"), run))
+        newest_first = " ".join(sorted(by_label, key=_age, reverse=True))
         return f"{missing} Make the chain from its runs by: butler collection-chain {repo} {name} {newest_first}"
     elif name in _COMMANDS and (kind == "dataset type") == ("/" not in name):
         return f"{missing} Make it by: butler {_COMMANDS[name].format(repo=repo)}"
