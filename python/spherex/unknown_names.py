@@ -9,7 +9,7 @@ import weakref
 
 from lsst.daf.butler import Butler, CollectionType
 
-from spherex.archive import CALIBRATION_KINDS, ProcessingRun
+from spherex.archive import CALIBRATION_KINDS, level2_order
 from spherex.detectors import (
     CALIBRATION_COLLECTION,
     CHANNEL_SPECTRA_TYPE,
@@ -18,7 +18,7 @@ from spherex.detectors import (
     RAW_TYPE,
     SPECTRA_TYPE,
 )
-from spherex.errors import ArchiveNameError, did_you_mean, first_line
+from spherex.errors import did_you_mean, first_line
 
 _NAMES: weakref.WeakKeyDictionary[Butler, str] = weakref.WeakKeyDictionary()
 
@@ -50,14 +50,6 @@ def name_of(butler: Butler) -> str:
         Path, URI or label that it was opened by; else ``REPO``.
     """
     return _NAMES.get(butler, "REPO")
-
-
-def _age(run: str) -> tuple[object, ...]:
-    """Return a key that sorts runs from the oldest to the newest, others before them."""
-    try:
-        return ProcessingRun.parse(run.rpartition("/")[2]).age_key
-    except ArchiveNameError:
-        return ()
 
 
 _COMMANDS = {
@@ -103,9 +95,7 @@ def unknown_name(butler: Butler, kind: str, name: str) -> str:
         known = [record.name for record in butler.query_dimension_records("catalog", explain=False)]
         command = f"Make it by: butler register-targets {repo} {name} FILE"
     elif name == LEVEL2_COLLECTION and (runs := butler.collections.query(f"{name}/*", CollectionType.RUN)):
-        # Of one processing run, that without a label comes first, then the labels by alphabet, as after an ingest.
-        by_label = sorted(runs, key=lambda run: (run.count("/"), run))
-        newest_first = " ".join(sorted(by_label, key=_age, reverse=True))
+        newest_first = " ".join(sorted(runs, key=lambda run: level2_order(run) or (), reverse=True))
         return f"{missing} Make the chain from its runs by: butler collection-chain {repo} {name} {newest_first}"
     elif name in _COMMANDS and (kind == "dataset type") == ("/" not in name):
         return f"{missing} Make it by: butler {_COMMANDS[name].format(repo=repo)}"

@@ -16,9 +16,12 @@ __all__ = [
     "Level2NameParts",
     "ObservationId",
     "ProcessingRun",
+    "age_of_run",
     "calibration_references",
     "cloud_uri",
     "kind_of",
+    "level2_order",
+    "level2_parent",
     "mirror_uri",
     "time_of_uuid",
 ]
@@ -30,7 +33,10 @@ from .names import (
     Level2NameParts,
     ObservationId,
     ProcessingRun,
+    age_of_run,
     cloud_uri,
+    level2_order,
+    level2_parent,
     mirror_uri,
 )
 from .products import (

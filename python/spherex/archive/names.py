@@ -12,6 +12,7 @@ import urllib.parse
 from collections.abc import Iterator
 from typing import Any, Self
 
+from spherex.detectors import LEVEL2_COLLECTION
 from spherex.errors import ArchiveNameError
 
 ARCHIVE_URL = "https://irsa.ipac.caltech.edu/"
@@ -253,6 +254,61 @@ class ProcessingRun:
     def __str__(self) -> str:
         version = "" if self.version is None else f"-v{self.version}"
         return f"{self.pipeline}{version}-{self.year:04d}-{self.day:03d}"
+
+
+def age_of_run(collection: str, parent: str) -> tuple[Any, ...] | None:
+    """Return a key that sorts RUN collections from the oldest to the newest.
+
+    Parameters
+    ----------
+    collection
+        Name of a collection.
+    parent
+        Name in front of that of the processing run.
+
+    Returns
+    -------
+    key
+        None for a collection that is not a processing run below ``parent``.
+    """
+    prefix, _, run = collection.rpartition("/")
+    try:
+        return ProcessingRun.parse(run).age_key if prefix == parent else None
+    except ArchiveNameError:
+        return None
+
+
+def level2_parent(collection: str) -> str:
+    """Return the chain that lists the runs of the same label as a RUN collection of Level 2 images.
+
+    Parameters
+    ----------
+    collection
+        Name of the run, ``SPHEREx/level2/[LABEL/]RUN``.
+    """
+    parent = collection.rpartition("/")[0]
+    return parent if parent.rpartition("/")[0] == LEVEL2_COLLECTION else LEVEL2_COLLECTION
+
+
+def level2_order(collection: str) -> tuple[Any, ...] | None:
+    """Return a key that sorts the runs of Level 2 images in a chain from the last to the first one.
+
+    Of one processing run, the images without a label come first, then the
+    labels in the order of the alphabet.
+
+    Parameters
+    ----------
+    collection
+        Name of a collection.
+
+    Returns
+    -------
+    key
+        None for a collection that is not such a run.
+    """
+    parent = level2_parent(collection)
+    age = age_of_run(collection, parent)
+    return None if age is None else (age, (*[-ord(char) for char in parent.removeprefix(LEVEL2_COLLECTION)], 1))
 
 
 _LEVEL2 = re.compile(rf"^level2_{_OBSID_PATTERN}D(?P<detector>[1-6])_spx_(?P<run>{_RUN_PATTERN})\.fits$")

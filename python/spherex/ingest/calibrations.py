@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from lsst.daf.butler import CollectionType, MissingCollectionError, Timespan
 
-from spherex.archive import CALIBRATION_KINDS, CalibrationContent, CalibrationHDU, CalibrationName, Level2Name, kind_of
+from spherex.archive import (
+    CALIBRATION_KINDS,
+    CalibrationContent,
+    CalibrationHDU,
+    CalibrationName,
+    Level2Name,
+    age_of_run,
+    kind_of,
+)
 from spherex.calibrations import CertifyTrial, certify_newest, gaps_of, newest_last, range_text
 from spherex.detectors import DETECTOR_IDS
 from spherex.errors import ArchiveNameError, DescriptionError, FileNameError, IngestError, ProductError
@@ -28,7 +36,6 @@ from .descriptions import (
     FileKey,
     FileStructure,
     FileTranslator,
-    age_of_run,
 )
 from .locations import name_of
 

@@ -7,8 +7,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from spherex.archive import ProcessingRun
-from spherex.errors import ArchiveNameError, DescriptionError, ProductError
+from spherex.errors import DescriptionError, ProductError
 from spherex.fits import open_source, scan_hdus
 
 if TYPE_CHECKING:
@@ -234,28 +233,6 @@ def read_structure(uri: str, last: str | None = None) -> FileStructure:
         "it is compressed by gzip, and parts of a compressed file cannot be read; decompress it: "
         "gunzip, or gzip -cd FILE > NEW.fits if its name does not end with .gz"
     )
-
-
-def age_of_run(collection: str, parent: str) -> Any:
-    """Return a key that sorts processing runs from the oldest to the newest.
-
-    Parameters
-    ----------
-    collection
-        Name of a collection.
-    parent
-        Name in front of that of the processing run.
-
-    Returns
-    -------
-    key
-        None for a collection that is not a processing run below ``parent``.
-    """
-    prefix, _, run = collection.rpartition("/")
-    try:
-        return ProcessingRun.parse(run).age_key if prefix == parent else None
-    except ArchiveNameError:
-        return None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -22,7 +22,10 @@ from spherex.archive import (
     Level2NameParts,
     ObservationId,
     ProcessingRun,
+    age_of_run,
     calibration_references,
+    level2_order,
+    level2_parent,
 )
 from spherex.detectors import DETECTOR_IDS, FRAME_SHAPE, FRAME_SIDE, LEVEL2_COLLECTION, WAVELENGTH_TYPE
 from spherex.errors import (
@@ -63,7 +66,6 @@ from .descriptions import (
     RecordDescription,
     Reprocessing,
     Tolerances,
-    age_of_run,
     read_structure,
 )
 from .locations import is_path, name_of
@@ -465,23 +467,17 @@ class Level2Translator(FileTranslator):
 
     def age_of(self, collection: str) -> Any:
         """Return a key that sorts processing runs, with or without a label; see `FileTranslator`."""
-        return age_of_run(collection, _parent_of(collection))
+        return age_of_run(collection, level2_parent(collection))
 
     def order_of(self, collection: str) -> Any:
-        """Return a key that sorts runs in the chains; see `FileTranslator`.
-
-        Of one processing run, the images without a label come first, then the
-        labels in the order of the alphabet.
-        """
-        age = self.age_of(collection)
-        label = _parent_of(collection).removeprefix(LEVEL2_COLLECTION)
-        return None if age is None else (age, (*[-ord(char) for char in label], 1))
+        """Return a key that sorts runs in the chains; see `FileTranslator`."""
+        return level2_order(collection)
 
     def chains_of(self, collection: str) -> tuple[str, ...]:
         """Return the chain of all runs, and that of the label; see `FileTranslator`."""
         if self.age_of(collection) is None:
             return ()
-        return tuple(dict.fromkeys((LEVEL2_COLLECTION, _parent_of(collection))))
+        return tuple(dict.fromkeys((LEVEL2_COLLECTION, level2_parent(collection))))
 
     @property
     def distinguishing_option(self) -> str:
@@ -674,12 +670,6 @@ class Level2Translator(FileTranslator):
         if table is None:
             self._fruitless[key] += 1
         return table
-
-
-def _parent_of(collection: str) -> str:
-    """Return the chain that lists the runs of the same label as a run, by its name."""
-    parent = collection.rpartition("/")[0]
-    return parent if parent.rpartition("/")[0] == LEVEL2_COLLECTION else LEVEL2_COLLECTION
 
 
 def _check_label(label: str) -> None:
