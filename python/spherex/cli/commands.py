@@ -68,15 +68,15 @@ _WITH_POSITION = {"ignore_unknown_options": True}
 """Settings of commands with a position: a negative declination is not an option."""
 
 
-def _refuse_options(context: click.Context, parameter: click.Parameter, words: tuple[str, ...]) -> tuple[str, ...]:
+def _refuse_options(context: click.Context, parameter: click.Parameter, arguments: tuple[str, ...]) -> tuple[str, ...]:
     """Refuse unknown options, which click takes for a part of the position: a callback of its argument."""
     known = [name for other in context.command.params for name in other.opts if name.startswith("-")]
-    for word in words:
+    for word in arguments:
         if word.startswith("-") and not word[1:2].isdigit() and word[1:2] != ".":
             option = word.split("=")[0]
             # Since click 8.2 the class selects the similar ones itself.
             raise click.NoSuchOption(option, possibilities=difflib.get_close_matches(option, known))
-    return words
+    return arguments
 
 
 class _TransferChoice(_Choice):

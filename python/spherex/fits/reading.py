@@ -203,9 +203,9 @@ class ProductFile:
         variance, flags, mask = self._find(VARIANCE), self._find(FLAGS), self._find(MASK)
         wanted = self._wanted(planes)
         if box is not None and not self._source.is_local:
-            read = [each for each in (hdu, variance, flags, mask, *wanted.values()) if each is not None]
-            prefetch_box(self._source, [each for each in read if each.image_shape == hdu.image_shape], box)
-            self._source.prefetch([_whole(each) for each in read if each.image_shape != hdu.image_shape])
+            read = [needed for needed in (hdu, variance, flags, mask, *wanted.values()) if needed is not None]
+            prefetch_box(self._source, [needed for needed in read if needed.image_shape == hdu.image_shape], box)
+            self._source.prefetch([_whole(needed) for needed in read if needed.image_shape != hdu.image_shape])
         return SPHERExImage(
             self._pixels(hdu, box),
             unit=unit,

@@ -78,13 +78,16 @@ def to_arrow(table: Table) -> pa.Table:
     if ASTROPY_PANDAS_INDEX_KEY in table.meta or not columns or not all(map(_is_plain, columns)):
         return astropy_to_arrow(table)
     schema = _empty_schema(
-        tuple((one.name, one.dtype.char, one.unit, one.description, tuple(one.meta.items())) for one in columns)
+        tuple(
+            (column.name, column.dtype.char, column.unit, column.description, tuple(column.meta.items()))
+            for column in columns
+        )
     )
     metadata = {"lsst::arrow::rowcount": str(len(table))}
-    for one in columns:
-        if one.dtype.kind == "U":
+    for column in columns:
+        if column.dtype.kind == "U":
             metadata |= dict.fromkeys(
-                (f"lsst::arrow::len::{one.name}", f"table::len::{one.name}"), str(one.dtype.itemsize // 4)
+                (f"lsst::arrow::len::{column.name}", f"table::len::{column.name}"), str(column.dtype.itemsize // 4)
             )
     lines = [schema.metadata[_YAML.encode()].decode()]
     if table.meta and all(map(_is_plain_value, [*table.meta.keys(), *table.meta.values()])):
@@ -95,7 +98,7 @@ def to_arrow(table: Table) -> pa.Table:
         # Of a table without columns, the first line describes them.
         lines += get_yaml_from_header({"cols": [], "meta": OrderedDict(table.meta)})[1:]
     metadata[_YAML] = "\n".join(lines)
-    arrays = [pa.array(np.asarray(one), field.type) for one, field in zip(columns, schema, strict=True)]
+    arrays = [pa.array(np.asarray(column), field.type) for column, field in zip(columns, schema, strict=True)]
     return pa.Table.from_arrays(arrays, schema=schema.with_metadata(metadata))
 
 

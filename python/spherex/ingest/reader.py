@@ -306,8 +306,8 @@ class FileReader:
                 left += duplicates
             elif is_one_file or all(is_copy(kept.uri, uri) for uri in others):
                 left.append(kept)
-                what = "another name" if is_one_file else "a copy"
-                self._skip(len(others), f"it is {what} of a file in LOCATIONS; run the command for it alone")
+                duplicate = "another name" if is_one_file else "a copy"
+                self._skip(len(others), f"it is {duplicate} of a file in LOCATIONS; run the command for it alone")
                 for uri in others if not is_one_file else ():
                     self._report.note_duplicate(uri, kept.uri)
             else:

@@ -107,7 +107,7 @@ def patches_of(butler: Butler, catalog: str, targets: Iterable[str]) -> dict[str
         Names of its targets.
     """
     dimensions = butler.dimensions.conform(["target"])
-    data_ids = [DataCoordinate.standardize(catalog=catalog, target=one, dimensions=dimensions) for one in targets]
+    data_ids = [DataCoordinate.standardize(catalog=catalog, target=target, dimensions=dimensions) for target in targets]
     found: dict[str, int] = {}
     for chunk in chunk_iterable(data_ids, _MOST_IMAGES):
         with butler.query() as query:

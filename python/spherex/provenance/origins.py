@@ -185,8 +185,8 @@ def _compare(butler: Butler, origins: Sequence[tuple[DatasetRef, ImageOrigin]], 
             elif not calibration.datasetType.name.endswith(reference.type):
                 report.mistaken.append((ref, reference, calibration.datasetType.name))
             elif _detector_of(calibration) not in (None, _detector_of(ref)):
-                what = f"{calibration.datasetType.name} of detector {_detector_of(calibration)}"
-                report.mistaken.append((ref, reference, what))
+                name = f"{calibration.datasetType.name} of detector {_detector_of(calibration)}"
+                report.mistaken.append((ref, reference, name))
             else:
                 report.resolved[reference.type] += 1
 

@@ -35,7 +35,7 @@ def queries_of_patches(stale: Iterable[StaleSpectrum]) -> list[str]:
     by_catalog: dict[str, set[int]] = {}
     for spectrum in stale:
         by_catalog.setdefault(str(spectrum.ref.dataId["catalog"]), set()).update(spectrum.patches)
-    return [query for one in sorted(by_catalog.items()) for query in queries_of_numbers(*one)]
+    return [query for name, numbers in sorted(by_catalog.items()) for query in queries_of_numbers(name, numbers)]
 
 
 def queries_of_numbers(catalog: str, patches: Iterable[int]) -> list[str]:

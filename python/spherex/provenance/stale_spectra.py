@@ -179,7 +179,7 @@ class StaleSpectrum:
             *((len(places), f"with another {name}") for name, places in sorted(self.recalibrated.items())),
             (len(self.failed), "failed"),
         ]
-        reasons = [f"{counted(number, 'image')} {what}" for number, what in parts if number]
+        reasons = [f"{counted(number, 'image')} {change}" for number, change in parts if number]
         return ", ".join([self.catalog_change] * bool(self.catalog_change) + reasons)
 
     @property
@@ -272,7 +272,7 @@ class Comparison:
     @staticmethod
     def _compare_images(found: list[StaleSpectrum], spectra: PatchInputs, images: _Images) -> None:
         codes = spectra.texts["image_id"].codes
-        is_changed = np.array([bool(one or other) for one, other in zip(images.superseded, images.gone, strict=True)])
+        is_changed = np.array([bool(new or lost) for new, lost in zip(images.superseded, images.gone, strict=True)])
         for row in np.flatnonzero(is_changed[codes]).tolist():
             stale = found[spectra.target[row]]
             stale.superseded += images.superseded[codes[row]]
@@ -348,7 +348,7 @@ class Comparison:
             for row in np.flatnonzero(np.array([bool(name) for name in names])[of_row]).tolist():
                 changed[spectra.target[row]][names[of_row[row]]].add(images.place_of(spectra, row))
         for stale, places in zip(found, changed, strict=True):
-            stale.recalibrated = {name: sorted(some) for name, some in places.items()}
+            stale.recalibrated = {name: sorted(changed_places) for name, changed_places in places.items()}
 
     def _changed_pairs(self, pairs: NDArray[np.int64], column: str, spectra: PatchInputs, images: _Images) -> list[str]:
         """Return the name of what has changed for each pair of image and calibration; empty where nothing has."""
@@ -470,9 +470,11 @@ class _Images:
                 elif now.id != ref.id:
                     superseded[number] = [place]
             elif text:
-                possible = [Place(one, *spectra.images[number]) for one in spectra.instruments or ("",)]
+                possible = [Place(instrument, *spectra.images[number]) for instrument in spectra.instruments or ("",)]
                 names = types or newest.keys()
-                superseded[number] = [one for one in possible if any(one in newest.get(name, {}) for name in names)]
+                superseded[number] = [
+                    place for place in possible if any(place in newest.get(name, {}) for name in names)
+                ]
                 gone[number] = [] if superseded[number] else possible[:1]
         return cls(refs, superseded, gone, is_current, types)
 

@@ -159,12 +159,12 @@ _HINT = (
 )
 
 
-def position_of(words: Sequence[str]) -> tuple[float, float]:
+def position_of(arguments: Sequence[str]) -> tuple[float, float]:
     """Return the position in the words of a user.
 
     Parameters
     ----------
-    words
+    arguments
         Right ascension and declination, in degrees, with units, or
         sexagesimal with colons or blanks, also as one word with a blank or a
         comma between them; or one name that contains the coordinates. Other names are refused: no server is asked.
@@ -177,10 +177,10 @@ def position_of(words: Sequence[str]) -> tuple[float, float]:
     Raises
     ------
     SearchError
-        If the words are not a position, or one outside of the limits.
+        If the arguments are not a position, or one outside of the limits.
     """
-    text = " ".join(words)
-    if len(words) == 1:
+    text = " ".join(arguments)
+    if len(arguments) == 1:
         from astropy.coordinates import jparser
 
         try:

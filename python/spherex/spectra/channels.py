@@ -452,10 +452,10 @@ def _medians(
     values = values[np.lexsort([values, of_row])]
     counts = np.bincount(of_row, minlength=number)
     medians = np.full(number, np.nan)
-    some = counts > 0
-    first = (np.cumsum(counts) - counts)[some]
-    counts = counts[some]
-    medians[some] = (values[first + (counts - 1) // 2] + values[first + counts // 2]) / 2
+    is_known = counts > 0
+    first = (np.cumsum(counts) - counts)[is_known]
+    counts = counts[is_known]
+    medians[is_known] = (values[first + (counts - 1) // 2] + values[first + counts // 2]) / 2
     return medians
 
 

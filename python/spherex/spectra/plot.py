@@ -216,10 +216,13 @@ def add_spectrum(
     # A triangle would say that the flux is above the picture.
     is_beyond = points.is_limit & (fraction > 1)
     for detector, colour in zip(DETECTORS, DETECTOR_COLOURS, strict=True):
-        here = points.detector == detector.id
-        for is_shown, marker in ((here & points.is_good & ~points.is_limit, "o"), (here & ~points.is_good, "x")):
+        is_detector = points.detector == detector.id
+        for is_shown, marker in (
+            (is_detector & points.is_good & ~points.is_limit, "o"),
+            (is_detector & ~points.is_good, "x"),
+        ):
             _draw_points(axes, points[is_shown], colour, marker, 0.45 if len(shown) > _MANY else 0.9)
-        limits = points[here & points.is_limit & (fraction >= 0) & (fraction <= 1)]
+        limits = points[is_detector & points.is_limit & (fraction >= 0) & (fraction <= 1)]
         axes.plot(limits.wavelength, limits.height, linestyle="", marker=_LIMIT, color=colour, markersize=9, zorder=3)
         if means is not None:
             _draw_channels(axes, means[means.detector == detector.id], colour)
@@ -452,9 +455,9 @@ def _draw_channels(axes: Axes, means: _Points, colour: str) -> None:
     wavelength, height = (np.insert(values[order], breaks, np.nan) for values in (good.wavelength, good.height))
     axes.plot(wavelength, height, color=colour, linewidth=1.3, alpha=0.8, zorder=2)
     # Hollow squares, and error bars below the dots, hide none of them.
-    for some, marker in ((good, "s"), (inside[~inside.is_good], "x")):
+    for selected, marker in ((good, "s"), (inside[~inside.is_good], "x")):
         axes.plot(
-            some.wavelength, some.height, linestyle="", marker=marker, color="black", markerfacecolor="none",
+            selected.wavelength, selected.height, linestyle="", marker=marker, color="black", markerfacecolor="none",
             markeredgewidth=0.9, markersize=7, zorder=3.5,
         )  # fmt: skip
     # The mean of a single visit has the error bar of the visit.

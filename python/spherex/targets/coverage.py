@@ -97,9 +97,9 @@ def coverage_of(butler: Butler, table: Table, most: int = MOST_REGIONS) -> Cover
                     continue
                 band = record.region.getBoundingBox().getLat()
                 limits = band.getA().asRadians(), band.getB().asRadians()
-                here = rows[slice(*np.searchsorted(latitudes, limits))]
-                here = here[is_outside[here]]
-                if len(here):
-                    is_inside = record.region.contains(x[here], y[here], z[here])
-                    is_outside[here[is_inside]] = False
+                nearby = rows[slice(*np.searchsorted(latitudes, limits))]
+                nearby = nearby[is_outside[nearby]]
+                if len(nearby):
+                    is_inside = record.region.contains(x[nearby], y[nearby], z[nearby])
+                    is_outside[nearby[is_inside]] = False
     return Coverage(len(table), np.asarray(table["name"], str)[is_outside].tolist(), is_exact)

@@ -138,12 +138,12 @@ def find_archive(
     return is_complete and is_ingested_now
 
 
-def _position(repo: str, words: Sequence[str]) -> tuple[float, float]:
+def _position(repo: str, arguments: Sequence[str]) -> tuple[float, float]:
     """Return the position; ask for that of a name."""
     try:
-        return position_of_arguments(repo, words)
+        return position_of_arguments(repo, arguments)
     except SearchError:
-        name = " ".join(words)
+        name = " ".join(arguments)
         if not any(character.isalpha() for character in name):
             raise
     # The images are of the years since 2025.

@@ -144,14 +144,14 @@ def find_images(
     return not found.problems
 
 
-def position_of_arguments(repo: str, words: Sequence[str]) -> tuple[float, float]:
+def position_of_arguments(repo: str, arguments: Sequence[str]) -> tuple[float, float]:
     """Return the position; refuse a missing REPO.
 
     Parameters
     ----------
     repo
         First argument of the command.
-    words
+    arguments
         The other arguments.
 
     Returns
@@ -162,20 +162,22 @@ def position_of_arguments(repo: str, words: Sequence[str]) -> tuple[float, float
     Raises
     ------
     SearchError
-        If the words are not a position.
+        If the arguments are not a position.
     click.UsageError
         If an argument is missing.
     """
     try:
-        return position_of(words)
+        return position_of(arguments)
     except SearchError:
         with contextlib.suppress(SearchError):
-            position_of([repo, *words])
-            raise click.UsageError(f"Missing argument 'REPO': {' '.join([repo, *words])!r} is a position.") from None
-        if len(words) == 1:
+            position_of([repo, *arguments])
+            raise click.UsageError(
+                f"Missing argument 'REPO': {' '.join([repo, *arguments])!r} is a position."
+            ) from None
+        if len(arguments) == 1:
             with contextlib.suppress(SearchError):
-                degrees_of(words[0])
-                message = f"Missing argument 'DEC': {words[0]!r} is one angle, and a position is two."
+                degrees_of(arguments[0])
+                message = f"Missing argument 'DEC': {arguments[0]!r} is one angle, and a position is two."
                 raise click.UsageError(message) from None
         raise
 
@@ -260,10 +262,10 @@ def _remarks(found: FoundImages, exact: bool) -> list[str]:
 def _nothing(butler: Butler, criteria: Criteria, found: FoundImages, exact: bool) -> str:
     """Return a message on the criteria that no image meets."""
     place = f"RA {criteria.ra:.6f}, Dec {criteria.dec:.6f}"
-    verbs, there = ("contains", "contain"), "there"
+    verbs, pixel_place = ("contains", "contain"), "there"
     if criteria.radius:
         place = f"the circle of {criteria.radius:g} deg around {place}"
-        verbs, there = ("touches", "touch"), "at the position or the pixel nearest to it"
+        verbs, pixel_place = ("touches", "touch"), "at the position or the pixel nearest to it"
     images = f"{criteria.dataset_type} of {criteria.instrument} in {', '.join(criteria.collections)}"
 
     def clauses(number: int) -> tuple[str, str]:
@@ -275,7 +277,7 @@ def _nothing(butler: Butler, criteria: Criteria, found: FoundImages, exact: bool
         none = "not" if found.at_any_wavelength == 1 else "none"
         return (
             f"{subject}, of detectors that may have such wavelengths, {predicate}, "
-            f"but {none} with a wavelength from {shortest} to {longest} um {there}."
+            f"but {none} with a wavelength from {shortest} to {longest} um {pixel_place}."
         )
     given = [f"--{option}" for option, field in _FILTERS.items() if getattr(criteria, field)]
     if exact:

@@ -173,41 +173,43 @@ def _is_unmeasured(butler: Butler, catalog: str, target: str) -> bool:
         return True
 
 
-def _register_one(butler: Butler, repo: str, catalog: str, words: Sequence[str]) -> None:
+def _register_one(butler: Butler, repo: str, catalog: str, arguments: Sequence[str]) -> None:
     """Register a catalogue of one target, unless it is registered already."""
     from astropy.coordinates import SkyCoord
 
-    if len(words) == 1 and _is_registered(butler, catalog):
-        name = words[0]
+    if len(arguments) == 1 and _is_registered(butler, catalog):
+        name = arguments[0]
         found = butler.query_dimension_records(
             "target", where="target = t", bind={"t": name}, catalog=catalog, explain=False
         )
         if name != catalog and not found:
             raise CatalogError(f"{repo} has a catalogue {catalog} without {name}: choose another name by --catalog.")
         return
-    if Path(words[0]).is_dir():
-        raise CatalogError(f"{words[0]} is a directory: name the source, and ingest images by --files {words[0]}.")
-    if len(words) > 1:
-        ra, dec = position_of_arguments(repo, words[1:])
+    if Path(arguments[0]).is_dir():
+        raise CatalogError(
+            f"{arguments[0]} is a directory: name the source, and ingest images by --files {arguments[0]}."
+        )
+    if len(arguments) > 1:
+        ra, dec = position_of_arguments(repo, arguments[1:])
         position = SkyCoord(ra, dec, unit="deg")
     else:
         try:
-            position = position_of_name(words[0])
+            position = position_of_name(arguments[0])
         except SearchError as error:
             records = butler.query_dimension_records("target", limit=MOST_NAMES, explain=False)
             targets = {record.name: record.catalog for record in records}
-            if words[0] in targets:
-                hint = f" It is a target of: butler make-spectrum {repo} {targets[words[0]]}"
+            if arguments[0] in targets:
+                hint = f" It is a target of: butler make-spectrum {repo} {targets[arguments[0]]}"
             else:
                 catalogs = butler.query_dimension_records("catalog", explain=False)
-                hint = did_you_mean(words[0], [*(record.name for record in catalogs), *targets])
+                hint = did_you_mean(arguments[0], [*(record.name for record in catalogs), *targets])
             raise SearchError(f"{error}{hint}") from error
     table: Table = catalog_of(position)
-    table["name"] = [words[0]]
+    table["name"] = [arguments[0]]
     if problems := check_catalog(table):
-        raise CatalogError(f"{words[0]} cannot be a target: {problems[0]}.")
+        raise CatalogError(f"{arguments[0]} cannot be a target: {problems[0]}.")
     try:
-        done = register_catalog(butler, catalog, table, _DESC, update=_is_unmeasured(butler, catalog, words[0]))
+        done = register_catalog(butler, catalog, table, _DESC, update=_is_unmeasured(butler, catalog, arguments[0]))
     except CatalogError as error:
         if _is_registered(butler, catalog):
             raise CatalogError(
@@ -217,7 +219,7 @@ def _register_one(butler: Butler, repo: str, catalog: str, words: Sequence[str])
         raise
     if not done.is_nothing:
         motion = f" in {table['ref_epoch'][0]}, with proper motion" if "pmra" in table.colnames else ""
-        click.echo(f"{words[0]}: RA {table['ra'][0]:.6f}, Dec {table['dec'][0]:.6f}{motion}; catalogue {catalog}")
+        click.echo(f"{arguments[0]}: RA {table['ra'][0]:.6f}, Dec {table['dec'][0]:.6f}{motion}; catalogue {catalog}")
 
 
 def _find(butler: Butler, repo: str, catalog: str, access: str, service: str | None) -> bool:
