@@ -86,6 +86,56 @@ def test_the_means_of_one_visit_of_a_variable_source_are_good():
     assert means["flux"].value.tolist() == [1200.0] * 3
 
 
+def test_a_steep_spectrum_is_not_scatter():
+    # 20 % from a channel to the next, as a star of 1080 K at 1.15 um.
+    wavelength = np.array([0.722, 0.734, 0.738, 0.750, 0.754, 0.766])
+    table = visits(6, wavelength=wavelength, flux=1000 + 12500 * (wavelength - 0.744), flux_error=5)
+    means = combine_channels(table, THREE)
+    assert means["slope"].unit == "uJy / um"
+    assert means["slope"].value == pytest.approx([12500] * 3)
+    assert np.asarray(means["chi2"]) == pytest.approx(np.zeros(3), abs=1e-18)
+    assert means["good"].all()
+    assert (means["flux_error"] == means["flux_error_formal"]).all()
+    assert means["flux"].value == pytest.approx(1000 + 12500 * (means["wavelength"].value - 0.744))
+    # What varies at one wavelength is not explained by a slope.
+    table["flux"][3] *= 1.5
+    table["wavelength"][3] = table["wavelength"][2]
+    assert combine_channels(table, THREE)["quality_names"][1] == "SCATTER VISITS_DISAGREE"
+
+
+def test_a_slope_needs_a_neighbour_in_the_detector_and_significance():
+    two = {"wavelength": [0.728, 0.744], "flux": [1000, 1200], "flux_error": 40}
+    assert combine_channels(visits(2, **two), THREE)["slope"].value == pytest.approx([200 / 0.016] * 2)
+    assert combine_channels(visits(2, **two | {"flux_error": 48}), THREE)["slope"].value.tolist() == [0, 0]
+    assert combine_channels(visits(2, **two | {"wavelength": [0.728, 0.760]}), THREE)["slope"].value.tolist() == [0, 0]
+    both = Channels(np.array([1, 2]), np.array([1, 2]), CENTRES[:2], "test", limits=THREE.limits[:2])
+    assert combine_channels(visits(2, **two, detector=[1, 2]), both)["slope"].value.tolist() == [0, 0]
+    # A mean without measurements does not make a slope, and does not have one.
+    means = combine_channels(visits(2, **two, good=[True, False]), THREE)
+    assert means["slope"].value == pytest.approx([0, np.nan], nan_ok=True)
+
+
+@pytest.mark.parametrize("temperature", [700, 1081, 5800])
+@pytest.mark.parametrize("noise", [0.2, 0.02, 0.005])
+def test_errors_of_means_are_honest_for_stars_of_any_colour(temperature, noise):
+    design, rng = design_channels(), np.random.default_rng(11)
+    low, high = np.repeat(design.limits, 3, axis=0).T
+    pulls = []
+    for _ in range(5):
+        wavelength = rng.uniform(low, high)
+        # B_nu; h c / k is 14387.77 um K.
+        flux = wavelength**-3 / np.expm1(14387.77 / wavelength / temperature)
+        error = noise * np.maximum(flux, 1e-3 * flux.max())
+        given = {"wavelength": wavelength, "detector": np.repeat(design.detector, 3), "flux_error": error}
+        means = combine_channels(visits(len(flux), **given, flux=rng.normal(flux, error)), design)
+        assert means["good"].all()
+        middle = means["wavelength"].value
+        truth = middle**-3 / np.expm1(14387.77 / middle / temperature)
+        pulls.append((means["flux"].value - truth) / means["flux_error"].value)
+    assert np.std(pulls) == pytest.approx(1, abs=0.1)
+    assert abs(np.mean(pulls)) < 0.2
+
+
 @pytest.mark.parametrize("number", [2, 3, 5, 20])
 @pytest.mark.parametrize(("factor", "coverage"), [(1, (0.66, 0.73)), (2, (0.55, 0.71)), (5, (0.62, 0.71))])
 def test_errors_of_means_are_honest_for_few_visits(number, factor, coverage):

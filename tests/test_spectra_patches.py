@@ -106,6 +106,11 @@ def test_means_are_those_of_each_spectrum(patch: pa.Table) -> None:
             assert found.meta[key] == expected.meta[key]
 
 
+def test_means_of_an_earlier_version_are_without_slopes(patch: pa.Table) -> None:
+    means = combine_patch(patch, design_channels()).drop_columns(["slope"])
+    assert np.isnan(spectrum_in(means, NAMES[0])["slope"].value).all()
+
+
 def test_a_target_without_rows_is_an_error(patch: pa.Table) -> None:
     for table in (patch, combine_patch(patch, design_channels())):
         for name in ("without", "elsewhere"):

@@ -481,6 +481,22 @@ def test_a_light_curve_shows_that_a_source_became_brighter(tmp_path):
     figure.savefig(tmp_path / "light_curve.png")
 
 
+def test_a_steep_spectrum_is_constant_and_without_residuals():
+    wavelength = np.linspace(2.4721, 2.7549, 40)
+    spectrum = measurements(40, wavelength=wavelength, detector=4, flux=8000 * (wavelength - 2.4), flux_error=1.0)
+    means = combine_channels(spectrum)
+    assert len(means) == 4
+    heights = [height for _, height in drawn(plot_light_curve(spectrum, means), "o")]
+    assert heights == pytest.approx(np.ones(40), abs=1e-12)
+    lower = plot_spectrum(spectrum, means).axes[1]
+    assert np.concatenate([line.get_ydata() for line in lower.lines if line.get_marker() == "o"]) == pytest.approx(
+        np.zeros(40), abs=1e-9
+    )
+    # Means of an earlier version.
+    del means["slope"]
+    assert len(drawn(plot_light_curve(spectrum, means), "o")) == 40
+
+
 def test_no_light_curve_of_single_visits():
     spectrum = gather_spectrum([measurements(3)], META)
     with pytest.raises(UserError, match="no channel has several visits"):

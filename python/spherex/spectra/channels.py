@@ -78,6 +78,8 @@ _CONTRADICTION = 1e-4
 """Probability of chi2 below which visits contradict each other."""
 _CONTRADICTION_SHARE = 0.1
 """Least standard deviation of visits that contradict each other, as a fraction of their mean."""
+_STEEP = 3.0
+"""Least slope of a spectrum to be removed from the scatter, in standard deviations."""
 _ONE_SIGMA = 0.8413447460685429
 """Probability of a normal variable below its mean plus one standard deviation."""
 
@@ -104,12 +106,19 @@ CHANNEL_COLUMNS = (
         "uJy",
     ),
     SpectrumColumn("visits", int, "meta.number;obs", "Number of measurements that were averaged"),
-    SpectrumColumn("chi2", float, "stat.fit.chi2", "Sum of squares of their weighted differences from the mean"),
+    SpectrumColumn("chi2", float, "stat.fit.chi2", "Sum of squares of their weighted differences from mean and slope"),
     SpectrumColumn("dof", int, "stat.fit.dof", "Degrees of freedom: visits - 1"),
     SpectrumColumn(
         "fit_chi2", float, "stat.fit.chi2;stat.median", "Median of chi2 / dof of the fits of these measurements"
     ),
     SpectrumColumn("wavelength_spread", float, "stat.stdev;em.wl", "Standard deviation of the wavelengths", "um"),
+    SpectrumColumn(
+        "slope",
+        float,
+        "stat.fit.param;phot.flux.density;em.IR",
+        "Slope of the flux density between the neighbouring channels, 0 where it is not significant",
+        "uJy um-1",
+    ),
     SpectrumColumn("flags", int, "meta.code.qual", "Flags of the measurements, joined by OR; bits as in the images"),
     SpectrumColumn("flag_names", str, "meta.code.qual", "Names of these flags, separated by blanks"),
     SpectrumColumn(
@@ -262,15 +271,24 @@ def read_channels(hdus: HDUList, source: str) -> Channels:
 def combine_channels(spectrum: QTable, channels: Channels | None = None) -> QTable:
     """Average the measurements of each channel.
 
-    With the weights w = 1 / error^2, the mean is sum(w flux) / sum(w). Its
-    formal error is 1 / sqrt(sum(w)), and chi2 is the sum of w (flux - mean)^2
-    with dof = visits - 1. If chance makes chi2 that large in less than 5 % of
-    all cases, the errors of the measurements do not explain their scatter: the
-    error is the formal one times t sqrt(chi2 / dof), with the quantile t of
-    Student's distribution for dof that makes a 68 % interval (1.84 for two
-    visits, 1.32 for three). If the probability is below 0.0001, and the
-    standard deviation of the visits above 10 % of the mean, the visits
-    contradict each other, and the mean is not good.
+    With the weights w = 1 / error^2, the mean is sum(w flux) / sum(w), at the
+    mean wavelength with the same weights. Its formal error is
+    1 / sqrt(sum(w)). With dof = visits - 1, chi2 is the sum of
+
+        w (flux - mean - slope (wavelength - mean wavelength))^2
+
+    because visits have different wavelengths in the channel, and the flux of a
+    red star may change by 20 % from a channel to the next. The slope is that
+    of the straight line through the means of the two neighbouring channels of
+    the detector, or of the only one and this channel. It is 0 if it is below 3
+    standard deviations, or makes chi2 larger.
+
+    If chance makes chi2 that large in less than 5 % of all cases, the errors of
+    the measurements do not explain their scatter: the error is the formal one
+    times t sqrt(chi2 / dof), with the quantile t of Student's distribution for
+    dof that makes a 68 % interval (1.84 for two visits, 1.32 for three). If the
+    probability is below 0.0001, and the standard deviation of the visits above
+    10 % of the mean, the visits contradict each other, and the mean is not good.
 
     Measurements that are not good are left out. Measurements of different
     detectors are never averaged. Measurements with old gains that were not
@@ -387,10 +405,15 @@ def _means(
         visits = total(np.ones(len(flux), np.int64))
         weight = error**-2
         weights = total(weight)
-        mean = total(weight * flux) / weights
-        chi2 = total(weight * (flux - mean[of_row]) ** 2)
+        mean, mean_wavelength = (total(weight * quantity) / weights for quantity in (flux, wavelength))
         dof = np.maximum(visits - 1, 0)
         formal = 1 / np.sqrt(weights)
+        difference = flux - mean[of_row]
+        slope = _slopes(group[first], index[first], channels, mean, formal, mean_wavelength)
+        chi2 = total(weight * difference**2)
+        sloped_chi2 = total(weight * (difference - slope[of_row] * (wavelength - mean_wavelength[of_row])) ** 2)
+        slope[sloped_chi2 > chi2] = 0.0
+        chi2 = np.minimum(chi2, sloped_chi2)
         several = visits > 1
         ratio = np.where(several, np.sqrt(chi2 / dof), 1.0)
         probability = np.where(several, chdtrc(dof, chi2), 1.0)
@@ -401,7 +424,7 @@ def _means(
         middle = total(wavelength) / visits
         spread = np.sqrt(total((wavelength - middle[of_row]) ** 2) / visits)
         means = {
-            "wavelength": total(weight * wavelength) / weights,
+            "wavelength": mean_wavelength,
             "bandwidth": total(np.where(has_bandwidth, weight * rows["bandwidth"], 0.0))
             / total(weight * has_bandwidth),
             "flux": mean,
@@ -409,6 +432,7 @@ def _means(
             "flux_error_formal": formal,
             "chi2": chi2,
             "wavelength_spread": spread,
+            "slope": slope,
         }
         fit_chi2 = np.where(rows["dof"] > 0, rows["chi2"] / rows["dof"], np.nan)
     empty = visits == 0
@@ -442,6 +466,46 @@ def _means(
         "channel": channels.number[index[first]],
         "channel_wavelength": channels.wavelength[index[first]],
     }
+
+
+def _slopes(
+    group: NDArray[np.int64],
+    index: NDArray[np.int64],
+    channels: Channels,
+    mean: NDArray[np.float64],
+    error: NDArray[np.float64],
+    wavelength: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return the slope of the spectrum at each channel (uJy/um); see `combine_channels`.
+
+    Parameters
+    ----------
+    group
+        Number of each channel of each target, ascending.
+    index
+        Which of the channels it is.
+    channels
+        The channels.
+    mean, error, wavelength
+        Mean flux density, its formal error, and mean wavelength; NaN without a measurement.
+    """
+    place = np.arange(len(group))
+    is_known = np.isfinite(mean)
+    # Between each channel and the following one.
+    is_adjacent = (
+        (np.diff(group) == 1)
+        & (np.diff(channels.detector[index]) == 0)
+        & (np.diff(channels.number[index]) == 1)
+        & is_known[:-1]
+        & is_known[1:]
+    )
+    before = place - np.append(False, is_adjacent)
+    after = place + np.append(is_adjacent, False)
+    distance = wavelength[after] - wavelength[before]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slope = (mean[after] - mean[before]) / distance
+        is_steep = np.abs(slope * distance) > _STEEP * np.hypot(error[after], error[before])
+    return np.where((distance > 0) & is_steep, slope, 0.0)
 
 
 def _medians(

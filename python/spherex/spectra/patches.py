@@ -232,6 +232,9 @@ def _joined(tables: Sequence[pa.Table]) -> pa.Table:
 
 
 def _values(table: pa.Table, column: SpectrumColumn) -> NDArray[Any]:
+    if column.name not in table.column_names:
+        # An earlier version did not write it.
+        return np.full(len(table), column.blank, column.array_dtype)
     values: NDArray[Any] = table[column.name].to_numpy(zero_copy_only=False)
     return values.astype(str) if column.dtype is str else values
 

@@ -477,9 +477,10 @@ def _draw_channels(axes: Axes, means: _Points, colour: str) -> None:
 def _channel_means(
     spectrum: QTable, channel_spectrum: QTable, channels: Channels | None
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.bool_]]:
-    """Return the mean of the channel of each measurement (uJy), its visits, and whether the measurement is one.
+    """Return the mean of the channel of each measurement, its visits, and whether the measurement is one.
 
-    Without a mean it is NaN, of 0 visits.
+    The mean (uJy) is moved to the wavelength of the measurement, by the slope
+    of the spectrum. Without a mean it is NaN, of 0 visits.
     """
     values = {column.name: values_of(spectrum, column) for column in COLUMNS}
     detector, wavelength = values["detector"], values["wavelength"]
@@ -499,11 +500,13 @@ def _channel_means(
     }
     own = zip(used.detector[place].tolist(), used.number[place].tolist(), (place >= 0).tolist(), strict=True)
     row = np.array([rows.get((number, channel), -1) if has_place else -1 for number, channel, has_place in own], int)
-    mean, visits, older = (
+    middle, mean, visits, slope, older = (
         np.append(values_of(channel_spectrum, column), column.blank if column.name == "flux" else 0)[row]
         for column in CHANNEL_COLUMNS
-        if column.name in ("flux", "visits", "left_out_older")
+        if column.name in ("wavelength", "flux", "visits", "slope", "left_out_older")
     )
+    # Means that an earlier version has made are without slopes.
+    mean = mean + np.nan_to_num(slope * (wavelength - middle))
     return mean, visits, is_usable(values) & (visits > 0) & ~(has_older_gains(values) & (older > 0))
 
 
@@ -570,8 +573,9 @@ def plot_light_curve(
 
     The mean contains the measurement itself: with n visits the points scatter
     less than the source does, by a factor of sqrt(1 - 1 / n). The visits of a
-    channel have different wavelengths: where the spectrum is steep, its slope
-    looks like a change of the brightness.
+    channel have different wavelengths. The column ``slope`` of the means
+    corrects for a steep spectrum; a narrow line looks like a change of the
+    brightness.
 
     Parameters
     ----------
