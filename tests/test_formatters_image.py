@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.nddata import CCDData
 from astropy.units import Unit
 from lsst.daf.butler import Butler, DatasetProvenance, DatasetRef, DatasetType
 from lsst.pipe.base import InMemoryDatasetHandle
@@ -186,6 +187,36 @@ def test_provenance_is_in_the_header_and_replaces_an_older_one(butler, register,
     assert "LSST BUTLER INPUT 0 ID" not in header
     # The image that was put is left as it was.
     assert not [keyword for keyword in image.header if keyword.startswith("LSST")]
+
+
+@pytest.fixture
+def recorded(butler, ref) -> fits.Header:
+    """Return a header with the provenance of a dataset."""
+    header = butler.get(ref).header
+    assert header["LSST BUTLER ID"] == str(ref.id)
+    return header
+
+
+def test_the_provenance_of_an_earlier_dataset_is_not_written_with_ccddata(butler, register, recorded):
+    register("copy", "CCDData")
+    ccd = CCDData(np.ones((2, 3)), unit="adu", meta=recorded)
+    copy = butler.put(ccd, "copy", DATA_ID)
+    assert not [keyword for keyword in butler.get(copy).header if keyword.startswith("LSST")]
+    # What was put is left as it was.
+    assert "LSST BUTLER ID" in ccd.header
+
+
+def test_the_provenance_of_an_earlier_dataset_is_not_written_with_hdus(butler, register, recorded):
+    register("copy", "AstropyHDUList")
+    packed = fits.CompImageHDU(np.arange(12, dtype="i2").reshape(3, 4))
+    hdus = fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(np.ones((2, 3), "u2"), recorded), packed])
+    hdus[1].add_checksum()
+    copy = butler.put(hdus, "copy", DATA_ID)
+    with fits.open(butler.getURI(copy).ospath, checksum=True) as written:
+        assert not [keyword for hdu in written for keyword in hdu.header if keyword.startswith("LSST")]
+        for ours, theirs in zip(hdus[1:], written[1:], strict=True):
+            np.testing.assert_array_equal(ours.data, theirs.data)
+    assert "LSST BUTLER ID" in hdus[1].header
 
 
 def test_recipes_are_checked_when_they_are_loaded(butler, register, image):

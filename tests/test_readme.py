@@ -292,7 +292,7 @@ def test_the_universe_of_ones_own_works(tmp_path: Path) -> None:
     assert "No problems encountered with configuration." in printed
     assert blocks_of(page, "text")[0] in printed
     assert re.findall(r"^scan +scans +\S+ +Tautenburg +(\d+)", printed, re.MULTILINE) == ["7"]
-    assert "Executed 2 quanta successfully, 0 failed" in printed
+    assert "Executed 3 quanta successfully, 0 failed" in printed
     assert len(re.findall(r"^cleanScan .*\.fits *$", printed, re.MULTILINE)) == 2
     path = os.pathsep.join(filter(None, [str(UNIVERSE / "python"), os.environ.get("PYTHONPATH")]))
     run_examples(page, folder, environment(PYTHONPATH=path))

@@ -7,10 +7,12 @@ import io
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
+from lsst.daf.butler import DatasetProvenance
+
 from .reading import ExplainedFormatter
 
 if TYPE_CHECKING:
-    from astropy.io.fits import HDUList
+    from astropy.io.fits import HDUList, Header
     from astropy.nddata import CCDData
     from lsst.resources import ResourcePath
 
@@ -36,6 +38,16 @@ def _damage_in(path: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise ProductError(f"Cannot read {path}: {first_line(error)}.") from None
+
+
+def _strip_provenance(header: Header) -> bool:
+    """Remove the Butler's provenance of the dataset that a header comes from; return whether there was any."""
+    length = len(header)
+    DatasetProvenance.strip_provenance_from_flat_dict(header)
+    if len(header) == length:
+        return False
+    header.remove("CHECKSUM", ignore_missing=True)
+    return True
 
 
 _EXTENSIONS = frozenset({".fits", ".fits.fz", ".fits.gz", ".fit", ".FITS"})
@@ -135,6 +147,9 @@ class CCDDataFormatter(ExplainedFormatter):
             # FITS has no image of truth values.
             pixels = plane.astype("uint8") if plane.dtype == bool else plane
             hdus.insert(place + number, fits.ImageHDU(pixels, name=name))
+        # Their headers are copies.
+        for hdu in hdus:
+            _strip_provenance(hdu.header)
         hdus.writeto(uri.ospath, overwrite=True)
 
 
@@ -172,4 +187,11 @@ class HDUListFormatter(ExplainedFormatter):
 
     def write_local_file(self, in_memory_dataset: HDUList, uri: ResourcePath) -> None:
         """Write the HDUs; see `lsst.daf.butler.FormatterV2`."""
+        from astropy.io import fits
+
         in_memory_dataset.writeto(uri.ospath, overwrite=True)
+        # The HDUs of the caller stay as they are.
+        if any(_strip_provenance(hdu.header.copy()) for hdu in in_memory_dataset):
+            with fits.open(uri.ospath, mode="update", disable_image_compression=True) as written:
+                for hdu in written:
+                    _strip_provenance(hdu.header)

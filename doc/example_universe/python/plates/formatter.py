@@ -1,10 +1,12 @@
-"""How the Butler reads and writes scans."""
+"""How the Butler reads and writes scans, and takes parts of those in memory."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from lsst.daf.butler import DatasetProvenance, FormatterV2
+from lsst.daf.butler import DatasetProvenance, FormatterV2, StorageClassDelegate
 
 if TYPE_CHECKING:
     from lsst.resources import ResourcePath
@@ -18,16 +20,21 @@ class ScanFormatter(FormatterV2):
     default_extension: ClassVar[str | None] = ".fits"
     can_read_from_local_file: ClassVar[bool] = True
 
-    def read_from_local_file(self, path: str, component: str | None = None, expected_size: int = -1) -> Scan:
-        """Read a scan, or the rows that the parameter ``rows`` wants."""
+    def read_from_local_file(self, path: str, component: str | None = None, expected_size: int = -1) -> Any:
+        """Read a scan, or the rows that the parameter ``rows`` wants, or the component ``size``, without pixels."""
         from astropy.io import fits
 
         from .scan import Scan
 
         first, last = (self.file_descriptor.parameters or {}).get("rows", (0, None))
         with fits.open(path) as hdus:
+            header, step = hdus[0].header, float(hdus[0].header["STEP"])
+            if component == "size":
+                rows, columns = hdus[0].shape
+                return {"rows": len(range(rows)[first:last]), "columns": columns, "step": step}
             density = hdus[0].section[first:last]
-            return Scan(density.astype(density.dtype.newbyteorder("=")), float(hdus[0].header["STEP"]))
+            # Without the cards that describe the array in the file.
+            return Scan(density.astype(density.dtype.newbyteorder("=")), step, header.copy(strip=True))
 
     def add_provenance(self, in_memory_dataset: Scan, /, *, provenance: DatasetProvenance | None = None) -> Scan:
         """Keep the provenance for the header. The Butler calls this before it writes the scan."""
@@ -40,7 +47,24 @@ class ScanFormatter(FormatterV2):
         """Write a scan and its provenance."""
         from astropy.io import fits
 
-        hdu = fits.PrimaryHDU(in_memory_dataset.density)
-        hdu.header["STEP"] = (in_memory_dataset.step, "[um] pixel size on the plate")
-        hdu.header.update(self._cards)
-        hdu.writeto(uri.ospath)
+        header = in_memory_dataset.header.copy()
+        # A header from an earlier dataset has its provenance: more inputs than this one may remain.
+        DatasetProvenance.strip_provenance_from_flat_dict(header)
+        header["STEP"] = (in_memory_dataset.step, "[um] pixel size on the plate")
+        header.update(self._cards)
+        # With new checksums: those of an earlier file would be wrong.
+        fits.PrimaryHDU(in_memory_dataset.density, header).writeto(uri.ospath, checksum=True)
+
+
+class ScanDelegate(StorageClassDelegate):
+    """Components and parameters of scans in memory, as `ScanFormatter` has them for files."""
+
+    def getComponent(self, composite: Scan, componentName: str) -> Any:  # noqa: N802, N803
+        """Return a component. The storage class lists their names."""
+        # That of the base class does the same: it takes an attribute or a method get_NAME.
+        return getattr(composite, componentName)
+
+    def handleParameters(self, inMemoryDataset: Scan, parameters: Mapping[str, Any] | None = None) -> Scan:  # noqa: N802, N803
+        """Apply the parameters. The storage class lists their names."""
+        first, last = (parameters or {}).get("rows", (0, None))
+        return dataclasses.replace(inMemoryDataset, density=inMemoryDataset.density[first:last])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+from astropy.io import fits
 
 
 @dataclasses.dataclass
@@ -17,7 +18,16 @@ class Scan:
         Photographic density, shape (rows, columns), no unit.
     step
         Size of a pixel on the plate (um).
+    header
+        Further cards of the file.
     """
 
     density: np.ndarray
     step: float
+    header: fits.Header = dataclasses.field(default_factory=fits.Header)
+
+    @property
+    def size(self) -> dict[str, float]:
+        """Rows, columns and step."""
+        rows, columns = self.density.shape
+        return {"rows": rows, "columns": columns, "step": self.step}
