@@ -95,7 +95,7 @@ def test_parquet_files_have_positions_and_units(repo: TargetRepo, tmp_path: Path
     np.testing.assert_array_equal(found["west"]["flux"], spectrum_in(west, "west")["flux"].value)
 
 
-@pytest.mark.parametrize(("form", "extension"), [("ecsv", "ecsv"), ("votable", "vot")])
+@pytest.mark.parametrize(("form", "extension"), [("ecsv", "ecsv"), ("votable", "vot"), ("fits", "fits")])
 @pytest.mark.parametrize("kind", ["spectra", "channel_spectra"])
 def test_a_file_for_each_target(repo: TargetRepo, tmp_path: Path, form: str, extension: str, kind: str) -> None:
     out = tmp_path / "out"
@@ -123,6 +123,22 @@ def test_a_file_for_each_target(repo: TargetRepo, tmp_path: Path, form: str, ext
             name: json.loads(value) for name, value in infos.items() if not isinstance(expected.meta[name], str)
         } == {name: value for name, value in expected.meta.items() if name not in params and not isinstance(value, str)}
         read = QTable(votable.to_table())
+    elif form == "fits":
+        read = QTable.read(files["west.fits"])
+        flux = read.colnames.index("flux") + 1
+        assert (read.meta[f"TUCD{flux}"], read.meta["TARGET"]) == ("phot.flux.density;em.IR", "west")
+        assert read.meta[f"TCOMM{flux}"] == expected["flux"].info.description
+        assert (read.meta["RA"], read.meta["DEC"]) == PLACES["west"]
+        assert read.meta["ref_epoch"] == MOTIONS["west"]["ref_epoch"]
+        texts = [value for value in read.meta.values() if isinstance(value, str)]
+        for value in expected.meta.values():
+            assert value in read.meta.values() or json.dumps(value) in texts, value
+        assert all(read[name].unit == expected[name].unit for name in expected.colnames)
+        other = QTable.read(files["a%2Fb .. %CE%A3.fits"])
+        assert set(other["target"]) == {NAMES[1]}
+        assert json.loads(f'"{other.meta["TARGET"]}"') == NAMES[1]
+        with fits.open(files["west.fits"]) as hdus:
+            hdus.verify("exception")
     else:
         read = QTable.read(files["west.ecsv"])
         assert read.meta["target"] == "west"
@@ -351,7 +367,7 @@ def test_an_index_has_the_targets_of_all_pages(repo: TargetRepo, tmp_path: Path)
         assert f"{out / east} is damaged: remove it, and export again." in outcome.output
 
 
-FORMS = ("parquet", "html", "ecsv", "votable", "multispectrum")
+FORMS = ("parquet", "html", "ecsv", "votable", "fits", "multispectrum")
 
 
 @pytest.mark.parametrize("place", ["file/out", "closed/out", "readonly/out", "readonly", "/proc/out", "x" * 300])
@@ -399,6 +415,9 @@ def test_a_page_has_the_inputs_and_stamps_of_measurements(tmp_path: Path, repo_r
     years = Time(fits.getval(file, "MJD-BEG", 1), format="mjd").jyear - 2016.0
     sources["ra"] -= 30.0 / 3600 / np.cos(np.radians(40.16))
     sources["pmra"], sources["pmdec"], sources["ref_epoch"] = 3e4 / years, 0.0, 2016.0
+    # Of the same patch, and in no image.
+    sources.insert_row(0, sources[0])
+    sources["name"], sources["dec"][0] = ["away", "star"], 40.0
     sources.write(tmp_path / "stars.ecsv", overwrite=True)
     log = ("--log", tmp_path / "log")
     assert butler_command("make-spectrum", repo_root, tmp_path / "stars.ecsv", "--files", files, *log).code == 0
@@ -431,10 +450,15 @@ def test_a_page_has_the_inputs_and_stamps_of_measurements(tmp_path: Path, repo_r
         brightness = picture[..., :3].sum(axis=2)
         assert brightness[9:12, 9:12].min() > np.median(brightness)
         assert np.unravel_index(np.argmax(brightness), brightness.shape)[1] in (9, 10, 11)
+    assert '"unmeasured":["away"]' in page.read_text()
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         pytest.skip("neither chromium nor google-chrome is installed")
-    shown = subprocess.run([browser, *BROWSER, f"--user-data-dir={tmp_path / 'profile'}", page.as_uri()], **CAPTURE)
+    command = [browser, *BROWSER, f"--user-data-dir={tmp_path / 'profile'}"]
+    body = subprocess.run([*command, f"{page.as_uri()}#away"], **CAPTURE).stdout
+    assert '<p id="unmeasured">Without a measurement: away</p>' in body
+    assert '<h2 id="missing">away has no measurement.</h2>' in body
+    shown = subprocess.run([*command, page.as_uri()], **CAPTURE)
     body = shown.stdout[shown.stdout.index("<body>") : shown.stdout.index('<script id="data"')]
     # Of the first measurement: the links to its image and catalogue.
     first = content["spectra"][0]["image_id"][0]

@@ -773,11 +773,11 @@ def create_spherex(**kwargs: Any) -> None:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["parquet", "html", "ecsv", "votable", "multispectrum"]),
+    type=click.Choice(["parquet", "html", "ecsv", "votable", "fits", "multispectrum"]),
     default="parquet",
     show_default=True,
-    help="A parquet file or a page for the browser for each patch (html, with an index of all targets), an ECSV or "
-    "VOTable file for each target, or a VOTable in IRSA's form MultiSpectrum for each patch.",
+    help="A parquet file or a page for the browser for each patch (html, with an index of all targets), an ECSV, "
+    "VOTable or FITS file for each target, or a VOTable in IRSA's form MultiSpectrum for each patch.",
 )
 @click.option("--stamps", is_flag=True, help="Pages with the surroundings of each target in an image of each detector.")
 @where_option(help="Data query for the patches, such as \"catalog = 'mine' AND patch IN (53184)\".")

@@ -31,6 +31,7 @@ from .tables import COLUMNS, SpectrumColumn, describe_columns, make_plain_table
 
 if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord
+    from astropy.io.fits import BinTableHDU
     from astropy.io.votable.tree import VOTableFile
     from astropy.table import QTable
 
@@ -48,7 +49,7 @@ POSITION_COLUMNS = (
 )
 """Columns that tables of many targets have beside those of their spectra; NaN where no motion is recorded."""
 
-EXTENSIONS = {"ecsv": ".ecsv", "votable": ".vot"}
+EXTENSIONS = {"ecsv": ".ecsv", "votable": ".vot", "fits": ".fits"}
 """Formats with a file for each target, and the extension of their files."""
 
 SINGLE_FILES = {"parquet": ".parquet", "html": ".html", "multispectrum": ".vot"}
@@ -90,6 +91,9 @@ _COMMON = {"style": "style.css", "table": "table.js"}
 
 _INDEXED = ("name", "ra", "dec", "measurements", "good", "signal")
 """What the index contains of each target."""
+
+_LONGEST_KEYWORD = 8
+"""Characters of a keyword of FITS."""
 
 _SAFE = " +-_.()"
 """Characters that names of files have, besides letters and digits."""
@@ -197,6 +201,7 @@ def _make_page(patch: pa.Table, inputs: Mapping[str, Mapping[str, str]], stamps:
             }
         )
     summary = {key: str(meta.get(key, "")) for key in ("catalog", "patch")} | {"targets": targets}
+    summary["unmeasured"] = sorted(meta[TARGETS].keys() - {target["name"] for target in targets})
     content = {"colours": DETECTOR_COLOURS, "marks": MARKS, "spectra": spectra, "inputs": inputs}
     content["stamps"] = [stamps.get(target["name"], ()) for target in targets]
     return "".join(_page_parts("page.html", plotly=get_plotlyjs(), targets=_to_json(summary), data=_to_json(content)))
@@ -326,12 +331,41 @@ def _to_votable(spectrum: QTable) -> VOTableFile:
         param = Param(votable, name=column.name, datatype="double", value=value, unit=column.unit, ucd=column.ucd)
         table.params.append(param)
     for name, value in meta.items():
-        text = value if isinstance(value, str) else json.dumps(value, default=str)
-        table.infos.append(Info(name=name, value=text))
+        table.infos.append(Info(name=name, value=_to_text(value)))
     for element in (*table.params, *table.infos):
         # Astropy takes the name, which a column can have as its ID.
         element.ID = None
     return votable
+
+
+def _to_fits(spectrum: QTable) -> BinTableHDU:
+    """Return a spectrum with UCDs and descriptions in the keywords of TOPCAT, and its metadata as keywords."""
+    from astropy.io.fits import table_to_hdu
+    from astropy.table import Table as PlainTable
+
+    plain = PlainTable(spectrum)
+    plain.meta.clear()
+    for column in plain.columns.values():
+        # Otherwise astropy writes them as YAML in comments, which it alone reads.
+        column.description, column.meta = None, {}
+    # Names of targets may have other letters than those of ASCII.
+    plain.convert_unicode_to_bytestring()
+    hdu = table_to_hdu(plain)
+    for number, column in enumerate(spectrum.columns.values(), start=1):
+        hdu.header[f"TCOMM{number}"], hdu.header[f"TUCD{number}"] = column.info.description, column.info.meta["ucd"]
+    for name, value in spectrum.meta.items():
+        if isinstance(value, int | float) and np.isfinite(value):
+            hdu.header[name if len(name) <= _LONGEST_KEYWORD else f"HIERARCH {name}"] = value
+        else:
+            # HIERARCH keywords cannot have long texts.
+            text = _to_text(value).encode("ascii", "backslashreplace").decode()
+            hdu.header[name[:_LONGEST_KEYWORD]] = text
+    return hdu
+
+
+def _to_text(value: object) -> str:
+    """Return a value of the metadata as a text, JSON unless it is one."""
+    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def write_patch(
@@ -384,6 +418,8 @@ def write_patch(
             file = aside / f"{urllib.parse.quote(name, safe=_SAFE)}{EXTENSIONS[form]}"
             if form == "votable":
                 _to_votable(spectrum).to_xml(str(file))
+            elif form == "fits":
+                _to_fits(spectrum).writeto(file)
             else:
                 spectrum.write(file, format="ascii.ecsv")
         shutil.rmtree(path, ignore_errors=True)

@@ -52,7 +52,7 @@ def export_spectra(
     dataset_type
         Dataset type of the spectra.
     form
-        ``parquet``, ``html``, ``ecsv``, ``votable`` or ``multispectrum``.
+        ``parquet``, ``html``, ``ecsv``, ``votable``, ``fits`` or ``multispectrum``.
     stamps
         Whether pages have pictures of the surroundings of each target.
     where
@@ -125,7 +125,10 @@ def _make_stamps(butler: Butler, patch: pa.Table) -> dict[str, list[dict[str, ob
     from spherex.spectra import POSITION_COLUMNS, TARGETS, make_stamp, patch_meta, positions_at, spectrum_in
 
     stamps: dict[str, list[dict[str, object]]] = {}
-    for name, known in patch_meta(patch)[TARGETS].items():
+    facts = patch_meta(patch)[TARGETS]
+    # Others of the patch are in no image.
+    for name in patch["target"].unique().to_pylist():
+        known = facts[name]
         place = Table({column.name: [known[column.name]] for column in POSITION_COLUMNS if column.name in known})
         spectrum = spectrum_in(patch, name)
         rows = spectrum[spectrum["good"]]
