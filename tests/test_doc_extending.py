@@ -32,8 +32,15 @@ from lsst.daf.butler import (
 )
 from lsst.daf.butler.cli.butler import cli
 from lsst.daf.butler.cli.utils import LogCliRunner
-from lsst.pipe.base import PipelineGraph, PipelineTask
+from lsst.pipe.base import (
+    PipelineGraph,
+    PipelineTask,
+    PipelineTaskConfig,
+    PipelineTaskConnections,
+    connectionTypes,
+)
 from lsst.pipe.base.all_dimensions_quantum_graph_builder import AllDimensionsQuantumGraphBuilder
+from lsst.pipe.base.connections import ScalarError
 
 from . import layout
 from .ingest_helpers import Outcome, butler_command
@@ -210,8 +217,8 @@ def with_wedges(repo: Path, spans: list[tuple[float | None, float | None]], has_
     return number
 
 
-def scale_in_graph(repo: Path, task: type[PipelineTask]) -> float:
-    """Return the scale of the wedge that a quantum graph finds."""
+def scales_in_graph(repo: Path, task: type[PipelineTask]) -> list[float]:
+    """Return the scales of the wedges that a quantum graph finds."""
     pipeline = PipelineGraph()
     pipeline.add_task("fog", task)
     with Butler.from_config(str(repo)) as butler:
@@ -219,10 +226,15 @@ def scale_in_graph(repo: Path, task: type[PipelineTask]) -> float:
             pipeline, butler, input_collections=["scans", "calib"], output_run="clean"
         )
         graph = builder.finish(attach_datastore_records=False).assemble()
-        ((run,),) = [
-            [info["run"] for info in graph.bipartite_xgraph.nodes.values() if info.get("dataset_type_name") == "wedge"]
-        ]
-    return float(run.removeprefix("wedges/"))
+    nodes = graph.bipartite_xgraph.nodes.values()
+    runs = [info["run"] for info in nodes if info.get("dataset_type_name") == "wedge"]
+    return sorted(float(run.removeprefix("wedges/")) for run in runs)
+
+
+def scale_in_graph(repo: Path, task: type[PipelineTask]) -> float:
+    """Return the scale of the only wedge that a quantum graph finds."""
+    (scale,) = scales_in_graph(repo, task)
+    return scale
 
 
 @pytest.mark.parametrize(
@@ -252,15 +264,16 @@ def test_the_stock_lookup_of_calibrations(
             assert scale_in_graph(plates, FogTask) == butler.get("wedge", plate=number)["scale"] == found
 
 
-def test_the_lookup_of_the_page_takes_the_calibration_of_the_middle(plates: Path) -> None:
+LOOKUPS: dict[str, Any] = {}
+exec(blocks_of(ROOT / "doc" / "extending.md", "python lookup")[0], LOOKUPS)
+
+
+def fog_with_lookup() -> type[PipelineTask]:
+    """Return the task of the example with a look-up of the page."""
     from plates.tasks import FogConfig, FogConnections, FogTask
 
-    with_wedges(plates, [(None, 0.25), (0.25, None)])
-    names: dict[str, Any] = {}
-    exec(blocks_of(ROOT / "doc" / "extending.md", "python lookup")[0], names)
-
     class MiddleConnections(FogConnections, dimensions=("observatory", "plate")):
-        wedge = dataclasses.replace(FogConnections.wedge, lookupFunction=names["valid_at_middle"])
+        wedge = dataclasses.replace(FogConnections.wedge, lookupFunction=LOOKUPS["valid_at_middle"])
 
     class MiddleConfig(FogConfig, pipelineConnections=MiddleConnections):
         pass
@@ -268,7 +281,81 @@ def test_the_lookup_of_the_page_takes_the_calibration_of_the_middle(plates: Path
     class MiddleTask(FogTask):
         ConfigClass = MiddleConfig
 
-    assert scale_in_graph(plates, MiddleTask) == 1.0
+    return MiddleTask
+
+
+def combination(lookup: Callable[..., Any] | None = None, multiple: bool = False) -> type[PipelineTask]:
+    """Return a task that combines the scans of all plates of an observatory, and uses a calibration."""
+
+    class SumConnections(PipelineTaskConnections, dimensions=("observatory",)):
+        scans = connectionTypes.Input(
+            doc="Scans.", name="scan", storageClass="Scan", dimensions=("observatory", "plate"), multiple=True
+        )
+        wedge = connectionTypes.PrerequisiteInput(
+            doc="Wedge.",
+            name="wedge",
+            storageClass="StructuredDataDict",
+            dimensions=("observatory",),
+            isCalibration=True,
+            lookupFunction=lookup,
+            multiple=multiple,
+        )
+        sum = connectionTypes.Output(doc="Sum.", name="sum", storageClass="Scan", dimensions=("observatory",))
+
+        def getTemporalBoundsConnections(self) -> set[str]:  # noqa: N802
+            assert "getTemporalBoundsConnections" in PAGE
+            return {"scans"}
+
+    class SumConfig(PipelineTaskConfig, pipelineConnections=SumConnections):
+        pass
+
+    class SumTask(PipelineTask):
+        ConfigClass = SumConfig
+        _DefaultName = "sum"
+
+    return SumTask
+
+
+def test_the_lookup_of_the_page_takes_the_calibration_of_the_middle(plates: Path) -> None:
+    with_wedges(plates, [(None, 0.25), (0.25, None)])
+    assert scale_in_graph(plates, fog_with_lookup()) == 1.0
+
+
+@pytest.mark.parametrize("has_begin", [False, True])
+def test_the_lookup_of_the_page_names_a_plate_without_times(plates: Path, has_begin: bool) -> None:
+    with_wedges(plates, [(None, None)], has_times=False)
+    if has_begin:
+        with Butler.from_config(str(plates), writeable=True) as butler:
+            span = Timespan(Time("1981-01-01", scale="tai"), None)
+            record = {"observatory": "Tautenburg", "id": 9, "timespan": span}
+            butler.registry.syncDimensionData("plate", record, update=True)
+    for task in (fog_with_lookup(), combination(LOOKUPS["valid_for_plates"])):
+        with pytest.raises(ValueError, match="no begin or end of the exposure: {.*plate: 9}"):
+            scale_in_graph(plates, task)
+
+
+def test_the_stock_lookup_ignores_the_validity_for_quanta_without_a_timespan(plates: Path) -> None:
+    number = with_wedges(plates, [(None, -100.0)])
+    with Butler.from_config(str(plates), collections="calib", observatory="Tautenburg") as butler:
+        with pytest.raises(DatasetNotFoundError):
+            butler.get("wedge", plate=number)
+    assert scale_in_graph(plates, combination()) == 0.0
+    with pytest.raises(LookupError, match="no wedge is valid for {.*plate: 7}"):
+        scale_in_graph(plates, combination(LOOKUPS["valid_for_plates"]))
+
+
+def test_the_lookup_of_the_page_for_a_combination_of_plates(plates: Path) -> None:
+    # Plate 8 was exposed after plate 7.
+    with_wedges(plates, [(None, 1.5), (1.5, None)])
+    with pytest.raises(CalibrationLookupError, match="Ambiguous calibration validity range match"):
+        scale_in_graph(plates, combination())
+    assert scale_in_graph(plates, combination(LOOKUPS["valid_for_plates"])) == 0.0
+    with Butler.from_config(str(plates), writeable=True, run="scans", observatory="Tautenburg") as butler:
+        butler.put(butler.get("scan", plate=7), "scan", plate=8)
+    with pytest.raises(ScalarError):
+        scale_in_graph(plates, combination(LOOKUPS["valid_for_plates"]))
+    both = combination(LOOKUPS["valid_for_plates"], multiple=True)
+    assert scales_in_graph(plates, both) == [0.0, 1.0]
 
 
 def test_datasets_keep_their_formatter(plates: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

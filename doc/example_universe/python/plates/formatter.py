@@ -61,8 +61,11 @@ class ScanDelegate(StorageClassDelegate):
 
     def getComponent(self, composite: Scan, componentName: str) -> Any:  # noqa: N802, N803
         """Return a component. The storage class lists their names."""
-        # That of the base class does the same: it takes an attribute or a method get_NAME.
-        return getattr(composite, componentName)
+        if componentName != "size":
+            # That of the base class takes an attribute of this name.
+            return super().getComponent(composite, componentName)
+        rows, columns = composite.density.shape
+        return {"rows": rows, "columns": columns, "step": composite.step}
 
     def handleParameters(self, inMemoryDataset: Scan, parameters: Mapping[str, Any] | None = None) -> Scan:  # noqa: N802, N803
         """Apply the parameters. The storage class lists their names."""

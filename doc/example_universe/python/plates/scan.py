@@ -25,9 +25,3 @@ class Scan:
     density: np.ndarray
     step: float
     header: fits.Header = dataclasses.field(default_factory=fits.Header)
-
-    @property
-    def size(self) -> dict[str, float]:
-        """Rows, columns and step."""
-        rows, columns = self.density.shape
-        return {"rows": rows, "columns": columns, "step": self.step}
