@@ -181,6 +181,65 @@ def test_a_removed_image_leaves_the_spectrum(folder: Path) -> None:
     assert "Nothing to do" in make("warm").output
 
 
+def remove_run(name: str) -> None:
+    assert butler_command("remove-runs", "REPO", name, "--no-confirm", "--force").code == 0
+
+
+def test_measurements_of_a_removed_run_are_made_again_before_spectra_are_gathered(folder: Path) -> None:
+    simulate_images(folder / "again", "--run", "l2b-v28-2026-240", "--detectors", "2", exposures=2)
+    assert make("warm", "--files", "again").code == 0
+    newest, first = runs()
+    assert butler_command("remove-runs", "REPO", first, "--no-confirm", "--force").code == 0
+    # The spectrum is the one of today.
+    assert "Nothing to do" in make("warm").output
+    assert "0 of 1 spectra are out of date" in butler_command("stale-spectra", "REPO", "spectra/warm").output
+    before = spectrum_of("warm")
+    simulate_images(folder / "third", "--run", "l2b-v29-2026-260", "--detectors", "2", exposures=1)
+    assert butler_command("ingest-level2", "REPO", "third").code == 0
+    listed = butler_command("stale-spectra", "REPO", "spectra/warm").output
+    assert "1 image superseded, 6 images of the patch without their measurements" in listed
+    outcome = make("warm")
+    assert outcome.code == 0, outcome
+    assert "Measuring 7 images" in outcome.output
+    assert "out of date" not in outcome.output
+    after = spectrum_of("warm")
+    is_same = np.isin(after["image_id"], before["image_id"])
+    assert (len(after), np.count_nonzero(is_same)) == (8, 7)
+    assert_equal(after[is_same], before[np.isin(before["image_id"], after["image_id"])])
+    with Butler.from_config("REPO") as butler:
+        refs = butler.query_datasets("spectra", "*", find_first=False)
+        assert {ref.run: len(butler.get(ref)) for ref in refs} == {newest: 8, runs()[0]: 8}
+
+
+def test_older_measurements_behind_a_removed_run_are_not_left_in_the_spectrum(folder: Path) -> None:
+    simulate_images(folder / "again", "--run", "l2b-v28-2026-240", "--detectors", "2", exposures=2)
+    assert make("warm", "--files", "again").code == 0
+    with Butler.from_config("REPO", writeable=True) as butler:
+        refs = butler.query_datasets("target_measurements", runs()[0])
+        butler.pruneDatasets(refs, purge=True, unstore=True, disassociate=True)
+    simulate_images(folder / "third", "--run", "l2b-v29-2026-260", "--detectors", "2", exposures=1)
+    outcome = make("warm", "--files", "third")
+    assert outcome.code == 0, outcome
+    spectrum = spectrum_of("warm")
+    assert [sum(name in run for run in spectrum["image_run"]) for name in ("v28", "v29")] == [1, 1]
+    assert "Nothing to do" in make("warm").output
+
+
+def test_the_log_has_the_reasons_of_spectra_that_are_still_out_of_date(folder: Path) -> None:
+    simulate_images(folder / "again", "--run", "l2b-v28-2026-240", "--detectors", "2", exposures=1)
+    with Butler.from_config("REPO") as butler:
+        assert butler_command("ingest-level2", "REPO", "again").code == 0
+        # Patches are not gathered.
+        (targets,) = butler.query_datasets("patch_targets", "catalogs/warm")
+        Path(butler.getURI(targets).ospath).write_bytes(b"damaged")
+    outcome = make("warm")
+    assert outcome.code == 1
+    assert "1 target still out of date" in outcome.output
+    assert outcome.output.index("Measuring 1 image") < outcome.output.index("still out of date")
+    reason = "Still out of date: warm of catalogue warm: 1 image superseded."
+    assert reason in Path("spectra-warm.log").read_text()
+
+
 def test_a_target_that_is_added_to_a_catalogue(folder: Path) -> None:
     rows = ["name,ra,dec", f"warm,{PLACE[0]},{PLACE[1]}", "cool,305.77,38.84", "far,120.5,-45.25"]
     Path("mine.csv").write_text("\n".join(rows[:2]) + "\n")

@@ -516,3 +516,21 @@ def test_an_image_that_fails_costs_a_second_command_and_no_spectrum(repo):
     pipetask(repo, query, inputs=f"spectra,catalogs/{CATALOG}", subset="#spectra")
     assert len(fluxes(repo, "west")) == 4
     assert reasons(repo) == {"west": "1 image new"}
+
+
+def test_measurements_that_were_removed_are_made_again_with_those_that_changed(repo):
+    (first,) = repo.butler.collections.get_info("spectra").children
+    repo.add_image(1, run="v2")
+    images = stale(repo, "--print-query", "images").output.splitlines()[0]
+    pipetask(repo, images, subset="#measurements")
+    before = fluxes(repo, "west")
+    pipetask(repo, f"catalog = '{CATALOG}'", inputs=f"spectra,SPHEREx/calib,catalogs/{CATALOG}", subset="#spectra")
+    assert butler_command("remove-runs", repo.root, first, "--no-confirm", "--force").code == 0
+    assert reasons(repo) == {}
+    repo.add_image(2, run="v3")
+    assert reasons(repo) == {"west": "1 image superseded, 1 image of the patch without their measurements"}
+    images, patches = (stale(repo, "--print-query", kind).output.splitlines()[0] for kind in ("images", "patches"))
+    assert pipetask(repo, images, subset="#measurements") == {"measureTargets": 2}
+    pipetask(repo, patches, inputs=f"spectra,SPHEREx/calib,catalogs/{CATALOG}", subset="#spectra")
+    assert len(fluxes(repo, "west")) == len(before) == 3
+    assert reasons(repo) == {}

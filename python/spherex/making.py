@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -41,7 +42,7 @@ from spherex.detectors import (
     spectra_collection,
 )
 from spherex.errors import MOST_NAMES, SearchError, UserError, did_you_mean, first_line
-from spherex.provenance import compare_spectra, queries_of_images, queries_of_numbers, queries_of_patches
+from spherex.provenance import Place, compare_spectra, queries_of_images, queries_of_numbers, queries_of_patches
 from spherex.repository import reading
 from spherex.spectra import TARGETS, UNREAD, catalog_of, gather_spectrum, motions_of, patch_meta, spectrum_in
 from spherex.targets import target_records
@@ -56,6 +57,8 @@ if TYPE_CHECKING:
 
     from spherex.provenance import StaleSpectrum
 
+
+_LOG = logging.getLogger(__name__)
 
 _INSTRUMENT = "SPHEREx"
 _SPECTRA = "resource://spherex/pipelines/SpectrumPipeline.yaml"
@@ -350,14 +353,21 @@ def update_spectra(
             update.end_run()
             update.run(_SPECTRA, query)
         stale = update.stale_spectra(failure)
-    if stale:
+    remaining, tried = stale, set[Place]()
+    while remaining:
         update.end_run()
-    for query in queries_of_images(stale):
-        update.run(_MEASUREMENT, query)
-    for query in queries_of_patches(stale):
-        update.run(f"{_SPECTRA}#spectra", query)
-    if stale:
-        update.done.stale = len(update.stale_spectra())
+        for query in queries_of_images(remaining):
+            update.run(_MEASUREMENT, query)
+        for query in queries_of_patches(remaining):
+            update.run(f"{_SPECTRA}#spectra", query)
+        tried.update(*(spectrum.to_measure for spectrum in remaining))
+        stale = update.stale_spectra()
+        # Where the newest measurements were removed from the collection, older ones were gathered, such as those of an
+        # earlier version of the image. Now these images are known.
+        remaining = [spectrum for spectrum in stale if not spectrum.to_measure <= tried]
+    for spectrum in stale:
+        _LOG.warning("Still out of date: %s of catalogue %s: %s.", spectrum.target, catalog, spectrum.reason)
+    update.done.stale = len(stale)
     update.draw(most_pictures)
     return update.done
 
@@ -437,6 +447,7 @@ class _Update:
             self._calibrations,
             catalogs=CATALOG_COLLECTION,
             failure=failure,
+            measurements=self._collection,
         )
         return [spectrum for spectrum in found if spectrum]
 

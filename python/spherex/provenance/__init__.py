@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "OriginReport",
+    "Place",
     "StaleSpectrum",
     "check_origins",
     "compare_spectra",
@@ -12,6 +13,7 @@ __all__ = [
     "queries_of_patches",
 ]
 
+from .inputs import Place
 from .origins import OriginReport, check_origins
 from .queries import queries_of_images, queries_of_numbers, queries_of_patches
 from .stale_spectra import StaleSpectrum, compare_spectra

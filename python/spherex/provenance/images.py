@@ -30,9 +30,9 @@ def current_images(
     butler
         The repository.
     dataset_type
-        Name of the dataset type of the images.
+        Name of the dataset type of the images, or of their measurements.
     chain
-        Collection of the images, the newest first.
+        Their collection, the newest first.
     data_id
         Data ID of the patch.
     where

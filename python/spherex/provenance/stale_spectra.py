@@ -14,7 +14,7 @@ import numpy as np
 from lsst.daf.butler import MissingCollectionError, MissingDatasetTypeError
 
 from spherex.calibrations import CalibrationIndex
-from spherex.detectors import CATALOG_TYPE
+from spherex.detectors import CATALOG_TYPE, MEASUREMENTS_TYPE
 from spherex.errors import UserError, counted
 
 from .images import current_images, image_types, images_at, instants_of, patches_of, targets_on
@@ -152,6 +152,10 @@ class StaleSpectrum:
         Images whose measurement failed.
     patch_now
         Patch of the target in the catalogue of today.
+    unmeasured
+        Images of the patches without a table of measurements. The spectra were
+        made with them, or with other images of today, and would lack them if
+        they were gathered again. Alone they are not a reason to do so.
     """
 
     ref: DatasetRef
@@ -164,6 +168,7 @@ class StaleSpectrum:
     moved: list[Place] = dataclasses.field(default_factory=list)
     failed: list[Place] = dataclasses.field(default_factory=list)
     patch_now: int | None = None
+    unmeasured: set[Place] = dataclasses.field(default_factory=set)
 
     def __bool__(self) -> bool:
         places = (self.superseded, self.gone, self.new, self.recalibrated, self.failed)
@@ -178,6 +183,7 @@ class StaleSpectrum:
             (len(self.new), "new"),
             *((len(places), f"with another {name}") for name, places in sorted(self.recalibrated.items())),
             (len(self.failed), "failed"),
+            (len(self.unmeasured.difference(self.new, self.superseded)), "of the patch without their measurements"),
         ]
         reasons = [f"{counted(number, 'image')} {change}" for number, change in parts if number]
         return ", ".join([self.catalog_change] * bool(self.catalog_change) + reasons)
@@ -196,9 +202,9 @@ class StaleSpectrum:
     def to_measure(self) -> set[Place]:
         """Images to measure, again or for the first time."""
         if self.is_deleted:
-            return set()
+            return self.unmeasured
         recalibrated = (place for places in self.recalibrated.values() for place in places)
-        return {*self.superseded, *self.new, *recalibrated, *self.moved, *self.failed}
+        return {*self.superseded, *self.new, *recalibrated, *self.moved, *self.failed, *self.unmeasured}
 
 
 class Comparison:
@@ -219,6 +225,8 @@ class Comparison:
     failure
         Text in the reasons of failures that count; `None` if failures do not
         count.
+    measurements
+        Collection of the measurements; `None` if they are not looked for.
 
     Attributes
     ----------
@@ -227,12 +235,20 @@ class Comparison:
     """
 
     def __init__(
-        self, butler: Butler, chain: str, calibrations: Sequence[str], where: str, catalogs: str, failure: str | None
+        self,
+        butler: Butler,
+        chain: str,
+        calibrations: Sequence[str],
+        where: str,
+        catalogs: str,
+        failure: str | None,
+        measurements: str | None,
     ) -> None:
         self._butler = butler
         self._chain = chain
         self._where = where
         self._failure = failure
+        self._measurements = measurements
         self._catalogs = CurrentCatalogs(butler, catalogs)
         self._index_of = functools.cache(lambda name: CalibrationIndex(butler.registry, name, calibrations))
         self._types = sorted(image_types(butler, chain))
@@ -267,6 +283,21 @@ class Comparison:
             has_failed = reasons.has({text for text in reasons.known if text and self._failure in text})
             for row in np.flatnonzero(has_failed & images.is_current[spectra.texts["image_id"].codes]).tolist():
                 found[spectra.target[row]].failed.append(images.place_of(spectra, row))
+        if self._measurements is not None and (changed := [stale for stale in found if stale]):
+            patches = {spectra.patch}.union(*(stale.patches for stale in changed))
+            unmeasured = self._unmeasured(spectra.catalog, patches, images.types or set(self._types))
+            for stale in changed:
+                stale.unmeasured = set().union(*(unmeasured[patch] for patch in stale.patches))
+        return found
+
+    def _unmeasured(self, catalog: str, patches: Iterable[int], types: Iterable[str]) -> dict[int, set[Place]]:
+        """Return the images of each patch without a table of measurements."""
+        found = {}
+        for patch in patches:
+            data_id = {"catalog": catalog, "patch": patch}
+            wanted = (current_images(self._butler, name, self._chain, data_id, self._where) for name in types)
+            measured = current_images(self._butler, MEASUREMENTS_TYPE, str(self._measurements), data_id)
+            found[patch] = set().union(*wanted) - measured.keys()
         return found
 
     @staticmethod
@@ -494,6 +525,7 @@ def compare_spectra(
     *,
     catalogs: str,
     failure: str | None = None,
+    measurements: str | None = None,
 ) -> Iterator[StaleSpectrum]:
     """Compare all spectra with their inputs of today.
 
@@ -520,6 +552,10 @@ def compare_spectra(
     failure
         Report spectra with failed measurements whose reason contains this
         text, which may be empty. With `None` such spectra are not reported.
+    measurements
+        Collection of the measurements that the spectra are gathered from. Of
+        patches with changes, images without measurements are reported. With
+        `None` they are not looked for.
 
     Yields
     ------
@@ -532,7 +568,7 @@ def compare_spectra(
         If a catalogue of the spectra does not exist, or ``where`` does not
         select an image of any spectrum.
     """
-    comparison = Comparison(butler, chain, calibrations, where, catalogs, failure)
+    comparison = Comparison(butler, chain, calibrations, where, catalogs, failure, measurements)
     # One patch is in memory at a time.
     for ref in sorted(refs):
         yield from comparison.compare(PatchInputs.read(butler, ref))

@@ -77,7 +77,9 @@ def stale_spectra(
             raise UserError(f"{dataset_type!r} are means of {SPECTRA_TYPE!r}: compare these.")
         chosen = tuple(calibrations) or (CALIBRATION_COLLECTION,)
         number, stale = 0, []
-        for spectrum in compare_spectra(butler, refs, images, chosen, where, catalogs=catalogs, failure=failure):
+        for spectrum in compare_spectra(
+            butler, refs, images, chosen, where, catalogs=catalogs, failure=failure, measurements=collection
+        ):
             number += 1
             if spectrum:
                 stale.append(spectrum)
@@ -161,7 +163,7 @@ def _table_of(stale: Sequence[StaleSpectrum]) -> Table:
     from astropy.table import Table
 
     names = {"catalog": str, "target": str, "patch": int, "run": str, "id": str, "reason": str}
-    numbers = ("superseded", "gone", "new", "recalibrated", "moved", "failed")
+    numbers = ("superseded", "gone", "new", "recalibrated", "moved", "failed", "unmeasured")
     rows = [
         (
             spectrum.ref.dataId["catalog"],
@@ -176,6 +178,7 @@ def _table_of(stale: Sequence[StaleSpectrum]) -> Table:
             len({place for places in spectrum.recalibrated.values() for place in places}),
             len(spectrum.moved),
             len(spectrum.failed),
+            len(spectrum.unmeasured),
         )
         for spectrum in stale
     ]
