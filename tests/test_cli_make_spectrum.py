@@ -388,6 +388,26 @@ def test_calibrations_that_come_later_are_used(folder: Path) -> None:
     assert len(runs()) == 2
 
 
+def test_images_without_a_valid_calibration_are_counted_on_the_screen(folder: Path) -> None:
+    simulate_images(folder / "calibrated", "--calibrations", exposures=1)
+    assert butler_command("ingest-calibrations", "REPO", "calibrated").code == 0
+    assert "is valid for" not in make("warm").output
+    detectors = np.asarray(spectrum_of("warm")["detector"])
+    words = ["decertify-calibrations", "REPO", "spectral_wcs", "--detector", "2"]
+    assert butler_command(*words).code == 0
+    missing = int(np.count_nonzero(detectors == 2))
+    assert 0 < missing < 8
+    listed = butler_command("stale-spectra", "REPO", "spectra/warm").output
+    assert f"{missing} images without a valid spectral_wcs" in listed
+    line = f"No spectral_wcs is valid for {missing} of 8 images: the wavelengths of the images are used.\n"
+    for _ in range(2):
+        outcome = make("warm")
+        assert outcome.code == 0, outcome
+        assert line in outcome.output
+    log = Path("spectra-warm.log").read_text()
+    assert f"No spectral_wcs is valid for {missing} of {missing} images" in log
+
+
 def test_a_psf_that_comes_later_is_used(empty: Path, files: Path) -> None:
     name = sorted(files.rglob("level2*2D2*.fits"))[0]
     with fits.open(name) as hdus:

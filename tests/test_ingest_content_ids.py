@@ -263,13 +263,34 @@ def test_an_image_that_was_replaced_in_place(repo_root: Path, tmp_path: Path, tr
     for location in (path, shutil.copy(path, tmp_path / "copy")):
         outcome = ingest_level2(repo_root, "--transfer", transfer, location)
         assert outcome.code == 1
-        assert "was replaced in place since, by another content (VERSION 6.5.6, DATE 2026-" in outcome.failures[0]
+        (failure,) = outcome.failures
+        assert "was replaced in place since, by another content; if it is the better one, remove the dataset" in failure
+        assert ". It has VERSION 6.5.6, DATE 2026-" in failure
     remove_as_told(repo_root, outcome)
     assert ingest_level2(repo_root, "--transfer", transfer, path).counts["ingested"] == 1
     (new,) = refs_of(repo_root, "level2")
     assert new.id != old.id
     assert "changed:" not in butler_command("check-provenance", repo_root).output
     assert ingest_level2(repo_root, "--transfer", transfer, path).counts["already there"] == 1
+
+
+@pytest.mark.parametrize("transfer", ["direct", "copy"])
+def test_a_refusal_names_what_differs_and_nothing_that_is_equal(repo_root: Path, tmp_path: Path, transfer: str) -> None:
+    dated = {"DATE": "2025-12-01T00:00:00"}
+    path = write_level2(tmp_path / "in", change=dated)
+    assert ingest_level2(repo_root, "--transfer", transfer, path).code == 0
+    # For the repository both files are one if it points to it.
+    write_level2(tmp_path / "in", change=dated | {"CRVAL2": 40.02})
+    (failure,) = ingest_level2(repo_root, path).failures
+    if transfer == "copy":
+        assert failure.endswith(". Differences: CRVAL2 40.0 -> 40.02")
+    else:
+        assert ". It differs in region from the records of the exposure. It has VERSION 6.5.4, DATE 2025-" in failure
+    write_level2(tmp_path / "in", change=dated, seed=7)
+    outcome = ingest_level2(repo_root, path)
+    if transfer == "copy":
+        assert outcome.failures[0].endswith(". It has the same VERSION, DATE, size, but other pixels or comments")
+    assert len(failure) < 800
 
 
 def test_images_of_an_older_repository_stay_as_they_are(repo_root: Path, tmp_path: Path) -> None:

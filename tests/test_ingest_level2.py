@@ -4,6 +4,7 @@ import itertools
 import math
 import random
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -245,6 +246,16 @@ def test_two_cutouts_of_one_image(repo_root: Path, tmp_path: Path) -> None:
     assert "--dataset-type" in outcome.failures[0]
 
 
+def test_of_copies_the_one_with_the_name_of_the_archive_is_ingested(repo_root: Path, tmp_path: Path) -> None:
+    path = write_level2(tmp_path / "in")
+    copy = shutil.copy(path, path.with_name(f"{path.stem} (1).fits"))
+    outcome = ingest_level2(repo_root, "--transfer", "direct", tmp_path / "in")
+    assert outcome.code == 0, outcome
+    assert f"skipped: {copy}: it is a copy of {path}\n" in outcome.output
+    assert [uri.ospath for uri in level2_datasets(repo_root).values()] == [str(path)]
+    assert ingest_level2(repo_root, tmp_path / "in").counts == outcome.counts | {"ingested": 0, "already there": 1}
+
+
 def test_copies_of_a_file_are_ingested_once(repo_root: Path, tmp_path: Path) -> None:
     first, second = (write_level2(tmp_path / name) for name in "ab")
     (tmp_path / "c").mkdir()
@@ -256,7 +267,10 @@ def test_copies_of_a_file_are_ingested_once(repo_root: Path, tmp_path: Path) -> 
     assert f"skipped: {second}: it is a copy of {first}" in outcome.output
     assert (tmp_path / "stored.txt").read_text() == f"{first}\n"
     assert "2 originals not listed: it is a copy of a file in LOCATIONS" in outcome.output
-    # Once it is there the copy is compared with the dataset.
+    # A second time the counts are the same.
+    outcome = ingest_level2(repo_root, link, second, first)
+    assert (outcome.code, outcome.counts["already there"], outcome.counts["skipped"]) == (0, 1, 2)
+    # The copy alone is compared with the dataset.
     outcome = ingest_level2(repo_root, second, *copy)
     assert (outcome.code, outcome.counts["already there"]) == (0, 1)
     assert (tmp_path / "stored.txt").read_text() == f"{second}\n"

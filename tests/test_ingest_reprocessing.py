@@ -218,6 +218,21 @@ def test_update_corrects_the_newest_run_only(repo_root: Path, tmp_path: Path) ->
     assert "from another processing run; leave it out" in outcome.failures[0]
 
 
+def test_a_record_that_removed_files_have_left_is_not_called_another_run(repo_root: Path, tmp_path: Path) -> None:
+    assert ingest_level2(repo_root, write_level2(tmp_path / "first")).code == 0
+    with Butler.from_config(str(repo_root), writeable=True) as butler:
+        butler.pruneDatasets(butler.query_datasets("level2", "*", find_first=False), purge=True, unstore=True)
+    outcome = ingest_level2(repo_root, write_level2(tmp_path / "far", change={"CRVAL2": 40.1}))
+    assert outcome.code == 1
+    assert "360 arcsec away from that in the repository, from files that were removed; use --update" in outcome.output
+    outcome = ingest_level2(repo_root, write_level2(tmp_path / "second", change={"CRVAL2": 40.02}))
+    assert outcome.code == 0, outcome
+    assert (
+        "\nregion of 1 of them differ from the records of removed files; searches use the new values" in outcome.output
+    )
+    assert "processing run" not in outcome.output
+
+
 def test_record_of_a_run_that_is_gone(repo_root: Path, tmp_path: Path) -> None:
     """The next run replaces it, also an older one."""
     ingest_level2(repo_root, write_level2(tmp_path / "in", run=NEWER, change={"SPS_TARGET": "another"}))

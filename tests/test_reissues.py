@@ -80,7 +80,7 @@ def test_spectra_made_with_what_was_replaced_under_its_old_name(repo_root: Path,
         replace(repo_root, "ingest-calibrations", tmp_path / "new" / name)
     stale = butler_command("stale-spectra", repo_root, "spectra").output
     assert "2 of 2 spectra are out of date" in stale
-    assert stale.count("1 image with another solid_angle, 1 image with another spectral_wcs") == 2
+    assert stale.count("1 image with another solid_angle_pixel_map, 1 image with another spectral_wcs") == 2
     after = spectra_of(repo_root, "second")
     for name in NAMES:
         assert after[name] / before[name] == pytest.approx(0.5, rel=1e-5)

@@ -36,7 +36,9 @@ from spherex.detectors import (
     CATALOG_TYPE,
     LEVEL2_COLLECTION,
     LEVEL2_TYPE,
+    SOLID_ANGLE_TYPE,
     SPECTRA_TYPE,
+    SPECTRAL_WCS_TYPE,
     SPECTRUM_PLOT_TYPE,
     catalog_collection,
     spectra_collection,
@@ -46,7 +48,12 @@ from spherex.provenance import Place, compare_spectra, queries_of_images, querie
 from spherex.repository import reading
 from spherex.spectra import TARGETS, UNREAD, catalog_of, gather_spectrum, motions_of, patch_meta, spectrum_in
 from spherex.targets import target_records
-from spherex.tasks import MeasureTargetsConfig, MeasureTargetsConnections, MeasureTargetsTask
+from spherex.tasks import (
+    MeasureTargetsConfig,
+    MeasureTargetsConnections,
+    MeasureTargetsTask,
+    uncalibrated_line,
+)
 from spherex.unknown_names import name_of, unknown_name
 
 if TYPE_CHECKING:
@@ -64,6 +71,12 @@ _INSTRUMENT = "SPHEREx"
 _SPECTRA = "resource://spherex/pipelines/SpectrumPipeline.yaml"
 _MEASUREMENT = f"{_SPECTRA}#measurement"
 _WITH_IMAGES = (_SPECTRA, _MEASUREMENT)
+_CALIBRATIONS = {
+    "spectral_wcs_id": ("spectralWcs", SPECTRAL_WCS_TYPE),
+    "solid_angle_id": ("solidAngles", SOLID_ANGLE_TYPE),
+}
+"""Connection and dataset type of the calibration of all images in a column."""
+
 _PICTURES = "resource://spherex/pipelines/SpectrumPlotPipeline.yaml"
 
 
@@ -264,6 +277,9 @@ class UpdatedSpectra:
         Images that could not be read, or not completely, of all spectra.
     stale
         Number of spectra that are still out of date.
+    uncalibrated
+        Sentences on images of all spectra for which no calibration is valid,
+        of dataset types that the repository contains.
     """
 
     runs: list[str] = dataclasses.field(default_factory=list)
@@ -275,6 +291,7 @@ class UpdatedSpectra:
     pictures: dict[str, DatasetRef] = dataclasses.field(default_factory=dict)
     unread: list[DatasetRef] = dataclasses.field(default_factory=list)
     stale: int = 0
+    uncalibrated: list[str] = dataclasses.field(default_factory=list)
 
 
 def update_spectra(
@@ -433,6 +450,13 @@ class _Update:
         except (MissingCollectionError, MissingDatasetTypeError):
             return []
 
+    def _has(self, dataset_type: str) -> bool:
+        """Return whether there is a dataset of a type, in any collection."""
+        try:
+            return bool(self._butler.query_datasets(dataset_type, "*", find_first=False, limit=1, explain=False))
+        except MissingDatasetTypeError:
+            return False
+
     def has_new_targets(self, ref: DatasetRef) -> bool:
         """Return whether the spectra of a patch were made without one of its targets."""
         known = patch_meta(self._butler.get(ref, parameters={"columns": ["target"]}))[TARGETS]
@@ -525,12 +549,23 @@ class _Update:
         done.spectra = sorted(newest.values())
         patches: dict[str, int] = {}
         unread: set[str] = set()
+        measured: set[str] = set()
+        calibrated: dict[str, set[str]] = {column: set() for column in _CALIBRATIONS}
         for patch, ref in newest.items():
-            rows = self._butler.get(ref, parameters={"columns": ["target", "image_id", "reason"]})
+            columns = ["target", "image_id", "reason", *_CALIBRATIONS]
+            rows = self._butler.get(ref, parameters={"columns": columns})
             patches |= dict.fromkeys(self.targets[patch].intersection(rows["target"].unique().to_pylist()), patch)
             is_unread = pc.match_substring_regex(rows["reason"], UNREAD)
             unread.update(rows.filter(is_unread)["image_id"].to_pylist())
+            measured.update(rows["image_id"].unique().to_pylist())
+            for column, images in calibrated.items():
+                images.update(rows.filter(pc.not_equal(rows[column], ""))["image_id"].unique().to_pylist())
         done.unread = sorted(self._butler.get_many_datasets(sorted(unread)))
+        for column, (connection, dataset_type) in _CALIBRATIONS.items():
+            # Of an image that could not be read, no calibration is recorded.
+            missing = measured - unread - calibrated[column]
+            if missing and self._has(dataset_type):
+                done.uncalibrated.append(uncalibrated_line(connection, dataset_type, len(missing), len(measured)))
         done.targets = sorted(patches)
         done.unseen = sorted(set().union(*self.targets.values()) - patches.keys())
         if not patches:

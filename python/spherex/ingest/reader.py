@@ -299,17 +299,17 @@ class FileReader:
         for key, duplicates in datasets.items():
             # Copies are compared byte by byte, which may take long.
             self._report.check()
-            kept = next((file for file in duplicates if not os.path.islink(file.uri)), duplicates[0])
+            kept = min(duplicates, key=lambda file: (os.path.islink(file.uri), not file.has_archive_name))
             others = [file.uri for file in duplicates if file is not kept]
             is_one_file = all(is_same_file(kept.uri, uri) for uri in others)
-            if not is_one_file and key in existing:
-                left += duplicates
-            elif is_one_file or all(is_copy(kept.uri, uri) for uri in others):
+            if is_one_file or all(is_copy(kept.uri, uri) for uri in others):
                 left.append(kept)
                 duplicate = "another name" if is_one_file else "a copy"
                 self._skip(len(others), f"it is {duplicate} of a file in LOCATIONS; run the command for it alone")
                 for uri in others if not is_one_file else ():
                     self._report.note_duplicate(uri, kept.uri)
+            elif key in existing:
+                left += duplicates
             else:
                 self._fail_duplicates(duplicates)
                 if self._report.is_over:

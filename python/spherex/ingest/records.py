@@ -131,6 +131,8 @@ class DimensionRecords:
         self._ages: dict[tuple[int, int | None], set[Any]] | None = None
         self.differing: dict[int, tuple[str, ...]] = {}
         """Fields of files that differ from those of other runs, by number of the file."""
+        self.outlasting: dict[int, tuple[str, ...]] = {}
+        """Fields of files that differ from records without images, by number of the file."""
 
     def load(self, descriptions: Iterable[FileDescription]) -> None:
         """Get the records of the repository, by one query for each element.
@@ -240,7 +242,7 @@ class DimensionRecords:
         rule = self._translator.reprocessing
         ages = self._recorded_ages(record) if rule is not None else set()
         if rule is not None and age != max(ages, default=None):
-            self._check_identity(record, entry, is_older=bool(ages) and age < max(ages))
+            self._check_identity(record, entry, has_images=bool(ages), is_older=bool(ages) and age < max(ages))
             return
         for name, value in record.values.items() if not self._update else ():
             old = entry.values.get(name)
@@ -254,15 +256,16 @@ class DimensionRecords:
                 "use --update-records if the file is right"
             )
 
-    def _check_identity(self, record: RecordDescription, entry: _Entry, is_older: bool) -> None:
-        """Check that a file of another processing run is of the recorded exposure."""
+    def _check_identity(self, record: RecordDescription, entry: _Entry, has_images: bool, is_older: bool) -> None:
+        """Check that a file of another processing run, or one after all others were removed, is of the exposure."""
         rule = self._translator.reprocessing
         name = None if rule is None else contradiction(record.values, entry.values, rule)
         if name is None or (self._update and not is_older):
             return
         text = self._contradiction(record, name, record.values[name], entry.values[name])
         remedy = "leave it out" if is_older else "use --update-records if the file is right"
-        raise DescriptionError(f"{text} in the repository, from another processing run; {remedy}")
+        origin = "another processing run" if has_images else "files that were removed"
+        raise DescriptionError(f"{text} in the repository, from {origin}; {remedy}")
 
     def _age_of(self, run: str) -> tuple[bool, Any]:
         """Return a key that sorts all runs from the oldest to the newest; the same for all without reprocessing."""
@@ -339,7 +342,10 @@ class DimensionRecords:
             if not is_newest or not entry.is_new and age != recorded:
                 for number, record, its in claims:
                     if its == age and (fields := self._differing_fields(record, entry)):
-                        self.differing[number] = self.differing.get(number, ()) + fields
+                        # Without images of the exposure, the record is what removed files have left.
+                        is_left = is_newest and recorded is None
+                        differing = self.outlasting if is_left else self.differing
+                        differing[number] = differing.get(number, ()) + fields
             if is_newest:
                 self._merge(groups[age], entry, is_replaced=age != recorded)
                 if recorded is not None and (age != recorded or not self._update):

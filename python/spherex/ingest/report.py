@@ -64,6 +64,9 @@ class IngestReport:
     differing: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     """Files that were ingested and differ from another processing run of their exposure, by field of the records."""
 
+    outlasting: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    """Files that were ingested and differ from a record without images, by field of the record."""
+
     derived: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     """Datasets that were made from the contents of files, by dataset type."""
 
@@ -135,7 +138,16 @@ class IngestReport:
         """
         for field in ("ingested", "existing", "skipped", "failed", "new_records"):
             setattr(self, field, getattr(self, field) + getattr(part, field))
-        for field in ("changed_records", "ignored", "unknown", "remarks", "differing", "derived", "unsafe"):
+        for field in (
+            "changed_records",
+            "ignored",
+            "unknown",
+            "remarks",
+            "differing",
+            "outlasting",
+            "derived",
+            "unsafe",
+        ):
             getattr(self, field).update(getattr(part, field))
         for field in ("stored", "notes", "failures"):
             getattr(self, field).extend(getattr(part, field))
@@ -167,7 +179,10 @@ class IngestReport:
             counts.append(f"{self.not_tried} not tried")
         verb = "would be changed" if self.dry_run else "changed"
         unknown = sorted(self.unknown.items())
-        differing = ", ".join(f"{name} of {n}" for name, n in sorted(self.differing.items()))
+        differing, outlasting = (
+            ", ".join(f"{name} of {n}" for name, n in sorted(fields.items()))
+            for fields in (self.differing, self.outlasting)
+        )
         ignored = ", ".join(f"{n} {reason}" for reason, n in sorted(self.ignored.items()))
         return [
             f"{'dry run, ' if self.dry_run else ''}{counted(self.found, 'file')} found: {', '.join(counts)}",
@@ -181,6 +196,11 @@ class IngestReport:
             *(
                 [f"{differing} of them differ from another processing run; searches use the newest"]
                 if differing
+                else []
+            ),
+            *(
+                [f"{outlasting} of them differ from the records of removed files; searches use the new values"]
+                if outlasting
                 else []
             ),
             *(f"{counted(n, 'dataset')} {name} made from them" for name, n in sorted(self.derived.items())),

@@ -13,13 +13,13 @@ from lsst.daf.butler import DatasetRef, FileDataset, FileIntegrityError
 from lsst.daf.butler.datastore import DatastoreTransaction
 from lsst.resources import ResourcePath
 
-from spherex.errors import DescriptionError, ProductError, first_line
+from spherex.errors import DescriptionError, ProductError, first_line, listed
 from spherex.repository import has_content_id, quiet_ingest
 from spherex.unknown_names import name_of
 
 from .existing import DatasetPlace, ExistingDataset, check_unchanged, find_existing, place_of
 from .locations import resource_path
-from .records import DimensionRecords, write_extents
+from .records import DimensionRecords, merge, write_extents
 from .registrar import Registrar
 from .report import IngestReport
 from .stored import StoredOriginals, UnsafeOriginalError
@@ -107,6 +107,12 @@ class DescribedFile:
     group: object
     description: FileDescription
     content: str
+
+    @property
+    def has_archive_name(self) -> bool:
+        """Whether the name of the file is that of its dataset in the archive."""
+        stored = self.description.stored_name
+        return stored is not None and stored.rpartition("/")[2] == resource_path(self.uri).basename()
 
 
 _DAMAGE = (ValueError, LookupError, FileNotFoundError, FileIntegrityError)
@@ -225,6 +231,7 @@ class BatchWriter:
         report.ingested, report.existing = len(batch.new), len(batch.existing)
         report.remarks.update(batch.remarks)
         report.differing.update(batch.differing)
+        report.outlasting.update(batch.outlasting)
         for file, _ in batch.new:
             report.unknown.update(file.description.unknown)
             report.remarks.update(file.description.remarks)
@@ -317,6 +324,7 @@ class BatchWriter:
             (batch.new if is_new else batch.existing).append((files[number], refs[number]))
             if is_new:
                 batch.differing.update(records.differing.get(number, ()))
+                batch.outlasting.update(records.outlasting.get(number, ()))
             if key is not None:
                 batch.derived[key] = None
         return records, batch, failures
@@ -339,9 +347,10 @@ class BatchWriter:
             check_unchanged(file.uri, file.size, dataset)
             self._check_content(file, ref, dataset)
         except DescriptionError as error:
+            difference = self._difference(file, dataset, is_lost=isinstance(error, _LostContentError))
             raise DescriptionError(
-                f"{error}{self._difference(file, dataset)}; if it is the better one, remove the dataset first "
-                f"({removal}) or use another {self._translator.distinguishing_option}"
+                f"{error}; if it is the better one, remove the dataset first ({removal}) or use another "
+                f"{self._translator.distinguishing_option}{difference}"
             ) from None
 
     def _check_content(self, file: DescribedFile, ref: DatasetRef, dataset: ExistingDataset) -> None:
@@ -350,13 +359,13 @@ class BatchWriter:
             return
         if file.description.dataset.id is None and has_content_id(dataset.ref):
             if dataset.uri is None:
-                raise DescriptionError("its dataset, whose file was removed, was made from a file of another content")
-            raise DescriptionError(f"the ingested file {dataset.uri} was replaced in place since, by another content")
+                raise _LostContentError("its dataset, whose file was removed, was made from a file of another content")
+            raise _LostContentError(f"the ingested file {dataset.uri} was replaced in place since, by another content")
         if dataset.uri is None:
             if file.description.dataset.id is not None:
                 # The user vouches for the content.
                 return
-            raise DescriptionError(f"the file of dataset {dataset.ref.id} was removed, and its content is not known")
+            raise _LostContentError(f"the file of dataset {dataset.ref.id} was removed, and its content is not known")
         if resource_path(file.uri) == dataset.uri:
             return
         if self._translator.content_of(self._read(dataset.uri)) != file.content:
@@ -371,22 +380,45 @@ class BatchWriter:
                 f"it cannot be compared with the ingested file {uri} ({first_line(error)})"
             ) from error
 
-    def _difference(self, file: DescribedFile, dataset: ExistingDataset) -> str:
-        """Return the issue of a file, where it is known as the difference to the file of its dataset."""
-        uris = [uri for uri in (resource_path(file.uri), dataset.uri) if uri is not None]
+    def _difference(self, file: DescribedFile, dataset: ExistingDataset, is_lost: bool) -> str:
+        """Return in a sentence how a file differs from what is known of the one that its dataset was made from."""
         try:
-            ours, *others = [self._translator.issue_of(self._read(uri)) for uri in uris]
+            structure = self._read(resource_path(file.uri))
+            issue = self._translator.issue_of(structure)
+            if is_lost or dataset.uri is None:
+                return self._difference_from_records(file, dataset, issue)
+            theirs = self._read(dataset.uri)
+            parts = _changes(self._translator.issue_of(theirs), issue)
         except (DescriptionError, ProductError):
             return ""
-        parts = [
-            f"{name} {theirs.get(name, 'missing')} -> {ours.get(name, 'missing')}"
-            for theirs in others
-            for name in dict.fromkeys([*ours, *theirs])
-            if ours.get(name) != theirs.get(name)
-        ]
-        # A file that was replaced in place shows its new issue only.
-        parts = parts or [f"{name} {value}" for name, value in ours.items()]
-        return f" ({', '.join(parts)})" if parts else ""
+        if not parts:
+            for our_hdu, their_hdu in zip(structure.hdus, theirs.hdus, strict=False):
+                parts += _changes(their_hdu.cards, our_hdu.cards)
+        if parts:
+            return f". Differences: {listed(parts)}"
+        names = _names_of_issue(issue)
+        return f". It has the same {', '.join(names)}, but other pixels or comments" if names else ""
+
+    def _difference_from_records(self, file: DescribedFile, dataset: ExistingDataset, issue: Mapping[str, str]) -> str:
+        """Return the issue of a file, and the fields that differ from the records of the one that is lost."""
+        parts = [f"{name} {issue[name]}" for name in _names_of_issue(issue)]
+        fields = []
+        for description in file.description.records:
+            required = self._butler.dimensions[description.element].required.names
+            if not required <= dataset.ref.dataId.dimensions.names:
+                continue
+            data_id = {name: dataset.ref.dataId[name] for name in required}
+            for record in self._butler.query_dimension_records(description.element, data_id=data_id, explain=False):
+                recorded = record.toDict()
+                for name, value in description.values.items():
+                    old = recorded.get(name)
+                    if value is None or old is None or merge(old, value, self._translator.tolerances, name) is not None:
+                        continue
+                    fields.append(name)
+        differences = [f"in {', '.join(fields)} from the records of the exposure"] if fields else []
+        return "".join(
+            f". It {verb} {listed(words)}" for verb, words in (("differs", differences), ("has", parts)) if words
+        )
 
     def _find_derived(self, offers: Iterable[DerivedDataset | None]) -> None:
         """Find the derived datasets that exist, by one query."""
@@ -535,6 +567,28 @@ class BatchWriter:
                 report.stored.append(uri)
 
 
+class _LostContentError(DescriptionError):
+    """The content that a dataset was made from is another one, and not there any more."""
+
+
+_UNCOMPARED = frozenset({"CHECKSUM", "DATASUM"})
+"""Keywords that change with any other card or pixel."""
+
+
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Return the differences of two mappings in words."""
+    return [
+        f"{name} {before.get(name, 'missing')} -> {after.get(name, 'missing')}"
+        for name in dict.fromkeys([*after, *before])
+        if name not in _UNCOMPARED and before.get(name) != after.get(name)
+    ]
+
+
+def _names_of_issue(issue: Mapping[str, str]) -> list[str]:
+    """Return the names of the facts of an issue, without the calibrations, whose ids say nothing by themselves."""
+    return [name for name in issue if name == "size" or name.isupper()]
+
+
 def _check_owner(ref: DatasetRef, owners: Mapping[uuid.UUID, DatasetRef]) -> None:
     """Check that no dataset of another place has the id."""
     if (owner := owners.get(ref.id)) is not None:
@@ -569,3 +623,4 @@ class _Batch:
     derived: dict[DatasetKey, None] = dataclasses.field(default_factory=dict)
     remarks: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     differing: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    outlasting: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)

@@ -143,7 +143,8 @@ class StaleSpectrum:
         Images that contain the target and are not in the spectrum.
     recalibrated
         Images for which another calibration is valid, or one where there was
-        none, by the dataset type of the calibration.
+        none, or none where there was one, by this change with the dataset type
+        of the calibration.
     catalog_change
         Change of the target in the catalogue, see `CurrentCatalogs.change`.
     moved
@@ -181,7 +182,7 @@ class StaleSpectrum:
             (len(self.superseded), "superseded"),
             (len(self.gone), "no longer there"),
             (len(self.new), "new"),
-            *((len(places), f"with another {name}") for name, places in sorted(self.recalibrated.items())),
+            *((len(places), change) for change, places in sorted(self.recalibrated.items())),
             (len(self.failed), "failed"),
             (len(self.unmeasured.difference(self.new, self.superseded)), "of the patch without their measurements"),
         ]
@@ -375,16 +376,16 @@ class Comparison:
             self._know_calibrations(used.known)
             # An image has one calibration for all targets.
             pairs, of_row = np.unique(codes.astype(np.int64) * len(used.known) + used.codes, return_inverse=True)
-            names = self._changed_pairs(pairs, column, spectra, images)
-            for row in np.flatnonzero(np.array([bool(name) for name in names])[of_row]).tolist():
-                changed[spectra.target[row]][names[of_row[row]]].add(images.place_of(spectra, row))
+            changes = self._changed_pairs(pairs, column, spectra, images)
+            for row in np.flatnonzero(np.array([bool(change) for change in changes])[of_row]).tolist():
+                changed[spectra.target[row]][changes[of_row[row]]].add(images.place_of(spectra, row))
         for stale, places in zip(found, changed, strict=True):
-            stale.recalibrated = {name: sorted(changed_places) for name, changed_places in places.items()}
+            stale.recalibrated = {change: sorted(changed_places) for change, changed_places in places.items()}
 
     def _changed_pairs(self, pairs: NDArray[np.int64], column: str, spectra: PatchInputs, images: _Images) -> list[str]:
-        """Return the name of what has changed for each pair of image and calibration; empty where nothing has."""
+        """Return what has changed for each pair of image and calibration; empty where nothing has."""
         known, lacking = spectra.texts[column].known, spectra.lacking.get(column)
-        names = [""] * len(pairs)
+        changes = [""] * len(pairs)
         groups: dict[tuple[str, str], list[tuple[int, Place, uuid.UUID | None]]] = collections.defaultdict(list)
         for number, pair in enumerate(pairs.tolist()):
             image, code = divmod(pair, len(known))
@@ -397,11 +398,13 @@ class Comparison:
                     groups[REPLACING[column], place.instrument].append((number, place, None))
             elif (calibration := self._calibrations[known[code]]) is None:
                 # Of a calibration that was removed the column is known, but not the dataset type.
-                names[number] = column.removesuffix("_id")
+                changes[number] = f"with another {column.removesuffix('_id')}"
+                if column in REPLACING:
+                    groups[REPLACING[column], place.instrument].append((number, place, uuid.UUID(known[code])))
             else:
                 groups[calibration.datasetType.name, place.instrument].append((number, place, calibration.id))
         for (name, instrument), members in groups.items():
-            is_named = any(id_ is not None for _, _, id_ in members)
+            is_named = any(id_ is not None and self._calibrations[str(id_)] is not None for _, _, id_ in members)
             try:
                 index = self._index_of(name)
             except MissingCollectionError:
@@ -409,7 +412,7 @@ class Comparison:
                 if is_named:
                     raise
                 continue
-            if not (index.refs or is_named):
+            if not index.refs and all(id_ is None for _, _, id_ in members):
                 continue
             self._know_instants([images.refs[pairs[number] // len(known)] for number, _, _ in members])
             timed = [member for member in members if self._instants[member[1][:2]] is not None]
@@ -418,8 +421,8 @@ class Comparison:
             valid = index.find_all(instrument, detectors, instants).tolist()
             for (number, _, id_), place_in_index in zip(timed, valid, strict=True):
                 if (index.refs[place_in_index].id if place_in_index >= 0 else None) != id_:
-                    names[number] = name
-        return names
+                    changes[number] = f"{'with another' if place_in_index >= 0 else 'without a valid'} {name}"
+        return changes
 
     def _know_calibrations(self, texts: Iterable[str]) -> None:
         unknown = [uuid.UUID(text) for text in texts if text and text not in self._calibrations]

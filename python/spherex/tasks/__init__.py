@@ -37,6 +37,7 @@ __all__ = [
     "SubtractConfig",
     "SubtractConnections",
     "SubtractTask",
+    "uncalibrated_line",
 ]
 
 from .combine_channels import CombineChannelsConfig, CombineChannelsConnections, CombineChannelsTask
@@ -51,7 +52,12 @@ from .inject_sources import (
     InjectSourcesTask,
 )
 from .measure_error_scale import MeasureErrorScaleConfig, MeasureErrorScaleConnections, MeasureErrorScaleTask
-from .measure_targets import MeasureTargetsConfig, MeasureTargetsConnections, MeasureTargetsTask
+from .measure_targets import (
+    MeasureTargetsConfig,
+    MeasureTargetsConnections,
+    MeasureTargetsTask,
+    uncalibrated_line,
+)
 from .plots import (
     DrawSpectrumConfig,
     DrawSpectrumConnections,

@@ -34,7 +34,7 @@ from spherex.detectors import (
     SOLID_ANGLE_TYPE,
     SPECTRAL_WCS_TYPE,
 )
-from spherex.errors import ProductError, RemoteError, UserError, first_line, short_cause
+from spherex.errors import ProductError, RemoteError, UserError, counted, first_line, short_cause
 
 from .caching import DatasetCache, dataset_key, repository_key
 from .patches import warn_of_missing_images
@@ -55,6 +55,30 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 _DIMENSIONS = ("instrument", "exposure", "detector")
 _PSF_TYPES = (EPSF_TYPE, AVERAGE_PSF_TYPE)
+
+
+_WITHOUT_CALIBRATION = {
+    "spectralWcs": "the wavelengths of the images are used",
+    "solidAngles": "the median solid angles of the images are used",
+    "psf": "the PSFs of the images are used",
+    "fluxCorrections": "their fluxes are not corrected",
+    "errorScale": "their errors are not scaled",
+}
+"""What happens without a calibration, by connection."""
+
+
+def uncalibrated_line(connection: str, dataset_type: str, missing: int, images: int) -> str:
+    """Return a sentence on images for which no calibration is valid.
+
+    Parameters
+    ----------
+    connection, dataset_type
+        Names of the connection and of the dataset type of the calibration.
+    missing, images
+        Numbers of these images, and of all.
+    """
+    line = f"No {dataset_type} is valid for {missing} of {counted(images, 'image')}"
+    return f"{line}: {_WITHOUT_CALIBRATION[connection]}." if connection in _WITHOUT_CALIBRATION else f"{line}."
 
 
 class LostImageError(pipeBase.UnprocessableDataError):
@@ -287,8 +311,8 @@ class ImageTargetsConnections(pipeBase.PipelineTaskConnections, dimensions=(*_DI
         for name, lookup in self._lookups.items():
             # An image with a PSF of its own needs none; measurements without any are marked.
             if (missing := lookup.finish()) and not (name == "psf" and self._is_psf_spare):
-                connection = getattr(self, name)
-                _LOG.warning("There is no %s for %d images. %s", connection.name, len(missing), connection.doc)
+                number = sum(1 for _ in adjuster.iter_data_ids())
+                _LOG.warning("%s", uncalibrated_line(name, getattr(self, name).name, len(missing), number))
 
 
 def image_ids_of(input_refs: pipeBase.InputQuantizedConnection) -> dict[str, Any]:

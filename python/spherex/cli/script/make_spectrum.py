@@ -135,6 +135,8 @@ def make_spectrum(
         if made.targets:
             click.echo(f"Log: {path}" if made.runs else "Nothing to do: the spectra are up to date.")
             _report(butler, repo, name, collection, made)
+        for line in made.uncalibrated:
+            click.echo(line)
         if made.unread:
             places = [_place_of(butler, ref) for ref in made.unread[:_MOST_TARGETS]]
             click.echo(
