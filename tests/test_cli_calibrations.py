@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -181,9 +182,24 @@ def test_decertify_splits_the_validity(repo: Path) -> None:
     first, second = text.splitlines()[2:]
     assert first.split()[3:5] == ["-", "2025-06-01T00:00:00"]
     assert second.split()[3:5] == ["2025-07-01T12:00:00", "-"]
-    status, text = give("decertify-calibrations", repo, "spectral_wcs", *span)
+    # Again, the state is as wished; a range that never had a limit there may be a mistake.
+    status, text = give("decertify-calibrations", repo, "spectral_wcs", *span, "--detector", "4")
+    assert (status, text.startswith("Nothing to do: SPHEREx/calib has no spectral_wcs of detector 4")) == (0, True)
+    status, text = give(
+        "decertify-calibrations", repo, "spectral_wcs", "--begin-date", "2025-06-02", "--end-date", "2025-06-03"
+    )
     assert status == 1
-    assert "list-calibrations" in text
+    assert text == (
+        "SPHEREx/calib has no spectral_wcs that is valid from 2025-06-02T00:00:00 to 2025-06-03T00:00:00 (TAI). "
+        "Valid: detector 4 until 2025-06-01T00:00:00 (TAI), detector 4 from 2025-07-01T12:00:00 on (TAI). "
+        f"butler list-calibrations {repo} --collection SPHEREx/calib\n"
+    )
+    status, text = give("decertify-calibrations", repo, "spectral_wcs", "--detector", "5")
+    assert status == 1
+    assert "no spectral_wcs of detector 5 that is valid for all times. Valid: none." in text
+    for start in ("decertified", "Nothing to do"):
+        status, text = give("decertify-calibrations", repo, "spectral_wcs")
+        assert (status, text.startswith(start)) == (0, True)
 
 
 @pytest.mark.parametrize(
@@ -245,7 +261,12 @@ def check(repo: Path, *options: str) -> tuple[int, list[str]]:
     """Run check-provenance on all images."""
     where = ["--instrument", "simulator", "--collections", "SPHEREx/level2/*"]
     status, text = give("check-provenance", repo, *where, *options)
-    return status, text.splitlines()
+    *lines, summary = text.splitlines()
+    # Where there is nothing to check, the only line is the message.
+    if lines:
+        assert re.fullmatch(r"\d+ images? checked: (nothing is wrong|\d+ .+)", summary)
+        assert summary.endswith("nothing is wrong") == (status == 0)
+    return status, lines
 
 
 def test_check_provenance_counts_what_resolves(repo: Path, add_image: Callable[..., Path]) -> None:
@@ -323,6 +344,8 @@ def test_check_provenance_goes_on_after_a_bad_file(repo: Path, add_image: Callab
     assert [line.startswith("failed: ") for line in lines] == [False, False, True, True, True]
     assert "the file is empty" in lines[3]
     assert "DATE is not a date: 'sometime'" in lines[4]
+    where = ["--instrument", "simulator", "--collections", "SPHEREx/level2/*"]
+    assert give("check-provenance", repo, *where)[1].splitlines()[-1] == "4 images checked: 3 not read"
     assert lines[0] == "1 image read, 0 of them without names of calibrations"
 
 

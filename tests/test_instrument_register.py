@@ -104,3 +104,8 @@ def test_raw_formatter() -> None:
 def test_table_of_detectors_does_not_import_pipe_base() -> None:
     code = "import sys, spherex.detectors; assert not any(name.startswith('lsst') for name in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_base_class_names_the_class_to_use() -> None:
+    with pytest.raises(TypeError, match=r"use spherex\.instrument\.SPHEREx"):
+        SPHERExInstrument.getName()

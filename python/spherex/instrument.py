@@ -52,6 +52,10 @@ class SPHERExInstrument(Instrument):
     @classmethod
     def getName(cls) -> str:  # noqa: N802
         """Return the name of the instrument in data IDs."""
+        if cls is SPHERExInstrument:
+            raise TypeError(
+                "SPHERExInstrument is a base class: use spherex.instrument.SPHEREx, or a class with a name."
+            )
         return cls.name
 
     def register(self, registry: Registry, *, update: bool = False) -> None:

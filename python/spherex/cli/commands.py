@@ -308,8 +308,8 @@ def decertify_calibrations(**kwargs: Any) -> None:
     """Decertify the calibrations of DATASET_TYPE in a range of time.
 
     Calibrations that are valid beyond the range stay valid there. The files
-    and datasets stay in the repository. The exit status is 1 if no
-    calibration was valid in the range.
+    and datasets stay in the repository. The same command again has nothing
+    to do. The exit status is 1 for a range in which nothing was valid.
     """
     from .script.calibrations import decertify_calibrations as script
 

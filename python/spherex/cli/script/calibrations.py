@@ -18,7 +18,7 @@ from spherex.calibrations import (
     timespan_between,
 )
 from spherex.detectors import DETECTOR_IDS
-from spherex.errors import UserError, did_you_mean
+from spherex.errors import UserError, did_you_mean, listed
 from spherex.repository import open_repository
 from spherex.unknown_names import unknown_name
 
@@ -151,7 +151,7 @@ def decertify_calibrations(
     Returns
     -------
     bool
-        Whether there were any.
+        Whether there were any, or were some before the same command.
     """
     try:
         timespan = timespan_between(begin_date, end_date)
@@ -160,22 +160,42 @@ def decertify_calibrations(
     stock_method = "butler.registry.decertify(COLLECTION, TYPE, TIMESPAN)"
     with open_repository(repo, writeable=not dry_run, stock_method=stock_method) as butler:
         _check(butler, repo, collection, dataset_type)
-        data_ids = [
-            certified.ref.dataId
+        valid = [
+            certified
             for certified in certified_datasets(butler, collection, dataset_type)
             if _is_of(certified, detectors)
         ]
+        data_ids = [certified.ref.dataId for certified in valid]
         decertified = decertify(butler, collection, dataset_type, timespan, data_ids, dry_run=dry_run)
+        known = {
+            ref.dataId.get("detector")
+            for ref in butler.query_datasets(dataset_type, "*", find_first=False, limit=None, explain=False)
+        }
     verb = "would be decertified" if dry_run else "decertified"
-    for ref, timespan in decertified:
-        click.echo(f"{verb}: {dataset_type} {ref.dataId} of {ref.run}, which was valid {range_text(timespan)}")
-    if not decertified:
-        click.echo(
-            f"No such {dataset_type} is certified in that range; 'butler list-calibrations {repo} --collection "
-            f"{collection}' lists what is certified.",
-            err=True,
-        )
-    return bool(decertified)
+    for ref, span in decertified:
+        click.echo(f"{verb}: {dataset_type} {ref.dataId} of {ref.run}, which was valid {range_text(span)}")
+    if decertified:
+        return True
+    chosen = set(detectors) or known
+    # A range that was decertified before is recognised by what it has left: nothing, or validity that ends or begins
+    # at its limits. Any other one may be a mistake.
+    is_done = bool(chosen) and all(detector in known and _is_free(valid, detector, timespan) for detector in chosen)
+    owner = f" of detector {', '.join(map(str, detectors))}" if detectors else ""
+    ranges = [f"detector {ref.dataId.get('detector', _NONE)} {range_text(span)}" for ref, span in valid]
+    click.echo(
+        f"{'Nothing to do: ' if is_done else ''}{collection} has no {dataset_type}{owner} that is valid "
+        f"{range_text(timespan)}. Valid: {listed(ranges) if ranges else 'none'}. "
+        f"butler list-calibrations {repo} --collection {collection}",
+        err=not is_done,
+    )
+    return is_done
+
+
+def _is_free(valid: Sequence[CertifiedDataset], detector: object, timespan: Timespan) -> bool:
+    """Return whether validity of a detector ends at the begin of a range or begins at its end, or does not exist."""
+    spans = [span.nsec for ref, span in valid if ref.dataId.get("detector") == detector]
+    begin, end = timespan.nsec
+    return not spans or any(begin == its_end or end == its_begin for its_begin, its_end in spans)
 
 
 def _check(butler: Butler, repo: str, collection: str, dataset_type: str) -> None:

@@ -84,6 +84,14 @@ def _lines(report: OriginReport) -> Iterator[str]:
         )
     for ref, reason in report.failures:
         yield f"failed: {_name(ref)}: {reason}"
+    numbers = {
+        "replaced in place": len(report.changed),
+        "with a younger calibration": len({ref for ref, _ in report.replaced}),
+        "with a contradiction": len({ref for ref, _, _ in report.mistaken}),
+        "not read": len(report.failures),
+    }
+    found = ", ".join(f"{number} {what}" for what, number in numbers.items() if number)
+    yield f"{counted(report.images + len(report.failures), 'image')} checked: {found or 'nothing is wrong'}"
 
 
 def _counts(report: OriginReport) -> Iterator[str]:
