@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 import tomllib
 import uuid
 import zipfile
@@ -20,6 +21,7 @@ import click
 import numpy as np
 import pytest
 import yaml
+from astropy import units
 from astropy.io import fits
 from astropy.time import Time
 from lsst.daf.butler import (
@@ -28,11 +30,15 @@ from lsst.daf.butler import (
     CollectionType,
     DatasetNotFoundError,
     DatasetType,
+    InvalidQueryError,
     Timespan,
 )
 from lsst.daf.butler.cli.butler import cli
 from lsst.daf.butler.cli.utils import LogCliRunner
+from lsst.daf.butler.registry import ConflictingDefinitionError
 from lsst.pipe.base import (
+    InMemoryDatasetHandle,
+    Instrument,
     PipelineGraph,
     PipelineTask,
     PipelineTaskConfig,
@@ -44,7 +50,7 @@ from lsst.pipe.base.connections import ScalarError
 
 from . import layout
 from .ingest_helpers import Outcome, butler_command
-from .test_readme import ROOT, UNIVERSE, blocks_of, environment, run
+from .test_readme import ROOT, UNIVERSE, blocks_of, environment, run, run_blocks
 
 RESOURCES = UNIVERSE / "python" / "plates"
 PAGE = (ROOT / "doc" / "extending.md").read_text()
@@ -64,6 +70,27 @@ def test_places_of_the_map_exist(name: str, file: str) -> None:
 def test_the_page_quotes_the_example() -> None:
     (quoted,) = blocks_of(ROOT / "doc" / "extending.md", "toml")
     assert quoted in (UNIVERSE / "pyproject.toml").read_text()
+    seed = (RESOURCES / "butler.yaml").read_text()
+    assert [block for block in blocks_of(ROOT / "doc" / "extending.md", "yaml") if block in seed]
+
+
+def test_files_of_the_example_are_in_the_table_of_the_page() -> None:
+    section = PAGE[PAGE.index("## For another mission") : PAGE.index("## For data of SPHEREx")]
+    cells = re.findall(r"^\| (`.*`) \|", section, re.MULTILINE)
+    listed = {Path(name).name for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
+    files = {path.name for path in UNIVERSE.rglob("*.*") if path.is_file() and "__" not in str(path)}
+    assert files - listed == {"resources.yaml", "plate_book.ecsv", "make_scans.py"}
+
+
+def test_a_pipeline_of_the_page_is_for_the_instrument_of_the_archive() -> None:
+    (text,) = blocks_of(ROOT / "doc" / "extending.md", "yaml sky")
+    pipeline = yaml.safe_load(text)
+    assert Instrument.from_string(pipeline["instrument"]).getName() == "SPHEREx"
+    # The notebook has the task.
+    name = pipeline["tasks"]["sky"].removeprefix("sky_task.")
+    notebook = (ROOT / "doc" / "notebooks" / "4_own_task.md").read_text()
+    assert "%%writefile sky_task.py" in notebook
+    assert f"class {name}(" in notebook
 
 
 def test_the_tests_of_the_example_pass() -> None:
@@ -284,10 +311,13 @@ def fog_with_lookup() -> type[PipelineTask]:
     return MiddleTask
 
 
-def combination(lookup: Callable[..., Any] | None = None, multiple: bool = False) -> type[PipelineTask]:
+def combination(
+    lookup: Callable[..., Any] | None = None, multiple: bool = False, dimensions: tuple[str, ...] = ("observatory",)
+) -> type[PipelineTask]:
     """Return a task that combines the scans of all plates of an observatory, and uses a calibration."""
+    quantum = dimensions
 
-    class SumConnections(PipelineTaskConnections, dimensions=("observatory",)):
+    class SumConnections(PipelineTaskConnections, dimensions=quantum):
         scans = connectionTypes.Input(
             doc="Scans.", name="scan", storageClass="Scan", dimensions=("observatory", "plate"), multiple=True
         )
@@ -300,7 +330,7 @@ def combination(lookup: Callable[..., Any] | None = None, multiple: bool = False
             lookupFunction=lookup,
             multiple=multiple,
         )
-        sum = connectionTypes.Output(doc="Sum.", name="sum", storageClass="Scan", dimensions=("observatory",))
+        sum = connectionTypes.Output(doc="Sum.", name="sum", storageClass="Scan", dimensions=quantum)
 
         def getTemporalBoundsConnections(self) -> set[str]:  # noqa: N802
             assert "getTemporalBoundsConnections" in PAGE
@@ -387,25 +417,45 @@ def test_a_template_may_have_fields_of_records(plates: Path, tmp_path: Path) -> 
         assert butler.getURI(ref).basename() == "scan_7_103aO_mine.fits"
 
 
-def test_an_instrument_of_the_page_registers(tmp_path: Path) -> None:
-    universe = yaml.safe_load((RESOURCES / "dimensions.yaml").read_text()) | {"namespace": "instruments"}
-    elements = universe["elements"]
-    name = {"name": "class_name", "type": "string", "length": 64, "doc": "Python class."}
-    elements["instrument"] = elements.pop("observatory") | {"metadata": [name]}
-    elements["plate"]["requires"] = ["instrument"]
-    (tmp_path / "dimensions.yaml").write_text(yaml.safe_dump(universe))
-    names: dict[str, Any] = {"__name__": "plates.instrument"}
-    exec(blocks_of(ROOT / "doc" / "extending.md", "python instrument")[0], names)
-    Butler.makeRepo(str(tmp_path / "REPO"), dimensionConfig=str(tmp_path / "dimensions.yaml"))
-    with Butler.from_config(str(tmp_path / "REPO"), writeable=True) as butler:
-        with pytest.raises(Exception, match=f"{FOREIGN} plate".replace(" [", r"\s+\[")):
-            butler.registry.insertDimensionData("plate", {"instrument": "Mine", "id": 1})
-        for _ in range(2):
-            names["MyInstrument"]().register(butler.registry)
-        butler.registry.insertDimensionData("plate", {"instrument": "Mine", "id": 1})
+def test_the_example_gets_an_instrument(tmp_path: Path) -> None:
+    copy = shutil.copytree(UNIVERSE, tmp_path / "copy", ignore=shutil.ignore_patterns("__pycache__"))
+    page = ROOT / "doc" / "extending.md"
+    (rename,), (field,), (code,) = (blocks_of(page, f"{kind} {name}") for kind, name in NAMES_OF_BLOCKS)
+    subprocess.run(rename, shell=True, cwd=copy, check=True)
+    package = copy / "python" / "plates"
+    universe = yaml.safe_load((package / "dimensions.yaml").read_text())
+    # Its own namespace, because this process caches universes.
+    universe["namespace"] = "mine"
+    universe["elements"]["instrument"] |= yaml.safe_load(field)
+    (package / "dimensions.yaml").write_text(yaml.safe_dump(universe, sort_keys=False))
+    (package / "instrument.py").write_text(code)
+    text = (package / "pipeline.yaml").read_text()
+    (package / "pipeline.yaml").write_text(f"instrument: plates.instrument.MyInstrument\n{text}")
+    book = copy / "plate_book.ecsv"
+    book.write_text(book.read_text().replace("Tautenburg", "Mine"))
+    commands = """
+        python copy/make_scans.py
+        butler create --override --seed-config resource://plates/butler.yaml \
+            --dimension-config resource://plates/dimensions.yaml PLATES
+        butler register-instrument PLATES plates.instrument.MyInstrument
+        butler register-plates PLATES copy/plate_book.ecsv --scans .
+        butler register-dataset-type --is-calibration PLATES wedge StructuredDataDict instrument
+        sed -i s/Tautenburg/Mine/ wedges.csv
+        butler ingest-files PLATES wedge wedges/1981 wedges.csv
+        butler certify-calibrations PLATES wedges/1981 calib wedge
+        pipetask run -p resource://plates/pipeline.yaml -b PLATES --register-dataset-types -i scans,calib -o clean
+        """
+    variables = {"PYTHONPATH": str(copy / "python"), "DAF_BUTLER_PLUGINS": str(package / "resources.yaml")}
+    printed = run_blocks([textwrap.dedent(commands)], tmp_path, environment(**variables))
+    assert "Executed 3 quanta successfully, 0 failed" in printed
+    with Butler.from_config(str(tmp_path / "PLATES"), writeable=True) as butler:
         (record,) = butler.query_dimension_records("instrument")
         assert record.class_name == "plates.instrument.MyInstrument"
+        with pytest.raises(Exception, match=f"{FOREIGN} plate".replace(" [", r"\s+\[")):
+            butler.registry.insertDimensionData("plate", {"instrument": "Other", "id": 1})
 
+
+NAMES_OF_BLOCKS = (("sh", "rename"), ("yaml", "instrument"), ("python", "instrument"))
 
 FOREIGN = "FOREIGN KEY constraint failed [SQL: INSERT INTO"
 
@@ -429,6 +479,126 @@ def test_messages_about_files_without_a_record(plates: Path, tmp_path: Path) -> 
     new = new_repository(tmp_path, "implied")
     butler_command("register-dataset-type", new, "scan", "Scan", "observatory", "plate")
     assert "Implied value for dimension 'emulsion' not found" in ingest_scans(new, tmp_path).output
+
+
+def test_messages_about_a_delegate(plates: Path) -> None:
+    from plates.scan import Scan
+    from plates.script import register_plates
+
+    register_plates(str(plates), str(UNIVERSE / "plate_book.ecsv"))
+    config = yaml.safe_load((plates / "butler.yaml").read_text())
+    storage_class = config["storageClasses"]["Scan"]
+    # Classes of their own, because this process keeps the first definition of each.
+    config["storageClasses"]["Bare"] = {key: value for key, value in storage_class.items() if key != "delegate"}
+    config["storageClasses"]["Misspelt"] = storage_class | {"delegate": "plates.formatter.ScnDelegate"}
+    formatters = config["datastore"]["formatters"]
+    formatters["Bare"] = formatters["Misspelt"] = formatters["Scan"]
+    (plates / "butler.yaml").write_text(yaml.safe_dump(config))
+    scan = Scan(np.zeros((4, 4), np.float32), 10.0)
+    rows = {"rows": (0, 2)}
+    with Butler.from_config(str(plates), run="scans", observatory="Tautenburg") as butler:
+        for name in ("Scan", "Bare", "Misspelt"):
+            dataset_type = DatasetType(name.lower(), ("observatory", "plate"), name, universe=butler.dimensions)
+            butler.registry.registerDatasetType(dataset_type)
+            butler.put(scan, dataset_type, plate=7)
+            # Files do not need the delegate.
+            size = butler.get(f"{name.lower()}.size", plate=7, parameters=rows)
+            assert size == {"rows": 2, "columns": 4, "step": 10.0}
+            assert butler_command("config-validate", plates, "-d", name.lower()).code == 0
+    assert InMemoryDatasetHandle(scan, storageClass="Scan").get(component="size", parameters=rows) == size
+    for options, error, message in (
+        ({"component": "size"}, AttributeError, "Unable to get component NAME"),
+        ({"parameters": rows}, ValueError, f"Parameters ({rows}) provided to default implementation."),
+    ):
+        assert f"`{error.__name__}: {message}`" in PAGE
+        with pytest.raises(error, match=re.escape(message.replace("NAME", "size"))):
+            InMemoryDatasetHandle(scan, storageClass="Bare").get(**options)
+        with pytest.raises(ImportError, match="Could not get attribute 'ScnDelegate'"):
+            InMemoryDatasetHandle(scan, storageClass="Misspelt").get(**options)
+
+
+def test_messages_about_records_that_collide(tmp_path: Path) -> None:
+    universe = edited_universe("added")
+    name = {"name": "label", "type": "string", "length": 16, "doc": "Label."}
+    universe["elements"]["plate"]["keys"].append(name)
+    universe["namespace"] = "labels"
+    new = repository_of(universe, tmp_path)
+    values = {"observatory": "Tautenburg", "id": 7, "label": "a"}
+    conflict, colliding = values | {"emulsion": "103aO"}, values | {"id": 8}
+    with Butler.from_config(str(new), writeable=True) as butler:
+        butler.registry.insertDimensionData("observatory", {"name": "Tautenburg"})
+        butler.registry.insertDimensionData("plate", values)
+        messages = ["Conflict in sync for table plate on column(s) emulsion", *COLLISION.split(" ... ")]
+        assert all(message in PAGE for message in messages)
+        with pytest.raises(ConflictingDefinitionError, match=re.escape(messages[0])) as caught:
+            butler.registry.syncDimensionData("plate", conflict)
+        assert type(caught.value).__name__ == "DatabaseConflictError"
+        assert "`DatabaseConflictError`" in PAGE
+        for update in (False, True):
+            with pytest.raises(ConflictingDefinitionError, match=COLLISION.replace(" ... ", " .* ")):
+                butler.registry.syncDimensionData("plate", colliding, update=update)
+        for wrong in (values, colliding):
+            with pytest.raises(Exception, match="UNIQUE constraint failed"):
+                butler.registry.insertDimensionData("plate", wrong)
+
+
+COLLISION = "Attempted to ensure ... exists by inserting it with ON CONFLICT IGNORE"
+
+
+@pytest.mark.parametrize("families", [1, 2])
+def test_families_of_timespans(plates: Path, tmp_path: Path, families: int) -> None:
+    from plates.scan import Scan
+
+    universe = edited_universe("added")
+    day = {"name": "day", "type": "int", "doc": "Day."}
+    universe["elements"]["night"] = {"doc": "A night.", "requires": ["observatory"], "keys": [day]}
+    universe["topology"]["temporal"] = {"plates": ["plate"], "nights": ["night"]}
+    if families == 1:
+        universe["topology"]["temporal"] = {"times": ["plate", "night"]}
+    universe["namespace"] = f"families_{families}"
+    new = repository_of(universe, tmp_path)
+    times = Time("1981-09-12", scale="tai") + np.arange(3) * units.day
+    with Butler.from_config(str(new), writeable=True, run="scans") as butler:
+        butler.registry.insertDimensionData("observatory", {"name": "Tautenburg"})
+        for name, first in (("plate", {"id": 7}), ("plate", {"id": 8}), ("night", {"day": 7}), ("night", {"day": 8})):
+            begin, end = times[first.get("id", first.get("day")) - 7 :][:2]
+            record = {"observatory": "Tautenburg", "timespan": Timespan(begin, end), **first}
+            butler.registry.insertDimensionData(name, record)
+        with butler.query() as query:
+            pairs = {(found["plate"], found["night"]) for found in query.data_ids(["plate", "night"])}
+        assert pairs == ({(7, 7), (8, 8)} if families == 2 else {(7, 7), (7, 8), (8, 7), (8, 8)})
+        wedge = DatasetType("wedge", ("observatory",), "StructuredDataDict", universe=butler.dimensions)
+        wedge = DatasetType("wedge", wedge.dimensions, "StructuredDataDict", isCalibration=True)
+        scan = DatasetType("scan", ("observatory", "plate"), "Scan", universe=butler.dimensions)
+        for dataset_type in (wedge, scan):
+            butler.registry.registerDatasetType(dataset_type)
+        butler.collections.register("calib", CollectionType.CALIBRATION)
+        butler.collections.register("wedges/0")
+        ref = butler.put({}, wedge, run="wedges/0", observatory="Tautenburg")
+        butler.registry.certify("calib", [ref], Timespan(None, None))
+        butler.put(Scan(np.zeros((2, 2)), 10.0), scan, observatory="Tautenburg", plate=7)
+    task = combination(dimensions=("observatory", "plate", "night"))
+    if families == 1:
+        assert scales_in_graph(new, task) == [0.0]
+    else:
+        assert "`InvalidQueryError: A temporal join is needed`" in PAGE
+        with pytest.raises(InvalidQueryError, match="A temporal join is needed"):
+            scales_in_graph(new, task)
+
+
+def test_config_validate_warns_of_a_default_template(plates: Path, caplog: pytest.LogCaptureFixture) -> None:
+    warning = "Unchecked keys: 'physical_filter+detector+exposure'"
+    assert f"`{warning}`" in PAGE
+    butler_command("register-dataset-type", plates, "scan", "Scan", "observatory", "plate")
+    assert butler_command("config-validate", plates, "-d", "scan").code == 0
+    assert warning in caplog.text
+
+
+def test_the_graph_leaves_out_dimensions_that_follow_from_others(tmp_path: Path) -> None:
+    new = new_repository(tmp_path, "implied")
+    variables = {"PYTHONPATH": str(UNIVERSE / "python")}
+    command = f"pipetask build -p resource://plates/pipeline.yaml -b {new} --show pipeline-graph"
+    assert "scan: {plate} Scan" in run_blocks([command], tmp_path, environment(**variables))
 
 
 def test_message_about_a_misspelt_storage_class_of_a_component(plates: Path) -> None:
@@ -490,7 +660,11 @@ def edited_universe(change: str) -> dict[str, Any]:
 
 
 def new_repository(folder: Path, change: str) -> Path:
-    (folder / "new.yaml").write_text(yaml.safe_dump(edited_universe(change), sort_keys=False))
+    return repository_of(edited_universe(change), folder)
+
+
+def repository_of(universe: dict[str, Any], folder: Path) -> Path:
+    (folder / "new.yaml").write_text(yaml.safe_dump(universe, sort_keys=False))
     options = ("--override", "--seed-config", RESOURCES / "butler.yaml", "--dimension-config", folder / "new.yaml")
     assert butler_command("create", *options, folder / "NEW").code == 0
     return folder / "NEW"
