@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import doctest
+import functools
 import importlib
 import inspect
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +27,7 @@ import spherex
 from spherex.errors import CatalogError, SearchError
 from spherex.image import Cutout
 from spherex.search import Criteria
-from spherex.spectra import catalog_of, positions_at
+from spherex.spectra import catalog_of, plot_finders, positions_at
 
 from .ingest_helpers import butler_command
 from .programs import run_well
@@ -205,8 +207,88 @@ def test_a_cutout_is_of_the_image_nearest_in_wavelength(folder: Path) -> None:
             part = spherex.cutout(root, STAR, (7, 9), wavelength=wavelength)
             np.testing.assert_array_equal(part.data, spherex.read(row["address"], position=STAR, size=(7, 9)).data)
             assert part.header["EXPIDN"] == row["exposure"] * 10 + row["detector"]
-    assert spherex.cutout(root, STAR, 5, wavelength=0.8, detectors=(4,)).header["DETECTOR"] == 4
+    with pytest.warns(UserWarning, match=r"nearer to 0\.8 um than one of 2\.4\d+ um, which is returned"):
+        assert spherex.cutout(root, STAR, 5, wavelength=0.8, detectors=(4,)).header["DETECTOR"] == 4
+    nearest = table["wavelength"][table["detector"] == 4].min()
+    spherex.cutout(root, STAR, 5, wavelength=nearest / 1.049, detectors=(4,))
+    with pytest.warns(UserWarning, match="which is returned"):
+        spherex.cutout(root, STAR, 5, wavelength=nearest / 1.052, detectors=(4,))
     assert spherex.cutout(root, STAR, 300, wavelength=0.8, mode="pad").shape == (300, 300)
+
+
+def moving(root: Path, speed: float, **others: object) -> SkyCoord:
+    """Return the position in 2016 of a star that is at `STAR` in the images, with its speed (arcsec/yr)."""
+    middle = Time(spherex.find_images(root, STAR).table["mjd"].mean(), format="mjd", scale="utc")
+    motion = {"pm_ra_cosdec": 0.6 * speed * u.arcsec / u.yr, "pm_dec": -0.8 * speed * u.arcsec / u.yr}
+    now = SkyCoord(STAR.ra, STAR.dec, **motion, distance=10 * u.pc, obstime=middle)
+    then = now.apply_space_motion(new_obstime=Time(2016.0, format="jyear", scale="tdb"))
+    motion = {"pm_ra_cosdec": then.pm_ra_cosdec, "pm_dec": then.pm_dec, "obstime": then.obstime}
+    return SkyCoord(then.ra, then.dec, **{**motion, **others})
+
+
+@pytest.mark.parametrize("speed", [5.0, 60.0])
+def test_motions_are_applied_in_cutouts_and_searches_as_in_spectra(folder: Path, speed: float) -> None:
+    """In 2016 the fast star is outside of all images."""
+    root = folder / "REPO"
+    star = moving(root, speed)
+    still = SkyCoord(star.ra, star.dec)
+    assert len(spherex.find_images(root, still).table) == (4 if speed < 10 else 0)
+    for other in (star, star.galactic):
+        for exact in (False, True):
+            found = spherex.find_images(root, other, exact=exact, sort="wavelength").table
+            spectrum = spherex.spectrum(root, other)
+            assert len(found) == len(spectrum) == 4
+            for name in "xy":
+                np.testing.assert_allclose(found[name], spectrum[name].value, atol=2e-3 if exact else 10)
+        part = spherex.cutout(root, other, 5, wavelength=2.4)
+        assert part.bbox == spherex.cutout(root, STAR, 5, wavelength=2.4).bbox
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda star: spherex.cutout("REPO", star, 5, wavelength=2.4),
+        lambda star: spherex.find_images("REPO", star),
+        lambda star: spherex.spectrum("REPO", star),
+        lambda star: spherex.measure_targets("image.fits", star),
+        lambda star: plot_finders([spherex.read("image.fits")], star),
+    ],
+)
+def test_motions_without_an_epoch_are_refused(workspace: Path, use: Callable[[SkyCoord], object]) -> None:
+    with pytest.raises(spherex.UserError, match=r"has a proper motion, but no obstime: add .* obstime=Time\(2016"):
+        use(moving(Path("REPO"), 5.0, obstime=None))
+    use(SkyCoord(STAR.ra, STAR.dec, pm_ra_cosdec=0 * u.mas / u.yr, pm_dec=0 * u.mas / u.yr))
+    # What moves along the line of sight is at rest on the sky.
+    use(SkyCoord(STAR.ra, STAR.dec, radial_velocity=5 * u.km / u.s))
+
+
+def test_motions_of_tables_without_an_epoch_are_refused(workspace: Path) -> None:
+    table = Table({"name": ["a"], "ra": [STAR.ra.deg], "dec": [STAR.dec.deg], "pmra": [5.0], "pmdec": [0.0]})
+    for use in (lambda: spherex.spectrum("REPO", table), lambda: spherex.measure_targets("image.fits", table)):
+        with pytest.raises(CatalogError, match="one of pmra, pmdec and ref_epoch is missing for target a"):
+            use()
+
+
+def test_collections_are_one_or_several(workspace: Path) -> None:
+    (run,) = set(spherex.find_images("REPO", STAR).table["run"])
+    for collections in (run, [run], (run,), ["SPHEREx/level2", run]):
+        assert len(spherex.spectrum("REPO", STAR, collections=collections, calibrations="absent")) == 4
+        assert len(spherex.find_images("REPO", STAR, collections=collections).table) == 4
+    with pytest.raises(SearchError, match="no image of absent, other is at"):
+        spherex.spectrum("REPO", STAR, collections=["absent", "other"])
+
+
+def test_a_wrong_condition_is_a_user_error(workspace: Path) -> None:
+    cutout = functools.partial(spherex.cutout, size=5, wavelength=2.4)
+    for use in (spherex.spectrum, spherex.find_images, cutout):
+        with pytest.raises(spherex.UserError, match="the condition 'detctor=2' is not a query: Unrecognized"):
+            use("REPO", STAR, where="detctor=2")
+
+
+def test_a_target_that_cannot_be_measured_is_named(workspace: Path, caplog: pytest.LogCaptureFixture) -> None:
+    table = Table({"name": ["star", "beside"], "ra": [STAR.ra.deg] * 2, "dec": [STAR.dec.deg] * 2})
+    spherex.spectrum("REPO", table, where="detector = 1")
+    assert "detector 1 has no flux of star, beside: " in caplog.text
 
 
 @pytest.mark.parametrize("wavelength", [0, -1 * u.um, np.nan, np.inf, [1, 2] * u.um, 3 * u.deg])

@@ -635,6 +635,6 @@ def test_in_memory_bad_input(folder: Path) -> None:
     with pytest.raises(SearchError, match=r"^no image of SPHEREx/level2 is at RA 10\.0"):
         spherex.spectrum("REPO", SkyCoord(10, 20, unit="deg"))
     with pytest.raises(SearchError, match="no image of absent is at"):
-        spherex.spectrum("REPO", SkyCoord(*PLACE, unit="deg"), collection="absent")
+        spherex.spectrum("REPO", SkyCoord(*PLACE, unit="deg"), collections="absent")
     with pytest.raises(UserError, match="needs one position, not 2"):
         spherex.spectrum("REPO", SkyCoord([1, 2], [1, 2], unit="deg"))

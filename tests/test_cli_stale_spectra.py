@@ -295,7 +295,7 @@ def test_remaking_its_patch_leaves_out_a_target_that_the_catalogue_has_no_more(r
     query = stale(repo, "--print-query", "patches").output.splitlines()[0]
     pipetask(repo, query, inputs=f"spectra,catalogs/{CATALOG}", subset="#spectra")
     assert reasons(repo) == {}
-    with pytest.raises(spherex.UserError, match="west of catalogue nearby has no measurement"):
+    with pytest.raises(spherex.UserError, match="target west of the catalogue nearby is registered, but"):
         fluxes(repo, "west")
     assert len(fluxes(repo, "beside")) == 3
 

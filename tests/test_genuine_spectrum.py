@@ -60,7 +60,7 @@ def test_values_wavelengths_and_times_are_those_of_astropy(genuine_repo: Path, a
         "-d", "catalog='mine' AND instrument='SPHEREx'",
     )  # fmt: skip
     # The samples have neither PSF nor flags nor variance: each is told once, without a traceback.
-    assert done.stderr.count("has no flux: no PSF: ") == len(archive_samples)
+    assert done.stderr.count("has no flux of centre: no PSF: ") == len(archive_samples)
     assert "Traceback" not in done.stderr
     with Butler.from_config(str(genuine_repo), collections="spectra") as butler:
         spectrum = spherex.get_spectrum(butler, "mine", "centre")

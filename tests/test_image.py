@@ -231,7 +231,7 @@ def test_flag_tables_refuse_contradictions():
         FlagTable({"A": 3, "B": 3})
     with pytest.raises(ValueError, match="bit 32"):
         FlagTable({"A": 32})
-    with pytest.raises(KeyError, match="No flag 'SATURATED'"):
+    with pytest.raises(KeyError, match="No flag SATURATED in this image"):
         SPHEREX_FLAGS.bits("HOT", "SATURATED")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from spherex.image import (
     ARTEFACT_FLAGS,
@@ -13,6 +14,7 @@ from spherex.image import (
     FlagPlane,
     FlagTable,
     SPHERExImage,
+    draw_image,
 )
 
 from .level2_files import QR2_BITS, QR3_BITS
@@ -71,6 +73,21 @@ def test_flags_are_named_one_by_one_too():
 def test_a_flag_that_is_not_known_is_an_error_that_lists_those_that_are(names):
     with pytest.raises(KeyError, match=r"No flag (SATURATED|fits).*it has HOT, COLD.*Presets are cube, fit"):
         masked({"HOT": 1, "COLD": 2}, names)
+
+
+@pytest.mark.parametrize("names", ["HOTT", ["HOT", "HOTT"]])
+def test_a_misspelt_flag_is_named_with_a_similar_one(image, names):
+    for use in (image.bad_pixels, lambda flags: draw_image(Figure().add_subplot(), image, hidden_flags=flags)):
+        with pytest.raises(KeyError, match=r"No flag HOTT in this image; .* Did you mean 'HOT'"):
+            use(names)
+    image.flags = None
+    with pytest.raises(KeyError, match="Did you mean 'HOT'"):
+        image.plot(Figure().add_subplot(), hidden_flags=["HOTT"])
+
+
+def test_flags_of_other_images_hide_nothing(image):
+    grey = [draw_image(Figure().add_subplot(), image, flags)[2] for flags in ((), ["BLOOM"], ["HOT"], "HOT")]
+    assert grey[0] == grey[1] < grey[2] == grey[3]
 
 
 def test_an_image_passes_on(image):

@@ -54,6 +54,19 @@ def test_sizes_are_rounded_to_pixels(whole, size, shape):
     assert whole.cutout(position=sky(whole, 60.2, 44.7), size=size).shape == shape
 
 
+def test_a_position_that_moves_is_refused(whole):
+    place = sky(whole, 60, 45)
+    motion = {"pm_ra_cosdec": 3 * units.mas / units.yr, "pm_dec": 0 * units.mas / units.yr}
+    with pytest.raises(ValueError, match="at the time of the image, but this one has a proper motion"):
+        whole.cutout(position=SkyCoord(place.ra, place.dec, **motion), size=7)
+    for still in (
+        {"pm_ra_cosdec": 0 * units.mas / units.yr, "pm_dec": 0 * units.mas / units.yr},
+        {"radial_velocity": 100 * units.km / units.s},
+    ):
+        cut = whole.cutout(position=SkyCoord(place.ra, place.dec, **still), size=7)
+        assert cut.bbox == whole.cutout(position=place, size=7).bbox
+
+
 def test_two_tenths_of_a_degree_are_117_pixels(whole):
     cut = Cutout(position=sky(whole, 60, 45), size=0.2 * units.deg)
     assert cut.resolve((2040, 2040), lambda: whole.wcs).shape[0] == 45 + 59

@@ -185,8 +185,18 @@ def test_a_spectrum_by_its_name(stored: TargetRepo, patch: pa.Table) -> None:
             assert_same(
                 spherex.get_spectrum(butler, CATALOG, "west", collections=collections), spectrum_in(patch, "west")
             )
-        with pytest.raises(spherex.UserError, match="west of catalogue nearby has no measurement"):
+        message = (
+            "the target west of the catalogue nearby is registered, but fields/first has no spectra of it: .* "
+            "butler find-images REPO .* butler make-spectrum REPO nearby"
+        )
+        with pytest.raises(spherex.UserError, match=message):
             spherex.get_spectrum(butler, CATALOG, "west", collections="fields/first")
+        # Without any spectra of the patch, too.
+        butler.collections.register("fields/empty")
+        with pytest.raises(spherex.UserError, match=message.replace("fields/first", "fields/empty")):
+            spherex.get_spectrum(butler, CATALOG, "west", collections="fields/empty")
+        with pytest.raises(spherex.UserError, match="There is no collection 'nowhere' in REPO"):
+            spherex.get_spectrum(butler, CATALOG, "west", collections=["nowhere"])
         with pytest.raises(spherex.UserError, match="There is no target 'nowhere' in the catalogue 'nearby'"):
             spherex.get_spectrum(butler, CATALOG, "nowhere", collections="fields")
 

@@ -112,7 +112,7 @@ def test_spectra_have_the_fluxes_of_the_truth(measured: Path, archive: Path):
             assert np.abs(pull).max() < 5
             assert sorted(spectrum["detector"]) == sorted(2 * DETECTORS)
             assert (np.diff(spectrum["wavelength"]) >= 0).all()
-        with pytest.raises(spherex.UserError, match=f"{SOURCES[2]} of catalogue mine has no measurement"):
+        with pytest.raises(spherex.UserError, match=f"{SOURCES[2]} of the catalogue mine is registered, but spectra"):
             spherex.get_spectrum(butler, "mine", SOURCES[2])
 
 

@@ -308,7 +308,8 @@ def pixels_at(
     corners
         Corners of the frames, shape (n, 4, 3).
     direction
-        Direction, less than 90 degrees from each frame.
+        Direction less than 90 degrees from each frame, or one for each of
+        them, of shape (n, 3).
     shape
         Shape of a frame (rows, columns), or of each of them, of shape (n, 2).
 
@@ -319,7 +320,7 @@ def pixels_at(
         distortions at the corners are taken into account: the positions are
         good to 8 pixels in frames of SPHEREx.
     """
-    places = np.linalg.solve(_matrices(corners), direction[:, np.newaxis])[..., 0]
+    places = np.linalg.solve(_matrices(corners), direction[..., np.newaxis])[..., 0]
     # The frame begins at the outer edge of the first pixel.
     return places[:, :2] / places[:, 2:] * np.asarray(shape)[..., ::-1] - 0.5
 

@@ -13,7 +13,7 @@ import datetime
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -43,10 +43,19 @@ from spherex.detectors import (
     catalog_collection,
     spectra_collection,
 )
-from spherex.errors import MOST_NAMES, SearchError, UserError, did_you_mean, first_line
+from spherex.errors import MOST_NAMES, SearchError, UserError, did_you_mean, first_line, listed
 from spherex.provenance import Place, compare_spectra, queries_of_images, queries_of_numbers, queries_of_patches
-from spherex.repository import reading
-from spherex.spectra import TARGETS, UNREAD, catalog_of, gather_spectrum, motions_of, patch_meta, spectrum_in
+from spherex.repository import data_query_errors, reading
+from spherex.spectra import (
+    TARGETS,
+    UNREAD,
+    catalog_of,
+    gather_spectrum,
+    has_spectrum,
+    motions_of,
+    patch_meta,
+    spectrum_in,
+)
 from spherex.targets import target_records
 from spherex.tasks import (
     MeasureTargetsConfig,
@@ -54,7 +63,7 @@ from spherex.tasks import (
     MeasureTargetsTask,
     uncalibrated_line,
 )
-from spherex.unknown_names import name_of, unknown_name
+from spherex.unknown_names import missing_name, name_of, unknown_name
 
 if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord
@@ -84,8 +93,8 @@ def spectrum(
     repo: Butler | str | os.PathLike[str] | ResourcePath,
     target: SkyCoord | Table,
     *,
-    collection: str = LEVEL2_COLLECTION,
-    calibrations: Iterable[str] = (CALIBRATION_COLLECTION,),
+    collections: str | Sequence[str] = LEVEL2_COLLECTION,
+    calibrations: str | Sequence[str] = CALIBRATION_COLLECTION,
     where: str = "",
     config: MeasureTargetsConfig | None = None,
 ) -> QTable:
@@ -99,14 +108,15 @@ def spectrum(
     repo
         The repository, or its path, URI or label.
     target
-        Position, with its proper motion if it has an ``obstime``. Or a table
-        as for `spherex.measure_targets`: the first row is the target, and the
-        others are neighbours, whose light is fitted with that of the target.
-    collection
-        Collection of the images, the newest version of each first.
+        Position. With a proper motion it needs an ``obstime``. Or a table as
+        for `spherex.measure_targets`: the first row is the target, and the others
+        are neighbours, whose light is fitted with that of the target.
+    collections
+        Collections of the images, one or several. Of an image in several of
+        them the first version is measured.
     calibrations
-        Collections of the calibrations, in the order of the search. Those
-        that do not exist are ignored.
+        Collections of the calibrations, one or several in the order of the
+        search. Those that do not exist are ignored.
     where
         Data query for the images.
     config
@@ -122,9 +132,11 @@ def spectrum(
     spherex.errors.SearchError
         If there is no image at the position.
     spherex.errors.CatalogError
-        If the target has no valid position or motion.
+        If the target has no valid position or motion, or a motion without an
+        epoch.
     spherex.errors.UserError
-        If an image or a calibration cannot be reached.
+        If an image or a calibration cannot be reached, or ``where`` is not a
+        data query.
 
     Examples
     --------
@@ -147,16 +159,16 @@ def spectrum(
     connections = MeasureTargetsConnections(config=config)
     tables, off_frame = [], 0
     with reading(repo) as butler:
-        with butler.query() as query:
+        with data_query_errors(where), butler.query() as query:
             query = query.where("exposure_detector_region.region OVERLAPS circle", bind={"circle": region})
             query = query.where(where, instrument=_INSTRUMENT)
             try:
-                refs = sorted(query.datasets(LEVEL2_TYPE, collection, find_first=True).with_dimension_records())
+                refs = sorted(query.datasets(LEVEL2_TYPE, collections, find_first=True).with_dimension_records())
             except (MissingCollectionError, MissingDatasetTypeError):
                 refs = []
         if not refs:
-            raise SearchError(f"no image of {collection} is at RA {ra:.6f}, Dec {dec:.6f}.")
-        known = _existing(butler, calibrations)
+            raise SearchError(f"no image of {_names(collections)} is at RA {ra:.6f}, Dec {dec:.6f}.")
+        known = _existing(butler, [calibrations] if isinstance(calibrations, str) else calibrations)
         indices = {
             connection: CalibrationIndex(butler.registry, getattr(connections, connection).name, known)
             for connection in connections.prerequisiteInputs
@@ -218,7 +230,7 @@ def get_spectrum(
     Raises
     ------
     UserError
-        If the target is not registered, or has no measurement there, or if
+        If the target is not registered, or in no image of these spectra, or if
         there is no such collection or dataset type.
 
     Examples
@@ -243,13 +255,22 @@ def get_spectrum(
             collections = butler.collections.defaults or spectra_collection(catalog)
         try:
             patch = butler.get(dataset_type, data_id, parameters=parameters, collections=collections)
-        except (DatasetNotFoundError, MissingCollectionError, MissingDatasetTypeError) as error:
-            raise UserError(f"{target} of catalogue {catalog} has no measurement: {first_line(error)}.") from None
-        if not len(patch) and target in patch_meta(patch)[TARGETS]:
+        except (MissingCollectionError, MissingDatasetTypeError) as error:
+            raise UserError(missing_name(butler, error)) from None
+        except DatasetNotFoundError:
+            patch = None
+        if patch is not None and not len(patch) and target in patch_meta(patch)[TARGETS]:
             for run in butler.collections.query(collections, flatten_chains=True):
                 ref = butler.find_dataset(dataset_type, data_id, collections=run)
                 if ref is not None and len(rows := butler.get(ref, parameters=parameters)):
                     return spectrum_in(rows, target)
+        if patch is None or not has_spectrum(patch, target):
+            raise UserError(
+                f"the target {target} of the catalogue {catalog} is registered, but {_names(collections)} has no "
+                f"{dataset_type} of it: it is in none of the images, or has not been measured there yet. List its "
+                f"images by: butler find-images {name_of(butler)} {records[0].ra:.6f} {records[0].dec:.6f}. Measure it "
+                f"by: butler make-spectrum {name_of(butler)} {catalog}"
+            )
         return spectrum_in(patch, target)
 
 
@@ -588,6 +609,11 @@ class _Update:
         if wanted and len(patches) <= most:
             self.run(_PICTURES, f"catalog = '{self._catalog}' AND target IN (targets)", targets=wanted)
             done.pictures = pictures()
+
+
+def _names(collections: Any) -> str:
+    """Return the names of collections for a message."""
+    return collections if isinstance(collections, str) else listed([*collections])
 
 
 def _existing(butler: Butler, collections: Iterable[str]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "NO_ANSWER",
     "RecordedFile",
+    "data_query_errors",
     "dataset_id",
     "explain",
     "has_content_id",
@@ -43,6 +44,7 @@ from lsst.daf.butler import (
     ButlerConfig,
     DatasetIdFactory,
     DatasetIdGenEnum,
+    InvalidQueryError,
     MissingCollectionError,
     MissingDatasetTypeError,
     StorageClassFactory,
@@ -483,6 +485,23 @@ def reading(repo: Butler | str | os.PathLike[str] | ResourcePath) -> Iterator[Bu
     else:
         with open_repository(str(repo), writeable=False) as butler:
             yield butler
+
+
+@contextlib.contextmanager
+def data_query_errors(where: str, error_type: Callable[[str], UserError] = UserError) -> Iterator[None]:
+    """Raise the error of a wrong data query as one of the user.
+
+    Parameters
+    ----------
+    where
+        The data query.
+    error_type
+        Type of the error.
+    """
+    try:
+        yield
+    except InvalidQueryError as error:
+        raise error_type(f"the condition {where!r} is not a query: {first_line(error)}.") from None
 
 
 def _wait_for_server(config: ButlerConfig) -> None:

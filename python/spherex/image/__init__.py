@@ -38,13 +38,14 @@ __all__ = [
     "shifted_cards",
     "check_same_origin",
     "plane_unit",
+    "proper_motion",
     "row_of",
     "wavelength_plane",
     "wavelengths_in",
     "zone_weights",
 ]
 
-from .box import Box, Cutout
+from .box import Box, Cutout, proper_motion
 from .drawing import Compass, draw_image
 from .flags import (
     ARTEFACT_FLAGS,

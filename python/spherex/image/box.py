@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 from astropy import units
-from astropy.coordinates import SkyCoord
+from astropy.coordinates import RadialDifferential, SkyCoord
 from astropy.wcs import WCS, NoConvergence
 from astropy.wcs.utils import pixel_to_skycoord, proj_plane_pixel_scales, skycoord_to_pixel
 
@@ -183,7 +183,8 @@ class Cutout:
     box
         Box of pixels; excludes ``position`` and ``size``.
     position
-        Scalar position on the sky.
+        Scalar position on the sky at the time of the image, without proper
+        motion.
     size
         Angle or number of pixels, for both axes or as a pair (rows, columns),
         as in `astropy.nddata.Cutout2D`. A number of pixels is at least 1.
@@ -211,6 +212,12 @@ class Cutout:
             raise ValueError("A cutout is described by a box of pixels, or by a position and a size.")
         if self.position is not None and not (isinstance(self.position, SkyCoord) and self.position.isscalar):
             raise ValueError(f"The position of a cutout is a scalar SkyCoord, not {self.position!r}.")
+        if self.position is not None and proper_motion(self.position) is not None:
+            raise ValueError(
+                "The position of a cutout is that at the time of the image, but this one has a proper motion: move it "
+                "by position.apply_space_motion(new_obstime=...), and make a SkyCoord of its ra and dec. "
+                "spherex.cutout does so itself."
+            )
 
     @classmethod
     def of(
@@ -249,9 +256,14 @@ class Cutout:
         ValueError
             If no pixel of the part is in the image, or the image has no coordinates.
         """
-        box = self._around(self.position, shape, wcs()) if self.box is None else self.box
+        box = self._around(self._place(), shape, wcs()) if self.box is None else self.box
         inside = box.clipped(shape)
         return box if self.mode == "pad" else inside
+
+    def _place(self) -> SkyCoord:
+        """Return the position without a radial velocity: with one, but no distance, astropy transforms no frame."""
+        frame = self.position.frame  # type: ignore[union-attr]
+        return SkyCoord(frame.realize_frame(frame.data.without_differentials()))
 
     def _around(self, position: Any, shape: Sequence[int], wcs: WCS | None) -> Box:
         """Return the box of the size of the cutout around a position; it overlaps with the image."""
@@ -279,6 +291,32 @@ class Cutout:
         if not box.overlaps(shape):
             raise ValueError(outside)
         return box
+
+
+_SLOWEST = 1e-6
+"""Proper motion (mas/yr) below which a position is at rest: what rotations of radial velocities leave is less."""
+
+
+def proper_motion(positions: SkyCoord) -> np.ndarray | None:
+    """Return the proper motions of positions.
+
+    Parameters
+    ----------
+    positions
+        Positions of any shape.
+
+    Returns
+    -------
+    motions
+        To the east (with the factor cos(dec)) and to the north, ICRS (mas/yr),
+        shape (2, ...); `None` if no position moves on the sky.
+    """
+    velocities = positions.data.differentials.get("s")
+    if velocities is None or isinstance(velocities, RadialDifferential):
+        return None
+    icrs = positions.icrs
+    motions = np.stack([pm.to_value("mas/yr") for pm in (icrs.pm_ra_cosdec, icrs.pm_dec)])
+    return motions if np.any(np.abs(motions) > _SLOWEST) else None
 
 
 def _in_pixels(size: Any, scales: Sequence[float]) -> tuple[int, int]:

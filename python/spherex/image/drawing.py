@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from astropy import units
 
+from .flags import flags_in
+
 if TYPE_CHECKING:
     from astropy.wcs import WCS
     from matplotlib.axes import Axes
@@ -88,7 +90,8 @@ def draw_image(
     image
         Image to draw. If it has a celestial WCS, it gets a compass and a scale bar.
     hidden_flags
-        Pixels with one of these flags are grey, too.
+        Pixels with one of these flags are grey, too. Flags that only other
+        images have are ignored.
     contrast
         Contrast of the zscale stretch.
     colormap
@@ -103,13 +106,19 @@ def draw_image(
         ``min``, ``max`` or ``both``.
     hidden
         Number of grey pixels.
+
+    Raises
+    ------
+    KeyError
+        If no image has a flag of that name.
     """
     import matplotlib
     from astropy.visualization import ZScaleInterval
 
     is_hidden = ~np.isfinite(image.data)
+    hidden = flags_in(hidden_flags, () if image.flag_plane is None else image.flag_plane.table)
     if image.flag_plane is not None:
-        is_hidden |= image.flag_plane.has(*(name for name in hidden_flags if name in image.flag_plane.table))
+        is_hidden |= image.flag_plane.has(*hidden)
     pixels = np.ma.masked_array(image.data, is_hidden)
     low, high, extend = 0.0, 1.0, "neither"
     if not is_hidden.all():

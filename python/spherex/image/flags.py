@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from spherex.errors import did_you_mean
+
 from .box import Box
 
 
@@ -116,11 +118,37 @@ def bad_flags(names: str | Iterable[str], known: Collection[str]) -> set[str]:
         names = (names,)
     wanted = set(names)
     if unknown := wanted.difference(known):
-        raise KeyError(
-            f"No flag {', '.join(sorted(unknown))} in this image; it has {', '.join(known) or 'none'}. "
-            f"Presets are {', '.join(BAD_PIXEL_PRESETS)}."
-        )
+        raise KeyError(f"{_unknown(sorted(unknown), known)} Presets are {', '.join(BAD_PIXEL_PRESETS)}.")
     return wanted
+
+
+def _unknown(names: Iterable[str], known: Collection[str]) -> str:
+    """Return a message on names that are not those of flags of an image."""
+    similar = "".join(did_you_mean(name, known) for name in names)
+    return f"No flag {', '.join(names)} in this image; it has {', '.join(known) or 'none'}.{similar}"
+
+
+def flags_in(names: Iterable[str], known: Collection[str]) -> set[str]:
+    """Return those of some flags that an image has.
+
+    Parameters
+    ----------
+    names
+        Names of flags.
+    known
+        Names of the flags of the image.
+
+    Raises
+    ------
+    KeyError
+        If neither this image nor any other one has a flag of that name.
+    """
+    if isinstance(names, str):
+        names = (names,)
+    wanted = set(names)
+    if unknown := wanted.difference(known, KNOWN_FLAGS):
+        raise KeyError(_unknown(sorted(unknown), known or sorted(KNOWN_FLAGS)))
+    return wanted.intersection(known)
 
 
 def chosen_flags(names: Iterable[str], known: Collection[str]) -> set[str]:
@@ -186,7 +214,7 @@ class FlagTable(Mapping[str, int]):
         try:
             return self._bits[name]
         except KeyError:
-            raise KeyError(f"No flag {name!r} in this image; it has {', '.join(self._bits) or 'none'}.") from None
+            raise KeyError(_unknown([name], self._bits)) from None
 
     def __contains__(self, name: object) -> bool:
         return name in self._bits

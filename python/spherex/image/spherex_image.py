@@ -451,6 +451,11 @@ class SPHERExImage(CCDData):
         -------
         axes
             The axes.
+
+        Raises
+        ------
+        KeyError
+            If ``hidden_flags`` contains a name that is not that of a flag.
         """
         from matplotlib.ticker import MaxNLocator
 

@@ -10,6 +10,7 @@ from lsst.daf.butler import DataCoordinate, MissingDatasetTypeError
 from lsst.utils.iteration import chunk_iterable
 
 from spherex.calibrations import instant_of
+from spherex.repository import data_query_errors
 
 from .inputs import Place
 
@@ -38,7 +39,7 @@ def current_images(
     where
         Data query for the images.
     """
-    with butler.query() as query:
+    with data_query_errors(where), butler.query() as query:
         query = query.where(data_id)
         if where:
             query = query.where(where)

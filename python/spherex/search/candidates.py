@@ -9,7 +9,6 @@ import numpy as np
 from lsst.daf.butler import (
     DataCoordinate,
     DatasetRef,
-    InvalidQueryError,
     MissingCollectionError,
     MissingDatasetTypeError,
 )
@@ -17,8 +16,9 @@ from lsst.sphgeom import Angle, Circle, LonLat, UnitVector3d
 
 from spherex.calibrations import middle_of
 from spherex.detectors import CUTOUT_EXTENT, FRAME_SHAPE, PIXEL_SCALE
-from spherex.errors import SearchError, first_line
+from spherex.errors import SearchError
 from spherex.geometry import corners_of
+from spherex.repository import data_query_errors
 from spherex.unknown_names import missing_name
 
 from .criteria import check_filters, detectors_of
@@ -183,15 +183,13 @@ def find_candidates(butler: Butler, criteria: Criteria, all_versions: bool) -> C
         raise SearchError(f"{criteria.dataset_type!r} is not a dataset type of images of an exposure and a detector.")
     check_filters(butler, criteria)
     try:
-        with butler.query() as query:
+        with data_query_errors(criteria.where, SearchError), butler.query() as query:
             query = _restricted(butler, query, criteria)
             extents = _extents(butler, query, criteria)
             all_versions = all_versions or bool(extents)
             rows = _rows(butler, query, criteria, all_versions)
     except MissingCollectionError as error:
         raise SearchError(missing_name(butler, error)) from error
-    except InvalidQueryError as error:
-        raise SearchError(f"the condition {criteria.where!r} is not understood: {first_line(error)}.") from error
     try:
         corners = corners_of([row["exposure_detector_region.region"] for row in rows])
     except (ValueError, AttributeError) as error:
@@ -229,6 +227,11 @@ def _restricted(butler: Butler, query: Query, criteria: Criteria) -> Query:
     pixelization = butler.dimensions.commonSkyPix.pixelization
     centre = UnitVector3d(LonLat.fromDegrees(criteria.ra, criteria.dec))
     radius = criteria.radius + MARGIN * PIXEL_SCALE / 3600
+    if criteria.motion is not None:
+        from spherex.targets import target_records
+
+        # Where the position may be during the mission.
+        radius += next(target_records("", criteria.catalog()))["region"].getOpeningAngle().asDegrees()
     circle = Circle(centre, Angle.fromDegrees(radius))
     if pixelization.envelope(circle).empty():
         # The HEALPix of lsst.sphgeom 30.2026.500 misses small circles, and the Butler then tests every image.

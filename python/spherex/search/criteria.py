@@ -19,6 +19,7 @@ from spherex.unknown_names import missing_name
 
 if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord
+    from astropy.table import Table
     from astropy.time import Time
     from astropy.units import Quantity
     from lsst.daf.butler import Butler, Timespan
@@ -46,8 +47,8 @@ class Criteria:
     dataset_type
         Name of the dataset type.
     collections
-        Collections to search; of an image in several collections the first
-        one counts.
+        Collections to search, one or several; of an image in several
+        collections the first one counts.
     detectors
         Detectors; empty for all.
     surveys
@@ -61,8 +62,12 @@ class Criteria:
     where
         Further data query.
     calibrations
-        Collections of the calibrations, in the order of the search; by default
-        that of the mission, if it exists.
+        Collections of the calibrations, one or several in the order of the
+        search; by default that of the mission, if it exists.
+    motion
+        Proper motion in right ascension (with the factor cos(dec)) and in
+        declination (mas/yr), and the Julian year of the position. It is
+        applied at the middle of each image; `None` for a position at rest.
 
     Raises
     ------
@@ -75,13 +80,14 @@ class Criteria:
     radius: float = 0.0
     instrument: str = "SPHEREx"
     dataset_type: str = LEVEL2_TYPE
-    collections: tuple[str, ...] = (LEVEL2_COLLECTION,)
+    collections: Sequence[str] | str = (LEVEL2_COLLECTION,)
     detectors: tuple[int, ...] = ()
     surveys: tuple[str, ...] = ()
     timespan: Timespan | None = None
     wavelengths: tuple[float, float] | None = None
     where: str = ""
-    calibrations: tuple[str, ...] | None = None
+    calibrations: Sequence[str] | str | None = None
+    motion: tuple[float, float, float] | None = None
 
     def __post_init__(self) -> None:
         _check_position(self.ra, self.dec)
@@ -107,7 +113,7 @@ class Criteria:
         Parameters
         ----------
         position
-            One position.
+            One position. With a proper motion it needs an ``obstime``.
         radius
             Radius of the circle, in degrees without a unit; by default 0.
         times
@@ -121,6 +127,9 @@ class Criteria:
         ------
         SearchError
             If there are several positions, or a value is outside of its limits.
+        spherex.errors.CatalogError
+            If the position has a proper motion that is not valid or has no
+            ``obstime``.
         """
         from astropy.coordinates import SkyCoord
 
@@ -138,8 +147,49 @@ class Criteria:
             others["wavelengths"] = (float(shortest), float(longest))
         if radius is not None:
             others["radius"] = float(value_in(units.deg, radius))
+        if position.data.differentials:
+            from spherex.spectra import MOTION, catalog_of, motions_of
+
+            (motion,) = motions_of(catalog_of(position))
+            if motion:
+                others["motion"] = tuple(motion[name] for name in MOTION)
         place = position.icrs
         return cls(float(place.ra.deg), float(place.dec.deg), **others)
+
+    def catalog(self, number: int = 1) -> Table:
+        """Return the position as a catalogue of equal targets, see `spherex.spectra.catalog_of`.
+
+        Parameters
+        ----------
+        number
+            Number of the targets.
+        """
+        from astropy.table import Table
+
+        from spherex.spectra import MOTION
+
+        values = {"ra": self.ra, "dec": self.dec, **dict(zip(MOTION, self.motion or (), strict=False))}
+        table = Table({"name": np.full(number, "position")})
+        for name, value in values.items():
+            table[name] = np.full(number, value)
+        return table
+
+    def positions_at(self, times: Time) -> SkyCoord:
+        """Return where the position is at some times, by its proper motion.
+
+        Parameters
+        ----------
+        times
+            Times, shape (n,).
+
+        Returns
+        -------
+        positions
+            ICRS, shape (n,).
+        """
+        from spherex.spectra import positions_at
+
+        return positions_at(self.catalog(len(times)), times)
 
 
 def value_in(unit: units.UnitBase, value: Any) -> Any:

@@ -7,16 +7,19 @@ import dataclasses
 import gc
 import logging
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from astropy import units
+from astropy.time import Time
 from lsst.daf.butler import Butler
 
-from spherex.errors import SearchError
+from spherex.errors import SearchError, counted
 from spherex.fits import FLAGS, find_hdu, flag_table_of, open_source, read_array, read_product
 from spherex.geometry import pixels_at
+from spherex.headers import time_at
 from spherex.image import Box
 from spherex.repository import reading
 
@@ -29,7 +32,6 @@ from .wavelengths import wavelengths_at
 if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord
     from astropy.table import Table
-    from astropy.time import Time
     from astropy.units import Quantity
     from lsst.resources import ResourcePath
     from numpy.typing import NDArray
@@ -40,6 +42,11 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 _NO_FLAGS = "-"
 _SORTS = ("time", "wavelength")
+
+_FAR = 0.05
+"""Distance of the wavelength of a cutout from that wanted, relative to it, from which the user is warned:
+twice the bandwidth of detectors 1 to 4.
+"""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -59,7 +66,8 @@ class FoundImages:
     problems
         URIs and reasons of files that could not be read. Pixels of such
         images come from the corners of the frame alone. In place of a
-        calibration the wavelength table of the run is used.
+        calibration the wavelength table of the run is used. And how many
+        images have no time, at which a proper motion would be applied.
     """
 
     table: Table
@@ -89,7 +97,8 @@ def find_images(
     repo
         The repository, or its path, URI or label.
     criteria
-        A position, or all criteria.
+        A position, or all criteria. A proper motion, which needs an
+        ``obstime``, is applied at the middle of each image.
     radius, times, wavelengths, **others
         Further criteria for a position, see `Criteria.around`.
     exact
@@ -117,6 +126,9 @@ def find_images(
     SearchError
         If the repository does not have an object that the criteria name, or
         ``sort`` is another word.
+    spherex.errors.CatalogError
+        If the position has a proper motion that is not valid or has no
+        ``obstime``.
 
     Examples
     --------
@@ -162,6 +174,8 @@ def find_images(
         images = candidates.take(rows)
         image_uris = images.uris(butler) if uris or flags else None
         problems = [*headers.problems, *problems]
+        if criteria.motion is not None and (timeless := int(np.count_nonzero(~images.has_time))):
+            problems.append(f"{counted(timeless, 'image')} without a time: the proper motion is not applied there")
         names = None
         if flags and image_uris is not None:
             names, unread = _flags_at(headers, rows, image_uris, threads)
@@ -199,7 +213,8 @@ def cutout(
     repo
         The repository, or its path, URI or label.
     position
-        One position, which the image contains. Proper motions are not applied.
+        One position, which the image contains. A proper motion, which needs an
+        ``obstime``, is applied at the middle of the image.
     size
         Angle, or number of pixels, for both axes or as a pair (rows,
         columns), see `spherex.image.Cutout`.
@@ -222,13 +237,22 @@ def cutout(
     SearchError
         If no image contains the position, or no such image has a known
         wavelength, or the wavelength wanted is not a positive length of the
-        range of the detectors.
+        range of the detectors; or if the position moves, and the image has no
+        time.
+    spherex.errors.CatalogError
+        If the position has a proper motion that is not valid or has no
+        ``obstime``.
     spherex.fits.ProductError
         If the file is damaged.
     OSError
         If the file does not exist or may not be read.
     ValueError
         If ``size`` or ``mode`` is wrong.
+
+    Warns
+    -----
+    UserWarning
+        If the wavelength of the image is more than 5 % from that wanted.
 
     Examples
     --------
@@ -244,7 +268,8 @@ def cutout(
     if wanted.shape or not 0 < wanted < np.inf:
         raise SearchError(f"the wavelength is one positive length, not {wavelength}.")
     detectors_with(float(wanted), float(wanted))
-    found = find_images(repo, Criteria.around(position, **criteria))
+    where = Criteria.around(position, **criteria)
+    found = find_images(repo, where)
     table = found.table
     for problem in found.problems:
         _LOG.warning("%s", problem)
@@ -261,6 +286,17 @@ def cutout(
             "the wavelengths of the images at the position are not known: ingest the calibration spectral_wcs "
             "(butler ingest-calibrations)."
         )
+    if distance[nearest] > _FAR * wanted:
+        warnings.warn(
+            f"No image at the position is nearer to {float(wanted):g} um than one of "
+            f"{table['wavelength'][nearest]:.4g} um, which is returned.",
+            UserWarning,
+            stacklevel=2,
+        )
+    if where.motion is not None:
+        if np.ma.is_masked(table["mjd"][nearest]):
+            raise SearchError("the position moves, but the image has no time: give its position in the image at rest.")
+        (position,) = where.positions_at(Time([table["mjd"][nearest]], format="mjd", scale="utc"))
     return read_product(str(table["address"][nearest]), position=position, size=size, mode=mode)
 
 
@@ -276,10 +312,20 @@ def _no_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _direction(criteria: Criteria) -> NDArray[np.float64]:
-    """Return the unit vector of the position."""
-    ra, dec = np.radians([criteria.ra, criteria.dec])
-    return np.array([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)])
+def _positions(criteria: Criteria, candidates: Candidates) -> NDArray[np.float64]:
+    """Return right ascension and declination (deg) at the time of each image, of shape (2, n)."""
+    positions = np.empty((2, len(candidates)))
+    positions[:] = [[criteria.ra], [criteria.dec]]
+    if criteria.motion is not None and (has_time := candidates.has_time).any():
+        moved = criteria.positions_at(time_at(candidates.middle[has_time], "UTC"))
+        positions[:, has_time] = moved.ra.deg, moved.dec.deg
+    return positions
+
+
+def _directions(positions: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the unit vectors of positions, of shape (n, 3)."""
+    ra, dec = np.radians(positions)
+    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=1)
 
 
 def _reach(candidates: Candidates, criteria: Criteria) -> NDArray[np.float64]:
@@ -305,9 +351,10 @@ def _choose(
     is_found
         Whether each image is chosen, of shape (n,).
     """
-    corner_pixels = pixels_at(candidates.corners, _direction(criteria), candidates.frames)
+    positions = _positions(criteria, candidates)
+    corner_pixels = pixels_at(candidates.corners, _directions(positions), candidates.frames)
     reach = _reach(candidates, criteria)
-    headers = HeaderPixels(butler, criteria, candidates, corner_pixels, threads)
+    headers = HeaderPixels(butler, positions, candidates, corner_pixels, threads)
     depths = headers.depths + reach
     (near,) = np.nonzero(depths >= -MARGIN)
     keys = np.column_stack([candidates.exposure[near], candidates.detector[near]])

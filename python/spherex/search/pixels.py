@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .candidates import Candidates
-    from .criteria import Criteria
-
 
 _Answer = TypeVar("_Answer")
 
@@ -159,8 +157,9 @@ class HeaderPixels:
     ----------
     butler
         The repository.
-    criteria
-        Search criteria with the position.
+    positions
+        Right ascension and declination of the position at the time of each
+        image, ICRS (deg), of shape (2, n).
     candidates
         The images.
     pixels
@@ -187,13 +186,13 @@ class HeaderPixels:
     def __init__(
         self,
         butler: Butler,
-        criteria: Criteria,
+        positions: NDArray[np.float64],
         candidates: Candidates,
         pixels: NDArray[np.float64],
         threads: int,
     ) -> None:
         self._butler = butler
-        self._position = (np.array([criteria.ra]), np.array([criteria.dec]))
+        self._positions = positions
         self._candidates = candidates
         self._corner_pixels = pixels
         self._threads = threads
@@ -218,7 +217,7 @@ class HeaderPixels:
             row = int(rows[place])
             self.frames[row] = frame
             self.extents[row] = (*map(round, frame.origin), *frame.shape[::-1])
-            (exact,) = frame.pixels_at(*self._position)
+            (exact,) = frame.pixels_at(*self._positions[:, [row]])
             if np.isfinite(exact).all():
                 self.pixels[row], self.errors[row] = exact, 0.0
 

@@ -23,6 +23,7 @@ __all__ = [
     "ImageDiagnostics",
     "InjectSettings",
     "MICROJANSKY",
+    "MOTION",
     "MeasureSettings",
     "OFF_FRAME",
     "PAIR_COLUMNS",
@@ -52,6 +53,7 @@ __all__ = [
     "frequent_reasons",
     "gather_patch",
     "gather_spectrum",
+    "has_spectrum",
     "image_source",
     "inject_sources",
     "make_plain_table",
@@ -83,8 +85,8 @@ from .finders import plot_finders
 from .injecting import RECOVERY_COLUMNS, TRUTH_COLUMNS, InjectSettings, compare_with_truth, inject_sources
 from .inputs import Calibration, Calibrations, ImageSource, MeasureSettings, read_map, read_profiles
 from .measuring import MICROJANSKY, UNREAD, failed_table, measure_targets
-from .patches import IMAGES, TARGETS, combine_patch, diagnose_patch, gather_patch, patch_meta, spectrum_in
-from .placing import motions_of, positions_at
+from .patches import IMAGES, TARGETS, combine_patch, diagnose_patch, gather_patch, has_spectrum, patch_meta, spectrum_in
+from .placing import MOTION, motions_of, positions_at
 from .plot import FLUX_AXES, add_residuals, add_spectrum, plot_light_curve, plot_spectrum
 from .quality import QUALITY_BITS, QualityBit
 from .sources import catalog_of, image_source

@@ -35,8 +35,8 @@ def plot_finders(images: Sequence[SPHERExImage], target: SkyCoord, side: int = 4
         Level 2 images or cutouts, as `spherex.read` returns them. Of the
         images of a detector, the first that contains the target is drawn.
     target
-        Position of the target, with its proper motion if it has an
-        ``obstime``. The marks beside it leave its pixels free.
+        Position of the target; with a proper motion it needs an ``obstime``.
+        The marks beside it leave its pixels free.
     side
         Rows and columns to draw (pixels).
     title

@@ -157,6 +157,22 @@ def patch_meta(patch: pa.Table) -> dict[str, Any]:
     return meta
 
 
+def has_spectrum(patch: pa.Table, target: str) -> bool:
+    """Return whether a patch has measurements of a target, or means of some.
+
+    Parameters
+    ----------
+    patch
+        As `gather_patch` or `combine_patch` return it, or the rows of the
+        target of such a table.
+    target
+        Name of the target.
+    """
+    # Of a target whose measurements have all failed there may be no channel.
+    is_measured = _WITHOUT in patch_meta(patch)[TARGETS].get(target, {})
+    return is_measured or bool(pc.any(pc.equal(patch["target"], target)).as_py())
+
+
 def spectrum_in(patch: pa.Table, target: str) -> QTable:
     """Return the spectrum of a target, or its means in channels.
 
@@ -180,8 +196,7 @@ def spectrum_in(patch: pa.Table, target: str) -> QTable:
     """
     meta = patch_meta(patch)
     rows = patch.filter(pc.equal(patch["target"], target))
-    # Of a target whose measurements have all failed there may be no channel.
-    if not len(rows) and _WITHOUT not in meta[TARGETS].get(target, {}):
+    if not has_spectrum(patch, target):
         raise UserError(f"{target} of catalogue {meta['catalog']} has no measurement in patch {meta['patch']}.")
     del meta[IMAGES]
     meta = {"catalog": meta["catalog"], "target": target} | meta.pop(TARGETS)[target] | meta

@@ -244,7 +244,7 @@ def positions_at(targets: Table, time: Time) -> SkyCoord:
         Columns ra and dec (ICRS, deg), and optionally pmra (with the factor
         cos(dec)) and pmdec (mas/yr) with ref_epoch (Julian year).
     time
-        The time.
+        The time, or one for each target, shape (n,).
 
     Returns
     -------
@@ -271,7 +271,7 @@ def positions_at(targets: Table, time: Time) -> SkyCoord:
         pm_dec=pmdec * unit,
         distance=np.full(len(moves), 10.0) * units.pc,
         obstime=Time(epoch, format="jyear", scale="tdb"),
-    ).apply_space_motion(new_obstime=time)
+    ).apply_space_motion(new_obstime=time if time.isscalar else time[moves])
     ra[moves], dec[moves] = moved.ra.deg, moved.dec.deg
     return SkyCoord(ra, dec, unit="deg")
 

@@ -17,7 +17,7 @@ from spherex.detectors import DETECTOR_IDS
 from spherex.errors import ArchiveNameError, CatalogError, HeaderError, ProductError, first_line, listed
 from spherex.fits import open_product
 from spherex.headers import detector_of
-from spherex.image import SPHERExImage, replace_celestial_wcs
+from spherex.image import SPHERExImage, proper_motion, replace_celestial_wcs
 from spherex.photometry import Profiles
 
 from .inputs import ImageSource
@@ -169,8 +169,8 @@ def catalog_of(targets: Table | SkyCoord) -> Table:
     targets
         Table with the columns name, ra and dec, and optionally pmra, pmdec and
         ref_epoch; columns without a unit are in the units below. Or positions:
-        their names are the numbers from 1, and their proper motions are used
-        if they have an obstime.
+        their names are the numbers from 1; with proper motions they need an
+        obstime.
 
     Returns
     -------
@@ -181,8 +181,8 @@ def catalog_of(targets: Table | SkyCoord) -> Table:
     Raises
     ------
     CatalogError
-        If the table lacks a column, a column has a wrong unit or no numbers, or
-        a target has no valid position or motion.
+        If the table lacks a column, a column has a wrong unit or no numbers, a
+        target has no valid position or motion, or a motion has no epoch.
     """
     catalog = _with_units(targets)
     values = {name: _numbers(catalog, name) for name in (*_UNITS, "ref_epoch")}
@@ -223,10 +223,17 @@ def _with_units(targets: Table | SkyCoord) -> Table:
         positions = targets.reshape(-1).icrs
         catalog = Table({"name": np.arange(1, len(positions) + 1).astype(str)})
         catalog["ra"], catalog["dec"] = positions.ra.deg, positions.dec.deg
-        if "s" in positions.data.differentials and positions.obstime is not None:
-            catalog["pmra"] = positions.pm_ra_cosdec.to_value("mas/yr")
-            catalog["pmdec"] = positions.pm_dec.to_value("mas/yr")
-            catalog["ref_epoch"] = positions.obstime.tdb.jyear
+        motions = proper_motion(positions)
+        if motions is None:
+            return catalog
+        if positions.obstime is None:
+            raise CatalogError(
+                "the position has a proper motion, but no obstime: add the epoch of the position, such as "
+                "obstime=Time(2016.0, format='jyear') for Gaia DR3, or make the SkyCoord without pm_ra_cosdec and "
+                "pm_dec to ignore the motion"
+            )
+        catalog["pmra"], catalog["pmdec"] = motions
+        catalog["ref_epoch"] = positions.obstime.tdb.jyear
         return catalog
     if not isinstance(targets, Table):
         raise CatalogError(f"targets are a SkyCoord or an astropy Table, not a {type(targets).__name__}.")

@@ -34,7 +34,7 @@ from spherex.detectors import (
     SOLID_ANGLE_TYPE,
     SPECTRAL_WCS_TYPE,
 )
-from spherex.errors import ProductError, RemoteError, UserError, counted, first_line, short_cause
+from spherex.errors import ProductError, RemoteError, UserError, counted, first_line, listed, short_cause
 
 from .caching import DatasetCache, dataset_key, repository_key
 from .patches import warn_of_missing_images
@@ -547,9 +547,10 @@ class MeasureTargetsTask(pipeBase.PipelineTask):
         self.metadata["failed"] = failed
         if failed == len(table) > 0:
             self.log.warning(
-                "Exposure %s, detector %s has no flux: %s",
+                "Exposure %s, detector %s has no flux of %s: %s",
                 image_ids["exposure"],
                 image_ids["detector"],
+                listed(table["target"].tolist(), most=3),
                 table["reason"][0],
             )
         for problem in source.problems:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import sys
 from typing import TYPE_CHECKING
 
 import click
-from lsst.daf.butler import CollectionType, InvalidQueryError
+from lsst.daf.butler import CollectionType
 
 from spherex.detectors import CALIBRATION_COLLECTION, CHANNEL_SPECTRA_TYPE, SPECTRA_TYPE
-from spherex.errors import UserError, first_line
-from spherex.repository import open_repository
+from spherex.errors import UserError
+from spherex.repository import data_query_errors, open_repository
 
 from . import user_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from astropy.table import Table
     from lsst.daf.butler import Butler, DatasetRef
@@ -71,7 +70,7 @@ def stale_spectra(
     if reason is not None and not failed:
         raise click.UsageError("--reason is for --failed.")
     failure = (reason or "") if failed else None
-    with data_query_errors(where), open_repository(repo, writeable=False) as butler:
+    with open_repository(repo, writeable=False) as butler:
         refs = find_spectra(butler, repo, collection, dataset_type)
         if dataset_type == CHANNEL_SPECTRA_TYPE:
             raise UserError(f"{dataset_type!r} are means of {SPECTRA_TYPE!r}: compare these.")
@@ -142,21 +141,6 @@ def find_spectra(butler: Butler, repo: str, collection: str, dataset_type: str, 
         found = [info.name for info in chains if runs.intersection(info.children)]
         raise UserError(f"{missing}. They are in: {', '.join(sorted(found or runs))}.")
     raise UserError(f"{missing}. Make them by: butler make-spectrum {repo} NAME")
-
-
-@contextlib.contextmanager
-def data_query_errors(where: str) -> Iterator[None]:
-    """Raise the error of a wrong data query as a `UserError`.
-
-    Parameters
-    ----------
-    where
-        Data query of --where.
-    """
-    try:
-        yield
-    except InvalidQueryError as error:
-        raise UserError(f"--where {where!r} is not a query: {first_line(error)}.") from None
 
 
 def _table_of(stale: Sequence[StaleSpectrum]) -> Table:
