@@ -404,7 +404,10 @@ def test_failed_measurements_are_listed_on_demand_and_made_again(repo):
     images, patches = (
         stale(repo, *chosen, "--print-query", what).output.splitlines()[0] for what in ("images", "patches")
     )
+    warning = "The measurements of 1 image of these patches are no longer in spectra. Before #spectra, measure what"
+    assert warning in stale(repo, "--print-query", "patches").output
     assert pipetask(repo, images, subset="#measurements") == {"measureTargets": 2}
+    assert warning not in stale(repo, "--print-query", "patches").output
     pipetask(repo, patches, inputs=f"spectra,catalogs/{CATALOG}", subset="#spectra")
     assert reasons(repo, *chosen) == {}
     assert fluxes(repo, "west") == [10.0, 11.0, 12.0, 5.0, 5.0]

@@ -10,7 +10,7 @@ import click
 from lsst.daf.butler import CollectionType
 
 from spherex.detectors import CALIBRATION_COLLECTION, CHANNEL_SPECTRA_TYPE, SPECTRA_TYPE
-from spherex.errors import UserError
+from spherex.errors import UserError, counted
 from spherex.repository import data_query_errors, open_repository
 
 from . import user_errors
@@ -87,6 +87,13 @@ def stale_spectra(
     if print_query is not None:
         for query in queries:
             click.echo(query)
+        if print_query == "patches" and (unmeasured := set().union(*(spectrum.unmeasured for spectrum in stale))):
+            click.echo(
+                f"The measurements of {counted(len(unmeasured), 'image')} of these patches are no longer in "
+                f"{collection}. Before #spectra, measure what --print-query images selects; otherwise the spectra lack "
+                "these images.",
+                err=True,
+            )
     elif form == "ecsv":
         _table_of(stale).write(sys.stdout, format="ascii.ecsv")
     elif stale:
