@@ -70,7 +70,7 @@ NEVER = {
 }
 """What a room does not import although the order would allow it: rooms and foreign packages."""
 
-MOST_MODULES = 119
+MOST_MODULES = 120
 LEAST_MEDIAN = 150
 MOST_LINES = 800
 LONG_MODULE = "This module is long because"

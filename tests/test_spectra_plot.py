@@ -66,7 +66,47 @@ def test_a_wild_measurement_does_not_rule_the_range():
     low, high = figure.axes[0].get_ylim()
     assert high - low < 1.5 * (calm[1] - calm[0])
     signs = {one.get_label(): one.get_marker() for one in figure.legends[0].legend_handles}
-    assert (signs["above the picture\n(1, 1 mean)"], signs["below the picture\n(1, 1 mean)"]) == ("^", "v")
+    assert [signs[f"{side} the picture: 1 measurement,\n1 channel mean"] for side in ("above", "below")] == ["^", "v"]
+
+
+@pytest.mark.parametrize("flux_axis", ["flux", "lambda_f_lambda"])
+@pytest.mark.parametrize("seed", range(5))
+def test_error_bars_of_good_points_are_in_the_picture(seed, flux_axis):
+    rng = np.random.default_rng(seed)
+    table = measurements(30, flux=rng.normal(20, 25, 30), flux_error=rng.uniform(20, 30, 30))
+    for means in (None, combine_channels(table)):
+        axes = plot_spectrum(table, means, flux_axis=flux_axis).axes[0]
+        low, high = axes.get_ylim()
+        of_points = [container.lines[2][0] for container in axes.containers if container.lines[0] is not None]
+        ends = np.concatenate([bar[:, 1] for bars in of_points for bar in bars.get_segments()])
+        assert len(ends) == 60
+        assert low < ends.min()
+        assert ends.max() < high
+
+
+def test_a_few_huge_errors_do_not_squeeze_the_spectrum():
+    calm = plot_spectrum(measurements(100)).axes[0].get_ylim()
+    error = np.full(100, 12.0)
+    error[[3, 50]] = 800, 4000
+    table = measurements(100, flux_error=error)
+    low, high = plot_spectrum(table, combine_channels(table)).axes[0].get_ylim()
+    assert high - low < 1.2 * (calm[1] - calm[0])
+
+
+@pytest.mark.parametrize(
+    ("catalog", "target", "name"),
+    [
+        ("YSO-01", "YSO-01", "YSO-01"),
+        ("warm_star", "Warm star", "Warm star"),
+        ("VB_10", "VB 10", "VB 10"),
+        ("stars", "star", "stars star"),
+        (None, "1", "1"),
+    ],
+)
+def test_the_title_has_no_name_twice(catalog, target, name):
+    meta = {"target": target} | ({} if catalog is None else {"catalog": catalog})
+    title = plot_spectrum(gather_spectrum([measurements(3)], meta)).axes[0].get_title()
+    assert title.splitlines()[0] == name
 
 
 def test_a_line_that_several_measurements_agree_on_is_in_the_range():
@@ -310,7 +350,7 @@ def test_other_axes(flux_axis, heights, tmp_path):
     else:
         # What has no logarithm is an arrow at the faint edge.
         assert [(x, y < 0.5) for x, y in arrows(axes)][:2] == [(2.95, True), (3.05, True)]
-        assert "below the picture\n(2, 2 with flux ≤ 0)" in legend(figure)
+        assert "below the picture: 2 measurements\nwith flux ≤ 0" in legend(figure)
     bottom, top = axes.get_ylim()
     assert (bottom > top) == (flux_axis == "ab_magnitude")
     figure.savefig(tmp_path / "spectrum.png")
@@ -345,7 +385,7 @@ def test_fluxes_far_below_zero_are_no_limits():
     table = measurements(400, flux=50.0)
     table["flux"][[5, 9]] = [-4000, -30] * table["flux"].unit
     figure = plot_spectrum(table, upper_limits=3)
-    assert legend(figure)[-2:] == ["below 3 σ: upper limit", "below the picture (1)"]
+    assert legend(figure)[-2:] == ["below 3 σ: upper limit", "below the picture: 1 measurement"]
     ((_, limit),) = drawn(figure, LIMIT)
     assert limit == pytest.approx(36)
 
@@ -364,7 +404,7 @@ def test_means_below_the_limit_are_limits(flux_axis):
     squares = {round(x, 6) for x, _ in drawn(figure, "s")}
     assert squares == ({2.95, 3.12} if flux_axis == "flux" else {2.95})
     if flux_axis == "ab_magnitude":
-        assert legend(figure)[-1] == "below the picture\n(1, 1 with flux ≤ 0)"
+        assert legend(figure)[-1] == "below the picture: 1 measurement\nwith flux ≤ 0"
         assert len(arrows(figure.axes[0])) == 1
 
 
@@ -414,14 +454,21 @@ def test_measurements_that_are_detections_are_in_the_picture_of_many_limits():
     assert low < 20
 
 
+def test_what_is_below_the_picture_is_said_in_words():
+    table = measurements(400, flux=np.resize([100.0, 101.0], 400))
+    table["flux"][:5] = [0.001, -1, -2, 0, -3] * table["flux"].unit
+    words = legend(plot_spectrum(table, flux_axis="log_flux"))
+    assert words[-1] == "below the picture: 5 measurements,\n4 of them with flux ≤ 0"
+
+
 def test_triangles_of_means_are_counted():
     table = five(wavelength=[2.79, 2.8, 2.9, 2.95, 3.05], flux=[-21, -21, 60, 60, 60], flux_error=10.0)
     figure = plot_spectrum(table, combine_channels(table), flux_axis="ab_magnitude", upper_limits=2.5)
-    assert legend(figure)[-2:] == ["below 2.5 σ: upper limit", "below the picture (1 mean)"]
+    assert legend(figure)[-2:] == ["below 2.5 σ: upper limit", "below the picture: 1 channel mean"]
     assert len(arrows(figure.axes[0])) == 1
 
 
-@pytest.mark.parametrize("upper_limits", [-3, 0, np.nan, np.inf])
+@pytest.mark.parametrize("upper_limits", [-3, 0, np.nan, np.inf, True, np.True_])
 def test_upper_limits_are_positive_numbers(upper_limits):
     with pytest.raises(ValueError, match=f"upper_limits is {upper_limits}; use a positive number"):
         plot_spectrum(five(), upper_limits=upper_limits)

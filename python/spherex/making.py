@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from lsst.resources import ResourcePath
 
     from spherex.provenance import StaleSpectrum
+    from spherex.spectra import Spectrum
 
 
 _LOG = logging.getLogger(__name__)
@@ -97,7 +98,7 @@ def spectrum(
     calibrations: str | Sequence[str] = CALIBRATION_COLLECTION,
     where: str = "",
     config: MeasureTargetsConfig | None = None,
-) -> QTable:
+) -> Spectrum:
     """Measure the spectrum of one target in all images of a repository.
 
     Nothing is written. The fluxes are those of the pipeline: the same task

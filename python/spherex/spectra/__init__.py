@@ -1,7 +1,7 @@
 """Spectra of targets: measurements in single images, tables, channels and plots.
 
 A row of a catalogue becomes a flux in `spherex.spectra.measuring`, rows of
-many images become a spectrum in `spherex.spectra.tables`.
+many images become a spectrum in `spherex.spectra.spectrum`.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ __all__ = [
     "RECOVERY_COLUMNS",
     "SCALE_COLUMNS",
     "SINGLE_FILES",
+    "Spectrum",
     "SpectrumColumn",
     "TARGETS",
     "TRUTH_COLUMNS",
@@ -90,6 +91,7 @@ from .placing import MOTION, motions_of, positions_at
 from .plot import FLUX_AXES, add_residuals, add_spectrum, plot_light_curve, plot_spectrum
 from .quality import QUALITY_BITS, QualityBit
 from .sources import catalog_of, image_source
+from .spectrum import Spectrum, gather_spectrum
 from .tables import (
     COLUMNS,
     DIAGNOSTICS,
@@ -97,7 +99,6 @@ from .tables import (
     UNPLACED,
     SpectrumColumn,
     frequent_reasons,
-    gather_spectrum,
     make_plain_table,
     make_table,
     unmasked,

@@ -1,6 +1,6 @@
 """Spectra of the neighbouring targets of a patch, as one arrow table.
 
-A table of one target is a `astropy.table.QTable`, as `gather_spectrum` and
+A table of one target is an `astropy.table.QTable`, as `gather_spectrum` and
 `combine_channels` return it. Of many targets, with their texts, QTables take
 ten times the memory, and one file each.
 """
@@ -22,7 +22,8 @@ from spherex.errors import UserError
 
 from .channels import CHANNEL_COLUMNS, COMBINED_COLUMNS, Channels, combine_rows
 from .diagnostics import DIAGNOSED_COLUMNS, diagnose_detectors
-from .tables import COLUMNS, SpectrumColumn, gather_spectrum, make_table
+from .spectrum import gather_spectrum
+from .tables import COLUMNS, SpectrumColumn, make_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

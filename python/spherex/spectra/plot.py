@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 import spherex
 from spherex.detectors import DETECTORS
-from spherex.errors import UserError
+from spherex.errors import UserError, counted
 
 from .channels import CHANNEL_COLUMNS, LIMIT_MARGIN, design_channels, has_older_gains, is_usable
 from .tables import COLUMNS, FAILED, frequent_reasons, unmasked, values_of
@@ -51,6 +52,12 @@ _CORE = (2.0, 98.0)
 """Percentiles of the fluxes that are inside the limits."""
 _MARGIN = 0.15
 """Margin above and below, as a fraction of the range."""
+_LONGEST_BAR = 0.5
+"""Longest part of an error bar beyond all points that widens the limits, as a fraction of their range. If three
+times the third quartile of the errors is longer, that is the limit.
+"""
+_BAR_MARGIN = 0.03
+"""Margin beyond the ends of error bars, as a fraction of the range of the points."""
 _DETECTED = 3.0
 """Least signal to noise of means of several visits that widen the limits."""
 _SIGNIFICANT = 5.0
@@ -84,6 +91,7 @@ def plot_spectrum(
     flux_axis: str = "flux",
     upper_limits: float | None = None,
     channels: Channels | None = None,
+    axes: Axes | None = None,
 ) -> Figure:
     """Return a figure of flux against wavelength.
 
@@ -97,8 +105,6 @@ def plot_spectrum(
     measurements in a channel with several visits, and of those that are left
     out of the mean of a single visit.
 
-    To draw into axes of your own, use `spherex.spectra.add_spectrum`.
-
     Parameters
     ----------
     spectrum
@@ -107,7 +113,7 @@ def plot_spectrum(
         Means of the measurements, as returned by `combine_channels`.
     title
         Title; by default name, position, dates, number of images and version
-        of the code from the spectrum.
+        of the code from the spectrum, on given axes the name alone.
     flux_axis
         Vertical axis: ``flux``, ``log_flux``, ``ab_magnitude`` or
         ``lambda_f_lambda``. Where negative fluxes have no logarithm, they are
@@ -121,6 +127,10 @@ def plot_spectrum(
         The argument ``channels`` of `combine_channels`. By default, if the
         means are not of `design_channels`, measurements near the limit of a
         channel are not compared with a mean.
+    axes
+        Axes to draw the first panel and the legend into, without the second
+        panel; by default those of a new figure. The method `Spectrum.plot`
+        does this, and returns the axes.
 
     Raises
     ------
@@ -139,14 +149,19 @@ def plot_spectrum(
     """
     from matplotlib.figure import Figure
 
-    has_residuals = channel_spectrum is not None and bool(np.isfinite(channel_spectrum["flux"].value).any())
-    figure = Figure(figsize=(11, 7.5 if has_residuals else 6), layout="constrained")
-    if has_residuals:
-        axes, lower = figure.subplots(2, sharex=True, height_ratios=(3, 1))
+    is_given = axes is not None
+    has_means = channel_spectrum is not None and bool(np.isfinite(channel_spectrum["flux"].value).any())
+    has_residuals = has_means and not is_given
+    if axes is not None:
+        figure: Any = axes.figure
+        lower = axes
     else:
-        axes = lower = figure.add_subplot()
-    axes.set_title(_title(spectrum) if title is None else title, fontsize=11)
-    axes.set_ylabel(FLUX_AXES.get(flux_axis, ""))
+        figure = Figure(figsize=(11, 7.5 if has_residuals else 6), layout="constrained")
+        if has_residuals:
+            axes, lower = figure.subplots(2, sharex=True, height_ratios=(3, 1))
+        else:
+            axes = lower = figure.add_subplot()
+    _set_title(axes, spectrum, title, is_given)
     lower.set_xlabel("wavelength (µm)")
     handles = add_spectrum(axes, spectrum, channel_spectrum, flux_axis, upper_limits)
     if has_residuals and channel_spectrum is not None:
@@ -157,13 +172,26 @@ def plot_spectrum(
     if not handles:
         axes.set_xlim(DETECTORS[0].lmin, DETECTORS[-1].lmax)
     else:
+        _add_legend(axes, handles, is_given)
+    return figure
+
+
+def _set_title(axes: Axes, spectrum: QTable, title: str | None, is_given: bool) -> None:
+    """Set the title, by default one for axes of the size of a page, or a short one for axes that were given."""
+    if title is None:
+        title = _name(spectrum) if is_given else _title(spectrum)
+    axes.set_title(title, fontsize=11)
+
+
+def _add_legend(axes: Axes, handles: Sequence[Any], is_given: bool) -> None:
+    """Add a legend below the only axes of a figure, or inside of axes that were given."""
+    style: dict[str, Any] = {"handles": handles, "columnspacing": 1.2, "handletextpad": 0.3}
+    if is_given:
+        axes.legend(**style, loc="best", ncols=2, fontsize=8, framealpha=0.7)
+    else:
         # In one line, many entries would be wider than the figure.
         ncols = len(handles) if len(handles) <= _MOST_ENTRIES else (len(handles) + 1) // 2
-        figure.legend(
-            handles=handles, loc="outside lower center", ncols=ncols, fontsize=9, frameon=False,
-            columnspacing=1.2, handletextpad=0.3,
-        )  # fmt: skip
-    return figure
+        axes.figure.legend(**style, loc="outside lower center", ncols=ncols, fontsize=9, frameon=False)
 
 
 def add_spectrum(
@@ -173,7 +201,10 @@ def add_spectrum(
     flux_axis: str = "flux",
     upper_limits: float | None = None,
 ) -> list[Line2D]:
-    """Plot flux against wavelength into axes, and set the limits of the flux.
+    """Plot flux against wavelength into axes, and set label and limits of the flux.
+
+    For axes with a title, a legend and both labels use the argument ``axes``
+    of `plot_spectrum`.
 
     Parameters
     ----------
@@ -194,9 +225,11 @@ def add_spectrum(
     """
     if flux_axis not in FLUX_AXES:
         raise ValueError(f"no axis {flux_axis!r} for fluxes; use one of {', '.join(FLUX_AXES)}")
-    if upper_limits is not None and not 0 < upper_limits < np.inf:
+    # True would be a limit of one standard deviation.
+    if isinstance(upper_limits, bool | np.bool_) or (upper_limits is not None and not 0 < upper_limits < np.inf):
         raise ValueError(f"upper_limits is {upper_limits}; use a positive number of standard deviations, such as 3")
     spectrum = unmasked(spectrum)
+    axes.set_ylabel(FLUX_AXES[flux_axis])
     axes.grid(alpha=0.25, linewidth=0.6)
     shown = spectrum[(spectrum["reason"] == "") & np.isfinite(spectrum["flux"].value)]
     if not len(shown):
@@ -258,13 +291,16 @@ def add_spectrum(
         signs.append((text, _LIMIT, "0.3", "0.3"))
     signs += [("not good", "x", "0.3", "none")] * bool((~points.is_good).any())
     negative = int(np.count_nonzero(np.isinf(points.height)))
-    for side, where, few in ((1, "above", 0), (-1, "below", negative)):
-        texts = [str(outside[side])] * (outside[side] > 0) + [f"{few} with flux ≤ 0"] * (few > 0)
-        texts += [f"{means_outside[side]} mean{'s' * (means_outside[side] > 1)}"] * (means_outside[side] > 0)
+    for side, where, dark in ((1, "above", 0), (-1, "below", negative)):
+        texts = []
+        if number := outside[side]:
+            share = "\n" if dark == number else f",\n{dark} of them "
+            texts.append(counted(number, "measurement") + (f"{share}with flux ≤ 0" if dark else ""))
+        if number := means_outside[side]:
+            texts.append(counted(number, "channel mean"))
         if texts:
             # Long entries in one line would make the legend wider than the figure.
-            gap = "\n" if len(texts) > 1 else " "
-            signs.append((f"{where} the picture{gap}({', '.join(texts)})", _MARKERS[side], "0.3", "none"))
+            signs.append((f"{where} the picture: " + ",\n".join(texts), _MARKERS[side], "0.3", "none"))
     return _handles(signs)
 
 
@@ -349,6 +385,8 @@ def _limits(points: _Points, means: _Points | None) -> tuple[float, float]:
     be brighter than all detections, and so many that these are at an edge. Of
     the means of several visits they contain all detections, and limits that
     are near. A single outlier does not change them, an emission line does.
+    They contain the error bars of these points, too, but for those that are
+    much longer than the others: a few endless ones would squeeze the spectrum.
     """
     is_shown = np.isfinite(points.height)
     if not is_shown.any():
@@ -358,19 +396,27 @@ def _limits(points: _Points, means: _Points | None) -> tuple[float, float]:
     if not is_used.any():
         is_used = is_shown
     low, high = _core(points.height[is_used])
-    values = [points.height[is_used & (points.height >= low) & (points.height <= high)]]
+    is_inside = is_used & (points.height >= low) & (points.height <= high)
     if (is_detection := is_used & points.is_detected).any():
         lowest, highest = _core(points.height[is_detection])
-        values.append(points.height[is_detection & (points.height >= lowest) & (points.height <= highest)])
+        is_inside |= is_detection & (points.height >= lowest) & (points.height <= highest)
+    shown = [points[is_inside]]
     if means is not None:
         is_near = means.is_limit & (means.height >= low) & (means.height <= high)
         is_shown_mean = means.is_good & means.is_several & (means.is_detected | is_near)
-        values.append(means.height[np.isfinite(means.height) & is_shown_mean])
-    low, high = np.min(np.concatenate(values)), np.max(np.concatenate(values))
-    errors = np.abs(points.last[is_shown] - points.height[is_shown])
+        shown.append(means[np.isfinite(means.height) & is_shown_mean])
+    heights = np.concatenate([some.height for some in shown])
+    low, high = np.min(heights), np.max(heights)
+    error, long_error = np.percentile(np.abs(points.last[is_shown] - points.height[is_shown]), (50, 75)).tolist()
     # A bright flux on an axis of magnitudes has no zero to compare with.
-    room = max(_MARGIN * (high - low), 1.3 * float(np.median(errors)), 1e-3 * max(abs(low), abs(high))) or 1.0
-    return float(low - room), float(high + room)
+    room = max(_MARGIN * (high - low), 1.3 * error, 1e-3 * max(abs(low), abs(high))) or 1.0
+    # Ends of bars without a logarithm are infinite. Limits have arrows and no bars.
+    ends = np.concatenate([end[~some.is_limit] for some in shown for end in (some.first, some.last)])
+    reach = max(_LONGEST_BAR * (high - low), 3 * long_error)
+    ends = ends[(ends > low - reach) & (ends < high + reach)]
+    margin = _BAR_MARGIN * (high - low)
+    lowest, highest = np.min(ends, initial=low) - margin, np.max(ends, initial=high) + margin
+    return float(min(low - room, lowest)), float(max(high + room, highest))
 
 
 def _core(height: NDArray[np.float64]) -> tuple[float, float]:
@@ -561,7 +607,11 @@ def add_residuals(axes: Axes, spectrum: QTable, expected: NDArray[np.float64], l
 
 
 def plot_light_curve(
-    spectrum: QTable, channel_spectrum: QTable, title: str | None = None, channels: Channels | None = None
+    spectrum: QTable,
+    channel_spectrum: QTable,
+    title: str | None = None,
+    channels: Channels | None = None,
+    axes: Axes | None = None,
 ) -> Figure:
     """Return a figure of relative brightness against time; there is no axis of fluxes or magnitudes.
 
@@ -587,6 +637,8 @@ def plot_light_curve(
         Title; by default as for `plot_spectrum`.
     channels
         The argument ``channels`` of `combine_channels`, see `plot_spectrum`.
+    axes
+        Axes to draw into; by default those of a new figure.
 
     Raises
     ------
@@ -611,31 +663,45 @@ def plot_light_curve(
             "there is no light curve: no channel has several visits and a mean of at least "
             f"{_SIGNIFICANT:.0f} standard errors."
         )
-    figure = Figure(figsize=(11, 5), layout="constrained")
-    axes = figure.add_subplot()
-    axes.set_title(_title(spectrum) if title is None else title, fontsize=11)
+    is_given = axes is not None
+    figure: Any = axes.figure if axes is not None else Figure(figsize=(11, 5), layout="constrained")
+    if axes is None:
+        axes = figure.add_subplot()
+    _set_title(axes, spectrum, title, is_given)
     axes.set_xlabel("time (MJD, UTC)")
     axes.set_ylabel("flux / mean of the channel")
     axes.ticklabel_format(axis="x", useOffset=False)
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.axhline(1.0, color="0.4", linewidth=0.8, zorder=1)
+    if is_given:
+        # Dates are long, and those of narrow axes would run into each other.
+        axes.locator_params(axis="x", nbins=4)
+    handles = []
     for detector, colour in zip(DETECTORS, DETECTOR_COLOURS, strict=True):
         here = is_shown & (np.asarray(rows["detector"]) == detector.id)
         if here.any():
             flux, error = (rows[name].to_value("uJy")[here] / expected[here] for name in ("flux", "flux_error"))
-            axes.errorbar(
+            drawn = axes.errorbar(
                 np.asarray(rows["time"])[here], flux, yerr=error, fmt="o", color=colour,
                 markersize=3.5, elinewidth=0.9, alpha=0.9, zorder=3, label=f"D{detector.id}",
             )  # fmt: skip
-    figure.legend(loc="outside lower center", ncols=len(DETECTORS), fontsize=9, frameon=False)
+            handles.append(drawn)
+    _add_legend(axes, handles, is_given)
     return figure
+
+
+def _name(spectrum: QTable) -> str:
+    """Return the names of catalogue and target, or one if it names both."""
+    catalog, target = (str(spectrum.meta.get(key, "")) for key in ("catalog", "target"))
+    first, second = (re.sub(r"[\s_]+", "", name).casefold() for name in (catalog, target))
+    return target if first == second else f"{catalog} {target}".strip()
 
 
 def _title(spectrum: QTable) -> str:
     from astropy.time import Time
 
     meta = spectrum.meta
-    first = [f"{meta.get('catalog', '')} {meta.get('target', '')}".strip()]
+    first = [_name(spectrum)]
     if "ra" in meta and "dec" in meta:
         epoch = f" ({meta['ref_epoch']:.10g}, moving)" if "ref_epoch" in meta else ""
         first.append(f"RA {meta['ra']:.5f}°  Dec {meta['dec']:+.5f}°{epoch}")

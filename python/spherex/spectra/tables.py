@@ -1,4 +1,4 @@
-"""Tables of measurements and spectra: their columns, and the join of the rows of one target."""
+"""Tables of measurements and spectra: their columns and metadata."""
 
 from __future__ import annotations
 
@@ -13,9 +13,6 @@ import numpy as np
 from astropy.table import QTable, Table
 from astropy.units import Unit, UnitBase
 
-from spherex.errors import UserError, listed
-
-from .diagnostics import diagnose_detectors
 from .quality import UNKNOWN_QUALITY
 
 if TYPE_CHECKING:
@@ -276,95 +273,8 @@ _REASON_WIDTH = 90
 UNPLACED = "unplaced"
 """Key in the metadata of a spectrum: failed measurements without wavelength."""
 
-_UNPLACED_COLUMNS = ("exposure", "detector", "obsid", "image_id", "image_run", "reason")
 DIAGNOSTICS = "diagnostics"
 """Key in the metadata of a spectrum: what the measurements say of PSF and astrometry in each detector."""
-
-
-_ORDER = ("image_id", "exposure", "detector", "wavelength")
-"""Columns that sort the rows, the last one first. An image has one row, so that
-the order does not depend on the order of the inputs.
-"""
-
-
-def gather_spectrum(tables: Sequence[Table | None], meta: Mapping[str, Any] | None = None) -> QTable:
-    """Join the measurements of one target, sorted by wavelength.
-
-    Failed measurements without a wavelength are in the metadata, under
-    `UNPLACED`: readers such as specutils reject a spectral axis with NaN.
-
-    Parameters
-    ----------
-    tables
-        Rows of the target from the tables of single images, with the columns
-        of `make_table`. Missing columns are blank. `None`, the result for an
-        image without the target, is ignored.
-    meta
-        Further metadata of the spectrum.
-
-    Returns
-    -------
-    spectrum
-        A row for each image; metadata with the number of images and of
-        failed measurements, and under `DIAGNOSTICS` what is known of each
-        detector, with the names of `DetectorDiagnostics`.
-
-    Raises
-    ------
-    spherex.errors.UserError
-        If there are rows of several targets, or several rows of one exposure
-        and detector.
-
-    Examples
-    --------
-    >>> from astropy.coordinates import SkyCoord
-    >>> import spherex
-    >>> star = SkyCoord(310.1, 40.16, unit="deg")
-    >>> found = spherex.find_images("REPO", star)
-    >>> spectrum = spherex.gather_spectrum(
-    ...     [spherex.measure_targets(uri, star) for uri in found.table["address"]]
-    ... )
-    >>> len(spectrum), spectrum["flux"].unit
-    (4, Unit("uJy"))
-    """
-    tables = [table for table in tables if table is not None]
-    values = {}
-    for column in COLUMNS:
-        # Without tables a column is empty, and keeps its type.
-        blank: NDArray[Any] = np.empty(0, column.array_dtype)
-        values[column.name] = np.concatenate([values_of(table, column) for table in tables] or [blank])
-    _check_rows(values)
-    length = len(values["wavelength"])
-    has_failed = values["reason"] != ""
-    # Before sums are made, whose last bits depend on the order.
-    order = np.lexsort([values[name] for name in _ORDER])
-    values = {name: column[order] for name, column in values.items()}
-    is_placed = np.isfinite(values["wavelength"])
-    unplaced = [{name: values[name][row].item() for name in _UNPLACED_COLUMNS} for row in np.flatnonzero(~is_placed)]
-    found = [detector.known() for detector in diagnose_detectors(values)]
-    counts = {"images": length, FAILED: int(np.count_nonzero(has_failed)), UNPLACED: unplaced, DIAGNOSTICS: found}
-    placed = {name: column[is_placed] for name, column in values.items()}
-    return make_table(placed, int(np.count_nonzero(is_placed)), {**(meta or {}), **counts})
-
-
-def _check_rows(values: Mapping[str, NDArray[Any]]) -> None:
-    """Raise an error if rows are of several targets, or of one exposure and detector."""
-    if len(targets := np.unique(values["target"])) > 1:
-        raise UserError(
-            f"the measurements are of {len(targets)} targets ({listed(targets.tolist())}); select "
-            "the rows of one target for its spectrum"
-        )
-    is_known = values["exposure"] >= 0
-    images = np.stack([values[name][is_known] for name in ("exposure", "detector")])
-    unique, numbers = np.unique(images, axis=1, return_counts=True)
-    if len(values["exposure"][is_known]) > len(numbers):
-        exposure, detector = unique[:, numbers.argmax()].tolist()
-        rows = (values["exposure"] == exposure) & (values["detector"] == detector)
-        runs = ", ".join(sorted({run or "unknown" for run in values["image_run"][rows].tolist()}))
-        raise UserError(
-            f"exposure {exposure}, detector {detector} has {numbers.max()} measurements of {targets[0]} (runs of the "
-            f"images: {runs}); measure one image of each exposure and detector: a mean would count its light twice"
-        )
 
 
 def frequent_reasons(spectrum: Table, most: int) -> list[str]:

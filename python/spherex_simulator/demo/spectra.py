@@ -230,7 +230,6 @@ def draw_with_truth(spectra: Sequence[tuple[str, QTable]], path: Path, title: st
         (line,) = axes.plot(wavelength[order], flux[order], color=_TRUTH, linewidth=1.3, zorder=1.5, label="truth")
         add_residuals(lower, spectrum, spectrum["true_flux"].to_value("uJy"), "truth")
         axes.set_title(text, fontsize=11, loc="left")
-        axes.set_ylabel("flux density (µJy)")
         signs |= {str(handle.get_label()): handle for handle in (*handles, line)}
     panels[-1].set_xlabel("wavelength (µm)")
     figure.legend(
