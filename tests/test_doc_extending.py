@@ -30,6 +30,8 @@ from lsst.daf.butler import (
     CollectionType,
     DatasetNotFoundError,
     DatasetType,
+    DimensionConfig,
+    DimensionUniverse,
     InvalidQueryError,
     Timespan,
 )
@@ -39,6 +41,7 @@ from lsst.daf.butler.registry import ConflictingDefinitionError
 from lsst.pipe.base import (
     InMemoryDatasetHandle,
     Instrument,
+    Pipeline,
     PipelineGraph,
     PipelineTask,
     PipelineTaskConfig,
@@ -86,6 +89,11 @@ def test_a_pipeline_of_the_page_is_for_the_instrument_of_the_archive() -> None:
     (text,) = blocks_of(ROOT / "doc" / "extending.md", "yaml sky")
     pipeline = yaml.safe_load(text)
     assert Instrument.from_string(pipeline["instrument"]).getName() == "SPHEREx"
+    graph = Pipeline.fromString(text.replace("sky_task.SkyTask", "spherex.tasks.QuickLookTask")).to_graph()
+    graph.resolve(
+        dimensions=DimensionUniverse(DimensionConfig(str(ROOT / "configs" / "dimensions.yaml"))), dataset_types={}
+    )
+    assert dict(graph.data_id.mapping) == {"instrument": "SPHEREx"}
     # The notebook has the task.
     name = pipeline["tasks"]["sky"].removeprefix("sky_task.")
     notebook = (ROOT / "doc" / "notebooks" / "4_own_task.md").read_text()

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from astropy.table import Column, Table
+from astropy.table import Column, QTable, Table
 from astropy.table.meta import get_header_from_yaml
 from lsst.daf.butler import Butler, DatasetType
 from lsst.daf.butler.formatters.parquet import astropy_to_arrow
@@ -66,6 +66,23 @@ def test_table_comes_back_without_a_file_object_of_python(
     assert len(sources) == 3
     # Threads of pyarrow that own memory of Python abort a program at its end.
     assert {type(one) for one in sources} == {pa.OSFile}
+
+
+def test_the_provenance_of_an_earlier_table_is_not_written(
+    butler: Butler, register: Callable[[str, str], DatasetType]
+) -> None:
+    register("measured", "AstropyParquet")
+    register("copy", "AstropyQTable")
+    data_id = {"instrument": "simulator", "exposure": 1, "detector": 3}
+    table = Table(TABLE, meta={"epoch": 2016.0})
+    # This adds to the metadata of the table.
+    butler.put(table, "measured", data_id)
+    table.meta[1] = "a"
+    assert table.meta["LSST.BUTLER.DATASETTYPE"] == "measured"
+    copy = butler.put(QTable(table), "copy", data_id)
+    assert dict(butler.get(copy).meta) == {"epoch": 2016.0, 1: "a"}
+    # What was put is left as it was.
+    assert "LSST.BUTLER.ID" in table.meta
 
 
 TABLES = {

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from astropy.table import Column, Table
 from astropy.table.meta import get_yaml_from_header
+from lsst.daf.butler import DatasetProvenance
 from lsst.daf.butler.delegates.arrowtable import ArrowTableDelegate
 from lsst.daf.butler.formatters.astropyTable import AstropyTableFormatter
 from lsst.daf.butler.formatters.parquet import ASTROPY_PANDAS_INDEX_KEY, ParquetFormatter, astropy_to_arrow
@@ -36,7 +37,12 @@ class PlainQTableFormatter(ExplainedFormatter, AstropyTableFormatter):
 
     def write_local_file(self, in_memory_dataset: Any, uri: ResourcePath) -> None:
         """Write the table; see `lsst.daf.butler.FormatterV2`."""
-        super().write_local_file(Table(in_memory_dataset, copy=False), uri)
+        table = Table(in_memory_dataset, copy=False)
+        # A table that was put as parquet before has the provenance of that dataset.
+        kept = {key: value for key, value in table.meta.items() if isinstance(key, str)}
+        DatasetProvenance.strip_provenance_from_flat_dict(kept)
+        table.meta = {key: value for key, value in table.meta.items() if key in kept or not isinstance(key, str)}
+        super().write_local_file(table, uri)
 
 
 class NativeParquetFormatter(ExplainedFormatter, ParquetFormatter):
