@@ -328,6 +328,12 @@ def test_flags_of_other_releases_are_passed_over(frame):
     assert (measure(frame, settings=more)["masked_fraction"] > measure(frame)["masked_fraction"]).all()
 
 
+def test_a_flag_that_no_release_has_is_refused():
+    for field in ("bad_flags", "suspect_flags", "doubtful_flags"):
+        with pytest.raises(ValueError, match=r"no flag GHOOST .* Did you mean 'GHOST'"):
+            MeasureSettings(**{field: ("fit", "GHOOST")})
+
+
 def test_flags_without_a_name_are_listed_by_their_bits(frame):
     image = with_image(frame)[0]
     image.image.flag_plane.array[:] |= np.int32(-(2**31)) | 1 << 29

@@ -119,7 +119,7 @@ def test_flags_that_no_release_has_are_refused():
     config.badFlags = ["fit", "STREAK", "HOT"]
     config.validate()
     config.doubtfulFlags = ["background", "HOTT"]
-    with pytest.raises(ValueError, match=r"There is no flag HOTT \(write them as a list"):
+    with pytest.raises(ValueError, match=r"There is no flag HOTT \(write a list"):
         config.validate()
 
 

@@ -122,6 +122,27 @@ def bad_flags(names: str | Iterable[str], known: Collection[str]) -> set[str]:
     return wanted
 
 
+def check_flag_names(names: Iterable[str]) -> None:
+    """Check names of flags before any image is read.
+
+    Parameters
+    ----------
+    names
+        Names of presets and of flags.
+
+    Raises
+    ------
+    ValueError
+        If no release has a flag of one of these names.
+    """
+    if unknown := sorted(set(names) - BAD_PIXEL_PRESETS.keys() - KNOWN_FLAGS):
+        similar = "".join(did_you_mean(name, {*BAD_PIXEL_PRESETS, *KNOWN_FLAGS}) for name in unknown)
+        raise ValueError(
+            f"There is no flag {', '.join(unknown)} (write a list, ['fit', 'STREAK']).{similar} Presets are "
+            f"{', '.join(BAD_PIXEL_PRESETS)}, flags {', '.join(sorted(KNOWN_FLAGS))}."
+        )
+
+
 def _unknown(names: Iterable[str], known: Collection[str]) -> str:
     """Return a message on names that are not those of flags of an image."""
     similar = "".join(did_you_mean(name, known) for name in names)

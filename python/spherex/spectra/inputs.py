@@ -12,7 +12,7 @@ from astropy import units
 from spherex.detectors import FRAME_SHAPE
 from spherex.errors import ProductError
 from spherex.headers import has_old_gains, version_of
-from spherex.image import Psf
+from spherex.image import Psf, check_flag_names
 from spherex.photometry import FluxSettings, Profiles
 
 if TYPE_CHECKING:
@@ -199,6 +199,11 @@ class MeasureSettings:
         The same for pixels that are not used for the background.
     is_barycentric
         Whether to add times at the barycentre of the solar system.
+
+    Raises
+    ------
+    ValueError
+        If no release has a flag of one of these names.
     """
 
     fluxes: FluxSettings = dataclasses.field(default_factory=FluxSettings)
@@ -206,3 +211,6 @@ class MeasureSettings:
     suspect_flags: tuple[str, ...] = ("suspect",)
     doubtful_flags: tuple[str, ...] = ("background",)
     is_barycentric: bool = False
+
+    def __post_init__(self) -> None:
+        check_flag_names((*self.bad_flags, *self.suspect_flags, *self.doubtful_flags))

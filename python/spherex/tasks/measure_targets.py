@@ -441,17 +441,13 @@ class MeasureTargetsConfig(ImageTargetsConfig, pipelineConnections=MeasureTarget
             raise pexConfig.FieldValidationError(
                 self._fields["side"], self, f"The side of the square must be odd, not {self.side}."
             )
-        from spherex.image import BAD_PIXEL_PRESETS, KNOWN_FLAGS
+        from spherex.image import check_flag_names
 
         for field in ("badFlags", "suspectFlags", "doubtfulFlags"):
-            if unknown := set(getattr(self, field)) - BAD_PIXEL_PRESETS.keys() - KNOWN_FLAGS:
-                raise pexConfig.FieldValidationError(
-                    self._fields[field],
-                    self,
-                    f"There is no flag {', '.join(sorted(unknown))} (write them as a list, ['fit', 'STREAK']). "
-                    f"Presets are {', '.join(BAD_PIXEL_PRESETS)}, "
-                    f"flags {', '.join(sorted(KNOWN_FLAGS))}.",
-                )
+            try:
+                check_flag_names(getattr(self, field))
+            except ValueError as error:
+                raise pexConfig.FieldValidationError(self._fields[field], self, str(error)) from None
 
 
 class MeasureTargetsTask(pipeBase.PipelineTask):
