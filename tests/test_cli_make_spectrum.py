@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from lsst.daf.butler import Butler, CollectionType
 import spherex
 from spherex.errors import SearchError, UserError
 from spherex.making import update_spectra
-from spherex.spectra import UNREAD
+from spherex.spectra import QUALITY_BITS, UNREAD
 from spherex_simulator.command import simulate
 
 from .archive_server import TREE, Archive, Entry, serving_archive
@@ -128,7 +129,10 @@ def test_the_spectrum_is_the_simulated_one(folder: Path) -> None:
 def test_the_summary_names_what_is_there(made: tuple[Path, Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
     folder, outcome = made
     lines = dict(line.split(": ", 1) for line in outcome.output.splitlines() if ": " in line)
-    assert lines["warm"] == "8 measurements, 8 of them good, in 8 channels"
+    with Butler.from_config(str(folder / "REPO"), collections="spectra/warm") as butler:
+        spectrum = spherex.get_spectrum(butler, "warm", "warm")
+    signal = np.median(spectrum["flux"] / spectrum["flux_error"])
+    assert lines["warm"] == f"8 measurements, 8 of them good, median S/N {signal:.0f}, in 8 channels"
     assert (folder / lines["Picture"]).read_bytes().startswith(b"\x89PNG")
     assert len(pyarrow.parquet.read_table(folder / lines["Table"])) == 8
     assert "measureTargets" in (folder / lines["Log"]).read_text()
@@ -253,7 +257,7 @@ def test_a_target_that_is_added_to_a_catalogue(folder: Path) -> None:
     assert butler_command("register-targets", "REPO", "mine", "mine.csv", "--update").code == 0
     outcome = make("mine")
     assert outcome.code == 0
-    assert "1 target in no image: far" in outcome.output
+    assert "1 target without a measurement (outside the pixels of all images): far" in outcome.output
     assert len(spectrum_of("cool", "mine")) == 8
     assert "Nothing to do" in make("mine").output
 
@@ -428,9 +432,36 @@ def test_the_summary_says_why_measurements_are_not_good(folder: Path) -> None:
     outcome = make("blank", PLACE[0], PLACE[1] + 3 * 6.15 / 3600, "--output", "spectra/blank")
     assert outcome.code == 0, outcome
     spectrum = spherex.get_spectrum("REPO", "blank", "blank", collections="spectra/blank")
-    (mark,) = (line for line in outcome.output.splitlines() if line.startswith("blank not good: "))
-    names = list(spectrum["quality_names"][~spectrum["good"]])
-    assert f" × {max(names, key=names.count)}" in mark
+    (line,) = (line for line in outcome.output.splitlines() if line.startswith("blank: 8 "))
+    marks = Counter(mark for names in spectrum["quality_names"][~spectrum["good"]] for mark in names.split())
+    bad = {bit.name: marks[bit.name] for bit in QUALITY_BITS if bit.is_bad and bit.name in marks}
+    assert bad
+    said = line.partition("; not good: ")[2].split(", ")
+    assert {mark: int(number) for number, mark in map(str.split, said)} == bad
+
+
+def test_the_worst_spectra_of_a_catalogue_come_first(folder: Path) -> None:
+    empty = f"empty,{PLACE[0] + 0.03},{PLACE[1] - 0.03}"
+    write_catalog(COOL, NEAR, WARM, f"zz,{PLACE[0]},{PLACE[1] + 3 * 6.15 / 3600}", empty, "far,120.5,-45.25")
+    outcome = make("mine.csv")
+    assert outcome.code == 0, outcome
+    spectra = {name: spectrum_of(name, "mine") for name in ("cool", "near", "warm", "zz", "empty")}
+    good = {name: np.count_nonzero(spectrum["good"]) for name, spectrum in spectra.items()}
+    number = sum(map(len, spectra.values()))
+    lines = outcome.output.splitlines()
+    (total,) = (line for line in lines if line.startswith("5 targets: "))
+    assert total.startswith(f"5 targets: {sum(good.values())} of {number} measurements good")
+    shown = [line.partition(":")[0] for line in lines if " of them good" in line]
+    order = sorted(spectra, key=lambda name: (good[name] / len(spectra[name]), name))
+    assert shown == order[:3]
+    assert "... and 2 more targets; 5 pictures in all. The end of spectra-mine.log lists all targets." in lines
+    listed = Path("spectra-mine.log").read_text().splitlines()[-5:]
+    assert [line.partition(":")[0] for line in listed] == order
+    # Of an empty place all measurements may be good: the signal shows that nothing is there.
+    signal = np.median(spectra["empty"]["flux"] / spectra["empty"]["flux_error"])
+    assert abs(signal) < 3
+    assert f", median S/N {signal:.1f}, in " in next(line for line in listed if line.startswith("empty: "))
+    assert len(lines) <= 16
 
 
 def test_a_table_of_measurements_that_is_gone_is_made_again(folder: Path) -> None:

@@ -245,9 +245,9 @@ def test_again_is_harmless(filled: Path, extension: str, option: list[str]) -> N
 
 
 CHANGES: dict[str, tuple[list[str], str]] = {
-    "added": (["a,10,20", "b,11,21", "c,12,22"], "1 new targets, 0 moved, 0 no longer"),
+    "added": (["a,10,20", "b,11,21", "c,12,22"], "1 new target, 0 moved, 0 no longer"),
     "removed": (["b,11,21"], "0 new targets, 0 moved, 1 no longer"),
-    "all": (["b,11,21.5", "c,0,0"], "1 new targets, 1 moved, 1 no longer"),
+    "all": (["b,11,21.5", "c,0,0"], "1 new target, 1 moved, 1 no longer"),
 }
 
 
@@ -602,12 +602,17 @@ def test_targets_in_no_image_are_counted(with_images: Path, tmp_path: Path) -> N
     for options in (["--dry-run"], [], []):
         outcome = register(with_images, "mine", path, *options)
         assert outcome.code == 0
-        assert "file.csv: 3 of 6 targets are in no image of the repository: d, e, f." in outcome.output
-    assert "in no image" not in register(with_images, "seen", write_csv(tmp_path / "file.csv", *rows[:3])).output
+        assert (
+            "file.csv: 3 of 6 targets are outside the regions of all images of the repository: d, e, f."
+            in outcome.output
+        )
+    assert (
+        "outside the regions" not in register(with_images, "seen", write_csv(tmp_path / "file.csv", *rows[:3])).output
+    )
     far = ["x,200,-20", "y,201,-20"]
     hint = "If they are hours, write them as 20:22:48."
     output = register(with_images, "far", write_csv(tmp_path / "file.csv", *far)).output
-    assert "2 of 2 targets are in no" in output
+    assert "2 of 2 targets are outside the regions of all images" in output
     assert hint not in output
     hours = ["x,20.38,38.8", "y,9.5,-20"]
     assert hint in register(with_images, "hours", write_csv(tmp_path / "file.csv", *hours)).output
@@ -619,7 +624,7 @@ def test_registered_although_the_count_fails(with_images: Path, tmp_path: Path) 
     with contextlib.closing(sqlite3.connect(with_images / "spherex.sqlite3")) as database:
         database.execute("DROP TABLE exposure_detector_region_skypix_overlap")
     path = write_csv(tmp_path / "file.csv", "a,10.5,20")
-    why = "its targets that are in no image cannot be counted: OperationalError: "
+    why = "its targets outside of all images cannot be counted: OperationalError: "
     for options, state, begin in (
         (["--dry-run"], "can be", "Targets of catalogue mine: 1 new"),
         ([], "is", "Targets of catalogue mine: 1 new"),
@@ -655,9 +660,12 @@ def test_incomplete_catalogue_is_registered_and_reported(repo: Path, tmp_path: P
 def test_targets_are_counted_by_pixels_where_images_are_many(with_images: Path) -> None:
     table = Table({"name": ["in", "near", "far"], "ra": [10.5, 9.9, 200.0], "dec": [20.0, 20.0, -20.0]})
     with Butler.from_config(str(with_images)) as butler:
-        assert str(coverage_of(butler, table)) == "2 of 3 targets are in no image of the repository: near, far."
+        assert (
+            str(coverage_of(butler, table))
+            == "2 of 3 targets are outside the regions of all images of the repository: near, far."
+        )
         found = coverage_of(butler, table, most=1)
-        assert str(found) == "at least 1 of 3 targets are in no image of the repository: far."
+        assert str(found) == "at least 1 of 3 targets is outside the regions of all images of the repository: far."
         many = vstack([table, *[table[2:]] * 6])
         assert str(coverage_of(butler, many)).endswith(": near, far, far, far, far and 3 more.")
 

@@ -25,6 +25,7 @@ from spherex.spectra import (
     gather_spectrum,
     patch_meta,
     spectrum_in,
+    summarize_patch,
 )
 
 from .spectra_helpers import CATALOG, TargetRepo, measurements
@@ -124,6 +125,33 @@ def test_a_target_of_which_all_measurements_have_failed() -> None:
     spectrum, means = spectrum_in(patch, "a"), spectrum_in(combine_patch(patch, design_channels()), "a")
     assert (len(spectrum), len(means), means.meta["without_channel"]) == (0, 0, 0)
     assert [one["reason"] for one in spectrum.meta["unplaced"]] == ["x", "y"]
+
+
+def test_a_summary_is_that_of_the_spectrum(patch: pa.Table) -> None:
+    summaries = {summary.name: summary for summary in summarize_patch(patch)}
+    assert list(summaries) == sorted(NAMES)
+    for name, summary in summaries.items():
+        spectrum = spectrum_in(patch, name)
+        assert (summary.measurements, summary.unplaced) == (len(spectrum), 1) == (59, 1)
+        assert summary.good == np.count_nonzero(spectrum["good"])
+        assert summary.good_share == summary.good / 60
+        assert summary.signal == np.nanmedian((spectrum["flux"] / spectrum["flux_error"]).value)
+        # With the one that has no wavelength.
+        assert summary.reasons == {"x" * len(name): 9}
+    rows = Table({"target": ["a"], "wavelength": [np.nan], "reason": ["x"], "exposure": [1]})
+    (summary,) = summarize_patch(gather_patch([astropy_to_arrow(rows)], META))
+    assert (summary.measurements, summary.good_share, summary.unplaced) == (0, 0, 1)
+    assert np.isnan(summary.signal)
+    assert not list(summarize_patch(gather_patch([], META)))
+
+
+def test_bits_that_make_measurements_bad_are_counted() -> None:
+    quality = [1 << 5, 1 << 5 | 1 << 9, 1 << 0, 1 << 9, 0]
+    rows = Table({"target": ["a"] * 5, "wavelength": np.ones(5), "exposure": np.arange(5)})
+    rows["good"], rows["quality"] = [False, False, False, True, True], np.array(quality, np.int32)
+    (summary,) = summarize_patch(gather_patch([astropy_to_arrow(rows)], META))
+    assert summary.bad == {"MISFIT": 2, "NO_FLUX": 1}
+    assert (summary.measurements, summary.good) == (5, 2)
 
 
 def test_missing_columns_are_blank_and_other_units_are_refused() -> None:

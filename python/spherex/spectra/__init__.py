@@ -34,9 +34,11 @@ __all__ = [
     "RECOVERY_COLUMNS",
     "SCALE_COLUMNS",
     "SINGLE_FILES",
+    "SUMMARY_COLUMNS",
     "Spectrum",
     "SpectrumColumn",
     "TARGETS",
+    "TargetSummary",
     "TRUTH_COLUMNS",
     "UNPLACED",
     "UNREAD",
@@ -51,7 +53,6 @@ __all__ = [
     "diagnose_detectors",
     "diagnose_patch",
     "failed_table",
-    "frequent_reasons",
     "gather_patch",
     "gather_spectrum",
     "has_spectrum",
@@ -62,6 +63,7 @@ __all__ = [
     "make_table",
     "measure_error_scale",
     "measure_targets",
+    "most_frequent",
     "motions_of",
     "patch_meta",
     "plot_finders",
@@ -72,6 +74,7 @@ __all__ = [
     "read_map",
     "read_profiles",
     "spectrum_in",
+    "summarize_patch",
     "unmasked",
     "values_of",
     "write_index",
@@ -86,7 +89,19 @@ from .finders import plot_finders
 from .injecting import RECOVERY_COLUMNS, TRUTH_COLUMNS, InjectSettings, compare_with_truth, inject_sources
 from .inputs import Calibration, Calibrations, ImageSource, MeasureSettings, read_map, read_profiles
 from .measuring import MICROJANSKY, UNREAD, failed_table, measure_targets
-from .patches import IMAGES, TARGETS, combine_patch, diagnose_patch, gather_patch, has_spectrum, patch_meta, spectrum_in
+from .patches import (
+    IMAGES,
+    SUMMARY_COLUMNS,
+    TARGETS,
+    TargetSummary,
+    combine_patch,
+    diagnose_patch,
+    gather_patch,
+    has_spectrum,
+    patch_meta,
+    spectrum_in,
+    summarize_patch,
+)
 from .placing import MOTION, motions_of, positions_at
 from .plot import FLUX_AXES, add_residuals, add_spectrum, plot_light_curve, plot_spectrum
 from .quality import QUALITY_BITS, QualityBit
@@ -98,9 +113,9 @@ from .tables import (
     OFF_FRAME,
     UNPLACED,
     SpectrumColumn,
-    frequent_reasons,
     make_plain_table,
     make_table,
+    most_frequent,
     unmasked,
     values_of,
 )

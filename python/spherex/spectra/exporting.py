@@ -25,7 +25,7 @@ from spherex.image import Compass
 
 from .channels import CHANNEL_COLUMNS
 from .finders import MARKS, place_in
-from .patches import TARGETS, arrow_schema, patch_meta, spectrum_in
+from .patches import TARGETS, arrow_schema, patch_meta, spectrum_in, summarize_patch
 from .plot import DETECTOR_COLOURS
 from .tables import COLUMNS, SpectrumColumn, describe_columns, make_plain_table
 
@@ -175,21 +175,20 @@ def _make_page(patch: pa.Table, inputs: Mapping[str, Mapping[str, str]], stamps:
     if "channel" in patch.column_names:
         raise UserError("the format html shows measurements, not means in channels: leave out --dataset-type.")
     meta = patch_meta(patch)
-    targets, spectra = [], []
-    for name in patch["target"].unique().to_pylist():
+    targets: list[dict[str, Any]] = []
+    spectra = []
+    for summary in summarize_patch(patch):
+        name = summary.name
         rows = spectrum_in(patch, name)
-        signal = (rows["flux"] / rows["flux_error"]).value
-        signal = signal[np.isfinite(signal)]
-        good = np.asarray(rows["good"])
         known = meta[TARGETS][name]
         place = {column.name: float(known[column.name]) for column in POSITION_COLUMNS if column.name in known}
         targets.append(
             {
                 "name": name,
                 **place,
-                "measurements": len(rows),
-                "good": int(np.count_nonzero(good)),
-                "signal": round(float(np.median(signal)), 2) if len(signal) else None,
+                "measurements": summary.measurements,
+                "good": summary.good,
+                "signal": round(summary.signal, 2) if np.isfinite(summary.signal) else None,
             }
         )
         values = {column: np.asarray(getattr(rows[column], "value", rows[column])).tolist() for column in _SHOWN}
@@ -200,11 +199,11 @@ def _make_page(patch: pa.Table, inputs: Mapping[str, Mapping[str, str]], stamps:
                 for column in _SHOWN
             }
         )
-    summary = {key: str(meta.get(key, "")) for key in ("catalog", "patch")} | {"targets": targets}
-    summary["unmeasured"] = sorted(meta[TARGETS].keys() - {target["name"] for target in targets})
+    head = {key: str(meta.get(key, "")) for key in ("catalog", "patch")} | {"targets": targets}
+    head["unmeasured"] = sorted(meta[TARGETS].keys() - {target["name"] for target in targets})
     content = {"colours": DETECTOR_COLOURS, "marks": MARKS, "spectra": spectra, "inputs": inputs}
     content["stamps"] = [stamps.get(target["name"], ()) for target in targets]
-    return "".join(_page_parts("page.html", plotly=get_plotlyjs(), targets=_to_json(summary), data=_to_json(content)))
+    return "".join(_page_parts("page.html", plotly=get_plotlyjs(), targets=_to_json(head), data=_to_json(content)))
 
 
 def _to_json(content: object) -> str:

@@ -7,9 +7,11 @@ ten times the memory, and one file each.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,7 @@ from spherex.errors import UserError
 
 from .channels import CHANNEL_COLUMNS, COMBINED_COLUMNS, Channels, combine_rows
 from .diagnostics import DIAGNOSED_COLUMNS, diagnose_detectors
+from .quality import count_bad
 from .spectrum import gather_spectrum
 from .tables import COLUMNS, SpectrumColumn, make_table
 
@@ -130,12 +133,99 @@ def diagnose_patch(patch: pa.Table) -> Iterator[tuple[str, DetectorDiagnostics]]
     if not len(patch):
         return
     columns = {name: patch[name].to_numpy() for name in DIAGNOSED_COLUMNS}
+    for target, rows in _rows_of_targets(patch):
+        for found in diagnose_detectors({name: column[rows] for name, column in columns.items()}):
+            yield target, found
+
+
+def _rows_of_targets(patch: pa.Table) -> Iterator[tuple[str, slice]]:
+    """Yield the name and the rows of each target of a patch."""
     runs = pc.run_end_encode(patch["target"].combine_chunks())
     first = 0
     for target, last in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
-        for found in diagnose_detectors({name: column[first:last] for name, column in columns.items()}):
-            yield target, found
+        yield target, slice(first, last)
         first = last
+
+
+SUMMARY_COLUMNS = ("target", "wavelength", "good", "flux", "flux_error", "quality", "reason")
+"""Columns that `summarize_patch` needs."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TargetSummary:
+    """How good the spectrum of a target is.
+
+    Parameters
+    ----------
+    name
+        Name of the target.
+    measurements
+        Number of measurements: rows of its spectrum.
+    good
+        Number of those to be used.
+    signal
+        Median of flux / error of the measurements with a flux; NaN without any.
+    bad
+        How many measurements are not good by each bit of the quality.
+    reasons
+        How many measurements have no flux for each reason, also those without
+        a wavelength.
+    unplaced
+        Number of failed measurements without a wavelength, which are not rows
+        of the spectrum.
+    """
+
+    name: str
+    measurements: int
+    good: int
+    signal: float
+    bad: Counter[str]
+    reasons: Counter[str]
+    unplaced: int
+
+    @property
+    def good_share(self) -> float:
+        """Good measurements, as a fraction of all."""
+        return self.good / (self.measurements + self.unplaced)
+
+
+def summarize_patch(patch: pa.Table) -> Iterator[TargetSummary]:
+    """Return how good the spectra of the targets of a patch are.
+
+    Parameters
+    ----------
+    patch
+        Measurements, as `gather_patch` returns them; at least the columns
+        `SUMMARY_COLUMNS`.
+
+    Yields
+    ------
+    summary
+        Of one target, in the order of the table.
+    """
+    if not len(patch):
+        return
+    numbers = {name: patch[name].to_numpy() for name in SUMMARY_COLUMNS if name not in ("target", "reason")}
+    reasons = patch["reason"].combine_chunks().dictionary_encode()
+    texts, codes = reasons.dictionary.to_pylist(), reasons.indices.to_numpy()
+    is_placed = np.isfinite(numbers["wavelength"])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        signals = numbers["flux"] / numbers["flux_error"]
+    for target, rows in _rows_of_targets(patch):
+        placed = is_placed[rows]
+        good = numbers["good"][rows][placed]
+        signal = signals[rows][placed]
+        signal = signal[np.isfinite(signal)]
+        found = zip(*(part.tolist() for part in np.unique(codes[rows], return_counts=True)), strict=True)
+        yield TargetSummary(
+            target,
+            measurements=len(good),
+            good=int(np.count_nonzero(good)),
+            signal=float(np.median(signal)) if len(signal) else np.nan,
+            bad=count_bad(numbers["quality"][rows][placed][~good]),
+            reasons=Counter({texts[code]: number for code, number in found if texts[code]}),
+            unplaced=int(np.count_nonzero(~placed)),
+        )
 
 
 def patch_meta(patch: pa.Table) -> dict[str, Any]:

@@ -6,6 +6,7 @@ doc/quality.md has the figures on which the limits are based.
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -238,6 +239,18 @@ def is_good(quality: NDArray[np.int32]) -> NDArray[np.bool_]:
     """Return whether measurements are to be used: those without any of the bad bits."""
     good: NDArray[np.bool_] = (quality & _BAD) == 0
     return good
+
+
+def count_bad(quality: NDArray[np.int32]) -> Counter[str]:
+    """Count the bits that make measurements not good, by their names.
+
+    Parameters
+    ----------
+    quality
+        Values of the column ``quality``. A measurement may have several bits.
+    """
+    counts = {item.name: int(np.count_nonzero(quality & _BITS[item.name])) for item in QUALITY_BITS if item.is_bad}
+    return Counter({name: number for name, number in counts.items() if number})
 
 
 def quality_names(quality: NDArray[np.int32]) -> list[str]:

@@ -295,6 +295,19 @@ def frequent_reasons(spectrum: Table, most: int) -> list[str]:
     """
     reasons = Counter(str(reason) for reason in spectrum["reason"] if reason)
     reasons.update(str(row["reason"]) for row in spectrum.meta.get(UNPLACED, ()))
+    return most_frequent(reasons, most)
+
+
+def most_frequent(reasons: Counter[str], most: int) -> list[str]:
+    """Return the most frequent reasons first, see `frequent_reasons`.
+
+    Parameters
+    ----------
+    reasons
+        Number of measurements of each reason.
+    most
+        Largest number of reasons; the others are counted together.
+    """
     lines = [
         f"{number} × {textwrap.shorten(reason, _REASON_WIDTH, placeholder=' ...')}"
         for reason, number in reasons.most_common(most)

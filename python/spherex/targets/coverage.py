@@ -1,4 +1,4 @@
-"""Targets that no image of the repository has."""
+"""Targets outside the regions of all images of a repository."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spherex.errors import listed
+from spherex.errors import counted, listed
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -27,7 +27,8 @@ class Coverage:
     targets
         Number of targets.
     outside
-        Names of the targets that are in no image.
+        Names of the targets that are outside the regions of all images, which
+        are those of whole frames, also of cutouts.
     is_exact
         Whether all images near the targets were compared. Otherwise
         ``outside`` has only targets far from all images.
@@ -39,8 +40,9 @@ class Coverage:
 
     def __str__(self) -> str:
         least = "" if self.is_exact else "at least "
-        number = f"{least}{len(self.outside)} of {self.targets} targets"
-        return f"{number} are in no image of the repository: {listed(self.outside)}."
+        number = f"{least}{len(self.outside)} of {counted(self.targets, 'target')}"
+        verb = "is" if len(self.outside) == 1 else "are"
+        return f"{number} {verb} outside the regions of all images of the repository: {listed(self.outside)}."
 
 
 def coverage_of(butler: Butler, table: Table, most: int = MOST_REGIONS) -> Coverage | None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spherex.detectors import CATALOG_TYPE, PATCH_TARGETS_TYPE, ROWS_OF_A_GROUP, catalog_collection
-from spherex.errors import CatalogError
+from spherex.errors import CatalogError, counted
 from spherex.repository import quiet_ingest
 from spherex.unknown_names import name_of
 
@@ -194,7 +194,7 @@ def register_catalog(
         return counts
     if known and not update and (new or changed or present is not None):
         raise CatalogError(
-            f"catalogue {name} exists with other rows ({counts.new} new targets, {counts.changed} moved, "
+            f"catalogue {name} exists with other rows ({counted(counts.new, 'new target')}, {counts.changed} moved, "
             f"{counts.gone} no longer in the file); replace them by: butler register-targets {name_of(butler)} "
             f"{name} FILE --update, or choose another name."
         )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
+import pyarrow.compute as pc
 from lsst.daf.butler import MissingDatasetTypeError
 
 from spherex.detectors import (
@@ -22,10 +23,10 @@ from spherex.detectors import (
     spectra_collection,
 )
 from spherex.errors import MOST_NAMES, CatalogError, SearchError, UserError, counted, did_you_mean, listed
-from spherex.making import UpdatedSpectra, get_spectrum, update_spectra
+from spherex.making import UpdatedSpectra, update_spectra
 from spherex.repository import open_repository
 from spherex.search import position_of_name
-from spherex.spectra import catalog_of, frequent_reasons, positions_at
+from spherex.spectra import SUMMARY_COLUMNS, catalog_of, most_frequent, positions_at, summarize_patch
 from spherex.targets import check_catalog, check_catalog_name, is_catalog_file, register_catalog
 
 from . import user_errors
@@ -38,9 +39,14 @@ if TYPE_CHECKING:
     from astropy.table import Table
     from lsst.daf.butler import Butler, DatasetRef
 
+    from spherex.spectra import TargetSummary
+
 
 _MOST_TARGETS = 3
 """Largest number of targets that the summary describes one by one."""
+
+_PRECISE = 10.0
+"""Signal to noise from which on it is printed without decimals."""
 
 _DESC = "butler make-spectrum"
 """Description of the catalogues of this command."""
@@ -134,7 +140,7 @@ def make_spectrum(
                 raise
         if made.targets:
             click.echo(f"Log: {path}" if made.runs else "Nothing to do: the spectra are up to date.")
-            _report(butler, repo, name, collection, made)
+            _report(butler, repo, name, collection, made, path)
         for line in made.uncalibrated:
             click.echo(line)
         if made.unread:
@@ -303,32 +309,75 @@ def _progress_bar(images: int) -> Iterator[None]:
             log.removeHandler(ticks)
 
 
-def _report(butler: Butler, repo: str, catalog: str, collection: str, made: UpdatedSpectra) -> None:
-    """Print what there is of the first targets, and where the rest is."""
-    for name in made.targets[:_MOST_TARGETS]:
-        spectrum = get_spectrum(butler, catalog, name, collections=collection)
-        means = get_spectrum(butler, catalog, name, dataset_type=CHANNEL_SPECTRA_TYPE, collections=collection)
-        numbers = f"{counted(len(spectrum), 'measurement')}, {np.count_nonzero(spectrum['good'])} of them good"
-        click.echo(f"{name}: {numbers}, in {counted(len(means), 'channel')}")
-        marks = Counter(spectrum["quality_names"][~spectrum["good"] & (spectrum["reason"] == "")].tolist())
-        if marks:
-            click.echo(f"{name} not good: {', '.join(f'{number} × {mark}' for mark, number in marks.most_common(2))}")
-        if reasons := frequent_reasons(spectrum, 1):
-            click.echo(f"{name} without a flux: {', '.join(reasons)}")
-            if "no PSF" in reasons[0]:
-                click.echo(f"The calibration epsf serves instead: butler ingest-calibrations {repo} LOCATIONS")
-        if name in made.pictures:
-            click.echo(f"Picture: {_place_of(butler, made.pictures[name])}")
-    if (others := len(made.targets) - _MOST_TARGETS) > 0:
-        click.echo(f"... and {counted(others, 'more target')}; {counted(len(made.pictures), 'picture')} in all")
+def _report(butler: Butler, repo: str, catalog: str, collection: str, made: UpdatedSpectra, log: Path) -> None:
+    """Print how good the spectra are, the worst ones first, and where they are."""
+    wanted, channels = set(made.targets), _numbers_of_channels(butler, catalog, collection)
+    summaries: list[TargetSummary] = []
+    for ref in made.spectra:
+        patch = butler.get(ref, parameters={"columns": [*SUMMARY_COLUMNS]})
+        summaries += [summary for summary in summarize_patch(patch) if summary.name in wanted]
+    summaries.sort(key=lambda summary: (summary.good_share, summary.name))
+    lines = [_line_of(summary, channels.get(summary.name)) for summary in summaries]
+    bad, reasons = Counter[str](), Counter[str]()
+    for summary in summaries:
+        bad.update(summary.bad)
+        reasons.update(summary.reasons)
+    label, most = f"{made.targets[0]} without a flux", 1
+    if len(lines) > 1:
+        label, most = "Without a flux", 2
+        good, number = (sum(getattr(summary, name) for summary in summaries) for name in ("good", "measurements"))
+        click.echo(f"{counted(len(lines), 'target')}: {good:,} of {number:,} measurements good{_not_good(bad)}")
+    if reasons:
+        click.echo(f"{label}: {', '.join(most_frequent(reasons, most))}")
+    if any("no PSF" in reason for reason in reasons):
+        click.echo(f"The calibration epsf serves instead: butler ingest-calibrations {repo} LOCATIONS")
+    for summary, line in zip(summaries[:_MOST_TARGETS], lines, strict=False):
+        click.echo(line)
+        if summary.name in made.pictures:
+            click.echo(f"Picture: {_place_of(butler, made.pictures[summary.name])}")
+    if (others := len(lines) - _MOST_TARGETS) > 0:
+        with log.open("a", encoding="utf-8") as stream:
+            stream.writelines(f"{line}\n" for line in [f"Spectra in {collection}, the worst ones first:", *lines])
+        number = counted(len(made.pictures), "picture")
+        click.echo(f"... and {counted(others, 'more target')}; {number} in all. The end of {log} lists all targets.")
     if made.unseen:
-        click.echo(f"{counted(len(made.unseen), 'target')} in no image: {listed(made.unseen, most=_MOST_TARGETS)}")
+        names = listed(made.unseen, most=_MOST_TARGETS)
+        why = "" if made.failed.total() else " (outside the pixels of all images)"
+        click.echo(f"{counted(len(made.unseen), 'target')} without a measurement{why}: {names}")
     if len(made.spectra) == 1:
         click.echo(f"Table: {_place_of(butler, made.spectra[0])}")
     else:
         click.echo(f"{len(made.spectra)} tables: butler export-spectra {repo} {collection} DIRECTORY copies them.")
     names = f"{repo!r}, {catalog!r}, {made.targets[0]!r}"
     click.echo(f"In Python: import spherex; spectrum = spherex.get_spectrum({names}, collections={collection!r})")
+
+
+def _numbers_of_channels(butler: Butler, catalog: str, collection: str) -> Counter[str]:
+    """Return the number of channels with a mean of each target."""
+    found = Counter[str]()
+    try:
+        refs = butler.query_datasets(CHANNEL_SPECTRA_TYPE, collection, catalog=catalog, limit=None, explain=False)
+    except MissingDatasetTypeError:
+        return found
+    for ref in refs:
+        means = butler.get(ref, parameters={"columns": ["target"]})
+        found.update({row["values"]: row["counts"] for row in pc.value_counts(means["target"]).to_pylist()})
+    return found
+
+
+def _line_of(summary: TargetSummary, channels: int | None) -> str:
+    """Return how good the spectrum of a target is."""
+    line = f"{summary.name}: {counted(summary.measurements, 'measurement')}, {summary.good} of them good"
+    if np.isfinite(summary.signal):
+        line += f", median S/N {summary.signal:,.{0 if abs(summary.signal) >= _PRECISE else 1}f}"
+    if channels is not None:
+        line += f", in {counted(channels, 'channel')}"
+    return line + _not_good(summary.bad)
+
+
+def _not_good(bad: Counter[str]) -> str:
+    """Return why measurements are not good, with a semicolon before it."""
+    return f"; not good: {', '.join(f'{number:,} {mark}' for mark, number in bad.most_common())}" if bad else ""
 
 
 def _place_of(butler: Butler, ref: DatasetRef) -> str:

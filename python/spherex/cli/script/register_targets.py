@@ -144,7 +144,7 @@ def register_targets(
         except _SYSTEM_ERRORS as error:
             state = "can be registered" if dry_run else "is registered"
             raise CatalogError(
-                f"Catalogue {catalog_name} {state}, but its targets that are in no image cannot be counted: "
+                f"Catalogue {catalog_name} {state}, but its targets outside of all images cannot be counted: "
                 f"{type(error).__name__}: {first_line(error)}."
             ) from error
     if coverage is not None and coverage.outside:
