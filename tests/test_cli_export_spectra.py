@@ -226,6 +226,13 @@ def test_an_interrupted_command_goes_on_and_a_repeated_one_replaces_what_has_cha
         ("", ["spectra", "--dataset-type", "chanel_spectra"], "Did you mean 'channel_spectra' or 'spectra'?"),
         ("", ["catalogs/nearby", "--dataset-type", "target_catalog"], "not a dataset type of spectra of patches"),
         ("", ["spectra", "--where", "patch ="], "is not a query"),
+        (
+            "",
+            ["spectra", "--where", "target = 'east'"],
+            "lacks the catalog: write \"catalog='nearby' AND target = 'east'\"",
+        ),
+        ("", ["spectra", "--where", "patch = 3 or patch = 4"], "\"catalog='nearby' AND (patch = 3 or patch = 4)\""),
+        ("", ["spectra", "--where", "detector = 2"], "write \"instrument='SPHEREx' AND detector = 2\""),
         ("other.txt", ["spectra"], "was not written by export-spectra"),
         ("export.json", ["spectra"], "is damaged"),
     ],

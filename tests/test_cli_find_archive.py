@@ -256,7 +256,11 @@ def test_images_without_a_copy_in_the_cloud(repo_root: Path, archive: Archive) -
         (["30.5", "95"], 1, "the declination is not between -90 and 90 degrees: 95."),
         (["30.5", "40", "--radius", "wide"], 1, "--radius: 'wide' is not an angle"),
         (["--catalog", "stars", "--radius", "2"], 1, "the radius is negative or above 1 degree: 2."),
-        (["30.5", "40", "--radius", "2"], 1, "the radius is negative or above 1 degree: 2."),
+        (
+            ["30.5", "40", "--radius", "2"],
+            1,
+            "above 1 degree: 2. For wider circles give several smaller ones, or a list",
+        ),
         (["30.5"], 2, "Missing argument 'DEC'"),
         ([], 2, "Name a position (RA DEC or NAME), or a catalogue of the repository by --catalog."),
         (["30.5", "40", "--catalog", "stars"], 2, "Name a position (RA DEC or NAME), or a catalogue"),
@@ -279,6 +283,9 @@ def test_a_service_that_is_not_there(repo_root: Path, archive: Archive) -> None:
     assert outcome.code == 1
     (line,) = outcome.output.splitlines()
     assert line.startswith(f"Error: {archive.uri}/SIA does not answer (")
+    assert line.endswith(
+        "Images on disk need no connection: butler ingest-level2, or make-spectrum with --files DIRECTORY."
+    )
 
 
 def test_a_missing_repository_is_noticed_first(archive: Archive, tmp_path: Path) -> None:

@@ -234,6 +234,7 @@ def test_right_ascensions_may_be_negative(repo: Path) -> None:
         ([*PLACE, "--dataset-type", "spectral_wcs"], 1, "not a dataset type of images"),
         ([*PLACE, "--collections", "nonsense"], 1, "nonsense"),
         ([*PLACE, "--where", "colour = 3"], 1, "the condition 'colour = 3' is not a query"),
+        ([*PLACE, "--where", "target = 'a'"], 1, """lacks the catalog: write "catalog='NAME' AND target = 'a'"."""),
         (["308.027"], 2, "Missing argument 'DEC': '308.027' is one angle, and a position is two"),
         (["20h32m06.5s"], 2, "Missing argument 'DEC': '20h32m06.5s' is one angle"),
         ([*PLACE, "--time-range", "yesterday", "today"], 1, "'yesterday' is not a date"),

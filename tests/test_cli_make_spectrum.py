@@ -606,7 +606,12 @@ def test_a_name_is_looked_up_with_its_motion_and_images_are_found(empty: Path, f
         (("stars.csv", "--fnd"), "--find"),
         (("warm", "--file", "files"), "--files"),
         (("stars.csv", 10.0, 20.0), "stars.csv is the file of a catalogue, which has positions: leave out 10.0."),
-        (("wram",), "use RA DEC, or try again with a connection to the internet. Did you mean 'warm'?"),
+        (("wram",), "Error: REPO has no catalogue wram. Did you mean 'warm'? As a name: the position of 'wram'"),
+        (("satrs",), "Error: REPO has no catalogue satrs. Did you mean 'stars.csv'? As a name: the position of"),
+        (("cool",), "Error: cool is a target of: butler make-spectrum REPO mine. As a name of its own: the position"),
+        (("stars.csvv",), "Error: there is no file stars.csvv. Did you mean 'stars.csv'?\n"),
+        (("list.dat",), "Error: list.dat does not have the extension of a catalogue; there are readers for .csv"),
+        (("SDSS_J1.78+1.5e3",), "is not known, because Sesame does not answer"),
         (("warm", "--output", "SPHEREx/level2"), "choose another name for spectra"),
         (("warm", "--log", "absent/log"), "the log absent/log cannot be written"),
         (("warm", "--output", "taken"), "is not a CHAINED"),
@@ -621,7 +626,10 @@ def test_bad_input(folder: Path, words: tuple[object, ...], message: str) -> Non
     with Butler.from_config("REPO", writeable=True) as butler:
         butler.collections.register("taken")
     Path("stars.csv").touch()
+    Path("list.dat").touch()
     Path("nothing").mkdir()
+    write_catalog(COOL)
+    assert butler_command("register-targets", "REPO", "mine", "mine.csv").code == 0
     with sesame_url.set(["http://127.0.0.1:1/"]):
         outcome = make(*words)
     assert outcome.code != 0

@@ -150,6 +150,17 @@ def test_again_changes_nothing(repo_root: Path, tmp_path: Path, skip: list[str])
     assert snapshot(repo_root) == before
 
 
+def test_the_report_says_what_has_changed_in_a_record(tmp_path: Path, make_repo: Callable[..., Path]) -> None:
+    repo = make_repo(tmp_path / "repo")
+    assert "changed" not in ingest_level2(repo, write_level2(tmp_path / "in", 0, 2)).output
+    outcome = ingest_level2(repo, write_level2(tmp_path / "in", 0, 1))
+    line = "1 exposure record changed: values joined with those of another image, equal within tolerances\n"
+    assert line in outcome.output
+    later = {"MJD-END": 60971.001332312 + 1 / 86400}
+    outcome = ingest_level2(repo, write_level2(tmp_path / "in", 0, 1, run=NEWER, change=later))
+    assert "1 exposure record changed: times widened to those of another processing run\n" in outcome.output
+
+
 def test_records_do_not_depend_on_the_order(tmp_path: Path, make_repo: Callable[..., Path]) -> None:
     """Detectors differ in time, and two runs in astrometry; files come together or one by one."""
     paths = [write_level2(tmp_path / "in", 0, detector) for detector in range(1, 7)]

@@ -96,8 +96,8 @@ def test_unknown_is_filled_in_and_never_overwrites(repo_root: Path, tmp_path: Pa
     assert region(repo_root) is None
     outcome = ingest(repo_root, tmp_path / "in")
     assert outcome.code == 0
-    assert "1 exposure record changed" in outcome.output
-    assert "1 exposure_detector_region record changed" in outcome.output
+    assert "1 exposure record changed: unknown values filled in\n" in outcome.output
+    assert "1 exposure_detector_region record changed: unknown values filled in\n" in outcome.output
     assert region(repo_root) is not None
     known = exposure_record(repo_root)
     assert (known.exposure_time, known.ra_boresight) == (113.58, 31.0)
@@ -120,7 +120,9 @@ def test_conflict_needs_update_records(repo_root: Path, tmp_path: Path) -> None:
     assert datasets(repo_root, "dark").keys() == {(0, 2)}
     shutil.rmtree(tmp_path / "in")
     write_file(tmp_path / "in", dark=True, change={"XPOSURE": 99.0})
-    assert ingest_darks(repo_root, "--update-records", tmp_path / "in").code == 0
+    outcome = ingest_darks(repo_root, "--update-records", tmp_path / "in")
+    assert outcome.code == 0
+    assert "1 exposure record changed: values replaced\n" in outcome.output
     assert exposure_record(repo_root).exposure_time == 99.0
 
 

@@ -278,7 +278,7 @@ def test_another_server_is_asked_if_one_does_not_answer_as_sesame(archive: Archi
     (archive.root / "login" / "SNV").write_bytes(b"<html>Log in, \xe9</html>")
     with sesame_url.set([f"{archive.uri}/login/", f"{archive.uri}/sesame/"]):
         assert position_of_name("M31").ra.deg == pytest.approx(M31[0])
-    with sesame_url.set([f"{archive.uri}/login/"]), pytest.raises(SearchError, match="Sesame, .* does not answer"):
+    with sesame_url.set([f"{archive.uri}/login/"]), pytest.raises(SearchError, match="Sesame does not answer"):
         position_of_name("M31")
 
 
@@ -286,8 +286,9 @@ def test_names_without_a_connection() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         uri = f"http://127.0.0.1:{server.getsockname()[1]}/"
     message = (
-        r"^the position of 'M31' is not known, because Sesame, .* does not answer \(.*Connection refused.*\); use RA"
+        rf"^the position of 'M31' is not known, because Sesame does not answer \({uri}: Connection refused\); use RA"
     )
-    with sesame_url.set([uri]), pytest.raises(SearchError, match=message) as caught:
+    # The reason of one server is enough.
+    with sesame_url.set([uri, f"{uri}other/"]), pytest.raises(SearchError, match=message) as caught:
         position_of_name("M31")
     assert "\n" not in str(caught.value)

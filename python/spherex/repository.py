@@ -61,7 +61,7 @@ from spherex.errors import (
     first_line,
 )
 from spherex.instrument import CREATE_COMMAND, NAMESPACE
-from spherex.unknown_names import missing_name, remember_name
+from spherex.unknown_names import explain_query, missing_name, remember_name
 
 if TYPE_CHECKING:
     from lsst.daf.butler import DataCoordinate, DatasetRef, DatasetType
@@ -488,7 +488,11 @@ def reading(repo: Butler | str | os.PathLike[str] | ResourcePath) -> Iterator[Bu
 
 
 @contextlib.contextmanager
-def data_query_errors(where: str, error_type: Callable[[str], UserError] = UserError) -> Iterator[None]:
+def data_query_errors(
+    where: str,
+    error_type: Callable[[str], UserError] = UserError,
+    catalogs: Callable[[], Iterable[str]] = tuple,
+) -> Iterator[None]:
     """Raise the error of a wrong data query as one of the user.
 
     Parameters
@@ -497,11 +501,13 @@ def data_query_errors(where: str, error_type: Callable[[str], UserError] = UserE
         The data query.
     error_type
         Type of the error.
+    catalogs
+        Function that returns the catalogues to propose for a query without one.
     """
     try:
         yield
     except InvalidQueryError as error:
-        raise error_type(f"the condition {where!r} is not a query: {first_line(error)}.") from None
+        raise error_type(f"the condition {explain_query(where, error, catalogs())}") from None
 
 
 def _wait_for_server(config: ButlerConfig) -> None:

@@ -1,11 +1,12 @@
-"""Messages on collections, dataset types and catalogues that a repository does not have."""
+"""Messages on collections, dataset types and catalogues that a repository does not have, and on data queries."""
 
 from __future__ import annotations
 
-__all__ = ["missing_name", "name_of", "remember_name", "unknown_name"]
+__all__ = ["explain_query", "missing_name", "name_of", "remember_name", "unknown_name"]
 
 import re
 import weakref
+from collections.abc import Iterable
 
 from lsst.daf.butler import Butler, CollectionType
 
@@ -18,7 +19,7 @@ from spherex.detectors import (
     RAW_TYPE,
     SPECTRA_TYPE,
 )
-from spherex.errors import did_you_mean, first_line
+from spherex.errors import did_you_mean, first_line, listed
 
 _NAMES: weakref.WeakKeyDictionary[Butler, str] = weakref.WeakKeyDictionary()
 
@@ -59,6 +60,9 @@ _COMMANDS = {
     **dict.fromkeys((SPECTRA_TYPE, CHANNEL_SPECTRA_TYPE), "make-spectrum {repo} NAME"),
 }
 """Commands that make collections, which have a slash in the name, and dataset types of the mission."""
+
+_UNPINNED = re.compile(r"dependent on (\w+) without constraining it directly")
+"""What the Butler reports on a query with the name of a detector, say, and without an instrument."""
 
 _QUOTED = re.compile(r"(collection|dataset type)\b[^']*'([^']+)'", re.IGNORECASE)
 
@@ -106,3 +110,26 @@ def unknown_name(butler: Butler, kind: str, name: str) -> str:
         known = [dataset_type.name for dataset_type in butler.registry.queryDatasetTypes()]
         command = f"List those that exist by: butler query-dataset-types {repo}"
     return missing + (did_you_mean(name, known) or f" {command}")
+
+
+def explain_query(where: str, error: Exception, catalogs: Iterable[str] = ()) -> str:
+    """Return what is wrong with a data query, and a right one where it lacks a catalogue or instrument.
+
+    Parameters
+    ----------
+    where
+        The query.
+    error
+        Error of the Butler.
+    catalogs
+        Catalogues to propose.
+    """
+    unpinned = _UNPINNED.search(str(error))
+    if unpinned is None:
+        return f"{where!r} is not a query: {first_line(error)}."
+    dimension = unpinned[1]
+    names = {"instrument": ["SPHEREx"], "catalog": sorted(catalogs)}.get(dimension, [])
+    rest = f"({where})" if re.search(r"\bor\b", where, re.IGNORECASE) else where
+    query = f"{dimension}='{names[0] if len(names) == 1 else 'NAME'}' AND {rest}"
+    several = f", with one of the names {listed(names)}" if len(names) > 1 else ""
+    return f'{where!r} lacks the {dimension}: write "{query}"{several}.'

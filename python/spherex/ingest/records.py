@@ -94,6 +94,24 @@ class _Entry:
     def is_new(self) -> bool:
         return self.recorded is None
 
+    def change(self, tolerances: Tolerances) -> str:
+        """Return in words what has changed since it was recorded; empty if nothing has."""
+        recorded = self.recorded or {}
+        kinds = set()
+        for name, value in self.values.items():
+            old = recorded.get(name)
+            if value == old:
+                continue
+            if old is None:
+                kinds.add("unknown values filled in")
+            elif value is not None and merge(old, value, tolerances, name) is not None:
+                kinds.add("values joined with those of another image, equal within tolerances")
+            elif isinstance(value, Timespan) and isinstance(old, Timespan) and value.contains(old):
+                kinds.add("times widened to those of another processing run")
+            else:
+                kinds.add("values replaced")
+        return ", ".join(sorted(kinds))
+
 
 class DimensionRecords:
     """Dimension records that the files of a batch have values for.
@@ -419,7 +437,7 @@ class DimensionRecords:
             changes |= defaults
         current.update(changes)
 
-    def pending(self) -> Iterator[tuple[str, list[DimensionRecord], list[DimensionRecord]]]:
+    def pending(self) -> Iterator[tuple[str, list[DimensionRecord], list[tuple[DimensionRecord, str]]]]:
         """List the records to write, elements that others depend on first.
 
         Yields
@@ -428,21 +446,22 @@ class DimensionRecords:
             Name of the element.
         new : list [ lsst.daf.butler.DimensionRecord ]
             Records to insert.
-        changed : list [ lsst.daf.butler.DimensionRecord ]
-            Records to replace.
+        changed : list [ tuple [ lsst.daf.butler.DimensionRecord, str ] ]
+            Records to replace, and in words what has changed.
         """
         for element in self._butler.dimensions.sorted(self._entries):
             entries = self._entries[element.name].values()
             fallbacks = self._fallbacks.get(element.name, {})
-            new, changed = [], []
+            new: list[DimensionRecord] = []
+            changed: list[tuple[DimensionRecord, str]] = []
             for entry in entries:
                 if entry.is_new:
                     for defaults in (entry.defaults, fallbacks):
                         if all(entry.values.get(name) is None for name in defaults):
                             entry.values.update(defaults)
                     new.append(element.RecordClass(**entry.values))
-                elif entry.values != entry.recorded:
-                    changed.append(element.RecordClass(**entry.values))
+                elif what := entry.change(self._tolerances):
+                    changed.append((element.RecordClass(**entry.values), what))
             yield element.name, new, changed
 
 

@@ -49,8 +49,8 @@ class IngestReport:
     new_records: int = 0
     """Dimension records that were inserted."""
 
-    changed_records: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
-    """Dimension records that were completed or updated, by dimension element."""
+    changed_records: collections.Counter[tuple[str, str]] = dataclasses.field(default_factory=collections.Counter)
+    """Dimension records that were completed or updated, by dimension element and what has changed."""
 
     ignored: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     """Files of directories that were left out, by reason."""
@@ -205,7 +205,10 @@ class IngestReport:
             ),
             *(f"{counted(n, 'dataset')} {name} made from them" for name, n in sorted(self.derived.items())),
             *(f"{counted(n, 'original')} not listed: {reason}" for reason, n in sorted(self.unsafe.items())),
-            *(f"{counted(n, f'{name} record')} {verb}" for name, n in sorted(self.changed_records.items())),
+            *(
+                f"{counted(n, f'{name} record')} {verb}: {what}"
+                for (name, what), n in sorted(self.changed_records.items())
+            ),
             *self.notes,
         ]
 

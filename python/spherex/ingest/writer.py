@@ -500,9 +500,10 @@ class BatchWriter:
         placed: DatastoreTransaction,
     ) -> None:
         """Insert records and files, within a transaction."""
-        for element, new, changed in records.pending():
+        for element, new, changes in records.pending():
             report.new_records += len(new)
-            report.changed_records.update({element: len(changed)} if changed else {})
+            report.changed_records.update((element, what) for _, what in changes)
+            changed = [record for record, _ in changes]
             if self._options.dry_run:
                 continue
             if new:

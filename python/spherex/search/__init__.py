@@ -12,6 +12,7 @@ __all__ = [
     "FoundImages",
     "IMAGE_SERVICE",
     "TABLE_SERVICE",
+    "check_radius",
     "cutout",
     "degrees_of",
     "find_images",
@@ -22,7 +23,7 @@ __all__ = [
     "write_table",
 ]
 
-from .criteria import Criteria, degrees_of, position_of, timespan_of_dates
+from .criteria import Criteria, check_radius, degrees_of, position_of, timespan_of_dates
 from .engine import FoundImages, cutout, find_images
 from .services import (
     ARCHIVE_COLLECTIONS,

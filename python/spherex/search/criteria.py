@@ -31,6 +31,27 @@ less of the sky with the distance.
 """
 
 
+def check_radius(radius: float, remedy: str) -> None:
+    """Check that a radius is one that images are searched by.
+
+    Parameters
+    ----------
+    radius
+        Radius of a circle (deg).
+    remedy
+        What to do for wider circles.
+
+    Raises
+    ------
+    SearchError
+        If it is negative or too large.
+    """
+    if not 0.0 <= radius <= _WIDEST:
+        raise SearchError(
+            f"the radius is negative or above {_WIDEST:g} degree: {radius:g}. For wider circles {remedy}."
+        )
+
+
 @dataclasses.dataclass(frozen=True)
 class Criteria:
     """Criteria for images.
@@ -91,11 +112,7 @@ class Criteria:
 
     def __post_init__(self) -> None:
         _check_position(self.ra, self.dec)
-        if not 0.0 <= self.radius <= _WIDEST:
-            raise SearchError(
-                f"the radius is negative or above {_WIDEST:g} degree: {self.radius:g}. For wider circles use "
-                'butler query-datasets with --where "... OVERLAPS CIRCLE(ra, dec, radius)".'
-            )
+        check_radius(self.radius, 'use butler query-datasets with --where "... OVERLAPS CIRCLE(ra, dec, radius)"')
         if self.wavelengths is not None and not 0.0 < self.wavelengths[0] <= self.wavelengths[1]:
             raise SearchError(f"{self.wavelengths[0]:g} to {self.wavelengths[1]:g} um is not a range of wavelengths.")
 

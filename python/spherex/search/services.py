@@ -248,6 +248,10 @@ def adql(collections: Iterable[str], radius: float, span: _Span | None) -> str:
     )
 
 
+_OFFLINE = "Images on disk need no connection: butler ingest-level2, or make-spectrum with --files DIRECTORY."
+"""What can be done while a service does not answer."""
+
+
 def position_of_name(name: str) -> SkyCoord:
     """Ask Sesame, the name service of the CDS, for the position of a name.
 
@@ -270,6 +274,7 @@ def position_of_name(name: str) -> SkyCoord:
         If the name is unknown, or no server of Sesame answers.
     """
     from http.client import HTTPException
+    from urllib.error import URLError
 
     from astropy import units
     from astropy.coordinates import SkyCoord
@@ -284,7 +289,8 @@ def position_of_name(name: str) -> SkyCoord:
             with get_readable_fileobj(f"{server}SNV?{urllib.parse.quote(name)}", "utf-8", show_progress=False) as file:
                 answer = file.read()
         except (OSError, HTTPException, ValueError) as error:
-            reasons.append(f"{server}: {first_line(error)}")
+            cause = error.reason if isinstance(error, URLError) and isinstance(error.reason, OSError) else error
+            reasons.append(f"{server}: {getattr(cause, 'strerror', None) or first_line(cause)}")
             continue
         if (place := _SESAME_POSITION.search(answer)) is None:
             if "*** Nothing found ***" in answer:
@@ -299,8 +305,8 @@ def position_of_name(name: str) -> SkyCoord:
         pmra, pmdec = (float(number) * units.mas / units.yr for number in motion.groups())
         return SkyCoord(ra, dec, pm_ra_cosdec=pmra, pm_dec=pmdec, obstime=Time(2000.0, format="jyear", scale="tdb"))
     raise SearchError(
-        f"the position of {name!r} is not known, because Sesame, which is asked for names, does not answer "
-        f"({'; '.join(reasons)}); use RA DEC, or try again with a connection to the internet."
+        f"the position of {name!r} is not known, because Sesame does not answer ({reasons[0]}); use RA DEC, or try "
+        "again with a connection to the internet."
     )
 
 
@@ -431,7 +437,7 @@ class _Search:
                 cause = inner
             raise SearchError(
                 f"{self._service} does not answer ({first_line(cause)}); check the connection and the URI, or try "
-                "again later."
+                f"again later. {_OFFLINE}"
             ) from error
         try:
             return parse_votable(content, self._service)
@@ -440,7 +446,7 @@ class _Search:
                 query.raise_if_error()
             except DALServiceError as refusal:
                 raise SearchError(
-                    f"{self._service} does not answer the query ({first_line(refusal)}); try again later."
+                    f"{self._service} does not answer the query ({first_line(refusal)}); try again later. {_OFFLINE}"
                 ) from error
             raise SearchError(f"the answer of {self._service} cannot be read: {error}.") from error
 

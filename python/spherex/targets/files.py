@@ -76,17 +76,8 @@ def read_table(location: str, texts: Collection[str]) -> CatalogFile:
     from astropy.table import represent_mixins_as_columns
     from astropy.units import UnitsWarning
 
-    try:
-        uri = ResourcePath(location, forceAbsolute=True, forceDirectory=False)
-        extension = uri.getExtension().lower()
-    except Exception as error:
-        raise CatalogError(f"{location} is not a path or URI of a file: {first_line(error)}.") from None
-    if extension.removesuffix(".gz") not in EXTENSIONS:
-        raise CatalogError(
-            f"{location} does not have the extension of a catalogue; there are readers for "
-            f"{', '.join(sorted(EXTENSIONS))}, also with .gz."
-        )
-    name, read = EXTENSIONS[extension.removesuffix(".gz")]
+    uri = check_file_name(location)
+    name, read = EXTENSIONS[uri.getExtension().lower().removesuffix(".gz")]
     try:
         with uri.as_local() as local, warnings.catch_warnings():
             # A unit that is needed is checked where it is used.
@@ -95,15 +86,71 @@ def read_table(location: str, texts: Collection[str]) -> CatalogFile:
         table = represent_mixins_as_columns(_in_icrs(content.table))
         table.convert_bytestring_to_unicode()
     except FileNotFoundError:
-        directory = os.path.dirname(location) or "."
-        names = os.listdir(directory) if os.path.isdir(directory) else []
-        raise CatalogError(f"there is no file {location}.{did_you_mean(os.path.basename(location), names)}") from None
+        raise CatalogError(_missing(location)) from None
     except Exception as error:
         # Readers raise exceptions of many kinds.
         raise CatalogError(f"{location} cannot be read as {name}: {first_line(error)}.") from None
     for column in table.colnames:
         _make_storable(table, column, location)
     return dataclasses.replace(content, table=table)
+
+
+def check_file_name(location: str) -> ResourcePath:
+    """Return the URI of the file of a catalogue.
+
+    Parameters
+    ----------
+    location
+        Path or URI.
+
+    Raises
+    ------
+    CatalogError
+        If it does not have the extension of a catalogue.
+    """
+    try:
+        uri = ResourcePath(location, forceAbsolute=True, forceDirectory=False)
+        extension = uri.getExtension().lower()
+    except Exception as error:
+        raise CatalogError(f"{location} is not a path or URI of a file: {first_line(error)}.") from None
+    if extension.removesuffix(".gz") in EXTENSIONS:
+        return uri
+    if uri.isLocal and not os.path.exists(uri.ospath):
+        raise CatalogError(_missing(location))
+    raise CatalogError(
+        f"{location} does not have the extension of a catalogue; there are readers for "
+        f"{', '.join(sorted(EXTENSIONS))}, also with .gz."
+    )
+
+
+def _missing(location: str) -> str:
+    """Return a message on a file that does not exist, with similar names of its directory."""
+    names = _names_beside(location)
+    return f"there is no file {location}.{did_you_mean(os.path.basename(location), names)}"
+
+
+def _names_beside(location: str) -> list[str]:
+    directory = os.path.dirname(location) or "."
+    return os.listdir(directory) if os.path.isdir(directory) else []
+
+
+def similar_files(location: str) -> str:
+    """Return a question for the files of catalogues that resemble a path without its extension.
+
+    Parameters
+    ----------
+    location
+        Path without an extension.
+
+    Returns
+    -------
+    question
+        As `spherex.errors.did_you_mean` returns it.
+    """
+    stem = os.path.basename(location)
+    names = [name for name in _names_beside(location) if is_catalog_file(name)]
+    similar = [repr(name) for name in sorted(names) if did_you_mean(stem, [name.partition(".")[0]])]
+    return f" Did you mean {' or '.join(similar[:2])}?" if similar else ""
 
 
 def _in_icrs(table: Table) -> Table:

@@ -9,9 +9,10 @@ from lsst.daf.butler import DatasetRef, InvalidQueryError
 
 from spherex.archive import time_of_uuid
 from spherex.detectors import LEVEL2_COLLECTION
-from spherex.errors import UserError, counted, first_line
+from spherex.errors import UserError, counted
 from spherex.provenance import OriginReport, check_origins
 from spherex.repository import open_repository
+from spherex.unknown_names import explain_query
 
 from . import user_errors
 
@@ -54,7 +55,7 @@ def check_provenance(
                 instrument=instrument,
             )
         except InvalidQueryError as error:
-            raise click.BadParameter(f"{first_line(error)}.", param_hint="--where") from None
+            raise click.BadParameter(explain_query(where, error), param_hint="--where") from None
         if not refs:
             raise UserError(
                 f"{repo} has no {dataset_type} of {instrument} there: check --instrument, --collections and --where."

@@ -14,7 +14,7 @@ from spherex.errors import SearchError, counted
 from spherex.ingest import Level2Translator, is_ingested
 from spherex.remote import go_unsigned_without_credentials
 from spherex.repository import open_repository
-from spherex.search import IMAGE_SERVICE, TABLE_SERVICE, ArchiveService, Criteria, position_of_name
+from spherex.search import IMAGE_SERVICE, TABLE_SERVICE, ArchiveService, Criteria, check_radius, position_of_name
 from spherex.spectra import catalog_of, positions_at
 from spherex.unknown_names import unknown_name
 
@@ -93,7 +93,10 @@ def find_archive(
     path = None if output is None else output_path(output, overwrite)
     degrees = radius_of(radius)
     # Position and radius have the limits of find-images, which are checked here.
-    Criteria(0.0, 0.0, radius=degrees)
+    check_radius(
+        degrees,
+        "give several smaller ones, or a list of URIs from the archive's own search to butler ingest-level2",
+    )
     archive = ArchiveService(
         service or (IMAGE_SERVICE if catalog is None else TABLE_SERVICE),
         **({"collections": archive_collection} if archive_collection else {}),

@@ -27,7 +27,14 @@ from spherex.making import UpdatedSpectra, update_spectra
 from spherex.repository import open_repository
 from spherex.search import position_of_name
 from spherex.spectra import SUMMARY_COLUMNS, catalog_of, most_frequent, positions_at, summarize_patch
-from spherex.targets import check_catalog, check_catalog_name, is_catalog_file, register_catalog
+from spherex.targets import (
+    check_catalog,
+    check_catalog_name,
+    check_file_name,
+    is_catalog_file,
+    register_catalog,
+    similar_files,
+)
 
 from . import user_errors
 from .find_archive import find_archive
@@ -50,6 +57,9 @@ _PRECISE = 10.0
 
 _DESC = "butler make-spectrum"
 """Description of the catalogues of this command."""
+
+_FILE_NAME = re.compile(r"\S+\.[A-Za-z][A-Za-z0-9]{1,7}")
+"""Word with the extension of a file. Names of sources have coordinates after a dot, and components have one letter."""
 
 _FIELDS = {"catalog": frozenset({"desc"}), "patch": frozenset({"region"}), "target": frozenset({"ra", "dec", "region"})}
 
@@ -201,17 +211,25 @@ def _register_one(butler: Butler, repo: str, catalog: str, arguments: Sequence[s
         ra, dec = position_of_arguments(repo, arguments[1:])
         position = SkyCoord(ra, dec, unit="deg")
     else:
+        if _FILE_NAME.fullmatch(arguments[0]):
+            check_file_name(arguments[0])
         try:
             position = position_of_name(arguments[0])
         except SearchError as error:
             records = butler.query_dimension_records("target", limit=MOST_NAMES, explain=False)
             targets = {record.name: record.catalog for record in records}
             if arguments[0] in targets:
-                hint = f" It is a target of: butler make-spectrum {repo} {targets[arguments[0]]}"
-            else:
-                catalogs = butler.query_dimension_records("catalog", explain=False)
-                hint = did_you_mean(arguments[0], [*(record.name for record in catalogs), *targets])
-            raise SearchError(f"{error}{hint}") from error
+                raise SearchError(
+                    f"{arguments[0]} is a target of: butler make-spectrum {repo} {targets[arguments[0]]}. As a name of "
+                    f"its own: {error}"
+                ) from error
+            catalogs = butler.query_dimension_records("catalog", explain=False)
+            hint = did_you_mean(arguments[0], [*(record.name for record in catalogs), *targets]) or similar_files(
+                arguments[0]
+            )
+            if hint:
+                raise SearchError(f"{repo} has no catalogue {arguments[0]}.{hint} As a name: {error}") from error
+            raise
     table: Table = catalog_of(position)
     table["name"] = [arguments[0]]
     if problems := check_catalog(table):

@@ -135,14 +135,17 @@ def find_spectra(butler: Butler, repo: str, collection: str, dataset_type: str, 
             f"{dataset_type!r} is not a dataset type of spectra of patches, such as {SPECTRA_TYPE} and "
             f"{CHANNEL_SPECTRA_TYPE}."
         )
-    with data_query_errors(where):
+
+    def catalogs() -> list[str]:
+        return sorted({str(ref.dataId["catalog"]) for ref in find(collection, find_first=False)})
+
+    with data_query_errors(where, catalogs=catalogs):
         refs = find(collection, where=where)
     if refs:
         return refs
     missing = f"{repo} has no {dataset_type} in {collection}"
-    if where and (others := find(collection, find_first=False)):
-        catalogs = ", ".join(sorted({str(ref.dataId["catalog"]) for ref in others}))
-        raise UserError(f"{missing} where {where}. Those in it are of the catalogues: {catalogs}.")
+    if where and (others := catalogs()):
+        raise UserError(f"{missing} where {where}. Those in it are of the catalogues: {', '.join(others)}.")
     if runs := {ref.run for ref in find("*", find_first=False)}:
         chains = butler.collections.query_info("*", CollectionType.CHAINED)
         found = [info.name for info in chains if runs.intersection(info.children)]
