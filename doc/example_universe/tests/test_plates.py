@@ -1,6 +1,7 @@
 """Tests of the package, with pytest as in its README."""
 
 import importlib.metadata
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -86,15 +87,22 @@ def test_command_reports_a_conflict(repo, tmp_path):
 
 
 def test_another_version_of_a_scan_needs_another_run(repo, scans):
-    """A dataset does not change when its file is replaced."""
+    """A dataset does not change when its file is replaced. The plates without a new scan keep the old one."""
+    shutil.copy(scans / "plate_7.fits", scans / "plate_8.fits")
     invoke(repo, BOOK, "--scans", scans)
     fits.writeto(scans / "plate_7.fits", np.zeros((4, 4)), fits.Header({"STEP": 10.0}), overwrite=True)
     status, output = invoke(repo, BOOK, "--scans", scans)
-    assert (status, output.count("differs from the scan of this plate in the run scans")) == (1, 1)
-    assert invoke(repo, BOOK, "--scans", scans, "--run", "scans/v2")[0] == 0
+    assert (status, output.count("differs from the scan of this plate in the run scans; put the changed")) == (1, 1)
+    changed = scans / "changed"
+    changed.mkdir()
+    shutil.move(scans / "plate_7.fits", changed)
+    status, output = invoke(repo, BOOK, "--scans", changed, "--run", "scans/v2")
+    assert (status, output.splitlines()[-1]) == (0, "1 scans ingested, 0 unchanged")
     with Butler.from_config(repo, observatory="Tautenburg") as butler:
         for run, total in (("scans", 4.0), ("scans/v2", 0.0)):
             assert butler.get("scan", plate=7, collections=run).density.sum() == total
+        found = butler.query_datasets("scan", collections=["scans/v2", "scans"])
+        assert {ref.dataId["plate"]: ref.run for ref in found} == {7: "scans/v2", 8: "scans"}
 
 
 def test_command_names_what_does_not_exist(repo, tmp_path):

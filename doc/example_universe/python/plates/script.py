@@ -121,6 +121,7 @@ def _files_of(
             # A dataset never changes: others may have been made from it. `butler.ingest(skip_existing=True)`
             # would keep the old file without a message.
             raise click.ClickException(
-                f"{path} differs from the scan of this plate in the run {run}; ingest a new version with another --run."
+                f"{path} differs from the scan of this plate in the run {run}; put the changed scans, and no others, "
+                "into another directory, and ingest them with another --run."
             )
     return files, kept
