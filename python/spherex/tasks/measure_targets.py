@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import lsst.pex.config as pexConfig
@@ -309,10 +309,16 @@ class ImageTargetsConnections(pipeBase.PipelineTaskConnections, dimensions=(*_DI
         See `lsst.pipe.base.PipelineTaskConnections.adjust_all_quanta`.
         """
         for name, lookup in self._lookups.items():
+            missing = _number_of_images(quantum.data_id for quantum in lookup.finish())
             # An image with a PSF of its own needs none; measurements without any are marked.
-            if (missing := lookup.finish()) and not (name == "psf" and self._is_psf_spare):
-                number = sum(1 for _ in adjuster.iter_data_ids())
-                _LOG.warning("%s", uncalibrated_line(name, getattr(self, name).name, len(missing), number))
+            if missing and not (name == "psf" and self._is_psf_spare):
+                images = _number_of_images(adjuster.iter_data_ids())
+                _LOG.warning("%s", uncalibrated_line(name, getattr(self, name).name, missing, images))
+
+
+def _number_of_images(data_ids: Iterable[DataCoordinate]) -> int:
+    """Return the number of images of quanta: an image has a quantum for each catalogue."""
+    return len({tuple(data_id[name] for name in _DIMENSIONS) for data_id in data_ids})
 
 
 def image_ids_of(input_refs: pipeBase.InputQuantizedConnection) -> dict[str, Any]:
