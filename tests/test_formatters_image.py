@@ -191,10 +191,21 @@ def test_provenance_is_in_the_header_and_replaces_an_older_one(butler, register,
 
 @pytest.fixture
 def recorded(butler, ref) -> fits.Header:
-    """Return a header with the provenance of a dataset."""
+    """Return a header with the provenance of a dataset, and with that of a table that was put as parquet."""
     header = butler.get(ref).header
     assert header["LSST BUTLER ID"] == str(ref.id)
+    table = DatasetProvenance().to_flat_dict(ref, prefix="LSST.BUTLER", sep=".", simple_types=True)
+    header.update({f"HIERARCH {key}": value for key, value in table.items()})
     return header
+
+
+def test_the_provenance_of_an_earlier_dataset_is_not_written_with_an_image(butler, register, image, recorded):
+    register("copy", "SPHERExImage")
+    image.header.update(recorded)
+    copy = butler.put(image, "copy", DATA_ID)
+    header = butler.get(copy).header
+    assert not [keyword for keyword in header if keyword.startswith("LSST.")]
+    assert DatasetProvenance.from_flat_dict(dict(header), butler)[1] == copy
 
 
 def test_the_provenance_of_an_earlier_dataset_is_not_written_with_ccddata(butler, register, recorded):

@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 from astropy.table import Column, QTable, Table
 from astropy.table.meta import get_header_from_yaml
-from lsst.daf.butler import Butler, DatasetType
-from lsst.daf.butler.formatters.parquet import astropy_to_arrow
+from lsst.daf.butler import Butler, DatasetProvenance, DatasetType
+from lsst.daf.butler.formatters.parquet import arrow_to_astropy, astropy_to_arrow
 
+from spherex.formatters.reading import strip_provenance
 from spherex.formatters.tables import to_arrow
 from spherex.instrument import SimulatorInstrument
 from spherex.spectra import make_plain_table
@@ -72,17 +73,36 @@ def test_the_provenance_of_an_earlier_table_is_not_written(
     butler: Butler, register: Callable[[str, str], DatasetType]
 ) -> None:
     register("measured", "AstropyParquet")
+    register("again", "AstropyParquet")
     register("copy", "AstropyQTable")
     data_id = {"instrument": "simulator", "exposure": 1, "detector": 3}
     table = Table(TABLE, meta={"epoch": 2016.0})
     # This adds to the metadata of the table.
-    butler.put(table, "measured", data_id)
-    table.meta[1] = "a"
+    first = butler.put(table, "measured", data_id)
     assert table.meta["LSST.BUTLER.DATASETTYPE"] == "measured"
+    # As from the header of an image.
+    provenance = DatasetProvenance()
+    provenance.add_input(first)
+    table.meta.update(provenance.to_flat_dict(first, prefix="LSST BUTLER", sep=" ", simple_types=True))
+    second = butler.put(table.copy(), "again", data_id)
+    # The Butler leaves the metadata out when it reads a table.
+    meta = arrow_to_astropy(pq.read_table(butler.getURI(second).ospath)).meta
+    assert not [key for key in meta if "INPUT 0" in key or key.startswith("LSST BUTLER")]
+    assert (meta["LSST.BUTLER.ID"], meta["LSST.BUTLER.N_INPUTS"], meta["epoch"]) == (str(second.id), 0, 2016.0)
+    table.meta[1] = "a"
     copy = butler.put(QTable(table), "copy", data_id)
     assert dict(butler.get(copy).meta) == {"epoch": 2016.0, 1: "a"}
     # What was put is left as it was.
-    assert "LSST.BUTLER.ID" in table.meta
+    assert {"LSST.BUTLER.ID", "LSST BUTLER ID"} <= set(table.meta)
+
+
+def test_provenance_of_each_style_is_removed() -> None:
+    provenance = {"LSST BUTLER INPUT 0 ID": "a", "LSST.BUTLER.INPUT.0.ID": "b", "lsst.butler.dataid.exposure": 1}
+    others = {"run": "c", "id": 2, "datasettype": "d", "LSST BUTLERS": 3, 4: "e"}
+    metadata = provenance | others
+    assert strip_provenance(metadata)
+    assert metadata == others
+    assert not strip_provenance(metadata)
 
 
 TABLES = {

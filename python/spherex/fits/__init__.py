@@ -10,6 +10,7 @@ __all__ = [
     "IMAGE",
     "MemorySource",
     "PROVENANCE_PREFIX",
+    "PROVENANCE_STARTS",
     "ProductFile",
     "VARIANCE",
     "WCS_WAVE",
@@ -37,7 +38,18 @@ from .arrays import read_array
 from .byte_sources import ByteSource, MemorySource, open_source, read_many
 from .cards import header_bytes, history_of
 from .flag_names import flag_table_of
-from .hdus import FLAGS, IMAGE, PROVENANCE_PREFIX, VARIANCE, HDUInfo, check_layout, find_hdu, issue_digest, scan_hdus
+from .hdus import (
+    FLAGS,
+    IMAGE,
+    PROVENANCE_PREFIX,
+    PROVENANCE_STARTS,
+    VARIANCE,
+    HDUInfo,
+    check_layout,
+    find_hdu,
+    issue_digest,
+    scan_hdus,
+)
 from .reading import ProductFile, open_product, read_product
 from .wavelength_tables import control_points_in
 from .writing import Compression, WriteRecipe, parse_recipes, write_product

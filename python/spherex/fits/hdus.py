@@ -35,6 +35,9 @@ MASK = "MASK"
 PROVENANCE_PREFIX = "LSST BUTLER"
 """Prefix of the HIERARCH cards with the Butler's provenance, the same as in lsst.images."""
 
+PROVENANCE_STARTS = (f"{PROVENANCE_PREFIX} ", f"{PROVENANCE_PREFIX} ".replace(" ", "."))
+"""Starts of all keys of the Butler's provenance: of headers, and of tables that were put as parquet."""
+
 
 BLOCK = 2880
 """Bytes of a FITS block (FITS standard 4.0, section 3.1)."""

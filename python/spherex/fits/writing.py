@@ -18,7 +18,7 @@ from spherex.image import Plane, SPHERExImage, replace_celestial_wcs
 from .arrays import DTYPES, filled
 from .cards import CARD, Cards, CardValue, card_images, header_bytes, with_card
 from .flag_names import with_flag_table
-from .hdus import BLOCK, FLAGS, IMAGE, MASK, PRIMARY, PROVENANCE_PREFIX, VARIANCE
+from .hdus import BLOCK, FLAGS, IMAGE, MASK, PRIMARY, PROVENANCE_STARTS, VARIANCE
 
 if TYPE_CHECKING:
     from lsst.resources import ResourcePath
@@ -124,7 +124,7 @@ _EMPTY_PRIMARY = b"".join(
         b"EXTEND  =                    T",
     )
 )
-_PROVENANCE = f"HIERARCH {PROVENANCE_PREFIX} ".encode("ascii")
+_PROVENANCE = tuple(f"HIERARCH {start}".encode("ascii") for start in PROVENANCE_STARTS)
 # Pixels swapped and written at a time: they fit into the processor's cache.
 _PIECE = 2**18
 

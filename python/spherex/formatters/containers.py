@@ -7,9 +7,7 @@ import io
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
-from lsst.daf.butler import DatasetProvenance
-
-from .reading import ExplainedFormatter
+from .reading import ExplainedFormatter, strip_provenance
 
 if TYPE_CHECKING:
     from astropy.io.fits import HDUList, Header
@@ -40,14 +38,12 @@ def _damage_in(path: str) -> Iterator[None]:
         raise ProductError(f"Cannot read {path}: {first_line(error)}.") from None
 
 
-def _strip_provenance(header: Header) -> bool:
-    """Remove the Butler's provenance of the dataset that a header comes from; return whether there was any."""
-    length = len(header)
-    DatasetProvenance.strip_provenance_from_flat_dict(header)
-    if len(header) == length:
-        return False
-    header.remove("CHECKSUM", ignore_missing=True)
-    return True
+def _strip_header(header: Header) -> bool:
+    """Remove the provenance of earlier datasets, and a checksum that includes it; return whether there was any."""
+    found = strip_provenance(header)
+    if found:
+        header.remove("CHECKSUM", ignore_missing=True)
+    return found
 
 
 _EXTENSIONS = frozenset({".fits", ".fits.fz", ".fits.gz", ".fit", ".FITS"})
@@ -149,7 +145,7 @@ class CCDDataFormatter(ExplainedFormatter):
             hdus.insert(place + number, fits.ImageHDU(pixels, name=name))
         # Their headers are copies.
         for hdu in hdus:
-            _strip_provenance(hdu.header)
+            _strip_header(hdu.header)
         hdus.writeto(uri.ospath, overwrite=True)
 
 
@@ -191,7 +187,7 @@ class HDUListFormatter(ExplainedFormatter):
 
         in_memory_dataset.writeto(uri.ospath, overwrite=True)
         # The HDUs of the caller stay as they are.
-        if any(_strip_provenance(hdu.header.copy()) for hdu in in_memory_dataset):
+        if any(_strip_header(hdu.header.copy()) for hdu in in_memory_dataset):
             with fits.open(uri.ospath, mode="update", disable_image_compression=True) as written:
                 for hdu in written:
-                    _strip_provenance(hdu.header)
+                    _strip_header(hdu.header)

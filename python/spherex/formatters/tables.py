@@ -22,7 +22,7 @@ from lsst.resources import ResourcePath
 
 from spherex.detectors import ROWS_OF_A_GROUP
 
-from .reading import ExplainedFormatter
+from .reading import ExplainedFormatter, strip_provenance
 
 _YAML = "table_meta_yaml"
 
@@ -38,10 +38,9 @@ class PlainQTableFormatter(ExplainedFormatter, AstropyTableFormatter):
     def write_local_file(self, in_memory_dataset: Any, uri: ResourcePath) -> None:
         """Write the table; see `lsst.daf.butler.FormatterV2`."""
         table = Table(in_memory_dataset, copy=False)
-        # A table that was put as parquet before has the provenance of that dataset.
-        kept = {key: value for key, value in table.meta.items() if isinstance(key, str)}
-        DatasetProvenance.strip_provenance_from_flat_dict(kept)
-        table.meta = {key: value for key, value in table.meta.items() if key in kept or not isinstance(key, str)}
+        # A table that was put as parquet before has the provenance of that dataset. The caller's metadata stay.
+        table.meta = dict(table.meta)
+        strip_provenance(table.meta)
         super().write_local_file(table, uri)
 
 
@@ -61,6 +60,12 @@ class NativeParquetFormatter(ExplainedFormatter, ParquetFormatter):
     def read_from_local_file(self, path: str, component: str | None = None, expected_size: int = -1) -> Any:
         """Read the table, or a part of it; see `lsst.daf.butler.FormatterV2`."""
         return super().read_from_uri(cast(ResourcePath, _NativeUri(path)), component, expected_size)
+
+    def add_provenance(self, in_memory_dataset: Any, provenance: DatasetProvenance | None = None) -> Any:
+        """Replace earlier provenance in the metadata of a table; see `lsst.daf.butler.FormatterV2`."""
+        if isinstance(in_memory_dataset, Table):
+            strip_provenance(in_memory_dataset.meta)
+        return super().add_provenance(in_memory_dataset, provenance)
 
     def write_local_file(self, in_memory_dataset: Any, uri: ResourcePath) -> None:
         """Write the table; see `lsst.daf.butler.FormatterV2`."""
