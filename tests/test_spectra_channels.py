@@ -115,6 +115,27 @@ def test_a_slope_needs_a_neighbour_in_the_detector_and_significance():
     assert means["slope"].value == pytest.approx([0, np.nan], nan_ok=True)
 
 
+def test_visits_at_the_common_limit_of_two_channels_do_not_make_a_slope():
+    table = visits(2, wavelength=[0.7359, 0.7361], flux=[1000, 1200], flux_error=10)
+    assert combine_channels(table, THREE)["slope"].value.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("number", [2, 3, 5])
+@pytest.mark.parametrize(("factor", "least"), [(1, 0.66), (5, 0.63), (20, 0.66)])
+def test_changes_of_a_variable_source_are_not_a_slope(number, factor, least):
+    design, rng = design_channels(), np.random.default_rng(3)
+    detector = np.repeat(design.detector, number)
+    low, high = np.repeat(design.limits, number, axis=0).T
+    within, slopes = [], []
+    for _ in range(10):
+        given = {"wavelength": rng.uniform(low, high), "detector": detector, "flux_error": 10}
+        means = combine_channels(visits(len(low), **given, flux=rng.normal(1000, 10 * factor, len(low))), design)
+        within.append(np.abs(means["flux"].value - 1000) < means["flux_error"].value)
+        slopes.append(means["slope"].value != 0)
+    assert least < np.mean(within) < 0.73
+    assert np.mean(slopes) < 0.03
+
+
 @pytest.mark.parametrize("temperature", [700, 1081, 5800])
 @pytest.mark.parametrize("noise", [0.2, 0.02, 0.005])
 def test_errors_of_means_are_honest_for_stars_of_any_colour(temperature, noise):

@@ -280,8 +280,11 @@ def combine_channels(spectrum: QTable, channels: Channels | None = None) -> QTab
     because visits have different wavelengths in the channel, and the flux of a
     red star may change by 20 % from a channel to the next. The slope is that
     of the straight line through the means of the two neighbouring channels of
-    the detector, or of the only one and this channel. It is 0 if it is below 3
-    standard deviations, or makes chi2 larger.
+    the detector, or of the only one and this channel. It is 0 if these means
+    are closer than half of the distance of the channels, if it makes chi2
+    larger, or if it is below 3 standard deviations. The standard deviation
+    contains the scatter of all measurements of these channels about the line,
+    so that changes of a variable source do not pass for a slope.
 
     If chance makes chi2 that large in less than 5 % of all cases, the errors of
     the measurements do not explain their scatter: the error is the formal one
@@ -409,11 +412,20 @@ def _means(
         dof = np.maximum(visits - 1, 0)
         formal = 1 / np.sqrt(weights)
         difference = flux - mean[of_row]
-        slope = _slopes(group[first], index[first], channels, mean, formal, mean_wavelength)
-        chi2 = total(weight * difference**2)
-        sloped_chi2 = total(weight * (difference - slope[of_row] * (wavelength - mean_wavelength[of_row])) ** 2)
-        slope[sloped_chi2 > chi2] = 0.0
-        chi2 = np.minimum(chi2, sloped_chi2)
+        distance = wavelength - mean_wavelength[of_row]
+        moments = _Moments(
+            visits,
+            weights,
+            mean,
+            mean_wavelength,
+            total(weight * difference**2),
+            total(weight * difference * distance),
+            total(weight * distance**2),
+        )
+        slope = moments.slopes(group[first], index[first], channels)
+        sloped_chi2 = moments.chi2_about(slope)
+        slope[sloped_chi2 > moments.chi2] = 0.0
+        chi2 = np.minimum(moments.chi2, sloped_chi2)
         several = visits > 1
         ratio = np.where(several, np.sqrt(chi2 / dof), 1.0)
         probability = np.where(several, chdtrc(dof, chi2), 1.0)
@@ -468,44 +480,79 @@ def _means(
     }
 
 
-def _slopes(
-    group: NDArray[np.int64],
-    index: NDArray[np.int64],
-    channels: Channels,
-    mean: NDArray[np.float64],
-    error: NDArray[np.float64],
-    wavelength: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Return the slope of the spectrum at each channel (uJy/um); see `combine_channels`.
+@dataclasses.dataclass(frozen=True)
+class _Moments:
+    """Weighted moments of the measurements of each channel of each target.
 
     Parameters
     ----------
-    group
-        Number of each channel of each target, ascending.
-    index
-        Which of the channels it is.
-    channels
-        The channels.
-    mean, error, wavelength
-        Mean flux density, its formal error, and mean wavelength; NaN without a measurement.
+    visits, weights
+        Number of measurements, and sum of their weights w.
+    mean, wavelength
+        Mean flux density and wavelength; NaN without a measurement.
+    chi2, mixed, spread
+        Sums of w df^2, w df dl and w dl^2, with the differences df and dl from
+        these means.
     """
-    place = np.arange(len(group))
-    is_known = np.isfinite(mean)
-    # Between each channel and the following one.
-    is_adjacent = (
-        (np.diff(group) == 1)
-        & (np.diff(channels.detector[index]) == 0)
-        & (np.diff(channels.number[index]) == 1)
-        & is_known[:-1]
-        & is_known[1:]
-    )
-    before = place - np.append(False, is_adjacent)
-    after = place + np.append(is_adjacent, False)
-    distance = wavelength[after] - wavelength[before]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        slope = (mean[after] - mean[before]) / distance
-        is_steep = np.abs(slope * distance) > _STEEP * np.hypot(error[after], error[before])
-    return np.where((distance > 0) & is_steep, slope, 0.0)
+
+    visits: NDArray[np.int64]
+    weights: NDArray[np.float64]
+    mean: NDArray[np.float64]
+    wavelength: NDArray[np.float64]
+    chi2: NDArray[np.float64]
+    mixed: NDArray[np.float64]
+    spread: NDArray[np.float64]
+
+    def chi2_about(self, slope: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return chi2 of each channel about a line of this slope (uJy/um) through its mean."""
+        # The sum of w (df - slope dl)^2, without the negative zero of rounding.
+        chi2: NDArray[np.float64] = np.maximum(self.chi2 - 2 * slope * self.mixed + slope**2 * self.spread, 0.0)
+        return chi2
+
+    def slopes(self, group: NDArray[np.int64], index: NDArray[np.int64], channels: Channels) -> NDArray[np.float64]:
+        """Return the slope of the spectrum at each channel (uJy/um); see `combine_channels`.
+
+        Parameters
+        ----------
+        group
+            Number of each channel of each target, ascending.
+        index
+            Which of the channels it is.
+        channels
+            The channels.
+        """
+        place = np.arange(len(group))
+        is_known = self.visits > 0
+        # Between each channel and the following one.
+        is_adjacent = (
+            (np.diff(group) == 1)
+            & (np.diff(channels.detector[index]) == 0)
+            & (np.diff(channels.number[index]) == 1)
+            & is_known[:-1]
+            & is_known[1:]
+        )
+        before = place - np.append(False, is_adjacent)
+        after = place + np.append(is_adjacent, False)
+        distance = self.wavelength[after] - self.wavelength[before]
+        nominal = channels.wavelength[index[after]] - channels.wavelength[index[before]]
+        slope = (self.mean[after] - self.mean[before]) / distance
+        # The scatter of all measurements of these channels about the line through the mean of this one: the slope of a
+        # variable source is as uncertain as its visits differ.
+        chi2, visits = self.chi2_about(slope), self.visits.copy()
+        for neighbour in (before, after):
+            offset = self.mean[neighbour] - self.mean - slope * (self.wavelength[neighbour] - self.wavelength)
+            own = dataclasses.replace(self, **{name: getattr(self, name)[neighbour] for name in _MOMENTS})
+            is_other = neighbour != place
+            chi2 = chi2 + np.where(is_other, own.chi2_about(slope) + own.weights * offset**2, 0.0)
+            visits += np.where(is_other, own.visits, 0)
+        ratio = np.where(visits > 2, np.maximum(chi2 / np.maximum(visits - 2, 1), 1.0), 1.0)
+        variance = ratio * (1 / self.weights[after] + 1 / self.weights[before])
+        is_steep = (slope * distance) ** 2 > _STEEP**2 * variance
+        # Visits close to the common limit of two channels say little of the slope between them.
+        return np.where((nominal > 0) & (distance > nominal / 2) & is_steep, slope, 0.0)
+
+
+_MOMENTS = tuple(field.name for field in dataclasses.fields(_Moments))
 
 
 def _medians(
