@@ -220,6 +220,7 @@ def test_an_interrupted_command_goes_on_and_a_repeated_one_replaces_what_has_cha
     [
         ("", ["nowhere"], "There is no collection 'nowhere'"),
         ("", ["Spectre"], "Did you mean 'spectra'?"),
+        ("", ["nearby"], "Did you mean 'catalogs/nearby'?"),
         ("", ["catalogs/nearby"], "has no spectra in catalogs/nearby. They are in: spectra."),
         ("", ["spectra", "--where", "catalog = 'far'"], "Those in it are of the catalogues: nearby."),
         ("", ["spectra", "--dataset-type", "spectre"], "There is no dataset type 'spectre'"),

@@ -497,6 +497,11 @@ def test_the_task_has_all_axes():
         plot_spectrum(five(), flux_axis="mag")
 
 
+def test_a_spectrum_without_errors_is_not_an_empty_picture():
+    with pytest.raises(ValueError, match="the spectrum lacks good, detector; a picture needs"):
+        plot_spectrum(five(flux=1.0)["wavelength", "flux"])
+
+
 def test_panels_with_a_common_axis_show_all_wavelengths():
     figure = Figure()
     first, second, third = figure.subplots(3, sharex=True)

@@ -105,6 +105,9 @@ def unknown_name(butler: Butler, kind: str, name: str) -> str:
         return f"{missing} Make it by: butler {_COMMANDS[name].format(repo=repo)}"
     elif kind == "collection":
         known = list(butler.collections.query("*"))
+        # Of spectra/stars, users type the name of the catalogue.
+        if same := sorted(other for other in known if other.endswith(f"/{name}")):
+            return f"{missing} Did you mean {' or '.join(map(repr, same[:2]))}?"
         command = f"List those that exist by: butler query-collections {repo}"
     else:
         known = [dataset_type.name for dataset_type in butler.registry.queryDatasetTypes()]

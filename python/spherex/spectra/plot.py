@@ -78,6 +78,8 @@ _MOST_REASONS = 4
 _MOST_ENTRIES = 10
 """Number of entries of a legend above which it has two lines."""
 
+_DRAWN = ("wavelength", "flux", "good", "detector")
+"""Columns without which a spectrum cannot be drawn."""
 _CHANNEL_KEY = ("detector", "channel")
 
 _Sign: TypeAlias = tuple[str, str, str, str]
@@ -221,8 +223,11 @@ def add_spectrum(
     Raises
     ------
     ValueError
-        If there is no such axis, or ``upper_limits`` is not positive and finite.
+        If there is no such axis, ``upper_limits`` is not positive and finite, or a column is missing.
     """
+    # With blank values no point would be drawn, and the empty picture would look like a result.
+    if missing := [name for name in _DRAWN if name not in spectrum.colnames]:
+        raise ValueError(f"the spectrum lacks {', '.join(missing)}; a picture needs {', '.join(_DRAWN)}")
     if flux_axis not in FLUX_AXES:
         raise ValueError(f"no axis {flux_axis!r} for fluxes; use one of {', '.join(FLUX_AXES)}")
     # True would be a limit of one standard deviation.

@@ -95,7 +95,7 @@ QUALITY_BITS = (
         "REJECTED_CORE",
         True,
         "Two pixels of the core contradict the others and were left out, or one where more than 20 % of the PSF is "
-        "missing; not where suspect pixels were used.",
+        "missing; not where suspect pixels were used. Often a neighbour that is not in the catalogue.",
         _FRAMES,
     ),
     QualityBit(
