@@ -154,6 +154,23 @@ def test_a_new_image_and_one_that_is_gone(repo):
     assert reasons(repo, "--where", "instrument = 'SPHEREx' AND detector = 1")["west"] == "1 image new"
 
 
+@pytest.mark.slow
+def test_a_spectrum_with_an_image_that_is_gone_needs_the_whole_pipeline(repo):
+    removed = repo.butler.find_dataset(
+        "level2", instrument="SPHEREx", exposure=10, detector=1, collections="SPHEREx/level2"
+    )
+    repo.butler.pruneDatasets([removed], unstore=True, purge=True)
+    assert reasons(repo) == {"east": "1 image no longer there"}
+    warning = "1 of these spectra contain images that are no longer in SPHEREx/level2: #spectra would gather"
+    assert warning in stale(repo, "--print-query", "images").output
+    patches = stale(repo, "--print-query", "patches").output
+    assert warning in patches
+    # The measurements of the image are still in the chain, but the whole pipeline does not find the image.
+    pipetask(repo, patches.splitlines()[0])
+    assert reasons(repo) == {}
+    assert warning not in stale(repo, "--print-query", "images").output
+
+
 def test_an_image_that_was_purged_and_ingested_again(repo):
     old = repo.butler.find_dataset(
         "level2", instrument="SPHEREx", exposure=10, detector=1, collections="SPHEREx/level2"

@@ -87,6 +87,12 @@ def stale_spectra(
     if print_query is not None:
         for query in queries:
             click.echo(query)
+        if lost := [spectrum for spectrum in stale if spectrum.gone]:
+            click.echo(
+                f"{len(lost)} of these spectra contain images that are no longer in {images}: #spectra would gather "
+                "their measurements again. Remake these spectra with the whole pipeline, or with make-spectrum.",
+                err=True,
+            )
         if print_query == "patches" and (unmeasured := set().union(*(spectrum.unmeasured for spectrum in stale))):
             click.echo(
                 f"The measurements of {counted(len(unmeasured), 'image')} of these patches are no longer in "
