@@ -182,24 +182,29 @@ def test_decertify_splits_the_validity(repo: Path) -> None:
     first, second = text.splitlines()[2:]
     assert first.split()[3:5] == ["-", "2025-06-01T00:00:00"]
     assert second.split()[3:5] == ["2025-07-01T12:00:00", "-"]
-    # Again, the state is as wished; a range that never had a limit there may be a mistake.
+    # Again, the state is as wished; so it is in a part of the range.
     status, text = give("decertify-calibrations", repo, "spectral_wcs", *span, "--detector", "4")
     assert (status, text.startswith("Nothing to do: SPHEREx/calib has no spectral_wcs of detector 4")) == (0, True)
     status, text = give(
         "decertify-calibrations", repo, "spectral_wcs", "--begin-date", "2025-06-02", "--end-date", "2025-06-03"
     )
-    assert status == 1
+    assert status == 0
     assert text == (
-        "SPHEREx/calib has no spectral_wcs that is valid from 2025-06-02T00:00:00 to 2025-06-03T00:00:00 (TAI). "
+        "Nothing to do: SPHEREx/calib has no spectral_wcs that is valid from 2025-06-02T00:00:00 "
+        "to 2025-06-03T00:00:00 (TAI). "
         "Valid: detector 4 until 2025-06-01T00:00:00 (TAI), detector 4 from 2025-07-01T12:00:00 on (TAI). "
         f"butler list-calibrations {repo} --collection SPHEREx/calib\n"
     )
     status, text = give("decertify-calibrations", repo, "spectral_wcs", "--detector", "5")
     assert status == 1
     assert "no spectral_wcs of detector 5 that is valid for all times. Valid: none." in text
-    for start in ("decertified", "Nothing to do"):
+    for start in ("decertified", "Nothing to do", "Nothing to do"):
         status, text = give("decertify-calibrations", repo, "spectral_wcs")
         assert (status, text.startswith(start)) == (0, True)
+    with Butler.from_config(str(repo), writeable=True) as butler:
+        butler.collections.register("calib/empty", CollectionType.CALIBRATION)
+    status, text = give("decertify-calibrations", repo, "spectral_wcs", "--collection", "calib/empty")
+    assert (status, text.startswith("calib/empty has no spectral_wcs that is valid for all times.")) == (1, True)
 
 
 @pytest.mark.parametrize(

@@ -412,6 +412,21 @@ def test_images_without_a_valid_calibration_are_counted_on_the_screen(folder: Pa
     assert f"No spectral_wcs is valid for {missing} of {missing} images" in log
 
 
+def test_an_image_that_could_not_be_measured_is_not_one_without_a_calibration(empty: Path, files: Path) -> None:
+    shutil.copytree(files, "images")
+    simulate_images(empty / "calibrated", "--calibrations", exposures=1)
+    assert butler_command("ingest-calibrations", "REPO", "calibrated").code == 0
+    assert butler_command("ingest-level2", "REPO", "images", "--transfer", "direct").code == 0
+    path = sorted(Path("images").rglob("level2*.fits"))[0]
+    path.write_bytes(re.sub(rb"(MJD|DATE)-(?=AVG|BEG|END|OBS)", rb"\1X", path.read_bytes()))
+    outcome = make("warm", *PLACE)
+    assert "warm without a flux: 1 × the header has no time" in outcome.output
+    assert "is valid for" not in outcome.output
+    words = ["decertify-calibrations", "REPO", "spectral_wcs"]
+    assert butler_command(*words).code == 0
+    assert "No spectral_wcs is valid for 7 of 7 images" in make("warm").output
+
+
 def test_a_psf_that_comes_later_is_used(empty: Path, files: Path) -> None:
     name = sorted(files.rglob("level2*2D2*.fits"))[0]
     with fits.open(name) as hdus:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.table import Table
-from lsst.daf.butler import Butler, Config, Timespan
+from lsst.daf.butler import Butler, CollectionType, Config, Timespan
 from sqlalchemy import Engine, event
 
 import spherex
@@ -35,6 +35,24 @@ imports:
 tasks:
   measureTargets:
     class: tests.measuring_task.MeasureNumberTask
+subsets:
+  measurements:
+    subset: [measureTargets]
+"""
+
+OTHER_TYPES = """\
+description: The same, with other dataset types.
+parameters:
+  measurements: my_measurements
+  spectra: my_spectra
+  channelSpectra: my_channel_spectra
+imports:
+  - location: resource://spherex/pipelines/ingredients/Spectra.yaml
+tasks:
+  measureTargets:
+    class: tests.measuring_task.MeasureNumberTask
+    config:
+      connections.table: parameters.measurements
 subsets:
   measurements:
     subset: [measureTargets]
@@ -169,6 +187,43 @@ def test_a_spectrum_with_an_image_that_is_gone_needs_the_whole_pipeline(repo):
     pipetask(repo, patches.splitlines()[0])
     assert reasons(repo) == {}
     assert warning not in stale(repo, "--print-query", "images").output
+
+
+def test_new_images_were_not_measured_before(repo):
+    repo.add_image(3)
+    repo.add_image(1, run="v2")
+    output = stale(repo, "--print-query", "patches").output
+    assert "measurements" not in output.casefold()
+
+
+@pytest.mark.slow
+def test_measurements_are_those_that_the_spectra_were_made_from(repo):
+    (repo.root / "pipeline.yaml").write_text(OTHER_TYPES)
+    pipetask(repo)
+    repo.add_image(1, run="v2")
+    options = ("--dataset-type", "my_spectra")
+    assert reasons(repo, *options) == {"west": "1 image superseded"}
+    removed = repo.butler.query_datasets(
+        "my_measurements", "spectra", where="instrument = 'SPHEREx' AND exposure.id = 2"
+    )
+    repo.butler.pruneDatasets(removed, unstore=True, purge=True)
+    # Those of the other pipeline are still there.
+    assert reasons(repo, *options) == {"west": "1 image superseded, 1 image of the patch without their measurements"}
+    assert reasons(repo) == {"west": "1 image superseded"}
+
+
+def test_a_collection_without_any_measurements(repo):
+    repo.butler.collections.register("tagged", CollectionType.TAGGED)
+    repo.butler.registry.associate("tagged", repo.butler.query_datasets("spectra", "spectra"))
+    repo.add_image(1, run="v2")
+    outcome = butler_command("stale-spectra", repo.root, "tagged")
+    assert outcome.code == 0
+    assert "1 image superseded\n" in outcome.output
+    assert "tagged does not have any target_measurements: images without measurements are not listed." in outcome.output
+    output = butler_command("stale-spectra", repo.root, "tagged", "--print-query", "images").output
+    assert output.startswith(
+        f"catalog = '{CATALOG}' AND instrument = 'SPHEREx' AND detector IN (1) AND (exposure IN (1))"
+    )
 
 
 def test_an_image_that_was_purged_and_ingested_again(repo):
@@ -547,7 +602,7 @@ def test_measurements_that_were_removed_are_made_again_with_those_that_changed(r
     repo.add_image(2, run="v3")
     assert reasons(repo) == {"west": "1 image superseded, 1 image of the patch without their measurements"}
     images, patches = (stale(repo, "--print-query", kind).output.splitlines()[0] for kind in ("images", "patches"))
-    warning = "The measurements of 2 images of these patches are no longer in spectra. Before #spectra, measure what"
+    warning = "The measurements of 1 image of these patches are no longer in spectra. Before #spectra, measure what"
     assert warning in stale(repo, "--print-query", "patches").output
     assert pipetask(repo, images, subset="#measurements") == {"measureTargets": 2}
     assert warning not in stale(repo, "--print-query", "patches").output

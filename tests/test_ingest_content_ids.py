@@ -15,7 +15,7 @@ from lsst.daf.butler import Butler, DatasetIdGenEnum, DatasetRef, FileDataset
 from lsst.resources import ResourcePath
 
 from .calibrations_helpers import ID, ingest, rows_of, wavelength_at, write_maps, write_others, write_wcs
-from .ingest_helpers import Outcome, butler_command, snapshot
+from .ingest_helpers import BLOCK, Bare, Outcome, butler_command, header_bytes, snapshot
 from .level2_helpers import RUN, ingest_level2, write_level2
 from .programs import run_program
 
@@ -291,6 +291,39 @@ def test_a_refusal_names_what_differs_and_nothing_that_is_equal(repo_root: Path,
     if transfer == "copy":
         assert outcome.failures[0].endswith(". It has the same VERSION, DATE, size, but other pixels or comments")
     assert len(failure) < 800
+
+
+def test_a_damaged_card_does_not_hide_why_a_file_is_refused(repo_root: Path, tmp_path: Path) -> None:
+    path = write_level2(tmp_path / "in", change={"ZZZ": Bare("1 2 X")})
+    assert ingest_level2(repo_root, "--transfer", "copy", path).code == 0
+    write_level2(tmp_path / "in", change={"ZZZ": Bare("1 2 X"), "CRVAL2": 40.02})
+    (failure,) = ingest_level2(repo_root, path).failures
+    assert "its content is not that of the ingested file" in failure
+    assert failure.endswith(". Differences: CRVAL2 40.0 -> 40.02")
+    write_level2(tmp_path / "in", change={"ZZZ": Bare("1 2 Y")})
+    (failure,) = ingest_level2(repo_root, path).failures
+    assert failure.endswith(". Differences: ZZZ 1 2 X -> 1 2 Y")
+
+
+def test_a_refusal_names_another_sequence_of_hdus(repo_root: Path, tmp_path: Path, bucket: str) -> None:
+    path = write_level2(tmp_path / "in")
+    assert ingest_level2(repo_root, "--transfer", "copy", path).code == 0
+    content = path.read_bytes()
+    # In place of the last plane, whose size it has, an HDU before the image.
+    layout = {"XTENSION": "IMAGE", "BITPIX": 8, "NAXIS": 1, "NAXIS1": BLOCK, "PCOUNT": 0, "GCOUNT": 1}
+    extra = header_bytes(layout | {"EXTNAME": "EXTRA"}) + bytes(BLOCK)
+    changed = content[:BLOCK] + extra + content[BLOCK : -len(extra)]
+    assert len(changed) == len(content)
+    path.write_bytes(changed)
+    (failure,) = ingest_level2(repo_root, path).failures
+    assert failure.endswith(
+        ". Differences: HDUs PRIMARY, IMAGE, FLAGS, VARIANCE, WCS-WAVE -> PRIMARY, EXTRA, IMAGE, FLAGS, VARIANCE"
+    )
+    # Of a remote file the HDUs behind the image are not read.
+    write_level2(tmp_path / "in", change={"CRVAL2": 40.02})
+    ResourcePath(f"{bucket}/{path.name}").write(path.read_bytes())
+    (failure,) = ingest_level2(repo_root, f"{bucket}/{path.name}").failures
+    assert failure.endswith(". Differences: CRVAL2 40.0 -> 40.02")
 
 
 def test_images_of_an_older_repository_stay_as_they_are(repo_root: Path, tmp_path: Path) -> None:

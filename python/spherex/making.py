@@ -45,7 +45,7 @@ from spherex.detectors import (
 )
 from spherex.errors import MOST_NAMES, SearchError, UserError, did_you_mean, first_line, listed
 from spherex.provenance import Place, compare_spectra, queries_of_images, queries_of_numbers, queries_of_patches
-from spherex.repository import data_query_errors, reading
+from spherex.repository import data_query_errors, has_datasets, reading
 from spherex.spectra import (
     TARGETS,
     UNREAD,
@@ -472,13 +472,6 @@ class _Update:
         except (MissingCollectionError, MissingDatasetTypeError):
             return []
 
-    def _has(self, dataset_type: str) -> bool:
-        """Return whether there is a dataset of a type, in any collection."""
-        try:
-            return bool(self._butler.query_datasets(dataset_type, "*", find_first=False, limit=1, explain=False))
-        except MissingDatasetTypeError:
-            return False
-
     def has_new_targets(self, ref: DatasetRef) -> bool:
         """Return whether the spectra of a patch were made without one of its targets."""
         known = patch_meta(self._butler.get(ref, parameters={"columns": ["target"]}))[TARGETS]
@@ -574,19 +567,19 @@ class _Update:
         measured: set[str] = set()
         calibrated: dict[str, set[str]] = {column: set() for column in _CALIBRATIONS}
         for patch, ref in newest.items():
-            columns = ["target", "image_id", "reason", *_CALIBRATIONS]
+            columns = ["target", "image_id", "reason", "time", *_CALIBRATIONS]
             rows = self._butler.get(ref, parameters={"columns": columns})
             patches |= dict.fromkeys(self.targets[patch].intersection(rows["target"].unique().to_pylist()), patch)
             is_unread = pc.match_substring_regex(rows["reason"], UNREAD)
             unread.update(rows.filter(is_unread)["image_id"].to_pylist())
-            measured.update(rows["image_id"].unique().to_pylist())
+            # Of an image that could not be measured at all nothing is recorded: not the time, and no calibration.
+            measured.update(rows.filter(pc.is_finite(rows["time"]))["image_id"].unique().to_pylist())
             for column, images in calibrated.items():
                 images.update(rows.filter(pc.not_equal(rows[column], ""))["image_id"].unique().to_pylist())
         done.unread = sorted(self._butler.get_many_datasets(sorted(unread)))
         for column, (connection, dataset_type) in _CALIBRATIONS.items():
-            # Of an image that could not be read, no calibration is recorded.
-            missing = measured - unread - calibrated[column]
-            if missing and self._has(dataset_type):
+            missing = measured - calibrated[column]
+            if missing and has_datasets(self._butler, dataset_type, "*"):
                 done.uncalibrated.append(uncalibrated_line(connection, dataset_type, len(missing), len(measured)))
         done.targets = sorted(patches)
         done.unseen = sorted(set().union(*self.targets.values()) - patches.keys())

@@ -487,6 +487,24 @@ def reading(repo: Butler | str | os.PathLike[str] | ResourcePath) -> Iterator[Bu
             yield butler
 
 
+def has_datasets(butler: Butler, dataset_type: str, collection: str) -> bool:
+    """Return whether a collection has a dataset of a type.
+
+    Parameters
+    ----------
+    butler
+        The repository.
+    dataset_type
+        Name of the dataset type.
+    collection
+        Name or pattern of the collection.
+    """
+    try:
+        return bool(butler.query_datasets(dataset_type, collection, find_first=False, limit=1, explain=False))
+    except MissingDatasetTypeError:
+        return False
+
+
 @contextlib.contextmanager
 def data_query_errors(
     where: str,

@@ -308,8 +308,9 @@ def decertify_calibrations(**kwargs: Any) -> None:
     """Decertify the calibrations of DATASET_TYPE in a range of time.
 
     Calibrations that are valid beyond the range stay valid there. The files
-    and datasets stay in the repository. The same command again has nothing
-    to do. The exit status is 1 for a range in which nothing was valid.
+    and datasets stay in the repository. If none is valid in the range, there
+    is nothing to do, and the ranges that exist are listed. The exit status is
+    1 if the collection does not have such calibrations.
     """
     from .script.calibrations import decertify_calibrations as script
 

@@ -127,6 +127,19 @@ class Cards(Mapping[str, CardValue]):
         """Return the offset of the card of a keyword of up to eight characters, `None` if it is absent."""
         return self._places.get(_padded(keyword))
 
+    def readable(self) -> dict[str, CardValue]:
+        """Return the values of all cards that have one, and the text of a damaged card behind its keyword."""
+        found = {}
+        for keyword in self:
+            try:
+                value = self.get(keyword)
+            except ProductError:
+                at = self._places[_padded(keyword)]
+                value = self.header[at + _KEYWORD : at + CARD].decode("ascii", "replace").strip("= ")
+            if value is not None:
+                found[keyword] = value
+        return found
+
     def is_repeated(self, keyword: str) -> bool:
         """Return whether two cards have a keyword of up to eight characters."""
         if self._keywords.count(_padded(keyword)) < 2:

@@ -392,8 +392,16 @@ class BatchWriter:
         except (DescriptionError, ProductError):
             return ""
         if not parts:
-            for our_hdu, their_hdu in zip(structure.hdus, theirs.hdus, strict=False):
-                parts += _changes(their_hdu.cards, our_hdu.cards)
+            old, new = theirs.hdus, structure.hdus
+            if dataset.uri.isLocal != resource_path(file.uri).isLocal:
+                # Of a remote file only the first HDUs may have been read.
+                old, new = old[: len(new)], new[: len(old)]
+            before, after = ([hdu.name for hdu in hdus] for hdus in (old, new))
+            if before != after:
+                parts = [f"HDUs {', '.join(before)} -> {', '.join(after)}"]
+            else:
+                for our_hdu, their_hdu in zip(new, old, strict=True):
+                    parts += _changes(their_hdu.cards.readable(), our_hdu.cards.readable())
         if parts:
             return f". Differences: {listed(parts)}"
         names = _names_of_issue(issue)

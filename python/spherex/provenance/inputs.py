@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 
-from spherex.detectors import EPSF_TYPE, SOLID_ANGLE_TYPE, SPECTRAL_WCS_TYPE
-from spherex.spectra import IMAGES, patch_meta
+from spherex.detectors import EPSF_TYPE, MEASUREMENTS_TYPE, SOLID_ANGLE_TYPE, SPECTRAL_WCS_TYPE
+from spherex.spectra import IMAGES, MEASUREMENTS, patch_meta
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -90,6 +90,8 @@ class PatchInputs:
     lacking
         Whether an image ``texts["image_id"].known`` was measured without the
         calibration of a column of `REPLACING`, though it had a use for it.
+    measurements
+        Dataset type of the measurements.
     """
 
     ref: DatasetRef
@@ -100,6 +102,7 @@ class PatchInputs:
     measured: frozenset[Place]
     instruments: tuple[str, ...]
     lacking: dict[str, NDArray[np.bool_]]
+    measurements: str
 
     @classmethod
     def read(cls, butler: Butler, ref: DatasetRef) -> Self:
@@ -137,6 +140,8 @@ class PatchInputs:
             frozenset(Place(*image) for image in meta[IMAGES]),
             tuple(meta["instruments"]),
             lacking,
+            # Earlier versions did not record it.
+            meta.get(MEASUREMENTS, MEASUREMENTS_TYPE),
         )
 
     @property

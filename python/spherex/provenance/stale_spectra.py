@@ -14,8 +14,9 @@ import numpy as np
 from lsst.daf.butler import MissingCollectionError, MissingDatasetTypeError
 
 from spherex.calibrations import CalibrationIndex
-from spherex.detectors import CATALOG_TYPE, MEASUREMENTS_TYPE
+from spherex.detectors import CATALOG_TYPE
 from spherex.errors import UserError, counted
+from spherex.repository import has_datasets
 
 from .images import current_images, image_types, images_at, instants_of, patches_of, targets_on
 from .inputs import CALIBRATION_COLUMNS, REPLACING, PatchInputs, Place
@@ -157,6 +158,10 @@ class StaleSpectrum:
         Images of the patches without a table of measurements. The spectra were
         made with them, or with other images of today, and would lack them if
         they were gathered again. Alone they are not a reason to do so.
+    unknown_type
+        Dataset type of the measurements if their collection does not have any.
+        Then they are elsewhere, or were all removed, and ``unmeasured`` is
+        empty; otherwise the text is empty.
     """
 
     ref: DatasetRef
@@ -170,6 +175,7 @@ class StaleSpectrum:
     failed: list[Place] = dataclasses.field(default_factory=list)
     patch_now: int | None = None
     unmeasured: set[Place] = dataclasses.field(default_factory=set)
+    unknown_type: str = ""
 
     def __bool__(self) -> bool:
         places = (self.superseded, self.gone, self.new, self.recalibrated, self.failed)
@@ -252,6 +258,7 @@ class Comparison:
         self._measurements = measurements
         self._catalogs = CurrentCatalogs(butler, catalogs)
         self._index_of = functools.cache(lambda name: CalibrationIndex(butler.registry, name, calibrations))
+        self._has_measurements = functools.cache(lambda name: has_datasets(butler, name, str(measurements)))
         self._types = sorted(image_types(butler, chain))
         # Patches that lie close together have the same images and calibrations.
         self._calibrations: dict[str, DatasetRef | None] = {}
@@ -285,21 +292,24 @@ class Comparison:
             for row in np.flatnonzero(has_failed & images.is_current[spectra.texts["image_id"].codes]).tolist():
                 found[spectra.target[row]].failed.append(images.place_of(spectra, row))
         if self._measurements is not None and (changed := [stale for stale in found if stale]):
-            patches = {spectra.patch}.union(*(stale.patches for stale in changed))
-            unmeasured = self._unmeasured(spectra.catalog, patches, images.types or set(self._types))
-            for stale in changed:
-                stale.unmeasured = set().union(*(unmeasured[patch] for patch in stale.patches))
+            self._find_unmeasured(changed, spectra, images)
         return found
 
-    def _unmeasured(self, catalog: str, patches: Iterable[int], types: Iterable[str]) -> dict[int, set[Place]]:
-        """Return the images of each patch without a table of measurements."""
-        found = {}
-        for patch in patches:
-            data_id = {"catalog": catalog, "patch": patch}
+    def _find_unmeasured(self, changed: Sequence[StaleSpectrum], spectra: PatchInputs, images: _Images) -> None:
+        """Find images of the patches without a table of measurements."""
+        if not self._has_measurements(spectra.measurements):
+            for stale in changed:
+                stale.unknown_type = spectra.measurements
+            return
+        types = images.types or set(self._types)
+        unmeasured = {}
+        for patch in {spectra.patch}.union(*(stale.patches for stale in changed)):
+            data_id = {"catalog": spectra.catalog, "patch": patch}
             wanted = (current_images(self._butler, name, self._chain, data_id, self._where) for name in types)
-            measured = current_images(self._butler, MEASUREMENTS_TYPE, str(self._measurements), data_id)
-            found[patch] = set().union(*wanted) - measured.keys()
-        return found
+            measured = current_images(self._butler, spectra.measurements, str(self._measurements), data_id)
+            unmeasured[patch] = set().union(*wanted) - measured.keys()
+        for stale in changed:
+            stale.unmeasured = set().union(*(unmeasured[patch] for patch in stale.patches))
 
     @staticmethod
     def _compare_images(found: list[StaleSpectrum], spectra: PatchInputs, images: _Images) -> None:
@@ -557,8 +567,9 @@ def compare_spectra(
         text, which may be empty. With `None` such spectra are not reported.
     measurements
         Collection of the measurements that the spectra are gathered from. Of
-        patches with changes, images without measurements are reported. With
-        `None` they are not looked for.
+        patches with changes, images without measurements are reported, if the
+        collection has any measurements of this type. With `None` they are not
+        looked for.
 
     Yields
     ------

@@ -22,6 +22,7 @@ __all__ = [
     "ImageSource",
     "ImageDiagnostics",
     "InjectSettings",
+    "MEASUREMENTS",
     "MICROJANSKY",
     "MOTION",
     "MeasureSettings",
@@ -91,6 +92,7 @@ from .inputs import Calibration, Calibrations, ImageSource, MeasureSettings, rea
 from .measuring import MICROJANSKY, UNREAD, failed_table, measure_targets
 from .patches import (
     IMAGES,
+    MEASUREMENTS,
     SUMMARY_COLUMNS,
     TARGETS,
     TargetSummary,

@@ -45,6 +45,9 @@ TARGETS = "targets"
 IMAGES = "images"
 """Key in the metadata of a patch: instrument, exposure and detector of the images in which it was measured."""
 
+MEASUREMENTS = "measurements_type"
+"""Key in the metadata of a patch: dataset type of its measurements."""
+
 _WITHOUT = "without_channel"
 """Key of a target with measurements in the metadata of means: number of those without a channel."""
 

@@ -167,7 +167,7 @@ class GatherSpectraTask(pipeBase.PipelineTask):
         lsst.pipe.base.NoWorkFound
             If no table has a row of a target.
         """
-        from spherex.spectra import IMAGES, OFF_FRAME, TARGETS, gather_patch, motions_of
+        from spherex.spectra import IMAGES, MEASUREMENTS, OFF_FRAME, TARGETS, gather_patch, motions_of
 
         names = np.asarray(targets["name"], dtype=str)
         rows = _ROWS.of(names.tolist(), measurements)
@@ -207,6 +207,7 @@ class GatherSpectraTask(pipeBase.PipelineTask):
                 "instruments": sorted({instrument for instrument, *_ in images}),
                 "code": {"spherex-butler": spherex.__version__, "lsst-pipe-base": pipeBase.__version__},
                 IMAGES: images,
+                MEASUREMENTS: self.config.connections.measurements,
                 TARGETS: {
                     name: {"ra": one, "dec": other, **motion, OFF_FRAME: number}
                     for name, one, other, motion, number in facts

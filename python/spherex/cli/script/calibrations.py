@@ -151,7 +151,8 @@ def decertify_calibrations(
     Returns
     -------
     bool
-        Whether there were any, or were some before the same command.
+        Whether the collection has, or had, calibrations of this type and these
+        detectors. Then none of them is valid in the range.
     """
     try:
         timespan = timespan_between(begin_date, end_date)
@@ -167,6 +168,9 @@ def decertify_calibrations(
         ]
         data_ids = [certified.ref.dataId for certified in valid]
         decertified = decertify(butler, collection, dataset_type, timespan, data_ids, dry_run=dry_run)
+        # The Butler remembers the dataset types of a collection, but not what was decertified.
+        info = butler.collections.get_info(collection, include_summary=True)
+        is_known = dataset_type in (info.dataset_types or ())
         known = {
             ref.dataId.get("detector")
             for ref in butler.query_datasets(dataset_type, "*", find_first=False, limit=None, explain=False)
@@ -176,10 +180,7 @@ def decertify_calibrations(
         click.echo(f"{verb}: {dataset_type} {ref.dataId} of {ref.run}, which was valid {range_text(span)}")
     if decertified:
         return True
-    chosen = set(detectors) or known
-    # A range that was decertified before is recognised by what it has left: nothing, or validity that ends or begins
-    # at its limits. Any other one may be a mistake.
-    is_done = bool(chosen) and all(detector in known and _is_free(valid, detector, timespan) for detector in chosen)
+    is_done = is_known and known.issuperset(detectors)
     owner = f" of detector {', '.join(map(str, detectors))}" if detectors else ""
     ranges = [f"detector {ref.dataId.get('detector', _NONE)} {range_text(span)}" for ref, span in valid]
     click.echo(
@@ -189,13 +190,6 @@ def decertify_calibrations(
         err=not is_done,
     )
     return is_done
-
-
-def _is_free(valid: Sequence[CertifiedDataset], detector: object, timespan: Timespan) -> bool:
-    """Return whether validity of a detector ends at the begin of a range or begins at its end, or does not exist."""
-    spans = [span.nsec for ref, span in valid if ref.dataId.get("detector") == detector]
-    begin, end = timespan.nsec
-    return not spans or any(begin == its_end or end == its_begin for its_begin, its_end in spans)
 
 
 def _check(butler: Butler, repo: str, collection: str, dataset_type: str) -> None:

@@ -10,7 +10,7 @@ import click
 from lsst.daf.butler import CollectionType
 
 from spherex.detectors import CALIBRATION_COLLECTION, CHANNEL_SPECTRA_TYPE, SPECTRA_TYPE
-from spherex.errors import UserError, counted
+from spherex.errors import UserError, counted, listed
 from spherex.repository import data_query_errors, open_repository
 
 from . import user_errors
@@ -93,9 +93,12 @@ def stale_spectra(
                 "their measurements again. Remake these spectra with the whole pipeline, or with make-spectrum.",
                 err=True,
             )
-        if print_query == "patches" and (unmeasured := set().union(*(spectrum.unmeasured for spectrum in stale))):
+        # New images were never measured, and those that are superseded are measured again in any case.
+        changed = set().union(*({*spectrum.new, *spectrum.superseded} for spectrum in stale))
+        removed = set().union(*(spectrum.unmeasured for spectrum in stale)) - changed
+        if print_query == "patches" and removed:
             click.echo(
-                f"The measurements of {counted(len(unmeasured), 'image')} of these patches are no longer in "
+                f"The measurements of {counted(len(removed), 'image')} of these patches are no longer in "
                 f"{collection}. Before #spectra, measure what --print-query images selects; otherwise the spectra lack "
                 "these images.",
                 err=True,
@@ -107,6 +110,10 @@ def stale_spectra(
             max_lines=-1, max_width=-1, align="<"
         ):
             click.echo(line.rstrip())
+    if unknown := sorted({spectrum.unknown_type for spectrum in stale} - {""}):
+        click.echo(
+            f"{collection} does not have any {listed(unknown)}: images without measurements are not listed.", err=True
+        )
     click.echo(
         f"{len(stale)} of {number} spectra are out of date. To look for image files that are missing or were replaced: "
         f"butler check-provenance {repo}",
