@@ -497,6 +497,14 @@ def test_the_task_has_all_axes():
         plot_spectrum(five(), flux_axis="mag")
 
 
+def test_a_few_good_measurements_do_not_hide_the_others():
+    flux, good = np.linspace(1000, 5000, 40), np.arange(40) < 9
+    low, high = plot_spectrum(measurements(40, flux=flux, good=good)).axes[0].get_ylim()
+    assert low < 1000 < 5000 < high
+    low, high = plot_spectrum(measurements(40, flux=flux, good=np.arange(40) < 12)).axes[0].get_ylim()
+    assert low < 1000 < high < 3000
+
+
 def test_a_spectrum_without_errors_is_not_an_empty_picture():
     with pytest.raises(ValueError, match="the spectrum lacks good, detector; a picture needs"):
         plot_spectrum(five(flux=1.0)["wavelength", "flux"])

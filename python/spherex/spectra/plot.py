@@ -78,6 +78,8 @@ _MOST_REASONS = 4
 _MOST_ENTRIES = 10
 """Number of entries of a legend above which it has two lines."""
 
+_FEW_GOOD = 0.25
+"""Share of good measurements below which the range of a picture is that of all measurements."""
 _DRAWN = ("wavelength", "flux", "good", "detector")
 """Columns without which a spectrum cannot be drawn."""
 _CHANNEL_KEY = ("detector", "channel")
@@ -389,7 +391,8 @@ def _limits(points: _Points, means: _Points | None) -> tuple[float, float]:
     cent, and the same of those that are detections and no limits: limits can
     be brighter than all detections, and so many that these are at an edge. Of
     the means of several visits they contain all detections, and limits that
-    are near. A single outlier does not change them, an emission line does.
+    are near. A single outlier does not change them, an emission line does. Of
+    a spectrum with few good measurements they contain all measurements.
     They contain the error bars of these points, too, but for those that are
     much longer than the others: a few endless ones would squeeze the spectrum.
     """
@@ -398,7 +401,8 @@ def _limits(points: _Points, means: _Points | None) -> tuple[float, float]:
         # All fluxes are without a logarithm: the triangles need some axis.
         return 0.0, 1.0
     is_used = is_shown & points.is_good
-    if not is_used.any():
+    if np.count_nonzero(is_used) < _FEW_GOOD * np.count_nonzero(is_shown):
+        # A few good measurements, perhaps of one detector, would hide the spectrum.
         is_used = is_shown
     low, high = _core(points.height[is_used])
     is_inside = is_used & (points.height >= low) & (points.height <= high)
