@@ -27,6 +27,7 @@ from spherex.provenance.stale_spectra import _version_of
 from .ingest_helpers import Outcome, butler_command
 from .programs import run_program
 from .spectra_helpers import CATALOG, IMAGE_DIMENSIONS, PLACES, TargetRepo
+from .test_readme import ROOT
 
 PIPELINE = """\
 description: Spectra of images that are only a number.
@@ -588,6 +589,21 @@ def test_an_image_that_fails_costs_a_second_command_and_no_spectrum(repo):
     pipetask(repo, query, inputs=f"spectra,catalogs/{CATALOG}", subset="#spectra")
     assert len(fluxes(repo, "west")) == 4
     assert reasons(repo) == {"west": "1 image new"}
+
+
+def test_remade_spectra_are_of_the_newest_table_of_targets(repo):
+    """The chain that `pipetask run -o` makes contains the table of that time."""
+    page = (ROOT / "doc" / "stale_spectra.md").read_text()
+    (inputs,) = re.findall(r"#spectra -i (\S+) --output-run spectra/3 ", page)
+    (old,) = repo.butler.collections.get_info(f"catalogs/{CATALOG}").children
+    repo.butler.collections.extend_chain("spectra", [old])
+    repo.register_targets(PLACES | {"beside": (9.9, 20.0)})
+    assert patch_of(repo, "beside") == patch_of(repo, "west")
+    repo.add_image(1, run="v2", targets=["west", "beside"])
+    images, patches = (stale(repo, "--print-query", kind).output.splitlines()[0] for kind in ("images", "patches"))
+    pipetask(repo, images, subset="#measurements")
+    pipetask(repo, patches, inputs=inputs.replace("catalogs/mine", f"catalogs/{CATALOG}"), subset="#spectra")
+    assert len(fluxes(repo, "beside")) == 1
 
 
 def test_measurements_that_were_removed_are_made_again_with_those_that_changed(repo):

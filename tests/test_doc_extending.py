@@ -28,6 +28,7 @@ from lsst.daf.butler import (
     Butler,
     CalibrationLookupError,
     CollectionType,
+    DataIdValueError,
     DatasetNotFoundError,
     DatasetType,
     DimensionConfig,
@@ -41,6 +42,7 @@ from lsst.daf.butler.registry import ConflictingDefinitionError
 from lsst.pipe.base import (
     InMemoryDatasetHandle,
     Instrument,
+    NoWorkFound,
     Pipeline,
     PipelineGraph,
     PipelineTask,
@@ -50,6 +52,7 @@ from lsst.pipe.base import (
 )
 from lsst.pipe.base.all_dimensions_quantum_graph_builder import AllDimensionsQuantumGraphBuilder
 from lsst.pipe.base.connections import ScalarError
+from lsst.pipe.base.simple_pipeline_executor import SimplePipelineExecutor
 
 from . import layout
 from .ingest_helpers import Outcome, butler_command
@@ -487,6 +490,51 @@ def test_messages_about_files_without_a_record(plates: Path, tmp_path: Path) -> 
     new = new_repository(tmp_path, "implied")
     butler_command("register-dataset-type", new, "scan", "Scan", "observatory", "plate")
     assert "Implied value for dimension 'emulsion' not found" in ingest_scans(new, tmp_path).output
+
+
+def test_message_about_a_calibration_before_any_record(plates: Path) -> None:
+    message = "Could not fetch record for dimension NAME via keys"
+    assert f"`DataIdValueError: {message}`" in PAGE
+    with Butler.from_config(str(plates), writeable=True, run="wedges/1981") as butler:
+        wedge = DatasetType("wedge", ("observatory",), "StructuredDataDict", universe=butler.dimensions)
+        butler.registry.registerDatasetType(wedge)
+        with pytest.raises(DataIdValueError, match=message.replace("NAME", "observatory")):
+            butler.put({}, wedge, observatory="Tautenburg")
+
+
+@pytest.mark.parametrize("by", ["minimum", "adjustQuantum", "run"])
+def test_a_combination_without_all_its_inputs(plates: Path, caplog: pytest.LogCaptureFixture, by: str) -> None:
+    with_wedges(plates, [(None, None)])
+    graph_of_one = combination()
+
+    class AllConnections(graph_of_one.ConfigClass.ConnectionsClass, dimensions=("observatory",)):  # type: ignore[misc, name-defined]
+        if by == "minimum":
+            scans = dataclasses.replace(graph_of_one.ConfigClass.ConnectionsClass.scans, minimum=2)
+
+        def adjustQuantum(self, inputs: Any, outputs: Any, label: str, data_id: Any) -> Any:  # noqa: N802
+            if by == "adjustQuantum":
+                raise NoWorkFound("one of two plates")
+            return super().adjustQuantum(inputs, outputs, label, data_id)
+
+    class AllConfig(PipelineTaskConfig, pipelineConnections=AllConnections):
+        pass
+
+    class AllTask(PipelineTask):
+        ConfigClass = AllConfig
+        _DefaultName = "sum"
+
+        def run(self, **_: Any) -> Any:
+            raise NoWorkFound("one of two plates")
+
+    assert scales_in_graph(plates, graph_of_one) == [0.0]
+    with SimplePipelineExecutor.prep_butler(str(plates), inputs=["scans", "calib"], output="sums") as butler:
+        executor = SimplePipelineExecutor.from_task_class(AllTask, butler=butler)
+        with caplog.at_level("INFO"):
+            quanta = executor.run(register_dataset_types=True)
+        assert len(quanta) == (1 if by == "run" else 0)
+        assert butler.query_datasets("sum", explain=False) == []
+    assert "`exited early with no work found`" in PAGE
+    assert ("exited early with no work found" in caplog.text) == (by == "run")
 
 
 def test_messages_about_a_delegate(plates: Path) -> None:

@@ -15,7 +15,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from lsst.daf.butler import Butler
+from astropy.io import fits
+from lsst.daf.butler import Butler, DatasetProvenance
 
 from .conftest import made_once
 from .program_server import folder_of_programs
@@ -300,6 +301,23 @@ def test_the_universe_of_ones_own_works(tmp_path: Path) -> None:
     assert len(re.findall(r"^cleanScan .*\.fits *$", printed, re.MULTILINE)) == 2
     path = os.pathsep.join(filter(None, [str(UNIVERSE / "python"), os.environ.get("PYTHONPATH")]))
     run_examples(page, folder, environment(PYTHONPATH=path))
+    setup, *_ = blocks_of(page, "sh walkthrough")
+    (changed,), (part,) = blocks_of(page, "sh changed"), blocks_of(page, "sh part")
+    (folder / "changed").mkdir()
+    with fits.open(folder / "plate_7.fits") as hdus:
+        hdus[0].data *= 2
+        hdus.writeto(folder / "changed" / "plate_7.fits")
+    run_blocks([setup, changed], folder, environment())
+    again = "pipetask run -p resource://plates/pipeline.yaml -b PLATES -o clean"
+    run_blocks([setup, again, part], folder, environment())
+    with Butler.from_config(str(folder / "PLATES"), collections="clean", observatory="Tautenburg") as butler:
+        assert butler.find_dataset("cleanScan", plate=7).run not in ("clean/v2", "part/1")
+        for plate, run_of_scan in ((7, "scans/v2"), (8, "scans")):
+            header = fits.getheader(butler.getURI("cleanScan", plate=plate).ospath)
+            provenance, _ = DatasetProvenance.from_flat_dict(header, butler)
+            assert {used.run for used in provenance.inputs} == {run_of_scan, "wedges/1981"}
+        assert [ref.dataId["plate"] for ref in butler.query_datasets("cleanScan", "part/1")] == [7]
+        assert list(butler.get("edges", collections="part/2")["plate"]) == [7, 8]
 
 
 @pytest.mark.slow
