@@ -518,6 +518,18 @@ def test_a_chain_of_chains_as_the_collection(folder: Path) -> None:
     assert "Nothing to do" in make("warm", "--output", "chain").output
 
 
+def test_a_chain_with_an_older_table_of_targets(folder: Path) -> None:
+    """The chain that `pipetask run -o` makes contains the inputs of that time."""
+    write_catalog(f"one,{PLACE[0]},{PLACE[1]}")
+    assert make("mine.csv").code == 0
+    with Butler.from_config("REPO", writeable=True) as butler:
+        butler.collections.extend_chain("spectra/mine", butler.collections.get_info("catalogs/mine").children[0])
+    write_catalog(f"one,{PLACE[0]},{PLACE[1]}", f"two,{PLACE[0] + 0.01},{PLACE[1]}")
+    assert butler_command("register-targets", "REPO", "mine", "mine.csv", "--update").code == 0
+    assert make("mine").code == 0
+    assert len(spectrum_of("two", "mine")) == len(spectrum_of("one", "mine"))
+
+
 def test_nothing_is_registered_or_removed_where_nothing_is_measured(folder: Path) -> None:
     with Butler.from_config("REPO", writeable=True) as butler:
         for name in ("mine", "all", "spectra/other"):

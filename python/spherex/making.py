@@ -517,7 +517,9 @@ class _Update:
         run = self._run or f"{self._collection}/{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%S.%fZ}"
         if not self._run:
             collections.register(run, doc=self._version)
-        inputs = [*earlier, LEVEL2_COLLECTION, *self._calibrations, catalog_collection(self._catalog)]
+        # The earlier spectra come last: a chain that pipetask made contains the tables of targets, images and
+        # calibrations of that time, too.
+        inputs = [catalog_collection(self._catalog), *self._calibrations, LEVEL2_COLLECTION, *earlier]
         executor = SeparablePipelineExecutor(
             Butler.from_config(butler=self._butler, collections=inputs, run=run),
             skip_existing_in=skipped,
