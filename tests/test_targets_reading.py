@@ -227,7 +227,11 @@ UNREADABLE: dict[str, tuple[Any, str]] = {
     "no_dec.csv": (b"name,ra\na,1\n", "has no column dec (also known: de, dec_deg, "),
     "comment.csv": (b"# nothing else\n", "cannot be read as CSV: it is empty"),
     "pipes.csv": (b"name|ra|dec\na|1|2\n", "choose one of name|ra|dec with --name-column"),
-    "names.csv": (b"name\na\n", "has no column ra (also known: "),
+    "names.csv": (b"name\na\n", "and no dec; choose one of name with --ra-column, --dec-column."),
+    "own.csv": (
+        b"Star,alpha,delta\na,1,2\n",
+        "and no ra or dec; choose one of Star, alpha, delta with --name-column, --ra-column, --dec-column.",
+    ),
     "sexagesimal.csv": (
         b"name,ra,dec\na,10:00:01.5,1\nb,2.5,1\nc,11 0 0,1\n",
         "column ra for ra has sexagesimal and decimal values (row 1: 10:00:01.5, row 2: 2.5): write all in one form",

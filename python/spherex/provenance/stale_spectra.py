@@ -292,10 +292,16 @@ class Comparison:
             for row in np.flatnonzero(has_failed & images.is_current[spectra.texts["image_id"].codes]).tolist():
                 found[spectra.target[row]].failed.append(images.place_of(spectra, row))
         if self._measurements is not None and (changed := [stale for stale in found if stale]):
-            self._find_unmeasured(changed, spectra, images)
+            self._find_unmeasured(changed, spectra, images, newest)
         return found
 
-    def _find_unmeasured(self, changed: Sequence[StaleSpectrum], spectra: PatchInputs, images: _Images) -> None:
+    def _find_unmeasured(
+        self,
+        changed: Sequence[StaleSpectrum],
+        spectra: PatchInputs,
+        images: _Images,
+        newest: Mapping[str, Mapping[Place, DatasetRef]],
+    ) -> None:
         """Find images of the patches without a table of measurements."""
         if not self._has_measurements(spectra.measurements):
             for stale in changed:
@@ -305,7 +311,10 @@ class Comparison:
         unmeasured = {}
         for patch in {spectra.patch}.union(*(stale.patches for stale in changed)):
             data_id = {"catalog": spectra.catalog, "patch": patch}
-            wanted = (current_images(self._butler, name, self._chain, data_id, self._where) for name in types)
+            if patch == spectra.patch and not self._where:
+                wanted = [newest.get(name, {}) for name in types]
+            else:
+                wanted = [current_images(self._butler, name, self._chain, data_id, self._where) for name in types]
             measured = current_images(self._butler, spectra.measurements, str(self._measurements), data_id)
             unmeasured[patch] = set().union(*wanted) - measured.keys()
         for stale in changed:

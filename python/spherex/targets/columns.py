@@ -196,9 +196,17 @@ class _Reader:
         return next((one for one in found if plain_name(one) == plain_name(found[0]) and one in _NAMES), found[0])
 
     def _missing(self, name: str) -> CatalogError:
+        # In one message with the coordinates, so that the next try succeeds.
+        has_pair = any(self._pairs())
+        others = [
+            axis
+            for axis in _AXES
+            if axis != name and axis not in self._chosen and not has_pair and not self._usual(axis)
+        ]
+        nor = f" and no {' or '.join(others)}" if others else ""
         return CatalogError(
-            f"{self._location} has no column {name} (also known: {', '.join(_USUAL[name][1:])}); choose one of "
-            f"{', '.join(self._table.colnames)} with --{name}-column."
+            f"{self._location} has no column {name} (also known: {', '.join(_USUAL[name][1:])}){nor}; choose one of "
+            f"{', '.join(self._table.colnames)} with {', '.join(f'--{column}-column' for column in (name, *others))}."
         )
 
     def coordinates(self) -> tuple[str, str]:
