@@ -113,7 +113,8 @@ def test_examples_work(name: str, workspace: Path) -> None:
     printed: list[str] = []
     for test in tests:
         runner.run(test, out=printed.append)
-    assert runner.summarize(verbose=False).attempted > 1, "no example"
+    # Python 3.13 counts skipped lines as attempted, earlier versions do not.
+    assert sum(len(test.examples) for test in tests) > 1, "no example"
     assert not printed, "".join(printed)
 
 
