@@ -262,9 +262,12 @@ def has_spectrum(patch: pa.Table, target: str) -> bool:
     target
         Name of the target.
     """
+    return _has_spectrum(patch_meta(patch), patch.filter(pc.equal(patch["target"], target)), target)
+
+
+def _has_spectrum(meta: Mapping[str, Any], rows: pa.Table, target: str) -> bool:
     # Of a target whose measurements have all failed there may be no channel.
-    is_measured = _WITHOUT in patch_meta(patch)[TARGETS].get(target, {})
-    return is_measured or bool(pc.any(pc.equal(patch["target"], target)).as_py())
+    return len(rows) > 0 or _WITHOUT in meta[TARGETS].get(target, {})
 
 
 def spectrum_in(patch: pa.Table, target: str) -> QTable:
@@ -290,7 +293,7 @@ def spectrum_in(patch: pa.Table, target: str) -> QTable:
     """
     meta = patch_meta(patch)
     rows = patch.filter(pc.equal(patch["target"], target))
-    if not has_spectrum(patch, target):
+    if not _has_spectrum(meta, rows, target):
         raise UserError(f"{target} of catalogue {meta['catalog']} has no measurement in patch {meta['patch']}.")
     del meta[IMAGES]
     meta = {"catalog": meta["catalog"], "target": target} | meta.pop(TARGETS)[target] | meta
